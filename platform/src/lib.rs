@@ -1,0 +1,8 @@
+//! Process plumbing: the log, the clock, shutdown, telemetry. Moves bytes and knows no step.
+//!
+//! **Invariant:** no domain types here. `schemas` and `platform` do not know each other; services meet in both.
+
+pub mod clock;
+pub mod log;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,247 @@
+//! The log: topics of partitions of records, the positions of their consumers, and the state those consumers keep.
+//!
+//! One trait, written so that Apache Kafka fits it as it is:
+//!
+//! * Records are ordered within a partition only. All topics have the same number of partitions and one key goes to the
+//!   same partition of each ([`Log::partition_of`]).
+//! * A consumer owns partitions, not the log. [`Log::assigned`] says which ones this process has now and changes when
+//!   the group rebalances; with one process it is all of them, always.
+//! * [`Log::commit`] takes records to publish, state and positions together and makes them durable **in that order**. The
+//!   embedded log does it in one atomic write. A log that cannot (Kafka without transactions, a crash in between)
+//!   publishes a record again after a restart; so consumers recognise records by what is in them, and state is read
+//!   together with the position it belongs to.
+//!
+//! Offsets of a partition grow; they need not be consecutive.
+
+mod position;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+pub use position::{Offset, Partition, Position, Replay};
+
+/// Name of a topic, without the operator's prefix.
+pub type Topic = &'static str;
+
+/// Name of a consumer: who a committed position belongs to.
+pub type Consumer = &'static str;
+
+/// Name of a state store, kept per partition beside the log.
+pub type Store = &'static str;
+
+/// What happens to old records of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Removed by age and by bytes, but never before every consumer that has committed a position on it has passed them.
+    Retain,
+    /// Only the newest record of each key is promised to stay. A record with an empty value removes its key.
+    Compact,
+}
+
+/// A topic as the log is opened with it.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicSpec {
+    pub topic: Topic,
+    pub cleanup: Cleanup,
+}
+
+/// A record to append.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub topic: Topic,
+    pub key: Bytes,
+    pub value: Bytes,
+    pub to: Placement,
+    /// Identity of the record in its topic. A log that can tell answers [`Appended::Duplicate`] for one it holds; one
+    /// that cannot appends it again, and the consumer drops it.
+    pub id: Option<[u8; 16]>,
+}
+
+impl Append {
+    /// A record placed by its key.
+    #[must_use]
+    pub fn new(topic: Topic, key: Bytes, value: Bytes) -> Self {
+        Self { topic, key, value, to: Placement::ByKey, id: None }
+    }
+
+    #[must_use]
+    pub fn with_id(mut self, id: [u8; 16]) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    #[must_use]
+    pub fn to_partition(mut self, partition: Partition) -> Self {
+        self.to = Placement::Partition(partition);
+        self
+    }
+
+    /// What the record weighs against the limits of batches and queues.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.value.len() + 64
+    }
+}
+
+/// Which partition a record goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    ByKey,
+    Partition(Partition),
+}
+
+/// Where an appended record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    At(Position),
+    /// The log held a record of this identity already; this is where. Nothing was written.
+    Duplicate(Position),
+}
+
+/// A record that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub offset: Offset,
+    /// When it was appended, by the clock of the log, in microseconds since the Unix epoch.
+    pub appended_at: i64,
+    pub key: Bytes,
+    pub value: Bytes,
+}
+
+/// How much one read may return. At least one record is returned if there is one, however large.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimit {
+    pub records_max: usize,
+    pub bytes_max: usize,
+}
+
+/// What the log holds of a partition: offsets from `start` up to but not including `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub start: Offset,
+    pub end: Offset,
+}
+
+/// A change to a key of a state store; no value removes it.
+#[derive(Clone, Debug)]
+pub struct StateChange {
+    pub store: Store,
+    pub partition: Partition,
+    pub key: Bytes,
+    pub value: Option<Bytes>,
+}
+
+/// "From here on": everything below `next` of this topic and partition has been handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub topic: Topic,
+    pub partition: Partition,
+    pub next: Offset,
+}
+
+/// One step of a consumer: records out, state, progress in. Made durable in this order, and atomically where the log can.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    pub consumer: Consumer,
+    pub publish: Vec<Append>,
+    pub state: Vec<StateChange>,
+    pub progress: Vec<Progress>,
+}
+
+/// The log. Every method may be called from many tasks at once.
+#[async_trait]
+pub trait Log: Send + Sync + 'static {
+    /// Number of partitions of every topic.
+    fn partitions(&self) -> u32;
+
+    /// The partition a key belongs to, the same for every topic.
+    fn partition_of(&self, key: &[u8]) -> Partition {
+        position::partition_of(key, self.partitions())
+    }
+
+    /// Appends all records or none, durable as configured when it returns; answers in the order given.
+    ///
+    /// # Errors
+    /// [`Error::Full`] at once when the queue of writes is at its limit; others when the write failed, and then it is
+    /// not known whether it will be seen: append again with the same ids.
+    async fn append(&self, records: Vec<Append>) -> Result<Vec<Appended>, Error>;
+
+    /// Records from `from` on, oldest first; empty when there is none yet. Does not wait: see [`Log::grown`].
+    ///
+    /// # Errors
+    /// [`Error::Expired`] when `from` lies before what retention has kept.
+    async fn read(&self, topic: Topic, partition: Partition, from: Offset, limit: ReadLimit)
+    -> Result<Vec<Record>, Error>;
+
+    /// Changes after each append to the partition, so that a reader at its end can wait.
+    fn grown(&self, topic: Topic, partition: Partition) -> watch::Receiver<Offset>;
+
+    /// # Errors
+    /// When the log cannot be read.
+    async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, Error>;
+
+    /// The newest record of each key of a compacted topic, in the order of the keys, after `after`.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    async fn latest(&self, topic: Topic, after: Option<Bytes>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error>;
+
+    /// # Errors
+    /// [`Error::Fenced`] when this process no longer owns the partition; others when the write failed, and then the
+    /// consumer starts again from [`Log::committed`].
+    async fn commit(&self, commit: Commit) -> Result<(), Error>;
+
+    /// Where a consumer left off; `None` when it has never committed.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    async fn committed(&self, consumer: Consumer, topic: Topic, partition: Partition) -> Result<Option<Offset>, Error>;
+
+    /// # Errors
+    /// When the log cannot be read.
+    async fn state(&self, store: Store, partition: Partition, key: &[u8]) -> Result<Option<Bytes>, Error>;
+
+    /// Entries of a state store in the order of their keys, after `after`.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    async fn scan(&self, store: Store, partition: Partition, after: Option<Bytes>, limit: usize)
+    -> Result<Vec<(Bytes, Bytes)>, Error>;
+
+    /// The partitions this process owns for a consumer, now and as it changes.
+    fn assigned(&self, consumer: Consumer) -> watch::Receiver<Arc<[Partition]>>;
+}
+
+/// Why the log did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The queue of writes is at its limit: ask again later. Nothing was written.
+    #[error("the log is busy: {queued_bytes} bytes wait to be written, at most {queued_bytes_max} may")]
+    Full { queued_bytes: usize, queued_bytes_max: usize },
+    /// The storage refused: disk full or broken.
+    #[error("the log cannot be written")]
+    Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The reader is behind what retention kept.
+    #[error("records before offset {start} have been removed, {asked} was asked for")]
+    Expired { asked: Offset, start: Offset },
+    #[error("partition {0} belongs to another process now")]
+    Fenced(Partition),
+    #[error("no topic `{0}`")]
+    UnknownTopic(String),
+    #[error("the log is closed")]
+    Closed,
+    /// The data folder cannot be opened: another version, another process, another shape.
+    #[error("{0}")]
+    Open(String),
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Storage(_))
+    }
+}

@@ -1,0 +1,85 @@
+//! Standing orders.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::record::Position;
+use crate::{ControlId, SessionId, Timestamp};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlAction {
+    /// No further step of the scope may run.
+    Halt,
+    /// Lifts a halt of the same scope, whether a person or a policy gave it. Only a person resumes.
+    Resume,
+}
+
+impl ControlAction {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Halt => "halt",
+            Self::Resume => "resume",
+        }
+    }
+}
+
+/// What a control holds for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Scope {
+    /// One session and the sessions that descend from it.
+    Session { session_id: SessionId<'static> },
+    /// Every session that grew from this root.
+    Run { root_session_id: SessionId<'static> },
+}
+
+impl Scope {
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Session { .. } => "session",
+            Self::Run { .. } => "run",
+        }
+    }
+
+    /// The session, or the root of the run.
+    #[must_use]
+    pub fn id(&self) -> &SessionId<'static> {
+        match self {
+            Self::Session { session_id } => session_id,
+            Self::Run { root_session_id } => root_session_id,
+        }
+    }
+}
+
+/// Where a control is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum ControlState {
+    /// On the log, one copy for each partition.
+    Requested,
+    /// A detector holds it: every step of this partition from `before` on is judged under it.
+    Applied {
+        before: Position,
+        /// Whether this partition knows the session or run.
+        known: bool,
+    },
+}
+
+/// A standing order and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Control {
+    pub control_id: ControlId<'static>,
+    pub action: ControlAction,
+    pub scope: Scope,
+    pub time: Timestamp,
+    /// Who gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(flatten)]
+    pub state: ControlState,
+}

@@ -1,0 +1,35 @@
+//! The words of Martingale and their wire forms.
+//!
+//! A step passes through three forms, each with its own trust:
+//!
+//! 1. [`wire::StepV1`]: what a producer sent. Forgiving, borrowed from the request, nothing checked but JSON itself.
+//! 2. [`Step`]: checked once, at ingest, and complete: every default is filled in. This form is what the log holds
+//!    (as JSON, see [`Step::to_json`]).
+//! 3. `&Step`: what the detector core sees. [`Step::from_log`] reads it back without copying its text.
+//!
+//! **Invariant:** this crate has no I/O, no async and no clock; the time of arrival is an argument.
+
+#[cfg(feature = "arrow")]
+pub mod arrow;
+pub mod control;
+pub mod decision;
+pub mod ids;
+pub mod json_schema;
+pub mod limits;
+pub mod record;
+pub mod rejection;
+pub mod step;
+pub mod time;
+pub mod topics;
+pub mod verdict;
+pub mod wire;
+
+pub use control::{Control, ControlAction, ControlState, Scope};
+pub use decision::Decision;
+pub use ids::{AgentId, ControlId, FindingId, SessionId, StepId, VerdictId};
+pub use limits::Limits;
+pub use record::Position;
+pub use rejection::{Reason, Rejection};
+pub use step::{Kind, Status, Step};
+pub use time::Timestamp;
+pub use verdict::{Calibration, Column, Finding, Mode, Scores, Severity, Verdict};

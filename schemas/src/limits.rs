@@ -1,0 +1,45 @@
+//! How large a step may be, chosen in one place.
+
+use serde::{Deserialize, Serialize};
+
+/// Limits of one step. Over an identity's or the step's own limit it is rejected; over the content limit the content is
+/// cut and says so (`text_truncated_from`, `input_truncated_from`, `output_truncated_from`), with a fingerprint of the whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Longest `session_id`, `step_id`, `agent.id` and the like, in bytes.
+    pub id_bytes_max: usize,
+    /// Longest `tool`, `model`, `environment`, names and versions, in bytes.
+    pub name_bytes_max: usize,
+    /// Longest `text`, `input` or `output` that is kept whole, in bytes of JSON.
+    pub content_bytes_max: usize,
+    /// Largest whole step, in bytes of JSON.
+    pub step_bytes_max: usize,
+    /// Deepest nesting of `input`, `output` and attributes.
+    pub depth_max: usize,
+    /// Most entries of `causes`, `alternatives` and `principal.scopes`.
+    pub list_max: usize,
+    /// Most attributes, and their total size is bound by `content_bytes_max`.
+    pub attributes_max: usize,
+    /// How far ahead of its arrival an event time may be before it is clamped, in microseconds.
+    pub future_micros_max: i64,
+}
+
+impl Limits {
+    pub const DEFAULT: Self = Self {
+        id_bytes_max: 128,
+        name_bytes_max: 256,
+        content_bytes_max: 128 * 1024,
+        step_bytes_max: 4 * 1024 * 1024,
+        depth_max: 64,
+        list_max: 256,
+        attributes_max: 256,
+        future_micros_max: 24 * 3600 * 1_000_000,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

@@ -1,0 +1,16 @@
+//! Names of the log's topics. With a prefix (default `martingale.`) they are an interface: agents may produce to
+//! `steps`, anyone may consume `verdicts` and `controls`.
+//!
+//! All are co-partitioned: every topic has the same number of partitions and the key is the run's `root_session_id`, so
+//! that one detector sees a run whole and in order.
+
+/// Accepted steps, [`crate::Step`] as JSON.
+pub const STEPS: &str = "steps";
+/// One [`crate::Verdict`] as JSON for each judged step.
+pub const VERDICTS: &str = "verdicts";
+/// [`crate::Control`] as JSON: requested, then applied. A request goes to every partition.
+pub const CONTROLS: &str = "controls";
+/// What could not be accepted, [`crate::record::DeadLetter`] as JSON.
+pub const DEAD_LETTER: &str = "dead_letter";
+/// State changes of fleet alerts, as JSON.
+pub const ALERTS: &str = "alerts";

@@ -1,0 +1,182 @@
+//! What the detector says of a step.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::record::Position;
+use crate::{AgentId, Decision, FindingId, SessionId, StepId, Timestamp, VerdictId};
+use crate::step::Kind;
+
+/// The independent columns of the detector, combined by `max` (`docs/architecture.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Column {
+    /// A standing order: halt of this session, of an ancestor or of the run.
+    Control,
+    /// A declared policy.
+    Policy,
+    /// Repeats, cycles and near-duplicates.
+    Loop,
+    /// Steps that bring nothing new.
+    Progress,
+}
+
+impl Column {
+    pub const ALL: [Self; 4] = [Self::Control, Self::Policy, Self::Loop, Self::Progress];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Policy => "policy",
+            Self::Loop => "loop",
+            Self::Progress => "progress",
+        }
+    }
+}
+
+/// How bad it would be, in the words alerting systems share.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    Info,
+    Low,
+    #[default]
+    Medium,
+    High,
+    Critical,
+}
+
+impl Severity {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// Whether a rule's opinion counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    Off,
+    /// Reported as a finding, with what it would have decided; the decision is untouched.
+    #[default]
+    Shadow,
+    Enforce,
+}
+
+impl Mode {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Shadow => "shadow",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// What backs a finding. No score is a probability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Calibration {
+    /// A fact about the steps seen: it happened, or it did not. No error rate applies.
+    Fact,
+    /// A heuristic whose rate of false alarms on this agent is not known.
+    Uncalibrated,
+}
+
+impl Calibration {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fact => "fact",
+            Self::Uncalibrated => "uncalibrated",
+        }
+    }
+}
+
+/// What one column saw.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    pub column: Column,
+    /// Policy id, or the name of the built-in rule.
+    pub rule: Cow<'static, str>,
+    pub severity: Severity,
+    pub mode: Mode,
+    /// What it decides, or in shadow mode what it would have decided.
+    pub decision: Decision,
+    /// In the rule's own unit (a count, an amount): comparable within a rule only, never a probability.
+    pub score: f64,
+    pub calibration: Calibration,
+    /// Steps that show it, oldest first; the judged step is the last.
+    pub evidence: Vec<StepId<'static>>,
+    /// Where it began.
+    pub began_at: StepId<'static>,
+    /// One sentence for a person. Contains text from the agent: treat it as untrusted.
+    pub message: String,
+    /// Whom the policy wants told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<String>,
+}
+
+impl Finding {
+    /// What it contributes to the verdict: nothing unless it is enforced.
+    #[must_use]
+    pub fn effective(&self) -> Decision {
+        if self.mode == Mode::Enforce { self.decision } else { Decision::Allow }
+    }
+}
+
+/// Highest score of each column that said something, by the column's name.
+pub type Scores = BTreeMap<Cow<'static, str>, f64>;
+
+/// The decision for one step: one record on the log for each judged step. Ids are derived from the step's, so that a
+/// verdict that is published again is recognised as the same one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Verdict<'a> {
+    pub verdict_id: VerdictId<'a>,
+    pub session_id: SessionId<'a>,
+    pub root_session_id: SessionId<'a>,
+    pub step_id: StepId<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    pub kind: Kind,
+    pub agent_id: AgentId<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_version: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<Cow<'a, str>>,
+    /// The step's event time.
+    pub time: Timestamp,
+    /// Where the step stands on the log. Verdicts of a partition follow the order of their steps; a consumer that sees
+    /// a position at or below the last it handled sees a verdict published again.
+    pub position: Position,
+    pub decision: Decision,
+    /// Worst of the decision and of what already stands against the session (a halt stays a halt).
+    pub standing: Decision,
+    #[serde(default, skip_serializing_if = "Scores::is_empty")]
+    pub scores: Scores,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+}
+
+impl Verdict<'_> {
+    #[must_use]
+    pub fn finding_id(&self, finding: &Finding) -> FindingId<'static> {
+        FindingId::of(&self.verdict_id, finding.column.as_str(), &finding.rule)
+    }
+}

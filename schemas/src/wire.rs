@@ -1,0 +1,144 @@
+//! The step wire format, v1, as a producer sends it.
+//!
+//! Read by hand-driven visitors and not by derive, for three things derive cannot do at once: borrow `input` and
+//! `output` as they stand, keep unknown fields (flattening would copy every value into a tree first), and refuse a
+//! field that comes twice.
+
+mod check;
+mod object;
+mod values;
+
+use std::cell::Cell;
+
+use serde::de::DeserializeSeed;
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+
+use crate::{Reason, Rejection};
+use object::object;
+pub use values::Text;
+use values::{Attributes, Count, Texts};
+
+object! {
+    /// `agent` of a step.
+    AgentV1 { id: Text<'a>, name: Text<'a>, version: Text<'a> }
+}
+
+object! {
+    /// `principal` of a step.
+    PrincipalV1 { id: Text<'a>, kind("type"): Text<'a>, on_behalf_of: Text<'a>, scopes: Texts<'a> }
+}
+
+object! {
+    /// One of `alternatives`.
+    AlternativeV1 { action: Text<'a>, score: f64, reason: Text<'a> }
+}
+
+object! {
+    /// `error` of a step.
+    ErrorV1 { kind("type"): Text<'a>, message: Text<'a> }
+}
+
+object! {
+    /// `usage` of a step.
+    UsageV1 { input_tokens: Count, output_tokens: Count, cached_tokens: Count, cost_usd: f64 }
+}
+
+object! {
+    /// A step as sent: every field optional, `null` the same as absent, unknown fields kept in `extra`.
+    StepFieldsV1 {
+        session_id: Text<'a>,
+        root_session_id: Text<'a>,
+        parent_session_id: Text<'a>,
+        step_id: Text<'a>,
+        seq: Count,
+        time: Text<'a>,
+        time_clamped_from: Text<'a>,
+        kind: Text<'a>,
+        agent: AgentV1<'a>,
+        environment: Text<'a>,
+        principal: PrincipalV1<'a>,
+        owner: Text<'a>,
+        causes: Texts<'a>,
+        tool: Text<'a>,
+        model: Text<'a>,
+        input: &'a RawValue,
+        input_truncated_from: Count,
+        input_fingerprint: Text<'a>,
+        output: &'a RawValue,
+        output_truncated_from: Count,
+        output_fingerprint: Text<'a>,
+        text: Text<'a>,
+        text_truncated_from: Count,
+        text_fingerprint: Text<'a>,
+        alternatives: Vec<AlternativeV1<'a>>,
+        status: Text<'a>,
+        error: ErrorV1<'a>,
+        usage: UsageV1<'a>,
+        duration_ms: f64,
+        attributes: Attributes<'a>
+    }
+}
+
+/// A step as sent, with the bytes it was read from.
+#[derive(Debug)]
+pub struct StepV1<'a> {
+    pub fields: StepFieldsV1<'a>,
+    /// A step without an id takes its identity from these, so that a resend of the same bytes is the same step.
+    source: &'a [u8],
+}
+
+impl<'a> StepV1<'a> {
+    /// Reads one JSON object. Nothing but JSON and the types of known fields is checked.
+    ///
+    /// # Errors
+    /// [`Rejection`] with the field and, for broken JSON, line and column.
+    pub fn parse(json: &'a [u8]) -> Result<Self, Rejection> {
+        let text = std::str::from_utf8(json).map_err(|error| {
+            let at = error.valid_up_to();
+            Rejection::new(Reason::InvalidUtf8, format!("byte {at} is not valid UTF-8: send JSON encoded as UTF-8"))
+        })?;
+        let fault = Fault::default();
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let fields = StepSeed { fault: &fault }
+            .deserialize(&mut deserializer)
+            .and_then(|fields| deserializer.end().map(|()| fields))
+            .map_err(|error| fault.rejection(&error))?;
+        Ok(Self { fields, source: json })
+    }
+}
+
+struct StepSeed<'f> {
+    fault: &'f Fault,
+}
+
+impl<'de> DeserializeSeed<'de> for StepSeed<'_> {
+    type Value = StepFieldsV1<'de>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(StepFieldsV1::visitor(Some(self.fault)))
+    }
+}
+
+/// Which field a reader stumbled over; serde's errors carry text only.
+#[derive(Default)]
+pub(crate) struct Fault {
+    field: Cell<Option<&'static str>>,
+    twice: Cell<bool>,
+}
+
+impl Fault {
+    fn rejection(&self, error: &serde_json::Error) -> Rejection {
+        let reason = match (error.classify(), self.field.get(), self.twice.get()) {
+            (_, _, true) => Reason::DuplicateField,
+            (Category::Data, Some(_), _) => Reason::WrongType,
+            (Category::Data, None, _) => Reason::NotAnObject,
+            _ => Reason::InvalidJson,
+        };
+        let message = match reason {
+            Reason::NotAnObject => format!("a step is a JSON object: {error}"),
+            _ => error.to_string(),
+        };
+        Rejection { reason, field: self.field.get().map(Into::into), message }
+    }
+}

@@ -1,0 +1,370 @@
+//! From what was sent to a checked [`Step`].
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::values::Text;
+use super::{AgentV1, AlternativeV1, ErrorV1, PrincipalV1, StepV1, UsageV1};
+use crate::rejection::shown;
+use crate::step::{Agent, Alternative, Cut, ErrorInfo, Principal, Usage};
+use crate::{Kind, Limits, Reason, Rejection, Status, Step, StepId, Timestamp, ids};
+
+type Checked<T> = Result<T, Rejection>;
+
+impl<'a> StepV1<'a> {
+    /// Checks every field against `limits` and fills the defaults, with `arrival` for a missing or absurd time.
+    ///
+    /// # Errors
+    /// The first field that does not hold, with the value and the remedy.
+    pub fn check(self, arrival: Timestamp, limits: &Limits) -> Checked<Step<'a>> {
+        if self.source.len() > limits.step_bytes_max {
+            let (is, max) = (self.source.len(), limits.step_bytes_max);
+            return Err(Rejection::new(Reason::TooLarge, format!("a step of {is} bytes: at most {max} are taken")));
+        }
+        self.build(limits, Some(arrival))
+    }
+
+    /// The same for a record of the log, which ingest has checked: limits of content are not applied a second time, and
+    /// nothing may be missing.
+    pub(crate) fn check_logged(self) -> Checked<Step<'a>> {
+        const LOGGED: Limits = Limits { step_bytes_max: usize::MAX, content_bytes_max: usize::MAX, ..Limits::DEFAULT };
+        self.build(&LOGGED, None)
+    }
+
+    /// `arrival` is absent for a record of the log, whose defaults were filled when it came in.
+    fn build(self, limits: &Limits, arrival: Option<Timestamp>) -> Checked<Step<'a>> {
+        let source = self.source;
+        let mut it = self.fields;
+        let mut extra = std::mem::take(&mut it.extra);
+
+        let session_id = id(required(it.session_id, "session_id")?, "session_id", limits)?;
+        let kind = kind(&required(it.kind, "kind")?)?;
+        let agent = agent(it.agent, limits, &mut extra)?;
+        let step_id = match it.step_id {
+            Some(text) => id(text, "step_id", limits)?.into(),
+            None if arrival.is_some() => StepId::from(ids::derive("d-", &[session_id.as_bytes(), source])),
+            None => return Err(missing("step_id")),
+        };
+        let (time, time_clamped_from) = match arrival {
+            Some(arrival) => event_time(it.time, arrival, limits)?,
+            None => {
+                let time = it.time.ok_or_else(|| missing("time"))?;
+                (parse_time(&time)?, it.time_clamped_from.map(|it| it.0))
+            }
+        };
+        let parent_session_id = it.parent_session_id.map(|it| id(it, "parent_session_id", limits)).transpose()?;
+        let root_session_id = match it.root_session_id {
+            Some(text) => id(text, "root_session_id", limits)?,
+            // A child that names its parent but no root: the parent is the best root known.
+            None => parent_session_id.clone().unwrap_or_else(|| session_id.clone()),
+        };
+        let (text, text_cut) = cut_text(it.text, logged_cut(it.text_truncated_from, it.text_fingerprint), limits);
+        let input_cut = logged_cut(it.input_truncated_from, it.input_fingerprint);
+        let (input, input_cut) = cut_json(it.input, "input", input_cut, limits)?;
+        let output_cut = logged_cut(it.output_truncated_from, it.output_fingerprint);
+        let (output, output_cut) = cut_json(it.output, "output", output_cut, limits)?;
+        let alternatives = alternatives(it.alternatives.unwrap_or_default(), limits)?;
+        let principal = it.principal.map(|it| principal(it, limits, &mut extra)).transpose()?;
+        let error = it.error.map(|it| error_info(it, limits, &mut extra)).transpose()?;
+        let usage = it.usage.map(|it| usage(it, &mut extra)).transpose()?;
+
+        Ok(Step {
+            session_id: session_id.into(),
+            root_session_id: root_session_id.into(),
+            parent_session_id: parent_session_id.map(Into::into),
+            step_id,
+            seq: it.seq.map(|it| it.0),
+            time,
+            time_clamped_from,
+            kind,
+            agent,
+            environment: name(it.environment, "environment", limits)?,
+            principal,
+            owner: name(it.owner, "owner", limits)?,
+            causes: causes(it.causes.map(|it| it.0).unwrap_or_default(), limits)?,
+            tool: name(it.tool, "tool", limits)?,
+            model: name(it.model, "model", limits)?,
+            input,
+            input_cut,
+            output,
+            output_cut,
+            text,
+            text_cut,
+            alternatives,
+            status: it.status.map(|it| status(&it)).transpose()?,
+            error,
+            usage,
+            duration_ms: amount(it.duration_ms, "duration_ms")?,
+            attributes: attributes(it.attributes.map(|it| it.0).unwrap_or_default(), extra, limits)?,
+        })
+    }
+}
+
+fn missing(field: &'static str) -> Rejection {
+    Rejection::field(Reason::MissingField, field, format!("`{field}` is required: `session_id`, `kind` and `agent.id` must be sent"))
+}
+
+fn required<'a>(value: Option<Text<'a>>, field: &'static str) -> Checked<Text<'a>> {
+    value.ok_or_else(|| missing(field))
+}
+
+fn id<'a>(Text(text): Text<'a>, field: &'static str, limits: &Limits) -> Checked<Cow<'a, str>> {
+    if text.is_empty() {
+        return Err(Rejection::field(Reason::InvalidId, field, format!("`{field}` is empty: send an identity or leave it out")));
+    }
+    if text.len() > limits.id_bytes_max {
+        return Err(too_long(field, text.len(), limits.id_bytes_max));
+    }
+    if text.chars().any(char::is_control) {
+        let message = format!("`{field}` holds a control character: \"{}\"", shown(&text));
+        return Err(Rejection::field(Reason::InvalidId, field, message));
+    }
+    Ok(text)
+}
+
+fn name<'a>(value: Option<Text<'a>>, field: &'static str, limits: &Limits) -> Checked<Option<Cow<'a, str>>> {
+    let Some(Text(text)) = value else { return Ok(None) };
+    if text.len() > limits.name_bytes_max {
+        return Err(too_long(field, text.len(), limits.name_bytes_max));
+    }
+    if text.contains('\0') {
+        let message = format!("`{field}` holds a NUL character: \"{}\"", shown(&text));
+        return Err(Rejection::field(Reason::InvalidValue, field, message));
+    }
+    Ok((!text.is_empty()).then_some(text))
+}
+
+fn too_long(field: &'static str, is: usize, max: usize) -> Rejection {
+    Rejection::field(Reason::TooLong, field, format!("`{field}` has {is} bytes: at most {max} are taken"))
+}
+
+fn too_many(field: &'static str, is: usize, max: usize) -> Rejection {
+    Rejection::field(Reason::TooMany, field, format!("`{field}` has {is} entries: at most {max} are taken"))
+}
+
+fn kind(Text(text): &Text<'_>) -> Checked<Kind> {
+    Kind::from_name(text).ok_or_else(|| {
+        let known = Kind::ALL.map(Kind::as_str).join(", ");
+        let message = format!("unknown kind \"{}\": expected one of {known}", shown(text));
+        Rejection::field(Reason::UnknownKind, "kind", message)
+    })
+}
+
+fn status(Text(text): &Text<'_>) -> Checked<Status> {
+    match &**text {
+        "ok" => Ok(Status::Ok),
+        "error" => Ok(Status::Error),
+        _ => {
+            let message = format!("unknown status \"{}\": expected `ok` or `error`", shown(text));
+            Err(Rejection::field(Reason::InvalidValue, "status", message))
+        }
+    }
+}
+
+fn parse_time(Text(text): &Text<'_>) -> Checked<Timestamp> {
+    Timestamp::parse(text).map_err(|error| {
+        let message = format!("\"{}\" is no RFC 3339 time ({error}): send e.g. 2026-01-31T12:00:00.5Z", shown(text));
+        Rejection::field(Reason::InvalidTime, "time", message)
+    })
+}
+
+/// Event time and, when the sent one is absurd, what was sent.
+fn event_time<'a>(
+    sent: Option<Text<'a>>,
+    arrival: Timestamp,
+    limits: &Limits,
+) -> Checked<(Timestamp, Option<Cow<'a, str>>)> {
+    let Some(sent) = sent else { return Ok((arrival, None)) };
+    let time = parse_time(&sent)?;
+    let plausible = Timestamp::EARLIEST_PLAUSIBLE..=arrival.plus_micros(limits.future_micros_max);
+    Ok(if plausible.contains(&time) { (time, None) } else { (arrival, Some(sent.0)) })
+}
+
+type Extra<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+
+/// Unknown fields of a nested object are kept as attributes under a dotted name.
+fn keep<'a>(extra: &mut Extra<'a>, object: &str, fields: Extra<'a>) {
+    extra.extend(fields.into_iter().map(|(name, value)| (Cow::Owned(format!("{object}.{name}")), value)));
+}
+
+fn agent<'a>(sent: Option<AgentV1<'a>>, limits: &Limits, extra: &mut Extra<'a>) -> Checked<Agent<'a>> {
+    let sent = sent.ok_or_else(|| missing("agent.id"))?;
+    keep(extra, "agent", sent.extra);
+    Ok(Agent {
+        id: id(required(sent.id, "agent.id")?, "agent.id", limits)?.into(),
+        name: name(sent.name, "agent.name", limits)?,
+        version: name(sent.version, "agent.version", limits)?,
+    })
+}
+
+fn principal<'a>(sent: PrincipalV1<'a>, limits: &Limits, extra: &mut Extra<'a>) -> Checked<Principal<'a>> {
+    keep(extra, "principal", sent.extra);
+    let scopes = sent.scopes.map(|it| it.0).unwrap_or_default();
+    if scopes.len() > limits.list_max {
+        return Err(too_many("principal.scopes", scopes.len(), limits.list_max));
+    }
+    if let Some(scope) = scopes.iter().find(|it| it.len() > limits.name_bytes_max) {
+        return Err(too_long("principal.scopes", scope.len(), limits.name_bytes_max));
+    }
+    Ok(Principal {
+        id: id(required(sent.id, "principal.id")?, "principal.id", limits)?,
+        kind: name(sent.kind, "principal.type", limits)?,
+        on_behalf_of: name(sent.on_behalf_of, "principal.on_behalf_of", limits)?,
+        scopes,
+    })
+}
+
+fn error_info<'a>(sent: ErrorV1<'a>, limits: &Limits, extra: &mut Extra<'a>) -> Checked<ErrorInfo<'a>> {
+    keep(extra, "error", sent.extra);
+    let message = sent.message.map(|it| clipped(it.0, limits.content_bytes_max));
+    Ok(ErrorInfo { kind: name(sent.kind, "error.type", limits)?, message })
+}
+
+fn usage<'a>(sent: UsageV1<'a>, extra: &mut Extra<'a>) -> Checked<Usage> {
+    keep(extra, "usage", sent.extra);
+    Ok(Usage {
+        input_tokens: sent.input_tokens.map(|it| it.0),
+        output_tokens: sent.output_tokens.map(|it| it.0),
+        cached_tokens: sent.cached_tokens.map(|it| it.0),
+        cost_usd: amount(sent.cost_usd, "usage.cost_usd")?,
+    })
+}
+
+fn alternatives<'a>(sent: Vec<AlternativeV1<'a>>, limits: &Limits) -> Checked<Vec<Alternative<'a>>> {
+    if sent.len() > limits.list_max {
+        return Err(too_many("alternatives", sent.len(), limits.list_max));
+    }
+    sent.into_iter()
+        .map(|it| {
+            Ok(Alternative {
+                action: clipped(required(it.action, "alternatives.action")?.0, limits.content_bytes_max),
+                score: it.score,
+                reason: it.reason.map(|it| clipped(it.0, limits.content_bytes_max)),
+            })
+        })
+        .collect()
+}
+
+fn causes<'a>(sent: Vec<Cow<'a, str>>, limits: &Limits) -> Checked<Vec<StepId<'a>>> {
+    if sent.len() > limits.list_max {
+        return Err(too_many("causes", sent.len(), limits.list_max));
+    }
+    sent.into_iter().map(|it| id(Text(it), "causes", limits).map(Into::into)).collect()
+}
+
+fn amount(value: Option<f64>, field: &'static str) -> Checked<Option<f64>> {
+    match value {
+        Some(n) if !(n.is_finite() && n >= 0.0) => {
+            Err(Rejection::field(Reason::InvalidValue, field, format!("`{field}` is {n}: it cannot be negative")))
+        }
+        other => Ok(other),
+    }
+}
+
+fn attributes<'a>(sent: Extra<'a>, unknown: Extra<'a>, limits: &Limits) -> Checked<Vec<(Cow<'a, str>, Cow<'a, RawValue>)>> {
+    let count = sent.len() + unknown.len();
+    if count > limits.attributes_max {
+        return Err(too_many("attributes", count, limits.attributes_max));
+    }
+    let mut out: Vec<(Cow<'a, str>, Cow<'a, RawValue>)> = Vec::with_capacity(count);
+    let mut bytes = 0;
+    for (name, value) in sent.into_iter().chain(unknown) {
+        // Scans what was kept so far: the count is bounded, and most steps have none.
+        if out.iter().any(|(other, _)| *other == name) {
+            let message = format!("attribute \"{}\" comes twice: send it once", shown(&name));
+            return Err(Rejection::field(Reason::DuplicateField, "attributes", message));
+        }
+        bytes += name.len() + value.get().len();
+        if bytes > limits.content_bytes_max {
+            return Err(too_long("attributes", bytes, limits.content_bytes_max));
+        }
+        depth(value.get(), "attributes", limits)?;
+        out.push((name, Cow::Borrowed(value)));
+    }
+    Ok(out)
+}
+
+fn logged_cut(bytes: Option<super::values::Count>, fingerprint: Option<Text<'_>>) -> Option<Cut> {
+    let fingerprint = u128::from_str_radix(&fingerprint?.0, 16).ok()?.to_be_bytes();
+    Some(Cut { bytes: bytes?.0, fingerprint })
+}
+
+fn cut_of(whole: &str) -> Cut {
+    Cut { bytes: whole.len() as u64, fingerprint: ids::digest(&[whole.as_bytes()]) }
+}
+
+fn cut_text<'a>(
+    sent: Option<Text<'a>>,
+    already: Option<Cut>,
+    limits: &Limits,
+) -> (Option<Cow<'a, str>>, Option<Cut>) {
+    let Some(Text(text)) = sent else { return (None, None) };
+    if text.len() <= limits.content_bytes_max {
+        return (Some(text), already);
+    }
+    let cut = already.unwrap_or_else(|| cut_of(&text));
+    (Some(clipped(text, limits.content_bytes_max)), Some(cut))
+}
+
+/// JSON over the limit becomes a JSON string of its beginning: half a document is no document.
+fn cut_json<'a>(
+    sent: Option<&'a RawValue>,
+    field: &'static str,
+    already: Option<Cut>,
+    limits: &Limits,
+) -> Checked<(Option<Cow<'a, RawValue>>, Option<Cut>)> {
+    let Some(raw) = sent else { return Ok((None, None)) };
+    let json = raw.get();
+    if json.len() <= limits.content_bytes_max {
+        depth(json, field, limits)?;
+        return Ok((Some(Cow::Borrowed(raw)), already));
+    }
+    let head = serde_json::value::to_raw_value(&clipped(Cow::Borrowed(json), limits.content_bytes_max))
+        .map_err(|error| Rejection::field(Reason::InvalidValue, field, error.to_string()))?;
+    Ok((Some(Cow::Owned(head)), Some(already.unwrap_or_else(|| cut_of(json)))))
+}
+
+/// The longest beginning of at most `bytes_max` bytes that ends between two characters.
+fn clipped(text: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
+    if text.len() <= bytes_max {
+        return text;
+    }
+    let end = text.floor_char_boundary(bytes_max);
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
+        Cow::Owned(mut text) => {
+            text.truncate(end);
+            Cow::Owned(text)
+        }
+    }
+}
+
+/// Refuses nesting that a later reader could not follow. Most values have fewer brackets than the limit and are done
+/// after one count.
+fn depth(json: &str, field: &'static str, limits: &Limits) -> Checked<()> {
+    let opens = json.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    if opens <= limits.depth_max {
+        return Ok(());
+    }
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    if deepest > limits.depth_max {
+        let max = limits.depth_max;
+        let message = format!("`{field}` is nested {deepest} deep: at most {max} levels are taken");
+        return Err(Rejection::field(Reason::TooDeep, field, message));
+    }
+    Ok(())
+}
