@@ -3,6 +3,7 @@
 //! **Invariant:** no domain types here. `schemas` and `platform` do not know each other; services meet in both.
 
 pub mod clock;
+pub mod config;
 pub mod log;
 pub mod shutdown;
 pub mod telemetry;
