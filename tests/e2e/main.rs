@@ -1,0 +1,16 @@
+//! The real binary, from outside: real sockets, real files, real clients, `kill -9`.
+//!
+//! Each test starts its own server on free ports in its own folder. `MARTINGALE_TRACES` names the folder of recorded
+//! executions (default `../shared/traces` beside the checkout); `MARTINGALE_PYTHON` a Python with
+//! `tests/python/requirements.txt` (`cargo xtask ci` makes one). A test that lacks either says so and passes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout)]
+
+mod cli;
+mod contract;
+mod crash;
+mod delivery;
+mod harness;
+mod hostile;
+mod otel;
+mod recorded;
