@@ -1,1 +1,4 @@
-
+pub mod history;
+pub mod sessions;
+pub mod sql;
+pub mod tables;

@@ -1,0 +1,1 @@
+//! Sessions, timelines and why.

@@ -1,0 +1,35 @@
+//! Limits of one query.
+
+use martingale_platform::config::Span;
+use serde::{Deserialize, Serialize};
+
+/// See `deploy/config.default.toml`, section `sql`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Longest query text, in bytes; beyond it the query is refused.
+    pub query_bytes_max: usize,
+    /// Memory of all queries together, in bytes. A query that needs more fails; nothing is spilled to disk.
+    pub memory_bytes_max: usize,
+    /// Most rows of an answer; the rest is left out and the answer says so.
+    pub rows_max: usize,
+    /// Most bytes of an answer, in memory; beyond it the query fails.
+    pub answer_bytes_max: usize,
+    /// Longest time of a query.
+    pub time_max: Span,
+    /// Most queries that run at once; more wait, within their time.
+    pub queries_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            query_bytes_max: 64 << 10,
+            memory_bytes_max: 1 << 30,
+            rows_max: 100_000,
+            answer_bytes_max: 256 << 20,
+            time_max: Span::from_millis(30_000),
+            queries_max: 16,
+        }
+    }
+}
