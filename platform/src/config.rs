@@ -28,7 +28,8 @@ impl std::str::FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || format!("`{text}` is no span of time: write a whole number and a unit, as 250ms, 30s, 10m, 2h or 14d");
+        let bad =
+            || format!("`{text}` is no span of time: write a whole number and a unit, as 250ms, 30s, 10m, 2h or 14d");
         let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
         let number: u64 = text[..digits].parse().map_err(|_| bad())?;
         let (_, millis) = UNITS.iter().find(|(unit, _)| *unit == &text[digits..]).ok_or_else(bad)?;
@@ -63,9 +64,13 @@ mod tests {
 
     #[test]
     fn spans_read_and_write() {
-        for (text, millis, shown) in
-            [("250ms", 250, "250ms"), ("30s", 30_000, "30s"), ("60s", 60_000, "1m"), ("14d", 1_209_600_000, "14d"), ("0s", 0, "0ms")]
-        {
+        for (text, millis, shown) in [
+            ("250ms", 250, "250ms"),
+            ("30s", 30_000, "30s"),
+            ("60s", 60_000, "1m"),
+            ("14d", 1_209_600_000, "14d"),
+            ("0s", 0, "0ms"),
+        ] {
             let span: Span = text.parse().expect(text);
             assert_eq!((span, span.to_string().as_str()), (Span::from_millis(millis), shown));
         }

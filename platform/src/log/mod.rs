@@ -13,6 +13,7 @@
 //!
 //! Offsets of a partition grow; they need not be consecutive.
 
+mod memory;
 mod position;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+pub use memory::{Faults, MemoryLog};
 pub use position::{Offset, Partition, Position, Replay};
 
 /// Name of a topic, without the operator's prefix.
@@ -173,8 +175,13 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Expired`] when `from` lies before what retention has kept.
-    async fn read(&self, topic: Topic, partition: Partition, from: Offset, limit: ReadLimit)
-    -> Result<Vec<Record>, Error>;
+    async fn read(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        from: Offset,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>, Error>;
 
     /// Changes after each append to the partition, so that a reader at its end can wait.
     fn grown(&self, topic: Topic, partition: Partition) -> watch::Receiver<Offset>;
@@ -208,8 +215,13 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the log cannot be read.
-    async fn scan(&self, store: Store, partition: Partition, after: Option<Bytes>, limit: usize)
-    -> Result<Vec<(Bytes, Bytes)>, Error>;
+    async fn scan(
+        &self,
+        store: Store,
+        partition: Partition,
+        after: Option<Bytes>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error>;
 
     /// The partitions this process owns for a consumer, now and as it changes.
     fn assigned(&self, consumer: Consumer) -> watch::Receiver<Arc<[Partition]>>;
