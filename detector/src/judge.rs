@@ -1,0 +1,220 @@
+//! The core of one partition with the state it works on.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use martingale_detector_core::{Applied, Detector, Observed, State, StateKey};
+use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
+use martingale_schemas::{Control, ControlState, Position, Reason, Rejection, Step, topics};
+
+use crate::controls::Order;
+use crate::dead_letter::{self, json};
+use crate::idle::LogTime;
+use crate::metrics::{Counts, Metrics};
+use crate::partition::Shared;
+use crate::{Error, STORE, state};
+
+/// Entries that one turn of the sweep looks at; a step that comes meanwhile waits for as many.
+const SWEEP_ENTRIES_MAX: usize = 64;
+
+/// Key of the entry that holds the tick of the last commit; no key of a state begins so.
+const TICK_KEY: &[u8] = b"tick";
+
+pub(crate) struct Judge {
+    log: Arc<dyn Log>,
+    metrics: Metrics,
+    partition: Partition,
+    detector: Detector,
+    time: LogTime,
+    /// Entries that were loaded for the first time in this tick: written again with it, whether they change or not.
+    renewed: HashMap<Bytes, Bytes>,
+    tick_changed: bool,
+}
+
+/// What a batch will publish, answers to orders first: a verdict under an order is never on the log without its answer.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) answers: Vec<Append>,
+    pub(crate) verdicts: Vec<Append>,
+    pub(crate) dead_letters: Vec<Append>,
+    pub(crate) counts: Counts,
+}
+
+impl Batch {
+    fn dead_step(&mut self, partition: Partition, record: &Record, rejection: Rejection) {
+        self.counts.dead_step();
+        self.dead_letters.push(dead_letter::append(topics::STEPS, partition, record, rejection));
+    }
+
+    pub(crate) fn dead_order(&mut self, partition: Partition, record: &Record, error: &serde_json::Error) {
+        self.counts.dead_order();
+        let rejection = Rejection::new(Reason::InvalidJson, format!("no control: {error}"));
+        self.dead_letters.push(dead_letter::append(topics::CONTROLS, partition, record, rejection));
+    }
+}
+
+impl Judge {
+    pub(crate) async fn restore(shared: &Shared, partition: Partition) -> Result<Self, Error> {
+        let Shared { config, log, rules, metrics } = shared.clone();
+        let stored = log.state(STORE, partition, TICK_KEY).await?;
+        let tick = stored.and_then(|it| it.as_ref().try_into().ok().map(i64::from_le_bytes)).unwrap_or(i64::MIN);
+        let time = LogTime::new(config.session_idle.as_micros(), tick);
+        let detector = Detector::new(rules);
+        Ok(Self { log, metrics, partition, detector, time, renewed: HashMap::new(), tick_changed: false })
+    }
+
+    pub(crate) const fn time(&self) -> LogTime {
+        self.time
+    }
+
+    pub(crate) const fn detector(&self) -> &Detector {
+        &self.detector
+    }
+
+    /// Moves to the tick of the next batch. Called between batches, when everything in memory is committed.
+    pub(crate) fn advance_to(&mut self, tick: i64) {
+        if tick != self.time.tick() {
+            self.time.advance_to(tick);
+            self.tick_changed = true;
+            self.detector.evict(0);
+        }
+    }
+
+    /// Loads at once what these steps and orders need first. Judging some of them may show that others need more.
+    pub(crate) async fn prepare(
+        &mut self,
+        steps: &[Result<Step<'_>, Rejection>],
+        orders: impl Iterator<Item = &Control> + Send,
+    ) -> Result<(), Error> {
+        let mut absent: BTreeSet<StateKey> = steps.iter().flatten().flat_map(|it| self.detector.absent(it)).collect();
+        absent.extend(orders.flat_map(|it| self.detector.absent_for_control(it)));
+        for key in absent {
+            self.load(key).await?;
+        }
+        Ok(())
+    }
+
+    async fn load(&mut self, key: StateKey) -> Result<(), Error> {
+        self.metrics.states_loaded.inc();
+        let name = Bytes::from(key.to_bytes());
+        let state = match self.log.state(STORE, self.partition, &name).await? {
+            Some(stored) => self.open(name, &stored)?,
+            None => None,
+        };
+        self.detector.load(key, state);
+        Ok(())
+    }
+
+    /// The state of an entry, unless its session has been silent for too long.
+    fn open(&mut self, name: Bytes, stored: &[u8]) -> Result<Option<State>, Error> {
+        let fail = |source| self.unreadable(&name, source);
+        let entry = state::read(stored).map_err(fail)?;
+        let state = entry.state().map_err(fail)?;
+        if self.time.is_over(entry.used) && !is_halted(&state) {
+            return Ok(None);
+        }
+        if entry.used != self.time.tick() {
+            self.renewed.insert(name, entry.used_at(self.time.tick()));
+        }
+        Ok(Some(state))
+    }
+
+    pub(crate) fn unreadable(&self, key: &[u8], source: state::Error) -> Error {
+        Error::State { partition: self.partition, key: String::from_utf8_lossy(key).into_owned(), source }
+    }
+
+    /// Applies an order and answers it, unless the answer is on the log already.
+    pub(crate) async fn order(&mut self, order: Order, batch: &mut Batch) -> Result<(), Error> {
+        while let Some(key) = self.detector.absent_for_control(&order.control).pop() {
+            self.load(key).await?;
+        }
+        let Applied { known } = self.detector.apply(&order.control);
+        batch.counts.order();
+        if order.answered {
+            return Ok(());
+        }
+        let before = Position { partition: self.partition.0, offset: order.before.0 };
+        let answer = Control { state: ControlState::Applied { before, known }, ..order.control };
+        let key = Bytes::from(answer.scope.id().as_str().to_owned());
+        let append = Append::new(topics::CONTROLS, key, json(&answer)).to_partition(self.partition);
+        batch.answers.push(append);
+        Ok(())
+    }
+
+    /// Judges a step; a record that is none becomes a dead letter.
+    pub(crate) async fn step(
+        &mut self,
+        record: &Record,
+        step: Result<Step<'_>, Rejection>,
+        batch: &mut Batch,
+    ) -> Result<(), Error> {
+        let step = match step {
+            Ok(step) => step,
+            Err(rejection) => {
+                batch.dead_step(self.partition, record, rejection);
+                return Ok(());
+            }
+        };
+        while let Some(key) = self.detector.absent(&step).pop() {
+            self.load(key).await?;
+        }
+        let Observed::Judged(judgement) = self.detector.observe(&step) else {
+            batch.counts.duplicate();
+            return Ok(());
+        };
+        let position = Position { partition: self.partition.0, offset: record.offset.0 };
+        let verdict = judgement.into_verdict(&step, position);
+        batch.counts.verdict(&verdict);
+        // Beside its step, also where a foreign producer has put that into a partition its key does not belong to.
+        let append = Append::new(topics::VERDICTS, record.key.clone(), json(&verdict)).to_partition(self.partition);
+        batch.verdicts.push(append);
+        Ok(())
+    }
+
+    /// What changed since the last call, as entries of the store.
+    pub(crate) fn changes(&mut self) -> Result<Vec<StateChange>, Error> {
+        let (partition, tick) = (self.partition, self.time.tick());
+        let mut changed: Vec<(Bytes, Option<Result<Bytes, state::Error>>)> = Vec::new();
+        self.detector.drain_changed(|key, state| {
+            changed.push((key.to_bytes().into(), state.map(|it| state::encode(tick, it))));
+        });
+        let mut out = Vec::with_capacity(changed.len() + self.renewed.len() + 1);
+        let mut push = |key, value| out.push(StateChange { store: STORE, partition, key, value });
+        for (key, value) in changed {
+            self.renewed.remove(&key);
+            let value = value.transpose().map_err(|source| self.unreadable(&key, source))?;
+            push(key, value);
+        }
+        for (key, value) in self.renewed.drain() {
+            push(key, Some(value));
+        }
+        if std::mem::take(&mut self.tick_changed) {
+            push(Bytes::from_static(TICK_KEY), Some(Bytes::copy_from_slice(&tick.to_le_bytes())));
+        }
+        Ok(out)
+    }
+
+    pub(crate) fn evict(&mut self, sessions_max: usize) {
+        self.detector.evict(sessions_max);
+    }
+
+    /// Entries after `after` whose sessions are over, as their removal, and where to go on.
+    pub(crate) async fn forgotten(&self, after: Option<Bytes>) -> Result<(Vec<StateChange>, Option<Bytes>), Error> {
+        let page = self.log.scan(STORE, self.partition, after, SWEEP_ENTRIES_MAX).await?;
+        let mut out = Vec::new();
+        for (key, value) in page.iter().filter(|(key, _)| key.as_ref() != TICK_KEY) {
+            let fail = |source| self.unreadable(key, source);
+            let entry = state::read(value).map_err(fail)?;
+            if self.time.is_over(entry.used) && !is_halted(&entry.state().map_err(fail)?) {
+                out.push(StateChange { store: STORE, partition: self.partition, key: key.clone(), value: None });
+            }
+        }
+        let next = page.into_iter().nth(SWEEP_ENTRIES_MAX - 1).map(|(key, _)| key);
+        Ok((out, next))
+    }
+}
+
+const fn is_halted(_: &State) -> bool {
+    false
+}

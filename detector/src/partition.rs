@@ -1,0 +1,301 @@
+//! The loop of one partition: read → load → judge → commit.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use martingale_detector_core::Rules;
+use martingale_platform::log::{self, Commit, Log, Offset, Partition, Progress, ReadLimit, Record, Topic};
+use martingale_platform::shutdown::Shutdown;
+use martingale_schemas::{Step, topics};
+use tokio::sync::watch;
+
+use crate::controls::Orders;
+use crate::judge::{Batch, Judge};
+use crate::metrics::{Counts, Gauges, Metrics};
+use crate::published::{Committed, Published};
+use crate::{CONSUMER, Config, Error};
+
+/// What every loop shares.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) metrics: Metrics,
+}
+
+/// Waits between attempts at a log that does not take a commit.
+const RETRY_FIRST: Duration = Duration::from_millis(10);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// Orders read at once; they are kept in memory until they are in force.
+const ORDERS: ReadLimit = ReadLimit { records_max: 256, bytes_max: 1 << 20 };
+
+/// While steps never stop coming, one in so many turns goes to the sweep.
+const TURNS_PER_SWEEP: u32 = 32;
+
+/// Runs a partition until it is told to stop. What the log refuses for a while is tried again from the last commit, with
+/// nothing kept in memory: whether the refused write will be seen is not known, and the commit says. A loop that was
+/// fenced does the same, after a longer wait: either it is about to be stopped, or the partition was given away and back.
+pub(crate) async fn follow(shared: Shared, partition: Partition, mut stop: Shutdown) -> Result<(), Error> {
+    let mut wait = RETRY_FIRST;
+    while let Err(error) = live(&shared, partition, &mut stop, &mut wait).await {
+        if matches!(error, Error::Log(log::Error::Fenced(_))) {
+            wait = RETRY_MAX;
+        } else if !error.is_transient() {
+            return Err(error);
+        }
+        shared.metrics.restarts.inc();
+        tracing::warn!(%partition, error = &error as &dyn std::error::Error, "partition starts again from its last commit");
+        if !pause(&mut wait, &mut stop).await {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether to go on after waiting.
+async fn pause(wait: &mut Duration, stop: &mut Shutdown) -> bool {
+    let now = std::mem::replace(wait, (*wait * 2).min(RETRY_MAX));
+    tokio::select! {
+        biased;
+        () = stop.stopping() => false,
+        () = tokio::time::sleep(now) => true,
+    }
+}
+
+async fn live(shared: &Shared, partition: Partition, stop: &mut Shutdown, wait: &mut Duration) -> Result<(), Error> {
+    let mut it = Loop::restore(shared, partition, stop.clone()).await?;
+    while !stop.is_stopping() {
+        if it.turn().await? {
+            *wait = RETRY_FIRST;
+        } else if !it.sweep().await? {
+            tokio::select! {
+                biased;
+                () = stop.stopping() => {}
+                grown = it.steps.grown.changed() => it.steps.woken(grown)?,
+                grown = it.orders_source.grown.changed() => it.orders_source.woken(grown)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Loop<'a> {
+    shared: &'a Shared,
+    partition: Partition,
+    stop: Shutdown,
+    gauges: Gauges,
+    judge: Judge,
+    steps: Source,
+    /// Every step below is judged and committed.
+    next_step: Offset,
+    orders_source: Source,
+    orders: Orders,
+    verdicts_grown: watch::Receiver<Offset>,
+    verdicts: Offset,
+    sweep: Sweep,
+    turns_to_sweep: u32,
+}
+
+/// How far the search for forgotten sessions has come. Once through the store for each tick.
+enum Sweep {
+    Done,
+    After(Option<Bytes>),
+}
+
+impl<'a> Loop<'a> {
+    /// Everything that was decided before, state included, is in place when this returns.
+    async fn restore(shared: &'a Shared, partition: Partition, stop: Shutdown) -> Result<Self, Error> {
+        let log = &*shared.log;
+        // Subscribed before anything is read: what is appended meanwhile wakes the loop.
+        let steps = Source::new(log, topics::STEPS, partition);
+        let orders_source = Source::new(log, topics::CONTROLS, partition);
+        let verdicts_grown = log.grown(topics::VERDICTS, partition);
+        let committed = Committed::read(log, partition).await?;
+        let published = Published::read(log, partition, &committed).await?;
+        let judge = Judge::restore(shared, partition).await?;
+        tracing::info!(%partition, next_step = %committed.steps, judged_to = %published.judged_to, "partition starts");
+        Ok(Self {
+            shared,
+            partition,
+            stop,
+            gauges: shared.metrics.gauges(partition),
+            judge,
+            steps,
+            next_step: committed.steps,
+            orders_source,
+            orders: Orders::new(committed.controls, published),
+            verdicts_grown,
+            verdicts: committed.verdicts,
+            sweep: Sweep::After(None),
+            turns_to_sweep: TURNS_PER_SWEEP,
+        })
+    }
+
+    /// Judges what is there; false when that was nothing.
+    async fn turn(&mut self) -> Result<bool, Error> {
+        let began = Instant::now();
+        let shared = self.shared;
+        let log = &*shared.log;
+        let mut records = self.steps.read(log, self.next_step, self.steps_limit()).await?;
+        // After the steps: an order that was on the log before one of them is in force when that is judged.
+        let read = if self.orders.is_empty() {
+            self.orders_source.read(log, self.orders.next(), ORDERS).await?
+        } else {
+            Vec::new()
+        };
+        let mut batch = Batch::default();
+        for record in &read {
+            if let Err(error) = self.orders.take_in(record, self.next_step) {
+                batch.dead_order(self.partition, record, &error);
+            }
+        }
+        self.choose(&mut records, read.len());
+        if records.is_empty() && read.is_empty() && !self.orders.is_due(self.next_step) {
+            return Ok(false);
+        }
+
+        let steps: Vec<_> = records.iter().map(|it| Step::from_log(&it.value)).collect();
+        self.judge.prepare(&steps, self.orders.iter()).await?;
+        batch.counts.batch(steps.len());
+        for (record, step) in records.iter().zip(steps) {
+            if self.next_step.advance(record.offset).is_err() {
+                continue;
+            }
+            while let Some(order) = self.orders.due(record.offset) {
+                self.judge.order(order, &mut batch).await?;
+            }
+            self.judge.step(record, step, &mut batch).await?;
+        }
+        if records.is_empty() {
+            while let Some(order) = self.orders.due(self.next_step) {
+                self.judge.order(order, &mut batch).await?;
+            }
+        }
+        let observed = began.elapsed();
+        let counts = self.commit(batch).await?;
+        self.judge.evict(shared.config.sessions_in_memory_max);
+        shared.metrics.add(&counts, observed, began.elapsed().saturating_sub(observed));
+        self.gauge();
+        if self.turns_to_sweep == 0 {
+            self.turns_to_sweep = TURNS_PER_SWEEP;
+            self.sweep().await?;
+        }
+        self.turns_to_sweep -= 1;
+        Ok(true)
+    }
+
+    /// Keeps of the records what this batch judges: the steps of one tick, and none while orders are left to read or
+    /// take force before a tick begins.
+    fn choose(&mut self, records: &mut Vec<Record>, orders_read: usize) {
+        let Some(first) = records.first() else { return };
+        let time = self.judge.time();
+        let tick = time.tick_of(first.appended_at);
+        if orders_read == ORDERS.records_max || (tick != time.tick() && self.orders.is_due(self.next_step)) {
+            records.clear();
+            return;
+        }
+        if tick != time.tick() {
+            self.judge.advance_to(tick);
+            self.sweep = Sweep::After(None);
+        }
+        let time = self.judge.time();
+        let later = records.iter().position(|it| time.tick_of(it.appended_at) != tick);
+        records.truncate(later.unwrap_or(records.len()));
+    }
+
+    async fn commit(&mut self, batch: Batch) -> Result<Counts, Error> {
+        // Verdicts below are of earlier commits, unless some of a lost one lie ahead still.
+        let verdicts = if self.next_step >= self.orders.floor() { *self.verdicts_grown.borrow() } else { self.verdicts };
+        self.verdicts = verdicts.max(self.verdicts);
+        let at = |topic, next| Progress { topic, partition: self.partition, next };
+        let Batch { mut answers, verdicts, dead_letters, counts } = batch;
+        answers.extend(verdicts);
+        answers.extend(dead_letters);
+        let commit = Commit {
+            consumer: CONSUMER,
+            publish: answers,
+            state: self.judge.changes()?,
+            progress: vec![
+                at(topics::STEPS, self.next_step),
+                at(topics::CONTROLS, self.orders.progress()),
+                at(topics::VERDICTS, self.verdicts),
+            ],
+        };
+        self.write(commit).await?;
+        Ok(counts)
+    }
+
+    /// Commits, again and again while the log is busy: then nothing was written, and it is the same commit.
+    async fn write(&mut self, commit: Commit) -> Result<(), Error> {
+        let mut wait = RETRY_FIRST;
+        loop {
+            let busy = match self.shared.log.commit(commit.clone()).await {
+                Err(busy @ log::Error::Full { .. }) => Err(busy),
+                done => return Ok(done?),
+            };
+            self.shared.metrics.commit_retries.inc();
+            if !pause(&mut wait, &mut self.stop).await {
+                return busy.map_err(Into::into);
+            }
+        }
+    }
+
+    /// Looks for forgotten sessions among a few more entries of the store; false when all have been looked at.
+    async fn sweep(&mut self) -> Result<bool, Error> {
+        let Sweep::After(after) = std::mem::replace(&mut self.sweep, Sweep::Done) else { return Ok(false) };
+        let (forgotten, next) = self.judge.forgotten(after).await?;
+        if !forgotten.is_empty() {
+            self.shared.metrics.forgotten.inc_by(forgotten.len() as u64);
+            self.write(Commit { consumer: CONSUMER, state: forgotten, ..Commit::default() }).await?;
+        }
+        if next.is_some() {
+            self.sweep = Sweep::After(next);
+        }
+        Ok(true)
+    }
+
+    fn steps_limit(&self) -> ReadLimit {
+        ReadLimit { records_max: self.shared.config.batch_steps_max, bytes_max: self.shared.config.batch_bytes_max }
+    }
+
+    fn gauge(&self) {
+        let end = *self.steps.grown.borrow();
+        Gauges::set(&self.gauges.lag, end.0.saturating_sub(self.next_step.0));
+        Gauges::set(&self.gauges.sessions, self.judge.detector().sessions_in_memory());
+        Gauges::set(&self.gauges.state_bytes, self.judge.detector().state_bytes());
+    }
+}
+
+/// A topic of the partition, and whether there may be something to read.
+struct Source {
+    topic: Topic,
+    partition: Partition,
+    grown: watch::Receiver<Offset>,
+    /// The last read returned something, so there may be more.
+    due: bool,
+}
+
+impl Source {
+    fn new(log: &dyn Log, topic: Topic, partition: Partition) -> Self {
+        Self { topic, partition, grown: log.grown(topic, partition), due: true }
+    }
+
+    async fn read(&mut self, log: &dyn Log, from: Offset, limit: ReadLimit) -> Result<Vec<Record>, log::Error> {
+        // An error means that the log is closed, which reading it will say.
+        if !self.due && matches!(self.grown.has_changed(), Ok(false)) {
+            return Ok(Vec::new());
+        }
+        self.grown.mark_unchanged();
+        let records = log.read(self.topic, self.partition, from, limit).await?;
+        self.due = !records.is_empty();
+        Ok(records)
+    }
+
+    fn woken(&mut self, grown: Result<(), watch::error::RecvError>) -> Result<(), Error> {
+        self.due = true;
+        grown.map_err(|_| Error::Log(log::Error::Closed))
+    }
+}
