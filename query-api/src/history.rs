@@ -1,57 +1,163 @@
 //! What happened, kept for ever: the history writer and the tables it keeps.
+//!
+//! The writer follows the verdicts, takes the judged steps from their topic, and turns both into rows. Rows are visible
+//! from memory at once ([`Snapshot`]) and move to Delta tables in large batches, each with the position it reaches in the
+//! same commit. So a crash loses nothing and doubles nothing: what was in memory is read from the log again, from where
+//! each table is.
 
 mod config;
+mod lane;
+mod metrics;
+mod runtime;
+mod store;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod writer;
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::array::RecordBatch;
+use deltalake::DeltaTableError;
 use martingale_platform::clock::Clock;
-use martingale_platform::log::Log;
+use martingale_platform::log::{self, Log, Partition};
 use martingale_platform::shutdown::Shutdown;
+use tokio::sync::watch;
+
+use crate::tables::{TABLES, Table};
+use metrics::Metrics;
+use runtime::Background;
+use store::Store;
 
 pub use config::Config;
+pub(crate) use store::Stored;
 
 /// Name under which the writer commits its position.
-pub const CONSUMER: &str = "history";
+pub const CONSUMER: log::Consumer = "history";
 
 /// The tables of history: Delta on disk, the newest rows in memory.
 pub struct History {
     config: Config,
     log: Arc<dyn Log>,
     clock: Clock,
+    metrics: Metrics,
+    /// Taken by [`History::run`].
+    stores: Mutex<Option<Stores>>,
+    seen: watch::Sender<Arc<Snapshot>>,
+    background: Background,
+}
+
+type Stores = Box<[Store; TABLES]>;
+
+/// All tables at one moment.
+pub(crate) struct Snapshot {
+    pub(crate) tables: [Seen; TABLES],
+}
+
+/// One table at one moment: files of a version, and rows that are not in them.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub(crate) stored: Stored,
+    pub(crate) fresh: Vec<RecordBatch>,
 }
 
 /// Why history cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the log cannot be read")]
-    Log(#[from] martingale_platform::log::Error),
+    Log(#[from] log::Error),
+    #[error("the folder {folder} of history cannot be used", folder = folder.display())]
+    Folder { folder: PathBuf, source: std::io::Error },
     #[error("the Delta table `{table}` cannot be used")]
-    Delta { table: &'static str, source: Box<deltalake::DeltaTableError> },
+    Delta { table: &'static str, source: Box<DeltaTableError> },
+    #[error("rows cannot be built")]
+    Rows(#[from] arrow::error::ArrowError),
+    #[error("the Delta table `{table}` was written by another version (columns {columns}): use that version or another folder")]
+    OtherVersion { table: &'static str, columns: String },
+    #[error(
+        "the Delta table `{table}` is at offset {next} of partition {partition}, the log ends at {end}: \
+         history and log are not of the same installation, or the log lost its end; move one of them away"
+    )]
+    AheadOfLog { table: &'static str, partition: Partition, next: u64, end: u64 },
     #[error("metrics of history cannot be registered")]
     Metrics(#[from] prometheus::Error),
+    #[error("history is already being written in this process")]
+    Running,
+    #[error("threads of history cannot be started")]
+    Threads(#[source] std::io::Error),
+    #[error("a task of history ended unexpectedly")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl Error {
+    fn delta(table: Table) -> impl Fn(DeltaTableError) -> Self + Copy {
+        move |source| Self::Delta { table: table.name(), source: Box::new(source) }
+    }
 }
 
 impl History {
-    /// Opens or creates the tables in `config.dir`.
+    /// Opens or creates the tables in `config.dir`. What is on disk can be asked for from here on.
     ///
     /// # Errors
-    /// [`Error`] when a table or the log cannot be read.
+    /// [`Error`] when a table or the log cannot be read, or was written by another version or for another log.
     pub async fn open(
         config: Config,
         log: Arc<dyn Log>,
         clock: Clock,
-        _registry: &prometheus::Registry,
+        registry: &prometheus::Registry,
     ) -> Result<Arc<Self>, Error> {
-        Ok(Arc::new(Self { config, log, clock }))
+        let metrics = Metrics::new(registry)?;
+        let background = Background::start()?;
+        let mut stores = Vec::with_capacity(TABLES);
+        for table in Table::ALL {
+            stores.push(Store::open(&config.dir, table).await?);
+        }
+        let tables = stores
+            .iter()
+            .map(|it| Ok(Seen { stored: it.stored()?, fresh: Vec::new() }))
+            .collect::<Result<Vec<_>, Error>>()?;
+        let (Ok(stores), Ok(tables)) = (stores.try_into(), tables.try_into()) else {
+            unreachable!("one of each for every table");
+        };
+        let (seen, _) = watch::channel(Arc::new(Snapshot { tables }));
+        let stores = Mutex::new(Some(stores));
+        Ok(Arc::new(Self { config, log, clock, metrics, stores, seen, background }))
     }
 
-    /// Follows the log until shutdown, then flushes.
+    /// Follows the log until shutdown, then flushes what is in memory.
     ///
     /// # Errors
     /// [`Error`] when the log or a table fails in a way that does not pass.
-    pub async fn run(self: Arc<Self>, mut shutdown: Shutdown) -> Result<(), Error> {
-        let _ = (&self.config, &self.log, &self.clock);
-        shutdown.stopping().await;
-        Ok(())
+    pub async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), Error> {
+        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Error::Running)?;
+        let handle = self.background.handle();
+        handle.spawn(writer::run(self, stores, shutdown)).await?
+    }
+
+    /// All tables as they are now.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.seen.borrow())
+    }
+
+    /// Changes whenever rows become visible.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        Changes(self.seen.subscribe())
+    }
+
+    /// Where heavy work runs, away from the threads that answer agents.
+    pub(crate) fn background(&self) -> tokio::runtime::Handle {
+        self.background.handle()
+    }
+}
+
+/// Waits for rows to become visible.
+pub struct Changes(watch::Receiver<Arc<Snapshot>>);
+
+impl Changes {
+    /// Returns when rows have become visible since the last call; `false` when none will any more.
+    pub async fn changed(&mut self) -> bool {
+        self.0.changed().await.is_ok()
     }
 }

@@ -1,5 +1,9 @@
 //! Why a query has no answer.
 
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::ast::Statement;
+use martingale_platform::config::Span;
+
 /// Each with the HTTP status it is answered with.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -7,10 +11,10 @@ pub enum Error {
     #[error("{message}")]
     Invalid { message: String },
     /// The statement would write.
-    #[error("{statement} is not allowed: history is read only, send SELECT, WITH, VALUES, EXPLAIN, SHOW or DESCRIBE")]
+    #[error("{statement} is not allowed: history is read only; send SELECT, WITH, VALUES, EXPLAIN, SHOW or DESCRIBE")]
     Forbidden { statement: String },
     #[error("the query took longer than {limit}: narrow it by time or session, or raise `sql.time_max`")]
-    TimedOut { limit: martingale_platform::config::Span },
+    TimedOut { limit: Span },
     /// The query or its answer needs more memory than is granted.
     #[error("{message}")]
     TooLarge { message: String },
@@ -30,4 +34,58 @@ impl Error {
             Self::Internal(_) => 500,
         }
     }
+
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid { message: message.into() }
+    }
+
+    pub(super) fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(source.into())
+    }
+
+    /// The statement, by its first word.
+    pub(super) fn forbidden(statement: &impl std::fmt::Display) -> Self {
+        let text = statement.to_string();
+        let statement = text.split_whitespace().next().unwrap_or("the statement").to_uppercase();
+        Self::Forbidden { statement }
+    }
+
+    /// What went wrong, told to whoever wrote the query; what is not theirs to mend is told to the operator.
+    pub(super) fn of(error: DataFusionError, tables: &[&str]) -> Self {
+        let message = || error.strip_backtrace();
+        match error.find_root() {
+            DataFusionError::ResourcesExhausted(_) => Self::TooLarge {
+                message: "the query needs more memory than `sql.memory_bytes_max` grants: \
+                          select fewer columns, narrow it by time or session, or aggregate"
+                    .to_owned(),
+            },
+            DataFusionError::Plan(text) if text.starts_with("table '") => {
+                let known = tables.join(", ");
+                Self::invalid(format!("{}; the tables are {known}", message()))
+            }
+            DataFusionError::SQL(..)
+            | DataFusionError::Plan(_)
+            | DataFusionError::SchemaError(..)
+            | DataFusionError::NotImplemented(_)
+            | DataFusionError::Configuration(_)
+            | DataFusionError::Execution(_)
+            | DataFusionError::ArrowError(..)
+            | DataFusionError::Diagnostic(..)
+            | DataFusionError::Collection(_) => Self::invalid(message()),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+/// Whether a statement only reads.
+pub(super) const fn reads(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Query(_)
+            | Statement::Explain { .. }
+            | Statement::ExplainTable { .. }
+            | Statement::ShowTables { .. }
+            | Statement::ShowColumns { .. }
+            | Statement::ShowFunctions { .. }
+    )
 }

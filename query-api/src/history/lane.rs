@@ -1,0 +1,188 @@
+//! One partition of the log, read into rows.
+
+use std::collections::VecDeque;
+
+use martingale_platform::log::{self, Log, Offset, Partition, ReadLimit, Record, Topic};
+use martingale_schemas::{Control, Position, Step, Verdict, topics};
+
+use super::metrics::Metrics;
+use super::store::Mark;
+use crate::tables::{Judged, Pending, TABLES, Table};
+
+const READ: ReadLimit = ReadLimit { records_max: 1024, bytes_max: 4 << 20 };
+
+/// Tables made from verdicts and the steps they judge.
+const JUDGED: [Table; 4] = [Table::Steps, Table::Verdicts, Table::Findings, Table::SessionParts];
+
+pub(super) struct Lane {
+    pub(super) partition: Partition,
+    /// How far each table is, counting the rows in memory. Behind one another only after a crash between two commits.
+    pub(super) marks: [Mark; TABLES],
+    verdicts: Offset,
+    controls: Offset,
+    /// Steps read ahead of their verdicts.
+    steps: VecDeque<Record>,
+    steps_next: Offset,
+}
+
+/// What one pass over a partition brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pass {
+    pub(super) records: usize,
+    /// When the newest record was appended, by the clock of the log.
+    pub(super) appended_at: Option<i64>,
+}
+
+impl Lane {
+    /// Starts where the table that is furthest behind left off.
+    pub(super) fn new(partition: Partition, marks: [Mark; TABLES]) -> Self {
+        let verdicts = JUDGED.iter().map(|it| marks[*it as usize].next).min().unwrap_or(0);
+        let next_step = JUDGED.iter().map(|it| marks[*it as usize].next_step).min().unwrap_or(0);
+        Self {
+            partition,
+            marks,
+            verdicts: Offset(verdicts),
+            controls: Offset(marks[Table::ControlEvents as usize].next),
+            steps: VecDeque::new(),
+            steps_next: Offset(next_step),
+        }
+    }
+
+    /// Next offset of each topic, for the log's own record of progress.
+    pub(super) fn progress(marks: &[Mark; TABLES]) -> [(Topic, Offset); 3] {
+        let least = |of: fn(&Mark) -> u64| JUDGED.iter().map(|it| of(&marks[*it as usize])).min().unwrap_or(0);
+        [
+            (topics::VERDICTS, Offset(least(|it| it.next))),
+            (topics::STEPS, Offset(least(|it| it.next_step))),
+            (topics::CONTROLS, Offset(marks[Table::ControlEvents as usize].next)),
+        ]
+    }
+
+    /// Fails when a table is ahead of the log: then its rows came from another one.
+    pub(super) async fn check(&self, log: &dyn Log) -> Result<(), super::Error> {
+        for (topic, table) in [(topics::VERDICTS, Table::Verdicts), (topics::CONTROLS, Table::ControlEvents)] {
+            let end = log.bounds(topic, self.partition).await?.end.0;
+            let next = self.marks[table as usize].next;
+            if next > end {
+                return Err(super::Error::AheadOfLog { table: table.name(), partition: self.partition, next, end });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what there is, up to a limit.
+    pub(super) async fn read(&mut self, log: &dyn Log, into: &mut Pending, metrics: &Metrics) -> Result<Pass, log::Error> {
+        let controls = read(log, topics::CONTROLS, self.partition, &mut self.controls, metrics).await?;
+        for record in &controls {
+            self.control(record, into, metrics);
+        }
+        let verdicts = read(log, topics::VERDICTS, self.partition, &mut self.verdicts, metrics).await?;
+        for record in &verdicts {
+            self.verdict(log, record, into, metrics).await?;
+        }
+        let newest = controls.last().into_iter().chain(verdicts.last());
+        Ok(Pass {
+            records: controls.len() + verdicts.len(),
+            appended_at: newest.map(|it| it.appended_at).max(),
+        })
+    }
+
+    fn control(&mut self, record: &Record, into: &mut Pending, metrics: &Metrics) {
+        match serde_json::from_slice::<Control>(&record.value) {
+            Ok(control) => {
+                into.control(&control, Position { partition: self.partition.0, offset: record.offset.0 });
+            }
+            Err(error) => metrics.unreadable(topics::CONTROLS, self.partition, record.offset, &error),
+        }
+        self.controls = record.offset.next();
+        self.marks[Table::ControlEvents as usize].next = record.offset.next().0;
+    }
+
+    async fn verdict(
+        &mut self,
+        log: &dyn Log,
+        record: &Record,
+        into: &mut Pending,
+        metrics: &Metrics,
+    ) -> Result<(), log::Error> {
+        match serde_json::from_slice::<Verdict<'_>>(&record.value) {
+            Ok(verdict) => {
+                let at = Offset(verdict.position.offset);
+                if JUDGED.iter().any(|it| at.0 >= self.marks[*it as usize].next_step) {
+                    let step = self.step(log, at, metrics).await?;
+                    self.judged(record.offset, &verdict, step.as_ref(), into, metrics);
+                }
+            }
+            Err(error) => metrics.unreadable(topics::VERDICTS, self.partition, record.offset, &error),
+        }
+        self.verdicts = record.offset.next();
+        for table in JUDGED {
+            let mark = &mut self.marks[table as usize];
+            mark.next = mark.next.max(record.offset.next().0);
+        }
+        Ok(())
+    }
+
+    /// Adds the rows of tables that do not have them yet. A table has them when it is past the verdict's offset, or past
+    /// the step's: then the verdict was published twice.
+    fn judged(&mut self, at: Offset, verdict: &Verdict<'_>, step: Option<&Record>, into: &mut Pending, metrics: &Metrics) {
+        let step = step.and_then(|record| {
+            Step::from_log(&record.value)
+                .map_err(|error| metrics.unreadable(topics::STEPS, self.partition, record.offset, &error))
+                .ok()
+        });
+        let judged = Judged { verdict, step: step.as_ref() };
+        for table in JUDGED {
+            let mark = &mut self.marks[table as usize];
+            if at.0 >= mark.next && verdict.position.offset >= mark.next_step {
+                into.judged(table, &judged);
+                mark.next_step = verdict.position.offset + 1;
+            }
+        }
+    }
+
+    /// The step at an offset. Verdicts follow the order of their steps, so this reads on from the last one; a step
+    /// without a verdict was a duplicate and is passed over.
+    async fn step(&mut self, log: &dyn Log, at: Offset, metrics: &Metrics) -> Result<Option<Record>, log::Error> {
+        loop {
+            while let Some(record) = self.steps.pop_front() {
+                if record.offset == at {
+                    return Ok(Some(record));
+                }
+                if record.offset > at {
+                    self.steps.push_front(record);
+                    metrics.steps_missing.inc();
+                    return Ok(None);
+                }
+            }
+            self.steps_next = self.steps_next.max(at);
+            self.steps = read(log, topics::STEPS, self.partition, &mut self.steps_next, metrics).await?.into();
+            match self.steps.back() {
+                Some(last) => self.steps_next = last.offset.next(),
+                None => {
+                    metrics.steps_missing.inc();
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+/// Reads from `from` on. What retention has removed is counted and passed over.
+async fn read(
+    log: &dyn Log,
+    topic: Topic,
+    partition: Partition,
+    from: &mut Offset,
+    metrics: &Metrics,
+) -> Result<Vec<Record>, log::Error> {
+    match log.read(topic, partition, *from, READ).await {
+        Err(log::Error::Expired { asked, start }) => {
+            tracing::warn!(topic, %partition, %asked, %start, "records were removed before history had them");
+            metrics.expired.inc_by(start.0.saturating_sub(asked.0));
+            *from = start;
+            log.read(topic, partition, start, READ).await
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,229 @@
+//! One Delta table: append exactly once, read back how far it is, keep it small.
+
+use std::num::NonZeroU64;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::kernel::{Action, EagerSnapshot, StructType, Transaction};
+use deltalake::logstore::LogStoreRef;
+use deltalake::parquet::basic::{Compression, ZstdLevel};
+use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
+use deltalake::parquet::schema::types::ColumnPath;
+use deltalake::protocol::{DeltaOperation, SaveMode, checkpoints};
+use deltalake::writer::{DeltaWriter, RecordBatchWriter};
+use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, TableProperty};
+use martingale_platform::log::Partition;
+
+use super::Error;
+use crate::tables::Table;
+
+/// Files below this size are merged with their neighbours.
+const FILE_BYTES: NonZeroU64 = NonZeroU64::new(128 << 20).expect("not zero");
+/// Rows that are skipped or read together: small, because the commonest question is about one session.
+const ROW_GROUP_ROWS: usize = 16 * 1024;
+
+/// How far a table is in one partition of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Next offset of the topic the table is made from.
+    pub(super) next: u64,
+    /// Next offset of the topic of steps: a verdict on an earlier step was published twice.
+    pub(super) next_step: u64,
+}
+
+/// What readers see of a table on disk.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) snapshot: Arc<EagerSnapshot>,
+    pub(crate) log_store: LogStoreRef,
+}
+
+pub(super) struct Store {
+    pub(super) kind: Table,
+    table: DeltaTable,
+    /// Commits since the last compaction.
+    pub(super) commits: u64,
+}
+
+impl Store {
+    /// Opens the table in its folder below `dir`, or creates it.
+    pub(super) async fn open(dir: &Path, kind: Table) -> Result<Self, Error> {
+        let folder = dir.join(kind.name());
+        std::fs::create_dir_all(&folder).map_err(|source| Error::Folder { folder: folder.clone(), source })?;
+        let folder = folder.canonicalize().map_err(|source| Error::Folder { folder: folder.clone(), source })?;
+        let url = url::Url::from_directory_path(&folder)
+            .map_err(|()| Error::Folder { folder, source: std::io::ErrorKind::InvalidFilename.into() })?;
+        let fail = Error::delta(kind);
+        let mut table = DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build).map_err(fail)?;
+        if table.verify_deltatable_existence().await.map_err(fail)? {
+            table.load().await.map_err(fail)?;
+        } else {
+            table = create(&table, kind).await.map_err(fail)?;
+        }
+        check_columns(&table, kind)?;
+        Ok(Self { kind, table, commits: 0 })
+    }
+
+    pub(super) fn stored(&self) -> Result<Stored, Error> {
+        let state = self.table.snapshot().map_err(Error::delta(self.kind))?;
+        Ok(Stored { snapshot: Arc::new(state.snapshot().clone()), log_store: self.table.log_store() })
+    }
+
+    pub(super) async fn mark(&self, partition: Partition) -> Result<Mark, Error> {
+        let state = self.table.snapshot().map_err(Error::delta(self.kind))?;
+        let log_store = self.table.log_store();
+        let mut read = [0; 2];
+        for (value, id) in read.iter_mut().zip(transaction_ids(self.kind, partition)) {
+            let version = state.transaction_version(&*log_store, id).await.map_err(Error::delta(self.kind))?;
+            *value = version.and_then(|it| u64::try_from(it).ok()).unwrap_or(0);
+        }
+        Ok(Mark { next: read[0], next_step: read[1] })
+    }
+
+    /// Appends rows and moves the marks, both or neither. A call that failed may have done it all the same, so the marks
+    /// in the table are compared first: repeating a call adds nothing twice.
+    pub(super) async fn append(&mut self, rows: &[RecordBatch], marks: &[(Partition, Mark)]) -> Result<(), Error> {
+        let fail = Error::delta(self.kind);
+        if self.is_at(marks).await? {
+            return Ok(());
+        }
+        let mut writer = RecordBatchWriter::for_table(&self.table).map_err(fail)?.with_writer_properties(properties(self.kind));
+        if let Some(rows) = sorted(rows, self.kind.sort_columns()).map_err(|it| fail(it.into()))? {
+            writer.write(rows).await.map_err(fail)?;
+        }
+        let files = writer.flush().await.map_err(fail)?.into_iter().map(Action::Add).collect();
+        let transactions = marks.iter().flat_map(|(partition, mark)| {
+            let [next, step] = transaction_ids(self.kind, *partition);
+            [Transaction::new(next, version(mark.next)), Transaction::new(step, version(mark.next_step))]
+        });
+        let committed = CommitBuilder::from(
+            CommitProperties::default()
+                .with_application_transactions(transactions.collect())
+                // Both belong to maintenance: they would make every commit slower as the table grows.
+                .with_create_checkpoint(false)
+                .with_cleanup_expired_logs(Some(false)),
+        )
+        .with_actions(files)
+        .build(
+            Some(self.table.snapshot().map_err(fail)?),
+            self.table.log_store(),
+            DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None },
+        )
+        .await;
+        match committed {
+            Ok(done) => self.table.state = Some(done.snapshot()),
+            Err(error) => {
+                // The commit may stand although what came after it failed.
+                self.table.update_state().await.map_err(fail)?;
+                if !self.is_at(marks).await? {
+                    return Err(fail(error));
+                }
+            }
+        }
+        self.commits += 1;
+        Ok(())
+    }
+
+    async fn is_at(&self, marks: &[(Partition, Mark)]) -> Result<bool, Error> {
+        for (partition, mark) in marks {
+            if self.mark(*partition).await? != *mark {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A handle for [`maintain`] beside which appends go on.
+    pub(super) fn handle(&self) -> DeltaTable {
+        self.table.clone()
+    }
+}
+
+/// Merges small files, removes what no query can still read, and writes a checkpoint. Appends go on meanwhile: Delta
+/// orders the commits.
+pub(super) async fn maintain(table: DeltaTable, kind: Table) -> Result<(), DeltaTableError> {
+    let quiet = CommitProperties::default().with_create_checkpoint(false).with_cleanup_expired_logs(Some(false));
+    let (table, _) = table
+        .optimize()
+        .with_target_size(FILE_BYTES)
+        .with_max_concurrent_tasks(1)
+        .with_writer_properties(properties(kind))
+        .with_commit_properties(quiet.clone())
+        .await?;
+    let (table, _) = table.vacuum().with_commit_properties(quiet).await?;
+    checkpoints::create_checkpoint(&table, None).await?;
+    checkpoints::cleanup_metadata(&table, None).await?;
+    Ok(())
+}
+
+async fn create(table: &DeltaTable, kind: Table) -> Result<DeltaTable, DeltaTableError> {
+    let schema: StructType = (&kind.description().schema()).try_into_kernel()?;
+    table
+        .create()
+        .with_table_name(kind.name())
+        .with_comment(kind.description().doc)
+        .with_columns(schema.fields().cloned())
+        .with_configuration_property(TableProperty::DataSkippingStatsColumns, Some(kind.statistics()))
+        // A query runs on the files of its snapshot for as long as `sql.time_max`; an hour is far beyond it.
+        .with_configuration_property(TableProperty::DeletedFileRetentionDuration, Some("interval 1 hours"))
+        .with_configuration_property(TableProperty::LogRetentionDuration, Some("interval 1 days"))
+        .await
+}
+
+/// The folder may have been written by another version.
+fn check_columns(table: &DeltaTable, kind: Table) -> Result<(), Error> {
+    let state = table.snapshot().map_err(Error::delta(kind))?;
+    let ours: StructType = (&kind.description().schema())
+        .try_into_kernel()
+        .map_err(|it: arrow::error::ArrowError| Error::delta(kind)(it.into()))?;
+    let theirs = state.schema();
+    let differs = |name: &String| match (ours.field(name), theirs.field(name)) {
+        (Some(ours), Some(theirs)) => ours.data_type() != theirs.data_type(),
+        _ => true,
+    };
+    let names = ours.fields().chain(theirs.fields()).map(|it| it.name());
+    let mut differing: Vec<String> = names.filter(|it| differs(it)).cloned().collect();
+    differing.sort();
+    differing.dedup();
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::OtherVersion { table: kind.name(), columns: differing.join(", ") })
+}
+
+fn transaction_ids(kind: Table, partition: Partition) -> [String; 2] {
+    let topic = if kind == Table::ControlEvents { "controls" } else { "verdicts" };
+    [format!("martingale/{topic}/{partition}"), format!("martingale/steps/{partition}")]
+}
+
+fn version(offset: u64) -> i64 {
+    crate::tables::integer(offset)
+}
+
+fn properties(kind: Table) -> WriterProperties {
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_statistics_enabled(EnabledStatistics::Chunk);
+    // Page statistics of the columns that rows are looked up by; of long texts they would only cost space.
+    for column in kind.statistics().split(',') {
+        builder = builder.set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::Page);
+    }
+    builder.build()
+}
+
+fn sorted(rows: &[RecordBatch], by: [&str; 2]) -> Result<Option<RecordBatch>, arrow::error::ArrowError> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let all = concat_batches(first.schema_ref(), rows)?;
+    let columns: Vec<_> = by
+        .iter()
+        .filter_map(|name| all.column_by_name(name))
+        .map(|values| SortColumn { values: Arc::clone(values), options: None })
+        .collect();
+    let order = lexsort_to_indices(&columns, None)?;
+    take_record_batch(&all, &order).map(Some)
+}

@@ -1,0 +1,85 @@
+//! The newest rows, in memory until they are flushed.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::error::ArrowError;
+use martingale_platform::log::Partition;
+use tokio::time::Instant;
+
+use super::store::Mark;
+use crate::tables::{Parts, Pending, TABLES, Table};
+
+/// Batches up to this many rows are merged with their neighbours, so that a quiet hour is not thousands of batches.
+const MERGED_ROWS_MAX: usize = 8 * 1024;
+
+/// Rows of all tables.
+#[derive(Default)]
+pub(super) struct Tail {
+    pub(super) batches: [Vec<RecordBatch>; TABLES],
+    /// The session parts of all batches, merged: what a flush writes.
+    parts: Parts,
+    /// When the oldest row came in.
+    pub(super) since: Option<Instant>,
+}
+
+/// A tail on its way to disk. Visible from memory until every table has it.
+pub(super) struct Frozen {
+    pub(super) batches: [Vec<RecordBatch>; TABLES],
+    pub(super) bytes: usize,
+    pub(super) flush: Arc<Flush>,
+}
+
+/// What to write: rows and, for each table, how far they reach.
+pub(super) struct Flush {
+    pub(super) rows: [Vec<RecordBatch>; TABLES],
+    pub(super) marks: Vec<(Partition, [Mark; TABLES])>,
+}
+
+impl Tail {
+    /// Takes in rows that were read.
+    pub(super) fn absorb(&mut self, pending: &mut Pending, now: Instant) -> Result<(), ArrowError> {
+        let parts = pending.take_parts();
+        for table in Table::ALL {
+            let batch = match table {
+                Table::SessionParts => parts.batch()?,
+                other => pending.take(other)?,
+            };
+            if let Some(batch) = batch {
+                self.since.get_or_insert(now);
+                push_merged(&mut self.batches[table as usize], batch)?;
+            }
+        }
+        self.parts.merge(parts);
+        Ok(())
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.batches.iter().flatten().map(RecordBatch::get_array_memory_size).sum()
+    }
+
+    pub(super) fn steps(&self) -> usize {
+        self.batches[Table::Verdicts as usize].iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// Everything that is in memory, leaving nothing.
+    pub(super) fn freeze(&mut self, marks: Vec<(Partition, [Mark; TABLES])>) -> Result<Frozen, ArrowError> {
+        let bytes = self.bytes();
+        let Self { batches, parts, .. } = std::mem::take(self);
+        let mut rows = batches.clone();
+        rows[Table::SessionParts as usize] = parts.batch()?.into_iter().collect();
+        Ok(Frozen { batches, bytes, flush: Arc::new(Flush { rows, marks }) })
+    }
+}
+
+/// Each batch stays larger than the ones after it, so a row is copied a logarithmic number of times.
+fn push_merged(batches: &mut Vec<RecordBatch>, mut batch: RecordBatch) -> Result<(), ArrowError> {
+    while let Some(last) = batches.pop_if(|last| {
+        last.num_rows() <= 2 * batch.num_rows() && last.num_rows() + batch.num_rows() <= MERGED_ROWS_MAX
+    }) {
+        batch = concat_batches(batch.schema_ref(), [&last, &batch])?;
+    }
+    batches.push(batch);
+    Ok(())
+}

@@ -1,0 +1,397 @@
+//! The loop of the history writer: read → rows → publish → flush.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::select_all;
+use martingale_platform::log::{Commit, Offset, Partition, Progress};
+use martingale_platform::shutdown::Shutdown;
+use martingale_schemas::topics;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, sleep_until};
+
+use super::lane::{Lane, Pass};
+use super::store::{Mark, Stored, maintain};
+use super::tail::{Flush, Frozen, Tail};
+use super::{CONSUMER, Error, History, Seen, Snapshot, Stores};
+use crate::tables::{Pending, TABLES};
+
+/// How long after a failure it is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Follows the log until shutdown. When the partitions of this process change, it starts again from what is on disk.
+pub(super) async fn run(history: Arc<History>, mut stores: Stores, mut shutdown: Shutdown) -> Result<(), Error> {
+    let mut assigned = history.log.assigned(CONSUMER);
+    loop {
+        let partitions = Arc::clone(&assigned.borrow_and_update());
+        let mut writer = Writer::start(&history, stores, &partitions).await?;
+        let stop = loop {
+            match writer.pass(&mut assigned, &mut shutdown).await? {
+                Next::Continue => {}
+                Next::Reassigned => break false,
+                Next::Stop => break true,
+            }
+        };
+        stores = writer.finish().await?;
+        if stop {
+            return Ok(());
+        }
+    }
+}
+
+struct Writer<'h> {
+    history: &'h History,
+    lanes: Vec<Lane>,
+    grown: Vec<watch::Receiver<Offset>>,
+    pending: Pending,
+    pending_at: Option<i64>,
+    published: Instant,
+    tail: Tail,
+    stored: [Stored; TABLES],
+    disk: Disk,
+    /// When the log could not be read just now.
+    read_again: Option<Instant>,
+    maintenance: Option<JoinHandle<()>>,
+}
+
+/// What the tables on disk are doing.
+enum Disk {
+    Idle(Stores),
+    Flushing { frozen: Frozen, task: JoinHandle<Written>, began: Instant },
+    /// The flush failed and is repeated at `again`; its rows stay in memory and visible.
+    Failed { frozen: Frozen, stores: Stores, again: Instant },
+    /// Between two of the others.
+    Moving,
+}
+
+/// The tables, and whether they have all rows.
+type Written = (Stores, Result<(), Error>);
+
+enum Next {
+    Continue,
+    Reassigned,
+    Stop,
+}
+
+impl<'h> Writer<'h> {
+    async fn start(history: &'h History, stores: Stores, partitions: &[Partition]) -> Result<Self, Error> {
+        let mut lanes = Vec::new();
+        let mut grown = Vec::new();
+        for partition in partitions {
+            let mut marks = [Mark::default(); TABLES];
+            for (mark, store) in marks.iter_mut().zip(stores.iter()) {
+                *mark = store.mark(*partition).await?;
+            }
+            let lane = Lane::new(*partition, marks);
+            lane.check(&*history.log).await?;
+            lanes.push(lane);
+            for topic in [topics::VERDICTS, topics::CONTROLS] {
+                let mut receiver = history.log.grown(topic, *partition);
+                receiver.mark_changed();
+                grown.push(receiver);
+            }
+        }
+        let mut stored = Vec::with_capacity(TABLES);
+        for store in stores.iter() {
+            stored.push(store.stored()?);
+        }
+        let Ok(stored) = stored.try_into() else { unreachable!("one for every table") };
+        let writer = Self {
+            history,
+            lanes,
+            grown,
+            pending: Pending::new(),
+            pending_at: None,
+            published: Instant::now(),
+            tail: Tail::default(),
+            stored,
+            disk: Disk::Idle(stores),
+            read_again: None,
+            maintenance: None,
+        };
+        // Retention waits for every consumer that has committed: from here on, for this one.
+        let marks: Vec<_> = writer.marks();
+        writer.commit_progress(&marks).await?;
+        writer.publish_snapshot();
+        Ok(writer)
+    }
+
+    /// One round: read what there is, make it visible, start a flush when one is due, or wait for either.
+    async fn pass(
+        &mut self,
+        assigned: &mut watch::Receiver<Arc<[Partition]>>,
+        shutdown: &mut Shutdown,
+    ) -> Result<Next, Error> {
+        if shutdown.is_stopping() {
+            return Ok(Next::Stop);
+        }
+        if assigned.has_changed().unwrap_or(false) {
+            return Ok(Next::Reassigned);
+        }
+        if let Disk::Flushing { task, .. } = &mut self.disk
+            && task.is_finished()
+        {
+            let done = task.await?;
+            self.landed(done).await?;
+        }
+        let full = self.memory_bytes() >= self.history.config.memory_bytes_max;
+        let read = if full { Pass::default() } else { self.read().await? };
+        self.pending_at = self.pending_at.max(read.appended_at);
+        let overdue = self.published.elapsed() >= self.history.config.publish_every.0;
+        if !self.pending.is_empty() && (read.records == 0 || overdue) {
+            self.publish()?;
+        }
+        if self.flush_is_due() {
+            self.flush()?;
+        }
+        if read.records > 0 {
+            tokio::task::yield_now().await;
+        } else if let Some(done) = self.wait(full, assigned, shutdown).await {
+            self.landed(done?).await?;
+        }
+        Ok(Next::Continue)
+    }
+
+    async fn read(&mut self) -> Result<Pass, Error> {
+        for receiver in &mut self.grown {
+            receiver.mark_unchanged();
+        }
+        self.read_again = None;
+        let mut total = Pass::default();
+        for lane in &mut self.lanes {
+            let pass = match lane.read(&*self.history.log, &mut self.pending, &self.history.metrics).await {
+                Ok(pass) => pass,
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, partition = %lane.partition, "log cannot be read now; history tries again");
+                    self.read_again = Some(Instant::now() + AGAIN);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            total.records += pass.records;
+            total.appended_at = total.appended_at.max(pass.appended_at);
+        }
+        Ok(total)
+    }
+
+    /// Returns when there is something to do: records, the end of a flush or the time for one, or an order.
+    async fn wait(
+        &mut self,
+        full: bool,
+        assigned: &mut watch::Receiver<Arc<[Partition]>>,
+        shutdown: &mut Shutdown,
+    ) -> Option<Result<Written, JoinError>> {
+        let due = self.deadline();
+        let Self { grown, disk, .. } = self;
+        let more = async {
+            // Full memory is freed by a flush only, and a log without partitions never grows.
+            if full || grown.is_empty() {
+                return std::future::pending().await;
+            }
+            // An error means the log is closed, which the next read reports.
+            let _ = select_all(grown.iter_mut().map(|it| Box::pin(it.changed()))).await;
+        };
+        let written = async {
+            match disk {
+                Disk::Flushing { task, .. } => task.await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shutdown.stopping() => None,
+            _ = assigned.changed() => { assigned.mark_changed(); None }
+            done = written => Some(done),
+            () = more => None,
+            () = sleep_until(due) => None,
+        }
+    }
+
+    fn publish(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        let before = self.tail.steps();
+        self.tail.absorb(&mut self.pending, now)?;
+        self.publish_snapshot();
+        self.published = now;
+        let metrics = &self.history.metrics;
+        metrics.steps.inc_by((self.tail.steps() - before) as u64);
+        if let Some(at) = self.pending_at.take() {
+            #[expect(clippy::cast_precision_loss, reason = "a span of seconds")]
+            metrics.visible_seconds.observe((self.history.clock.now_micros() - at).max(0) as f64 / 1e6);
+        }
+        Ok(())
+    }
+
+    fn publish_snapshot(&self) {
+        let mut at = 0;
+        let tables = self.stored.clone().map(|stored| {
+            let frozen = self.disk.frozen().into_iter().flat_map(|it| it.batches[at].iter());
+            let fresh = frozen.chain(&self.tail.batches[at]).cloned().collect();
+            at += 1;
+            Seen { stored, fresh }
+        });
+        self.history.metrics.memory_bytes.set(i64::try_from(self.memory_bytes()).unwrap_or(i64::MAX));
+        self.history.seen.send_replace(Arc::new(Snapshot { tables }));
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.tail.bytes() + self.disk.frozen().map_or(0, |it| it.bytes)
+    }
+
+    fn marks(&self) -> Vec<(Partition, [Mark; TABLES])> {
+        self.lanes.iter().map(|it| (it.partition, it.marks)).collect()
+    }
+
+    fn flush_is_due(&self) -> bool {
+        let config = &self.history.config;
+        match &self.disk {
+            Disk::Idle(_) => self.tail.since.is_some_and(|since| {
+                since.elapsed() >= config.flush_age.0
+                    || self.tail.steps() >= config.flush_steps
+                    || self.tail.bytes() >= config.flush_bytes
+            }),
+            Disk::Failed { again, .. } => Instant::now() >= *again,
+            Disk::Flushing { .. } | Disk::Moving => false,
+        }
+    }
+
+    /// When to look again if nothing happens before.
+    fn deadline(&self) -> Instant {
+        let flush = match &self.disk {
+            Disk::Idle(_) => self.tail.since.map(|it| it + self.history.config.flush_age.0),
+            Disk::Failed { again, .. } => Some(*again),
+            Disk::Flushing { .. } | Disk::Moving => None,
+        };
+        let never = Instant::now() + Duration::from_secs(24 * 3600);
+        flush.into_iter().chain(self.read_again).min().unwrap_or(never)
+    }
+
+    /// Starts to write what is in memory, while reading goes on.
+    fn flush(&mut self) -> Result<(), Error> {
+        let (frozen, stores) = match std::mem::replace(&mut self.disk, Disk::Moving) {
+            // The marks reach as far as the rows that were read, so those must be in.
+            Disk::Idle(stores) => {
+                if !self.pending.is_empty() {
+                    self.tail.absorb(&mut self.pending, Instant::now())?;
+                }
+                (self.tail.freeze(self.marks())?, stores)
+            }
+            Disk::Failed { frozen, stores, .. } => (frozen, stores),
+            other => {
+                self.disk = other;
+                return Ok(());
+            }
+        };
+        let task = tokio::spawn(write(stores, Arc::clone(&frozen.flush)));
+        self.disk = Disk::Flushing { frozen, task, began: Instant::now() };
+        Ok(())
+    }
+
+    /// Takes over what a flush did.
+    async fn landed(&mut self, (mut stores, written): Written) -> Result<(), Error> {
+        let Disk::Flushing { frozen, began, .. } = std::mem::replace(&mut self.disk, Disk::Moving) else {
+            unreachable!("only a flush lands");
+        };
+        self.history.metrics.flush_seconds.observe(began.elapsed().as_secs_f64());
+        if let Err(error) = written {
+            self.history.metrics.flush_failures.inc();
+            tracing::error!(error = &error as &dyn std::error::Error, "history cannot be written; its rows stay in memory");
+            self.disk = Disk::Failed { frozen, stores, again: Instant::now() + AGAIN };
+            return Ok(());
+        }
+        for (stored, store) in self.stored.iter_mut().zip(stores.iter()) {
+            *stored = store.stored()?;
+        }
+        self.maintain(&mut stores);
+        self.disk = Disk::Idle(stores);
+        self.publish_snapshot();
+        self.commit_progress(&frozen.flush.marks).await
+    }
+
+    /// Starts compaction when it is due and none is running.
+    fn maintain(&mut self, stores: &mut Stores) {
+        let every = self.history.config.compact_every;
+        if self.maintenance.as_ref().is_some_and(|it| !it.is_finished()) || stores.iter().all(|it| it.commits < every) {
+            return;
+        }
+        let failures = self.history.metrics.maintenance_failures.clone();
+        let tables: Vec<_> = stores.iter().map(|it| (it.kind, it.handle())).collect();
+        for store in stores.iter_mut() {
+            store.commits = 0;
+        }
+        self.maintenance = Some(tokio::spawn(async move {
+            for (kind, table) in tables {
+                if let Err(error) = maintain(table, kind).await {
+                    failures.inc();
+                    tracing::warn!(table = kind.name(), %error, "table was not compacted");
+                }
+            }
+        }));
+    }
+
+    /// Tells the log how far all tables are, so that retention may pass.
+    async fn commit_progress(&self, marks: &[(Partition, [Mark; TABLES])]) -> Result<(), Error> {
+        let progress = marks
+            .iter()
+            .flat_map(|(partition, marks)| Lane::progress(marks).map(|(topic, next)| (topic, *partition, next)))
+            .map(|(topic, partition, next)| Progress { topic, partition, next })
+            .collect();
+        let commit = Commit { consumer: CONSUMER, progress, ..Commit::default() };
+        match self.history.log.commit(commit).await {
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "progress of history was not committed; the next flush does");
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Writes everything that was read, trying each flush once more, and gives the tables back.
+    async fn finish(mut self) -> Result<Stores, Error> {
+        self.settle().await?;
+        if matches!(self.disk, Disk::Failed { .. }) {
+            self.flush()?;
+            self.settle().await?;
+        }
+        if !self.pending.is_empty() || self.tail.since.is_some() {
+            self.flush()?;
+            self.settle().await?;
+        }
+        if let Some(task) = self.maintenance.take() {
+            task.abort();
+        }
+        match self.disk {
+            Disk::Idle(stores) | Disk::Failed { stores, .. } => Ok(stores),
+            Disk::Flushing { .. } | Disk::Moving => unreachable!("a flush was awaited"),
+        }
+    }
+
+    /// Waits for the flush that is under way.
+    async fn settle(&mut self) -> Result<(), Error> {
+        if let Disk::Flushing { task, .. } = &mut self.disk {
+            let done = task.await?;
+            self.landed(done).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Disk {
+    const fn frozen(&self) -> Option<&Frozen> {
+        match self {
+            Self::Flushing { frozen, .. } | Self::Failed { frozen, .. } => Some(frozen),
+            Self::Idle(_) | Self::Moving => None,
+        }
+    }
+}
+
+/// Appends to every table in turn. Tables that had it already, from a flush that failed half-way, are left alone.
+async fn write(mut stores: Stores, flush: Arc<Flush>) -> Written {
+    for (at, store) in stores.iter_mut().enumerate() {
+        let marks: Vec<_> = flush.marks.iter().map(|(partition, marks)| (*partition, marks[at])).collect();
+        if let Err(error) = store.append(&flush.rows[at], &marks).await {
+            return (stores, Err(error));
+        }
+    }
+    (stores, Ok(()))
+}
