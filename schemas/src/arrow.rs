@@ -76,9 +76,7 @@ impl Table {
     /// `required` is held by the writer.
     #[must_use]
     pub fn schema(&self) -> Schema {
-        Schema::new(
-            self.columns.iter().map(|it| Field::new(it.name, it.kind.data_type(), true)).collect::<Vec<_>>(),
-        )
+        Schema::new(self.columns.iter().map(|it| Field::new(it.name, it.kind.data_type(), true)).collect::<Vec<_>>())
     }
 }
 

@@ -36,6 +36,18 @@ impl Limits {
         attributes_max: 256,
         future_micros_max: 24 * 3600 * 1_000_000,
     };
+
+    /// For what was checked before.
+    pub(crate) const NONE: Self = Self {
+        id_bytes_max: usize::MAX,
+        name_bytes_max: usize::MAX,
+        content_bytes_max: usize::MAX,
+        step_bytes_max: usize::MAX,
+        depth_max: usize::MAX,
+        list_max: usize::MAX,
+        attributes_max: usize::MAX,
+        future_micros_max: i64::MAX,
+    };
 }
 
 impl Default for Limits {

@@ -175,7 +175,11 @@ pub struct Usage {
 impl Usage {
     /// Cost in millionths of a US dollar: sums of it are exact.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked finite and not negative; saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked finite and not negative; saturates"
+    )]
     pub fn micro_usd(&self) -> u64 {
         (self.cost_usd.unwrap_or(0.0) * 1e6).round() as u64
     }
@@ -186,11 +190,13 @@ impl Usage {
     }
 }
 
-/// Content that was cut: its whole size and a fingerprint of the whole.
+/// Content that was cut, here or by its producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
+    /// Size of the whole, in bytes.
     pub bytes: u64,
-    pub fingerprint: [u8; 16],
+    /// [`ids::digest`] of the whole, taken before the cut; a producer that cut its own content may have sent none.
+    pub fingerprint: Option<[u8; 16]>,
 }
 
 /// One event of an agent's execution, checked and complete.

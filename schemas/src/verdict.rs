@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Position;
-use crate::{AgentId, Decision, FindingId, SessionId, StepId, Timestamp, VerdictId};
 use crate::step::Kind;
+use crate::{AgentId, Decision, FindingId, SessionId, StepId, Timestamp, VerdictId};
 
 /// The independent columns of the detector, combined by `max` (`docs/architecture.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -39,9 +39,7 @@ impl Column {
 }
 
 /// How bad it would be, in the words alerting systems share.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     Info,

@@ -5,17 +5,20 @@
 //! field that comes twice.
 
 mod check;
+mod content;
+mod fault;
 mod object;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+pub(crate) mod tests;
 mod values;
 
-use std::cell::Cell;
-
-use serde::de::DeserializeSeed;
-use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use crate::{Reason, Rejection};
-use object::object;
+use fault::Fault;
+use object::{Read, object};
 pub use values::Text;
 use values::{Attributes, Count, Texts};
 
@@ -100,45 +103,9 @@ impl<'a> StepV1<'a> {
         })?;
         let fault = Fault::default();
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let fields = StepSeed { fault: &fault }
-            .deserialize(&mut deserializer)
+        let fields = StepFieldsV1::read(&mut deserializer, &fault)
             .and_then(|fields| deserializer.end().map(|()| fields))
             .map_err(|error| fault.rejection(&error))?;
         Ok(Self { fields, source: json })
-    }
-}
-
-struct StepSeed<'f> {
-    fault: &'f Fault,
-}
-
-impl<'de> DeserializeSeed<'de> for StepSeed<'_> {
-    type Value = StepFieldsV1<'de>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(StepFieldsV1::visitor(Some(self.fault)))
-    }
-}
-
-/// Which field a reader stumbled over; serde's errors carry text only.
-#[derive(Default)]
-pub(crate) struct Fault {
-    field: Cell<Option<&'static str>>,
-    twice: Cell<bool>,
-}
-
-impl Fault {
-    fn rejection(&self, error: &serde_json::Error) -> Rejection {
-        let reason = match (error.classify(), self.field.get(), self.twice.get()) {
-            (_, _, true) => Reason::DuplicateField,
-            (Category::Data, Some(_), _) => Reason::WrongType,
-            (Category::Data, None, _) => Reason::NotAnObject,
-            _ => Reason::InvalidJson,
-        };
-        let message = match reason {
-            Reason::NotAnObject => format!("a step is a JSON object: {error}"),
-            _ => error.to_string(),
-        };
-        Rejection { reason, field: self.field.get().map(Into::into), message }
     }
 }

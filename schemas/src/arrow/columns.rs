@@ -141,7 +141,11 @@ pub const SESSION_PARTS: Table = Table {
         one("input_tokens", Integer, "sum"),
         one("output_tokens", Integer, "sum"),
         one("cost_micro_usd", Integer, "sum, in millionths of a US dollar: exact in any order"),
-        one("decision_rank", Integer, "worst decision: 0 allow, 1 warn, 2 throttle, 3 modify, 4 step_up, 5 deny, 6 halt"),
+        one(
+            "decision_rank",
+            Integer,
+            "worst decision: 0 allow, 1 warn, 2 throttle, 3 modify, 4 step_up, 5 deny, 6 halt",
+        ),
         one("standing", Text, "what stood against the session after the last step of the part"),
         one("ended", Boolean, "whether a session_end is among the steps"),
     ],

@@ -72,8 +72,16 @@ fn optional<M: SerializeMap, T: Serialize>(map: &mut M, name: &'static str, valu
     }
 }
 
-fn cut<M: SerializeMap>(map: &mut M, size: &'static str, print: &'static str, cut: Option<Cut>) -> Result<(), M::Error> {
+fn cut<M: SerializeMap>(
+    map: &mut M,
+    size: &'static str,
+    print: &'static str,
+    cut: Option<Cut>,
+) -> Result<(), M::Error> {
     let Some(Cut { bytes, fingerprint }) = cut else { return Ok(()) };
     map.serialize_entry(size, &bytes)?;
-    map.serialize_entry(print, &format_args!("{:032x}", u128::from_be_bytes(fingerprint)))
+    match fingerprint {
+        Some(bytes) => map.serialize_entry(print, &format_args!("{:032x}", u128::from_be_bytes(bytes))),
+        None => Ok(()),
+    }
 }

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::values::Text;
-use super::{AgentV1, AlternativeV1, ErrorV1, PrincipalV1, StepV1, UsageV1};
+use super::{AgentV1, AlternativeV1, ErrorV1, PrincipalV1, StepV1, UsageV1, content};
 use crate::rejection::shown;
-use crate::step::{Agent, Alternative, Cut, ErrorInfo, Principal, Usage};
+use crate::step::{Agent, Alternative, ErrorInfo, Principal, Usage};
 use crate::{Kind, Limits, Reason, Rejection, Status, Step, StepId, Timestamp, ids};
 
-type Checked<T> = Result<T, Rejection>;
+pub(super) type Checked<T> = Result<T, Rejection>;
 
 impl<'a> StepV1<'a> {
     /// Checks every field against `limits` and fills the defaults, with `arrival` for a missing or absurd time.
@@ -25,11 +25,10 @@ impl<'a> StepV1<'a> {
         self.build(limits, Some(arrival))
     }
 
-    /// The same for a record of the log, which ingest has checked: limits of content are not applied a second time, and
-    /// nothing may be missing.
+    /// The same for a record of the log, which ingest has checked: its limits are not applied a second time, since they
+    /// may have been changed in between, and nothing may be missing.
     pub(crate) fn check_logged(self) -> Checked<Step<'a>> {
-        const LOGGED: Limits = Limits { step_bytes_max: usize::MAX, content_bytes_max: usize::MAX, ..Limits::DEFAULT };
-        self.build(&LOGGED, None)
+        self.build(&Limits::NONE, None)
     }
 
     /// `arrival` is absent for a record of the log, whose defaults were filled when it came in.
@@ -46,25 +45,24 @@ impl<'a> StepV1<'a> {
             None if arrival.is_some() => StepId::from(ids::derive("d-", &[session_id.as_bytes(), source])),
             None => return Err(missing("step_id")),
         };
+        let clamped_before = name(it.time_clamped_from, "time_clamped_from", limits)?;
         let (time, time_clamped_from) = match arrival {
-            Some(arrival) => event_time(it.time, arrival, limits)?,
-            None => {
-                let time = it.time.ok_or_else(|| missing("time"))?;
-                (parse_time(&time)?, it.time_clamped_from.map(|it| it.0))
-            }
+            Some(arrival) => event_time(it.time, clamped_before, arrival, limits)?,
+            None => (parse_time(&it.time.ok_or_else(|| missing("time"))?)?, clamped_before),
         };
-        let parent_session_id = it.parent_session_id.map(|it| id(it, "parent_session_id", limits)).transpose()?;
+        let parent_session_id = it.parent_session_id.map(|it| parent(it, &session_id, limits)).transpose()?;
         let root_session_id = match it.root_session_id {
             Some(text) => id(text, "root_session_id", limits)?,
             // A child that names its parent but no root: the parent is the best root known.
             None => parent_session_id.clone().unwrap_or_else(|| session_id.clone()),
         };
-        let (text, text_cut) = cut_text(it.text, logged_cut(it.text_truncated_from, it.text_fingerprint), limits);
-        let input_cut = logged_cut(it.input_truncated_from, it.input_fingerprint);
-        let (input, input_cut) = cut_json(it.input, "input", input_cut, limits)?;
-        let output_cut = logged_cut(it.output_truncated_from, it.output_fingerprint);
-        let (output, output_cut) = cut_json(it.output, "output", output_cut, limits)?;
-        let alternatives = alternatives(it.alternatives.unwrap_or_default(), limits)?;
+        let declared = content::declared(it.text_truncated_from, it.text_fingerprint, "text_fingerprint")?;
+        let (text, text_cut) = content::text(it.text, declared, limits);
+        let declared = content::declared(it.input_truncated_from, it.input_fingerprint, "input_fingerprint")?;
+        let (input, input_cut) = content::json(it.input, "input", declared, limits)?;
+        let declared = content::declared(it.output_truncated_from, it.output_fingerprint, "output_fingerprint")?;
+        let (output, output_cut) = content::json(it.output, "output", declared, limits)?;
+        let alternatives = alternatives(it.alternatives.unwrap_or_default(), limits, &mut extra)?;
         let principal = it.principal.map(|it| principal(it, limits, &mut extra)).transpose()?;
         let error = it.error.map(|it| error_info(it, limits, &mut extra)).transpose()?;
         let usage = it.usage.map(|it| usage(it, &mut extra)).transpose()?;
@@ -96,13 +94,17 @@ impl<'a> StepV1<'a> {
             error,
             usage,
             duration_ms: amount(it.duration_ms, "duration_ms")?,
-            attributes: attributes(it.attributes.map(|it| it.0).unwrap_or_default(), extra, limits)?,
+            attributes: attributes(it.attributes.map(|it| it.0).unwrap_or_default(), extra, arrival.is_some(), limits)?,
         })
     }
 }
 
 fn missing(field: &'static str) -> Rejection {
-    Rejection::field(Reason::MissingField, field, format!("`{field}` is required: `session_id`, `kind` and `agent.id` must be sent"))
+    Rejection::field(
+        Reason::MissingField,
+        field,
+        format!("`{field}` is required: `session_id`, `kind` and `agent.id` must be sent"),
+    )
 }
 
 fn required<'a>(value: Option<Text<'a>>, field: &'static str) -> Checked<Text<'a>> {
@@ -111,7 +113,11 @@ fn required<'a>(value: Option<Text<'a>>, field: &'static str) -> Checked<Text<'a
 
 fn id<'a>(Text(text): Text<'a>, field: &'static str, limits: &Limits) -> Checked<Cow<'a, str>> {
     if text.is_empty() {
-        return Err(Rejection::field(Reason::InvalidId, field, format!("`{field}` is empty: send an identity or leave it out")));
+        return Err(Rejection::field(
+            Reason::InvalidId,
+            field,
+            format!("`{field}` is empty: send an identity or leave it out"),
+        ));
     }
     if text.len() > limits.id_bytes_max {
         return Err(too_long(field, text.len(), limits.id_bytes_max));
@@ -121,6 +127,18 @@ fn id<'a>(Text(text): Text<'a>, field: &'static str, limits: &Limits) -> Checked
         return Err(Rejection::field(Reason::InvalidId, field, message));
     }
     Ok(text)
+}
+
+fn parent<'a>(sent: Text<'a>, session: &str, limits: &Limits) -> Checked<Cow<'a, str>> {
+    let parent = id(sent, "parent_session_id", limits)?;
+    if parent == session {
+        let message = format!(
+            "`parent_session_id` is the session's own id \"{}\": a session without a parent sends none",
+            shown(&parent)
+        );
+        return Err(Rejection::field(Reason::InvalidValue, "parent_session_id", message));
+    }
+    Ok(parent)
 }
 
 fn name<'a>(value: Option<Text<'a>>, field: &'static str, limits: &Limits) -> Checked<Option<Cow<'a, str>>> {
@@ -169,16 +187,22 @@ fn parse_time(Text(text): &Text<'_>) -> Checked<Timestamp> {
     })
 }
 
-/// Event time and, when the sent one is absurd, what was sent.
+/// Event time and, when the sent one is absurd, what was sent. `clamped_before` is the flag of a step that was clamped
+/// by an earlier log and is sent again.
 fn event_time<'a>(
     sent: Option<Text<'a>>,
+    clamped_before: Option<Cow<'a, str>>,
     arrival: Timestamp,
     limits: &Limits,
 ) -> Checked<(Timestamp, Option<Cow<'a, str>>)> {
-    let Some(sent) = sent else { return Ok((arrival, None)) };
+    let Some(sent) = sent else { return Ok((arrival, clamped_before)) };
     let time = parse_time(&sent)?;
     let plausible = Timestamp::EARLIEST_PLAUSIBLE..=arrival.plus_micros(limits.future_micros_max);
-    Ok(if plausible.contains(&time) { (time, None) } else { (arrival, Some(sent.0)) })
+    Ok(if plausible.contains(&time) {
+        (time, clamped_before)
+    } else {
+        (arrival, Some(content::clipped(sent.0, limits.name_bytes_max)))
+    })
 }
 
 type Extra<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
@@ -204,20 +228,18 @@ fn principal<'a>(sent: PrincipalV1<'a>, limits: &Limits, extra: &mut Extra<'a>) 
     if scopes.len() > limits.list_max {
         return Err(too_many("principal.scopes", scopes.len(), limits.list_max));
     }
-    if let Some(scope) = scopes.iter().find(|it| it.len() > limits.name_bytes_max) {
-        return Err(too_long("principal.scopes", scope.len(), limits.name_bytes_max));
-    }
+    let scopes = scopes.into_iter().filter_map(|it| name(Some(Text(it)), "principal.scopes", limits).transpose());
     Ok(Principal {
         id: id(required(sent.id, "principal.id")?, "principal.id", limits)?,
         kind: name(sent.kind, "principal.type", limits)?,
         on_behalf_of: name(sent.on_behalf_of, "principal.on_behalf_of", limits)?,
-        scopes,
+        scopes: scopes.collect::<Checked<_>>()?,
     })
 }
 
 fn error_info<'a>(sent: ErrorV1<'a>, limits: &Limits, extra: &mut Extra<'a>) -> Checked<ErrorInfo<'a>> {
     keep(extra, "error", sent.extra);
-    let message = sent.message.map(|it| clipped(it.0, limits.content_bytes_max));
+    let message = sent.message.map(|it| content::abridged(it.0, limits));
     Ok(ErrorInfo { kind: name(sent.kind, "error.type", limits)?, message })
 }
 
@@ -231,16 +253,24 @@ fn usage<'a>(sent: UsageV1<'a>, extra: &mut Extra<'a>) -> Checked<Usage> {
     })
 }
 
-fn alternatives<'a>(sent: Vec<AlternativeV1<'a>>, limits: &Limits) -> Checked<Vec<Alternative<'a>>> {
+fn alternatives<'a>(
+    sent: Vec<AlternativeV1<'a>>,
+    limits: &Limits,
+    extra: &mut Extra<'a>,
+) -> Checked<Vec<Alternative<'a>>> {
     if sent.len() > limits.list_max {
         return Err(too_many("alternatives", sent.len(), limits.list_max));
     }
     sent.into_iter()
-        .map(|it| {
+        .enumerate()
+        .map(|(index, it)| {
+            if !it.extra.is_empty() {
+                keep(extra, &format!("alternatives.{index}"), it.extra);
+            }
             Ok(Alternative {
-                action: clipped(required(it.action, "alternatives.action")?.0, limits.content_bytes_max),
+                action: content::abridged(required(it.action, "alternatives.action")?.0, limits),
                 score: it.score,
-                reason: it.reason.map(|it| clipped(it.0, limits.content_bytes_max)),
+                reason: it.reason.map(|it| content::abridged(it.0, limits)),
             })
         })
         .collect()
@@ -262,7 +292,13 @@ fn amount(value: Option<f64>, field: &'static str) -> Checked<Option<f64>> {
     }
 }
 
-fn attributes<'a>(sent: Extra<'a>, unknown: Extra<'a>, limits: &Limits) -> Checked<Vec<(Cow<'a, str>, Cow<'a, RawValue>)>> {
+/// `fresh`: from a producer, so that a name may come twice.
+fn attributes<'a>(
+    sent: Extra<'a>,
+    unknown: Extra<'a>,
+    fresh: bool,
+    limits: &Limits,
+) -> Checked<Vec<(Cow<'a, str>, Cow<'a, RawValue>)>> {
     let count = sent.len() + unknown.len();
     if count > limits.attributes_max {
         return Err(too_many("attributes", count, limits.attributes_max));
@@ -271,100 +307,17 @@ fn attributes<'a>(sent: Extra<'a>, unknown: Extra<'a>, limits: &Limits) -> Check
     let mut bytes = 0;
     for (name, value) in sent.into_iter().chain(unknown) {
         // Scans what was kept so far: the count is bounded, and most steps have none.
-        if out.iter().any(|(other, _)| *other == name) {
-            let message = format!("attribute \"{}\" comes twice: send it once", shown(&name));
+        if fresh && out.iter().any(|(other, _)| *other == name) {
+            let message =
+                format!("attribute \"{}\" comes twice, or once beside `attributes`: send it once", shown(&name));
             return Err(Rejection::field(Reason::DuplicateField, "attributes", message));
         }
         bytes += name.len() + value.get().len();
         if bytes > limits.content_bytes_max {
             return Err(too_long("attributes", bytes, limits.content_bytes_max));
         }
-        depth(value.get(), "attributes", limits)?;
+        content::depth(value.get(), "attributes", limits)?;
         out.push((name, Cow::Borrowed(value)));
     }
     Ok(out)
-}
-
-fn logged_cut(bytes: Option<super::values::Count>, fingerprint: Option<Text<'_>>) -> Option<Cut> {
-    let fingerprint = u128::from_str_radix(&fingerprint?.0, 16).ok()?.to_be_bytes();
-    Some(Cut { bytes: bytes?.0, fingerprint })
-}
-
-fn cut_of(whole: &str) -> Cut {
-    Cut { bytes: whole.len() as u64, fingerprint: ids::digest(&[whole.as_bytes()]) }
-}
-
-fn cut_text<'a>(
-    sent: Option<Text<'a>>,
-    already: Option<Cut>,
-    limits: &Limits,
-) -> (Option<Cow<'a, str>>, Option<Cut>) {
-    let Some(Text(text)) = sent else { return (None, None) };
-    if text.len() <= limits.content_bytes_max {
-        return (Some(text), already);
-    }
-    let cut = already.unwrap_or_else(|| cut_of(&text));
-    (Some(clipped(text, limits.content_bytes_max)), Some(cut))
-}
-
-/// JSON over the limit becomes a JSON string of its beginning: half a document is no document.
-fn cut_json<'a>(
-    sent: Option<&'a RawValue>,
-    field: &'static str,
-    already: Option<Cut>,
-    limits: &Limits,
-) -> Checked<(Option<Cow<'a, RawValue>>, Option<Cut>)> {
-    let Some(raw) = sent else { return Ok((None, None)) };
-    let json = raw.get();
-    if json.len() <= limits.content_bytes_max {
-        depth(json, field, limits)?;
-        return Ok((Some(Cow::Borrowed(raw)), already));
-    }
-    let head = serde_json::value::to_raw_value(&clipped(Cow::Borrowed(json), limits.content_bytes_max))
-        .map_err(|error| Rejection::field(Reason::InvalidValue, field, error.to_string()))?;
-    Ok((Some(Cow::Owned(head)), Some(already.unwrap_or_else(|| cut_of(json)))))
-}
-
-/// The longest beginning of at most `bytes_max` bytes that ends between two characters.
-fn clipped(text: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
-    if text.len() <= bytes_max {
-        return text;
-    }
-    let end = text.floor_char_boundary(bytes_max);
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
-        Cow::Owned(mut text) => {
-            text.truncate(end);
-            Cow::Owned(text)
-        }
-    }
-}
-
-/// Refuses nesting that a later reader could not follow. Most values have fewer brackets than the limit and are done
-/// after one count.
-fn depth(json: &str, field: &'static str, limits: &Limits) -> Checked<()> {
-    let opens = json.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
-    if opens <= limits.depth_max {
-        return Ok(());
-    }
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0_usize, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    if deepest > limits.depth_max {
-        let max = limits.depth_max;
-        let message = format!("`{field}` is nested {deepest} deep: at most {max} levels are taken");
-        return Err(Rejection::field(Reason::TooDeep, field, message));
-    }
-    Ok(())
 }

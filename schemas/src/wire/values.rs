@@ -6,6 +6,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde_json::value::RawValue;
 
+use super::fault::{Fault, Problem};
+use super::object::Read;
+
 /// A string, borrowed unless it holds escapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text<'a>(pub Cow<'a, str>);
@@ -42,8 +45,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Texts<'a>(pub Vec<Cow<'a, str>>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+impl<'de: 'a, 'a> Read<'de> for Texts<'a> {
+    fn read<D: Deserializer<'de>>(deserializer: D, _: &Fault) -> Result<Self, D::Error> {
         struct TextsVisitor;
 
         impl<'de> Visitor<'de> for TextsVisitor {
@@ -78,11 +81,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count(pub u64);
 
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct CountVisitor;
+impl<'de> Read<'de> for Count {
+    fn read<D: Deserializer<'de>>(deserializer: D, fault: &Fault) -> Result<Self, D::Error> {
+        struct CountVisitor<'f>(&'f Fault);
 
-        impl Visitor<'_> for CountVisitor {
+        impl Visitor<'_> for CountVisitor<'_> {
             type Value = Count;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,21 +97,28 @@ impl<'de> Deserialize<'de> for Count {
             }
 
             fn visit_i64<E: Error>(self, n: i64) -> Result<Count, E> {
-                u64::try_from(n).map(Count).map_err(|_| E::invalid_value(Unexpected::Signed(n), &self))
+                u64::try_from(n).map(Count).map_err(|_| {
+                    self.0.set(Problem::Value);
+                    E::invalid_value(Unexpected::Signed(n), &self)
+                })
             }
 
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and in range")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked to be whole and in range"
+            )]
             fn visit_f64<E: Error>(self, n: f64) -> Result<Count, E> {
                 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
                 if n.fract() == 0.0 && (0.0..=EXACT_MAX).contains(&n) {
-                    Ok(Count(n as u64))
-                } else {
-                    Err(E::invalid_value(Unexpected::Float(n), &self))
+                    return Ok(Count(n as u64));
                 }
+                self.0.set(Problem::Value);
+                Err(E::invalid_value(Unexpected::Float(n), &self))
             }
         }
 
-        deserializer.deserialize_any(CountVisitor)
+        deserializer.deserialize_any(CountVisitor(fault))
     }
 }
 
@@ -116,8 +126,8 @@ impl<'de> Deserialize<'de> for Count {
 #[derive(Clone, Debug, Default)]
 pub struct Attributes<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Attributes<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+impl<'de: 'a, 'a> Read<'de> for Attributes<'a> {
+    fn read<D: Deserializer<'de>>(deserializer: D, _: &Fault) -> Result<Self, D::Error> {
         struct AttributesVisitor;
 
         impl<'de> Visitor<'de> for AttributesVisitor {
@@ -137,5 +147,23 @@ impl<'de: 'a, 'a> Deserialize<'de> for Attributes<'a> {
         }
 
         deserializer.deserialize_map(AttributesVisitor)
+    }
+}
+
+impl<'de: 'a, 'a> Read<'de> for Text<'a> {
+    fn read<D: Deserializer<'de>>(deserializer: D, _: &Fault) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+}
+
+impl<'de: 'a, 'a> Read<'de> for &'a RawValue {
+    fn read<D: Deserializer<'de>>(deserializer: D, _: &Fault) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+}
+
+impl<'de> Read<'de> for f64 {
+    fn read<D: Deserializer<'de>>(deserializer: D, _: &Fault) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
     }
 }
