@@ -1,4 +1,177 @@
+//! Everything that is asked of the system: enforcement (gate, stream, controls, webhooks, alerts) and history (SQL,
+//! sessions, why).
+//!
+//! Enforcement follows the log by [`feed`] and never asks history; history follows the log by itself. Both meet here, in
+//! one router and one set of tasks.
+
+pub mod alerts;
+pub mod config;
+pub mod controls;
+pub mod feed;
+pub mod gate;
+mod health;
 pub mod history;
+pub mod http;
+mod metrics;
+pub mod openapi;
 pub mod sessions;
 pub mod sql;
+pub mod stream;
 pub mod tables;
+#[cfg(test)]
+mod testing;
+pub mod verdicts;
+pub mod webhooks;
+#[cfg(test)]
+mod world;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use martingale_platform::clock::Clock;
+use martingale_platform::log::{self, Log};
+use martingale_platform::shutdown::Shutdown;
+use martingale_schemas::Limits;
+use prometheus::Registry;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+
+pub use config::Config;
+
+use crate::http::with_causes;
+
+/// What the service is made of. `history` is opened, not running.
+pub struct Parts {
+    pub log: Arc<dyn Log>,
+    pub history: Arc<history::History>,
+    pub engine: sql::Engine,
+    pub clock: Clock,
+    pub registry: Registry,
+    /// The same that ingest checks by.
+    pub limits: Limits,
+}
+
+/// The running service.
+pub struct QueryApi {
+    router: Router,
+    tasks: JoinSet<()>,
+    history: JoinHandle<Result<(), history::Error>>,
+}
+
+/// Why the service does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the log cannot be used")]
+    Log(#[from] log::Error),
+    #[error("webhooks cannot work")]
+    Webhooks(#[from] webhooks::Error),
+    #[error("alerts cannot work")]
+    Alerts(#[from] alerts::Error),
+    #[error("metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    #[error("history stopped")]
+    History(#[from] history::Error),
+    #[error("a task broke off")]
+    Task(#[from] JoinError),
+}
+
+impl QueryApi {
+    /// Opens every part, then starts what follows the log. The router may be served from here on.
+    ///
+    /// # Errors
+    /// [`Error`] when a part cannot be opened: a wrong configuration, a wrong alert rule, a log that cannot be read.
+    pub async fn start(config: Config, parts: Parts, shutdown: Shutdown) -> Result<Self, Error> {
+        let Parts { log, history, engine, clock, registry, limits } = parts;
+        let metrics = metrics::Metrics::new(&registry)?;
+        let mut tasks = JoinSet::new();
+
+        let webhooks =
+            webhooks::Webhooks::open(config.webhook, Arc::clone(&log), clock.clone(), metrics.clone()).await?;
+        let alerts = alerts::Alerts::open(
+            config.alerts,
+            Arc::clone(&log),
+            engine.clone(),
+            clock.clone(),
+            Arc::clone(&webhooks),
+            metrics.clone(),
+        )
+        .await?;
+        let board = controls::Board::new(log.partitions(), config.controls.controls_max);
+        let waiting_max = config.gate.waiting_max;
+        let feed =
+            feed::Feed::start(Arc::clone(&log), board, waiting_max, metrics.clone(), &shutdown, &mut tasks).await?;
+        webhooks.start(&shutdown, &mut tasks).await?;
+        alerts.start(&shutdown, &mut tasks);
+
+        let trouble = Arc::new(Mutex::new(None));
+        let history = tokio::spawn(keep_history(history, Arc::clone(&trouble), shutdown.clone()));
+
+        let controls = controls::Controls {
+            config: config.controls,
+            log: Arc::clone(&log),
+            feed: Arc::clone(&feed),
+            clock: clock.clone(),
+            id_bytes_max: limits.id_bytes_max,
+        };
+        let gate = gate::Gate {
+            config: config.gate,
+            log: Arc::clone(&log),
+            feed: Arc::clone(&feed),
+            clock,
+            limits,
+            metrics: metrics.clone(),
+        };
+        let streams =
+            stream::Streams::new(config.stream, Arc::clone(&log), Arc::clone(&feed), shutdown, metrics);
+        let verdicts = verdicts::Verdicts { config: config.verdicts, log: Arc::clone(&log) };
+        let health = health::Health { log, feed, registry, history: trouble };
+        let router = Router::new()
+            .merge(gate::router(Arc::new(gate)))
+            .merge(controls::router(Arc::new(controls)))
+            .merge(stream::router(Arc::new(streams)))
+            .merge(verdicts::router(Arc::new(verdicts)))
+            .merge(webhooks::router(webhooks))
+            .merge(alerts::router(alerts))
+            .merge(health::router(Arc::new(health)))
+            .merge(sql::router(engine))
+            .merge(openapi::router())
+            .fallback(http::no_such_path)
+            .method_not_allowed_fallback(http::no_such_method);
+        Ok(Self { router, tasks, history })
+    }
+
+    /// All routes of the service. It has the fallback for unknown paths, so routes merged into it must have none.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Returns when every task has ended, which they do on shutdown.
+    ///
+    /// # Errors
+    /// When history or a task ended otherwise.
+    pub async fn join(mut self) -> Result<(), Error> {
+        let mut ended = Ok(());
+        while let Some(task) = self.tasks.join_next().await {
+            ended = ended.and(task.map_err(Error::Task));
+        }
+        self.history.await??;
+        ended
+    }
+}
+
+async fn keep_history(
+    history: Arc<history::History>,
+    trouble: Arc<Mutex<Option<String>>>,
+    shutdown: Shutdown,
+) -> Result<(), history::Error> {
+    let ended = history.run(shutdown.clone()).await;
+    let why = match &ended {
+        Err(error) => with_causes(error),
+        Ok(()) => "it has ended".to_owned(),
+    };
+    if !shutdown.is_stopping() {
+        tracing::error!(error = %why, "history stopped");
+    }
+    *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    ended
+}

@@ -1,0 +1,175 @@
+//! Fleet alerts: rules in SQL over history, evaluated again and again.
+//!
+//! Every row a rule's query answers is one alert, told apart by its text columns. It fires once it has been there for the
+//! rule's `for`, and is resolved once it is gone. Changes go to the `alerts` topic and, with the state, survive a
+//! restart; firing and resolved alerts go to the webhook and to Alertmanager.
+
+mod alertmanager;
+mod http;
+mod instance;
+mod rule;
+mod run;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use martingale_platform::clock::Clock;
+use martingale_platform::config::Span;
+use martingale_platform::log::{self, Consumer, Log, Partition, Store};
+use martingale_platform::shutdown::Shutdown;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+use crate::metrics::Metrics;
+use crate::sql;
+use crate::webhooks::Webhooks;
+use alertmanager::Alertmanager;
+pub(crate) use http::{List, router};
+pub(crate) use instance::Alert;
+use instance::Instances;
+pub use rule::{Rule, RuleError};
+
+/// Name under which changes are committed.
+pub const CONSUMER: Consumer = "alerts";
+/// Alerts by rule and fingerprint, on the first partition.
+pub const STORE: Store = "alerts";
+const FIRST: Partition = Partition(0);
+
+/// See `deploy/config.default.toml`, section `alerts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Folder of rules, one YAML file each; a rule there replaces the shipped one of the same id.
+    pub dir: Option<PathBuf>,
+    /// Whether the shipped rules are evaluated.
+    pub shipped: bool,
+    /// Base address of Alertmanager; empty for none. Private addresses are fine.
+    pub alertmanager_url: String,
+    /// Where people reach this server, for links back.
+    pub external_url: String,
+    /// How often a firing alert is sent to Alertmanager again.
+    pub resend: Span,
+    /// Longest time of one post to Alertmanager.
+    pub timeout: Span,
+    /// Most alerts of one rule. A query that answers more rows fails and changes nothing.
+    pub instances_max: usize,
+    /// How long a resolved alert is still listed.
+    pub keep_resolved: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            shipped: true,
+            alertmanager_url: String::new(),
+            external_url: String::new(),
+            resend: Span::from_millis(60_000),
+            timeout: Span::from_millis(10_000),
+            instances_max: 1_000,
+            keep_resolved: Span::from_millis(24 * 3_600_000),
+        }
+    }
+}
+
+/// Why alerts cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    #[error("the log cannot be used")]
+    Log(#[from] log::Error),
+    #[error("`alerts.alertmanager_url` \"{url}\" is no address: {why}")]
+    Url { url: String, why: String },
+    #[error("the HTTP client cannot be made")]
+    Client(#[source] reqwest::Error),
+}
+
+/// Rules, and what they say just now.
+pub struct Alerts {
+    config: Config,
+    log: Arc<dyn Log>,
+    engine: sql::Engine,
+    clock: Clock,
+    webhooks: Arc<Webhooks>,
+    alertmanager: Option<Alertmanager>,
+    metrics: Metrics,
+    rules: Vec<Arc<Rule>>,
+    state: Mutex<BTreeMap<String, RuleState>>,
+}
+
+/// What is known of one rule.
+#[derive(Clone, Debug, Default)]
+struct RuleState {
+    instances: Instances,
+    /// Why the last evaluation failed. What fired before then still does.
+    error: Option<String>,
+}
+
+impl Alerts {
+    /// Reads the rules and what fired when the last process stopped.
+    ///
+    /// # Errors
+    /// [`Error`] with the file and the field for a rule that does not hold.
+    pub(crate) async fn open(
+        config: Config,
+        log: Arc<dyn Log>,
+        engine: sql::Engine,
+        clock: Clock,
+        webhooks: Arc<Webhooks>,
+        metrics: Metrics,
+    ) -> Result<Arc<Self>, Error> {
+        let rules = rule::load(&config)?;
+        for rule in &rules {
+            run::plan(&engine, rule).await?;
+        }
+        let alertmanager = Alertmanager::open(&config)?;
+        let mut state: BTreeMap<String, RuleState> =
+            rules.iter().map(|rule| (rule.id.clone(), RuleState::default())).collect();
+        for alert in stored(&*log).await? {
+            // What a rule left behind that is gone is resolved by nobody, so it is dropped.
+            if let Some(state) = state.get_mut(&alert.rule) {
+                state.instances.put(alert);
+            }
+        }
+        let rules = rules.into_iter().map(Arc::new).collect();
+        let state = Mutex::new(state);
+        Ok(Arc::new(Self { config, log, engine, clock, webhooks, alertmanager, metrics, rules, state }))
+    }
+
+    /// Evaluates every rule at its own pace, in `tasks`, until shutdown.
+    pub(crate) fn start(self: &Arc<Self>, shutdown: &Shutdown, tasks: &mut JoinSet<()>) {
+        for rule in &self.rules {
+            tasks.spawn(run::run(Arc::clone(self), Arc::clone(rule), shutdown.clone()));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, RuleState>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn stored(log: &dyn Log) -> Result<Vec<Alert>, log::Error> {
+    const PAGE: usize = 256;
+    let mut alerts = Vec::new();
+    let mut after: Option<Bytes> = None;
+    loop {
+        let page = log.scan(STORE, FIRST, after, PAGE).await?;
+        let more = page.len() == PAGE;
+        after = page.last().map(|(key, _)| key.clone());
+        for (_, value) in page {
+            match serde_json::from_slice(&value) {
+                Ok(alert) => alerts.push(alert),
+                Err(error) => tracing::error!(%error, "kept alert unreadable, left alone"),
+            }
+        }
+        if !more {
+            return Ok(alerts);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a caller orders, read field by field so that each mistake is named with its remedy.
+
+use axum::http::StatusCode;
+use martingale_schemas::rejection::shown;
+use martingale_schemas::{ControlAction, Scope, SessionId};
+use serde_json::{Map, Value};
+
+use crate::http::Failure;
+
+const FIELDS: &str = "`action`, `session_id` or `root_session_id`, and optionally `reason`, `by`, `control_id`";
+
+/// Longest `reason` and `by`, in bytes.
+const TEXT_BYTES_MAX: usize = 2_000;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) action: ControlAction,
+    pub(super) scope: Scope,
+    pub(super) reason: Option<String>,
+    pub(super) by: Option<String>,
+    pub(super) control_id: Option<String>,
+}
+
+impl Request {
+    pub(super) fn parse(body: &[u8], id_bytes_max: usize) -> Result<Self, Failure> {
+        let mut fields: Map<String, Value> = serde_json::from_slice(body).map_err(|error| {
+            Failure::new(StatusCode::BAD_REQUEST, "invalid_json", format!("a control is a JSON object with {FIELDS}: {error}"))
+        })?;
+        let action = action(text(&mut fields, "action", TEXT_BYTES_MAX)?)?;
+        let session = text(&mut fields, "session_id", id_bytes_max)?;
+        let root = text(&mut fields, "root_session_id", id_bytes_max)?;
+        let scope = match (session, root) {
+            (Some(id), None) => Scope::Session { session_id: SessionId::from(id) },
+            (None, Some(id)) => Scope::Run { root_session_id: SessionId::from(id) },
+            (None, None) => {
+                let message = "`session_id` is required, or `root_session_id` for a whole run";
+                return Err(Failure::field("session_id", "missing_field", message));
+            }
+            (Some(_), Some(_)) => {
+                let message = "`session_id` and `root_session_id` exclude each other: send one of them";
+                return Err(Failure::field("root_session_id", "invalid_value", message));
+            }
+        };
+        let request = Self {
+            action,
+            scope,
+            reason: text(&mut fields, "reason", TEXT_BYTES_MAX)?,
+            by: text(&mut fields, "by", TEXT_BYTES_MAX)?,
+            control_id: text(&mut fields, "control_id", id_bytes_max)?,
+        };
+        match fields.into_iter().next() {
+            Some((name, _)) => {
+                let message = format!("unknown field \"{}\": a control has {FIELDS}", shown(&name));
+                Err(Failure::field(name, "unknown_field", message))
+            }
+            None => Ok(request),
+        }
+    }
+}
+
+fn action(sent: Option<String>) -> Result<ControlAction, Failure> {
+    match sent.as_deref() {
+        Some("halt") => Ok(ControlAction::Halt),
+        Some("resume") => Ok(ControlAction::Resume),
+        Some(other) => {
+            let message = format!("unknown action \"{}\": expected `halt` or `resume`", shown(other));
+            Err(Failure::field("action", "invalid_value", message))
+        }
+        None => Err(Failure::field("action", "missing_field", "`action` is required: `halt` or `resume`")),
+    }
+}
+
+fn text(fields: &mut Map<String, Value>, field: &'static str, bytes_max: usize) -> Result<Option<String>, Failure> {
+    match fields.remove(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => {
+            Err(Failure::field(field, "invalid_value", format!("`{field}` is empty: send a value or leave it out")))
+        }
+        Some(Value::String(text)) if text.len() > bytes_max => {
+            let message = format!("`{field}` has {} bytes: at most {bytes_max} are taken", text.len());
+            Err(Failure::field(field, "too_long", message))
+        }
+        Some(Value::String(text)) if text.chars().any(char::is_control) => {
+            let message = format!("`{field}` holds a control character: \"{}\"", shown(&text));
+            Err(Failure::field(field, "invalid_value", message))
+        }
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => {
+            let message = format!("`{field}` is {}: send a string", shown(&other.to_string()));
+            Err(Failure::field(field, "wrong_type", message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Request;
+
+    #[test]
+    fn each_mistake_names_field_value_and_remedy() {
+        let long = format!(r#"{{"action":"halt","session_id":"{}"}}"#, "x".repeat(129));
+        for (body, field, reason, says) in [
+            ("[]", None, "invalid_json", "JSON object"),
+            ("{\"action\":", None, "invalid_json", "EOF"),
+            (r#"{"session_id":"s"}"#, Some("action"), "missing_field", "`halt` or `resume`"),
+            (r#"{"action":"stop","session_id":"s"}"#, Some("action"), "invalid_value", "\"stop\""),
+            (r#"{"action":1,"session_id":"s"}"#, Some("action"), "wrong_type", "send a string"),
+            (r#"{"action":"halt"}"#, Some("session_id"), "missing_field", "root_session_id"),
+            (r#"{"action":"halt","session_id":""}"#, Some("session_id"), "invalid_value", "empty"),
+            (r#"{"action":"halt","session_id":"a\u0000"}"#, Some("session_id"), "invalid_value", "control character"),
+            (&long, Some("session_id"), "too_long", "129"),
+            (r#"{"action":"halt","session_id":"s","root_session_id":"r"}"#, Some("root_session_id"), "invalid_value", "exclude"),
+            (r#"{"action":"halt","session_id":"s","who":"me"}"#, Some("who"), "unknown_field", "`by`"),
+        ] {
+            let error = Request::parse(body.as_bytes(), 128).expect_err(body);
+            assert_eq!((error.field.as_deref(), error.reason.as_ref()), (field, reason), "{body}");
+            assert!(error.message.contains(says), "{body}: {}", error.message);
+        }
+        assert!(Request::parse(br#"{"action":"resume","root_session_id":"r","by":"eve","reason":null}"#, 128).is_ok());
+    }
+}

@@ -1,0 +1,150 @@
+//! The description of every path, as OpenAPI 3.1: `GET /openapi.json`, checked in as `generated/openapi.json`.
+//!
+//! Paths are a table, schemas come from the types themselves, and a test compares the result with the file that is
+//! served (`UPDATE_EXPECT=1` rewrites it).
+
+mod paths;
+
+use axum::Router;
+use axum::http::header;
+use axum::routing::get;
+use martingale_schemas::{Control, Verdict};
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use crate::{alerts, controls, gate};
+use paths::{In, Operation, PATHS, Param};
+
+const FILE: &str = include_str!("../generated/openapi.json");
+
+pub(crate) fn router() -> Router {
+    let answer = || async { ([(header::CONTENT_TYPE, "application/json")], FILE) };
+    Router::new().route("/openapi.json", get(answer))
+}
+
+/// The document, built from the code.
+#[must_use]
+pub fn document() -> Value {
+    let mut paths = Map::new();
+    for operation in PATHS {
+        let path = paths.entry(operation.path).or_insert_with(|| json!({}));
+        path[operation.method] = shown(operation);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Martingale",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The execution control plane for autonomous agents.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "paths": paths,
+        "components": { "schemas": schemas() },
+    })
+}
+
+fn shown(operation: &Operation) -> Value {
+    let mut answers = Map::new();
+    for (status, what, media, schema) in operation.answers {
+        answers.insert((*status).to_owned(), json!({ "description": what, "content": content(media, schema) }));
+    }
+    for (status, what) in operation.errors {
+        let error = json!({ "description": what, "content": content("application/json", "Error") });
+        answers.insert((*status).to_owned(), error);
+    }
+    let parameters: Vec<Value> = operation.params.iter().map(parameter).collect();
+    let mut shown = json!({ "summary": operation.summary, "parameters": parameters, "responses": answers });
+    if let Some((media, schema)) = operation.body {
+        shown["requestBody"] = json!({ "required": true, "content": content(media, schema) });
+    }
+    shown
+}
+
+fn parameter(param: &Param) -> Value {
+    let (place, required) = match param.place {
+        In::Path => ("path", true),
+        In::Query => ("query", false),
+        In::Header => ("header", false),
+    };
+    json!({
+        "name": param.name,
+        "in": place,
+        "required": required,
+        "description": param.what,
+        "schema": { "type": param.kind },
+    })
+}
+
+fn content(media: &str, schema: &str) -> Value {
+    if media.is_empty() {
+        return json!({});
+    }
+    let mut content = Map::new();
+    for media in media.split(' ') {
+        content.insert(media.to_owned(), json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } }));
+    }
+    Value::Object(content)
+}
+
+/// Schemas of the crate's own types by derivation, of the others by hand.
+fn schemas() -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.definitions_path = "/components/schemas".into();
+    settings.meta_schema = None;
+    let mut generator = settings.into_generator();
+    generator.subschema_for::<Verdict<'static>>();
+    generator.subschema_for::<Control>();
+    generator.subschema_for::<controls::Given>();
+    generator.subschema_for::<gate::Answer>();
+    generator.subschema_for::<alerts::List>();
+    let mut schemas = generator.take_definitions(true);
+    if let Value::Object(by_hand) = paths::schemas() {
+        schemas.extend(by_hand);
+    }
+    Value::Object(schemas)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::{FILE, document};
+
+    #[test]
+    fn the_file_that_is_served_is_what_the_code_says() {
+        let mut built = serde_json::to_string_pretty(&document()).expect("writes");
+        built.push('\n');
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/generated/openapi.json");
+            std::fs::write(path, &built).expect("writes");
+            return;
+        }
+        assert!(built == FILE, "generated/openapi.json is stale: run this test with UPDATE_EXPECT=1");
+    }
+
+    #[test]
+    fn every_reference_has_its_schema() {
+        fn references(value: &Value, into: &mut BTreeSet<String>) {
+            match value {
+                Value::Object(fields) => fields.iter().for_each(|(name, value)| match value {
+                    Value::String(target) if name == "$ref" => {
+                        into.insert(target.clone());
+                    }
+                    _ => references(value, into),
+                }),
+                Value::Array(values) => values.iter().for_each(|value| references(value, into)),
+                _ => {}
+            }
+        }
+        let document = document();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        assert!(found.contains("#/components/schemas/Verdict"), "{found:?}");
+        for target in found {
+            let pointer = target.strip_prefix('#').expect("in this document");
+            assert!(document.pointer(pointer).is_some(), "{target} is missing");
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Every path, as a table.
+
+use serde_json::{Value, json};
+
+pub(super) struct Operation {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) params: &'static [Param],
+    /// Media types, separated by a space, and schema.
+    pub(super) body: Option<(&'static str, &'static str)>,
+    /// Status, meaning, media types, schema.
+    pub(super) answers: &'static [(&'static str, &'static str, &'static str, &'static str)],
+    /// Status and meaning of answers in the one shape of errors.
+    pub(super) errors: &'static [(&'static str, &'static str)],
+}
+
+pub(super) struct Param {
+    pub(super) name: &'static str,
+    pub(super) place: In,
+    pub(super) kind: &'static str,
+    pub(super) what: &'static str,
+}
+
+pub(super) enum In {
+    Path,
+    Query,
+    Header,
+}
+
+const JSON: &str = "application/json";
+const STEPS: &str = "application/json application/x-ndjson";
+
+const fn query(name: &'static str, kind: &'static str, what: &'static str) -> Param {
+    Param { name, place: In::Query, kind, what }
+}
+
+const fn path(name: &'static str, what: &'static str) -> Param {
+    Param { name, place: In::Path, kind: "string", what }
+}
+
+const LIMIT: Param = query("limit", "integer", "Most entries of the answer.");
+const BAD: (&str, &str) = ("400", "A field is wrong: its name, its value and the remedy.");
+const MISSING: (&str, &str) = ("404", "There is none.");
+const BUSY: (&str, &str) = ("429", "A limit is reached, nothing was done; come back after `Retry-After` seconds.");
+const DOWN: (&str, &str) = ("503", "The log cannot be used just now.");
+
+const NONE: Operation =
+    Operation { method: "get", path: "", summary: "", params: &[], body: None, answers: &[], errors: &[] };
+
+pub(super) const PATHS: &[Operation] = &[
+    Operation {
+        method: "post",
+        path: "/v1/steps",
+        summary: "Observe: steps that have happened; one, an array, or a line each.",
+        params: &[Param {
+            name: "content-encoding",
+            place: In::Header,
+            kind: "string",
+            what: "`gzip` or `zstd`.",
+        }],
+        body: Some((STEPS, "Steps")),
+        answers: &[("200", "Durable; rejected steps are listed.", JSON, "Accepted")],
+        errors: &[BAD, ("413", "The body is too large."), BUSY, DOWN],
+    },
+    Operation {
+        method: "post",
+        path: "/v1/gate",
+        summary: "Enforce: the step about to run; the answer is its verdict. Act on `decision`.",
+        body: Some((JSON, "Step")),
+        answers: &[
+            ("200", "The verdict, or with `timed_out` the operator's choice for this agent.", JSON, "Answer"),
+            ("503", "No verdict; `decision` is the operator's choice for this agent.", JSON, "Answer"),
+        ],
+        errors: &[BAD, ("413", "The step is too large."), ("415", "It is compressed."), BUSY],
+        ..NONE
+    },
+    Operation {
+        method: "post",
+        path: "/v1/controls",
+        summary: "Halts or resumes a session or a run; answers once it holds everywhere.",
+        body: Some((JSON, "ControlRequest")),
+        answers: &[
+            ("200", "Applied: every step judged from now on is judged under it.", JSON, "Given"),
+            ("202", "On the log, not applied everywhere within the time: ask for it by its id.", JSON, "Given"),
+        ],
+        errors: &[BAD, ("409", "The id is taken by another order."), BUSY, DOWN],
+        ..NONE
+    },
+    Operation {
+        path: "/v1/controls",
+        summary: "Controls, newest first.",
+        params: &[
+            LIMIT,
+            query("session_id", "string", "Of this session."),
+            query("root_session_id", "string", "Of this run."),
+        ],
+        answers: &[("200", "Newest first.", JSON, "Controls")],
+        errors: &[BAD],
+        ..NONE
+    },
+    Operation {
+        path: "/v1/controls/{id}",
+        summary: "One control and how far it has come.",
+        params: &[path("id", "`control_id`.")],
+        answers: &[("200", "The control.", JSON, "Given")],
+        errors: &[MISSING],
+        ..NONE
+    },
+    Operation {
+        path: "/v1/stream",
+        summary: "Verdicts and controls as they happen: server-sent events `verdict`, `control`, and `lost` when retention was faster than the reader.",
+        params: &[
+            query("session_id", "string", "Of this session."),
+            query("root_session_id", "string", "Of this run."),
+            query("agent", "string", "Of agents whose id matches; `*` is any run of characters. Controls come all the same."),
+            query("min_decision", "string", "Verdicts of this decision or a worse one; `warn` unless told."),
+            query("after", "string", "Cursor, `start` or `end` (unless told)."),
+            Param {
+                name: "last-event-id",
+                place: In::Header,
+                kind: "string",
+                what: "Id of the last event received; goes before `after`.",
+            },
+        ],
+        answers: &[("200", "Events; the data of each is a Verdict or a Control.", "text/event-stream", "Text")],
+        errors: &[BAD, BUSY, DOWN],
+        ..NONE
+    },
+    Operation {
+        path: "/v1/verdicts",
+        summary: "Verdicts as on the log, one a line. Go on with the header `martingale-cursor` until a page is empty.",
+        params: &[
+            query("after", "string", "Cursor, `start` (unless told) or `end`."),
+            LIMIT,
+            query("wait", "string", "How long to wait for a first verdict, as `10s`."),
+        ],
+        answers: &[("200", "A page; each line is a Verdict.", "application/x-ndjson", "Verdict")],
+        errors: &[BAD, ("410", "Retention removed what comes after the cursor."), DOWN],
+        ..NONE
+    },
+    Operation {
+        path: "/v1/deliveries",
+        summary: "Webhook deliveries, newest first, and the state of the endpoint.",
+        params: &[LIMIT, query("state", "string", "`pending`, `delivered` or `failed`.")],
+        answers: &[("200", "Newest first.", JSON, "Deliveries")],
+        errors: &[BAD],
+        ..NONE
+    },
+    Operation {
+        method: "post",
+        path: "/v1/deliveries/{id}/retry",
+        summary: "Sends a delivery again, with all its attempts; a disabled endpoint is enabled.",
+        params: &[path("id", "`id` of the delivery.")],
+        answers: &[("202", "It is pending again.", JSON, "Object")],
+        errors: &[MISSING, ("409", "No endpoint is configured.")],
+        ..NONE
+    },
+    Operation {
+        path: "/v1/alerts",
+        summary: "Fleet alerts and the rules behind them.",
+        params: &[
+            query("rule", "string", "Of this rule."),
+            query("state", "string", "`pending`, `firing` or `resolved`."),
+        ],
+        answers: &[("200", "Newest first.", JSON, "List")],
+        errors: &[BAD],
+        ..NONE
+    },
+    Operation {
+        method: "post",
+        path: "/v1/sql",
+        summary: "SQL over history: tables steps, sessions, verdicts, findings, controls. Read only.",
+        body: Some((JSON, "SqlRequest")),
+        answers: &[("200", "Columns and rows.", JSON, "SqlAnswer")],
+        errors: &[
+            BAD,
+            ("403", "The statement would write."),
+            ("408", "It took too long."),
+            ("413", "It needs too much memory."),
+        ],
+        ..NONE
+    },
+    Operation {
+        path: "/healthz",
+        summary: "Whether the process answers.",
+        answers: &[("200", "It does.", JSON, "Object")],
+        ..NONE
+    },
+    Operation {
+        path: "/readyz",
+        summary: "Whether it can do its work, and if not, why.",
+        answers: &[("200", "Ready.", JSON, "Ready"), ("503", "Not ready; `checks` says why.", JSON, "Ready")],
+        ..NONE
+    },
+    Operation {
+        path: "/metrics",
+        summary: "Metrics for Prometheus.",
+        answers: &[("200", "Text format 0.0.4.", "text/plain", "Text")],
+        ..NONE
+    },
+];
+
+/// Schemas of what is no type of this crate.
+pub(super) fn schemas() -> Value {
+    let text = || json!({ "type": "string" });
+    json!({
+        "Object": { "type": "object" },
+        "Text": text(),
+        "Error": {
+            "type": "object",
+            "required": ["error"],
+            "properties": { "error": {
+                "type": "object",
+                "required": ["reason", "message"],
+                "properties": { "reason": text(), "field": text(), "message": text() },
+            } },
+        },
+        "Step": {
+            "description": "Step, wire format v1. Unknown fields are kept as attributes.",
+            "type": "object",
+            "required": ["session_id", "kind", "agent"],
+            "properties": {
+                "session_id": text(),
+                "root_session_id": text(),
+                "parent_session_id": text(),
+                "step_id": text(),
+                "seq": { "type": "integer", "minimum": 0 },
+                "time": { "type": "string", "format": "date-time" },
+                "kind": { "$ref": "#/components/schemas/Kind" },
+                "agent": {
+                    "type": "object",
+                    "required": ["id"],
+                    "properties": { "id": text(), "name": text(), "version": text() },
+                },
+                "environment": text(),
+                "owner": text(),
+                "causes": { "type": "array", "items": text() },
+                "tool": text(),
+                "model": text(),
+                "input": {},
+                "output": {},
+                "text": text(),
+                "status": { "enum": ["ok", "error"] },
+                "duration_ms": { "type": "number" },
+                "attributes": { "type": "object" },
+            },
+        },
+        "Steps": {
+            "oneOf": [
+                { "$ref": "#/components/schemas/Step" },
+                { "type": "array", "items": { "$ref": "#/components/schemas/Step" } },
+            ],
+        },
+        "Accepted": {
+            "type": "object",
+            "required": ["accepted", "duplicate", "rejected"],
+            "properties": {
+                "accepted": { "type": "integer" },
+                "duplicate": { "type": "integer" },
+                "rejected": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["index", "reason"],
+                        "properties": { "index": { "type": "integer" }, "reason": text(), "field": text() },
+                    },
+                },
+            },
+        },
+        "ControlRequest": {
+            "type": "object",
+            "required": ["action"],
+            "additionalProperties": false,
+            "properties": {
+                "action": { "enum": ["halt", "resume"] },
+                "session_id": text(),
+                "root_session_id": text(),
+                "reason": text(),
+                "by": text(),
+                "control_id": { "type": "string", "description": "Makes the request repeatable without effect." },
+            },
+            "oneOf": [{ "required": ["session_id"] }, { "required": ["root_session_id"] }],
+        },
+        "Controls": {
+            "type": "object",
+            "required": ["controls"],
+            "properties": { "controls": { "type": "array", "items": { "$ref": "#/components/schemas/Given" } } },
+        },
+        "Deliveries": {
+            "type": "object",
+            "required": ["endpoint", "deliveries"],
+            "properties": {
+                "endpoint": {
+                    "type": ["object", "null"],
+                    "properties": {
+                        "origin": text(),
+                        "failing_since": { "type": ["string", "null"] },
+                        "disabled": { "type": ["object", "null"] },
+                    },
+                },
+                "deliveries": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["id", "type", "state", "created_at", "attempts", "payload"],
+                        "properties": {
+                            "id": text(),
+                            "type": { "enum": ["session.halted", "alert.firing", "alert.resolved"] },
+                            "state": { "enum": ["pending", "delivered", "failed"] },
+                            "created_at": text(),
+                            "next_at": text(),
+                            "at": text(),
+                            "why": text(),
+                            "attempts": { "type": "integer" },
+                            "last_attempt": { "type": "object" },
+                            "payload": { "type": "object" },
+                        },
+                    },
+                },
+            },
+        },
+        "SqlRequest": { "type": "object", "required": ["query"], "properties": { "query": text() } },
+        "SqlAnswer": {
+            "type": "object",
+            "required": ["columns", "rows"],
+            "properties": {
+                "columns": {
+                    "type": "array",
+                    "items": { "type": "object", "properties": { "name": text(), "type": text() } },
+                },
+                "rows": { "type": "array", "items": { "type": "array" } },
+                "truncated": { "type": "boolean" },
+            },
+        },
+        "Ready": {
+            "type": "object",
+            "required": ["ready", "checks"],
+            "properties": {
+                "ready": { "type": "boolean" },
+                "checks": { "type": "object", "additionalProperties": text() },
+            },
+        },
+    })
+}

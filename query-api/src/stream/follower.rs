@@ -1,0 +1,186 @@
+//! One stream: from the log while it is behind, from the feed while it keeps up.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::sse::Event as Sse;
+use martingale_platform::log::{self, Log, Partition, ReadLimit, Topic};
+use martingale_platform::shutdown::Shutdown;
+use martingale_schemas::topics;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::cursor::{After, Cursor};
+use super::filter::Filter;
+use crate::feed::{Batch, Event, Feed, Head};
+use crate::http::{Failure, with_causes};
+use crate::metrics::Metrics;
+
+const TOPICS: [Topic; 2] = [topics::VERDICTS, topics::CONTROLS];
+
+/// What one read of the log may bring: all that a stream ever holds, besides what it shares with the feed.
+const READ: ReadLimit = ReadLimit { records_max: 256, bytes_max: 256 * 1024 };
+
+/// What a client waits before it comes back.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+pub(super) struct Follower {
+    log: Arc<dyn Log>,
+    live: broadcast::Receiver<Arc<Batch>>,
+    filter: Filter,
+    heartbeat: Duration,
+    shutdown: Shutdown,
+    metrics: Metrics,
+    cursor: Cursor,
+    /// Highest step of each partition whose verdict was seen: what a log publishes again is told once.
+    judged: Vec<Option<u64>>,
+    /// Parts of the cursor that may lie behind the end of the log.
+    behind: VecDeque<usize>,
+    ready: VecDeque<Sse>,
+    ended: bool,
+}
+
+impl Follower {
+    pub(super) async fn open(
+        log: Arc<dyn Log>,
+        feed: &Feed,
+        after: After,
+        filter: Filter,
+        heartbeat: Duration,
+        shutdown: Shutdown,
+        metrics: Metrics,
+    ) -> Result<Self, Failure> {
+        // Subscribed before the log is read: what is published in between is in both and told once.
+        let live = feed.subscribe();
+        let (cursor, bounds) = after.on(&*log, &TOPICS).await?;
+        if cursor.0.iter().zip(&bounds).any(|(next, bounds)| *next > bounds.end) {
+            let message = "the cursor lies behind the end of the log: it comes from another log";
+            return Err(Failure::field("last-event-id", "invalid_value", message));
+        }
+        let hello = Sse::default().comment("martingale").retry(RECONNECT).id(cursor.to_string());
+        metrics.streams.inc();
+        Ok(Self {
+            judged: vec![None; cursor.0.len()],
+            behind: (0..cursor.0.len()).collect(),
+            ready: VecDeque::from([hello]),
+            ended: false,
+            log,
+            live,
+            filter,
+            heartbeat,
+            shutdown,
+            metrics,
+            cursor,
+        })
+    }
+
+    /// The next event; `None` when the server stops or the log fails.
+    pub(super) async fn next(&mut self) -> Option<Sse> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if self.ended || self.shutdown.is_stopping() {
+                return None;
+            }
+            match self.behind.front().copied() {
+                Some(part) => self.read(part).await,
+                None => self.listen().await,
+            }
+        }
+    }
+
+    /// One read of the log for one part of the cursor.
+    async fn read(&mut self, part: usize) {
+        let (topic, partition) = self.place(part);
+        match self.log.read(topic, partition, self.cursor.0[part], READ).await {
+            Ok(records) => {
+                let Some(last) = records.last() else {
+                    self.behind.pop_front();
+                    return;
+                };
+                let next = last.offset.next();
+                let batch = Batch::decode(topic, partition, next, records);
+                self.take(part, &batch);
+                // In turn with the other parts, so that a long one does not hold up the rest.
+                self.behind.rotate_left(1);
+            }
+            Err(log::Error::Expired { asked, start }) => {
+                self.cursor.0[part] = start;
+                self.tell_lost(&format!(
+                    "`{topic}` of partition {partition} from offset {asked} up to {start} has been removed by retention"
+                ));
+            }
+            Err(error) => {
+                self.ended = true;
+                self.tell_lost(&format!("the log cannot be read, come back later: {}", with_causes(&error)));
+            }
+        }
+    }
+
+    async fn listen(&mut self) {
+        let heard = tokio::select! {
+            heard = self.live.recv() => heard,
+            () = tokio::time::sleep(self.heartbeat) => {
+                self.ready.push_back(Sse::default().comment("alive").id(self.cursor.to_string()));
+                return;
+            }
+            () = self.shutdown.stopping() => return,
+        };
+        match heard {
+            Ok(batch) => {
+                let part = self.part(batch.topic, batch.partition);
+                self.take(part, &batch);
+            }
+            Err(RecvError::Lagged(_)) => {
+                self.metrics.stream_lagged.inc();
+                self.behind = (0..self.cursor.0.len()).collect();
+            }
+            Err(RecvError::Closed) => self.ended = true,
+        }
+    }
+
+    fn take(&mut self, part: usize, batch: &Batch) {
+        for event in batch.events.iter().filter(|event| event.offset >= self.cursor.0[part]).collect::<Vec<_>>() {
+            self.cursor.0[part] = event.offset.next();
+            if self.is_new(part, event) && self.filter.passes(event, batch.partition, |key| self.log.partition_of(key)) {
+                let name = if matches!(event.head, Head::Verdict(_)) { "verdict" } else { "control" };
+                // Our own JSON holds no line break; a record by other hands might.
+                let data = String::from_utf8_lossy(&event.value).replace(['\n', '\r'], " ");
+                self.ready.push_back(Sse::default().event(name).id(self.cursor.to_string()).data(data));
+            }
+        }
+        self.cursor.0[part] = self.cursor.0[part].max(batch.next);
+    }
+
+    fn is_new(&mut self, part: usize, event: &Event) -> bool {
+        let Head::Verdict(head) = &event.head else { return true };
+        let new = self.judged[part].is_none_or(|judged| head.position.offset > judged);
+        if new {
+            self.judged[part] = Some(head.position.offset);
+        }
+        new
+    }
+
+    fn tell_lost(&mut self, why: &str) {
+        let data = serde_json::json!({ "message": why }).to_string();
+        self.ready.push_back(Sse::default().event("lost").id(self.cursor.to_string()).data(data));
+    }
+
+    fn place(&self, part: usize) -> (Topic, Partition) {
+        let partitions = self.log.partitions() as usize;
+        (TOPICS[part / partitions], Partition(u32::try_from(part % partitions).unwrap_or(u32::MAX)))
+    }
+
+    fn part(&self, topic: Topic, partition: Partition) -> usize {
+        let of_topic = TOPICS.iter().position(|it| *it == topic).unwrap_or_default();
+        of_topic * self.log.partitions() as usize + partition.0 as usize
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.metrics.streams.dec();
+    }
+}

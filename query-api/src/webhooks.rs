@@ -1,0 +1,199 @@
+//! A signed call to the operator's endpoint on every halt and every change of a fleet alert (Standard Webhooks).
+//!
+//! What is to be delivered is found on the log and written down together with the position that was read, so that a
+//! crash neither loses a delivery nor adds one: its id is derived from the verdict or control it tells of. A receiver may
+//! see the same id twice (an answer got lost) and never two ids for one halt.
+
+mod address;
+mod book;
+mod config;
+mod delivery;
+mod follow;
+mod http;
+mod message;
+mod secret;
+mod send;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use martingale_platform::clock::Clock;
+use martingale_platform::log::{self, Commit, Consumer, Log, Partition, StateChange, Store};
+use martingale_platform::shutdown::Shutdown;
+use martingale_schemas::{Timestamp, ids};
+use tokio::task::JoinSet;
+
+use crate::metrics::Metrics;
+use book::Book;
+pub use config::{Config, ConfigError};
+use delivery::Delivery;
+pub(crate) use http::router;
+pub(crate) use message::{Message, PAYLOAD_BYTES_MAX, Topic as MessageKind};
+pub use secret::Secret;
+pub(crate) use send::client;
+use send::Target;
+
+/// Name under which positions are committed.
+pub const CONSUMER: Consumer = "webhooks";
+/// Deliveries by `d/` and id, on the partition they came from; the endpoint's state by `e/` and its digest, on the first.
+pub const STORE: Store = "webhooks";
+
+const DELIVERY: &str = "d/";
+const ENDPOINT: &str = "e/";
+const FIRST: Partition = Partition(0);
+
+/// Deliveries: found, kept, sent.
+pub struct Webhooks {
+    config: Config,
+    /// None: nothing is delivered, but positions move on, so that retention is not held up by an endpoint of the past.
+    target: Option<Target>,
+    log: Arc<dyn Log>,
+    clock: Clock,
+    book: Book,
+    metrics: Metrics,
+}
+
+/// Why webhooks cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("the log cannot be used")]
+    Log(#[from] log::Error),
+    #[error("the HTTP client cannot be made")]
+    Client(#[source] reqwest::Error),
+}
+
+impl Webhooks {
+    /// Reads what is kept of deliveries.
+    ///
+    /// # Errors
+    /// [`Error`] when the configuration does not hold or the log cannot be read.
+    pub(crate) async fn open(
+        config: Config,
+        log: Arc<dyn Log>,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Arc<Self>, Error> {
+        let target = Target::open(&config)?;
+        let book = Book::new(config.kept_max);
+        for partition in (0..log.partitions()).map(Partition) {
+            load(&*log, partition, &book).await?;
+        }
+        if let Some(target) = &target
+            && let Some(bytes) = log.state(STORE, FIRST, endpoint_key(target).as_bytes()).await?
+        {
+            book.set_endpoint(serde_json::from_slice(&bytes).unwrap_or_default());
+        }
+        metrics.deliveries_pending.set(book.pending().try_into().unwrap_or(i64::MAX));
+        Ok(Arc::new(Self { config, target, log, clock, book, metrics }))
+    }
+
+    /// Follows the log and sends, in `tasks`, until shutdown.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(crate) async fn start(self: &Arc<Self>, shutdown: &Shutdown, tasks: &mut JoinSet<()>) -> Result<(), Error> {
+        follow::start(self, shutdown, tasks).await?;
+        if self.target.is_some() {
+            tasks.spawn(send::run(Arc::clone(self), shutdown.clone()));
+        }
+        Ok(())
+    }
+
+    /// Takes over a message from another part of this service. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub(crate) async fn enqueue(&self, message: Message) -> Result<(), log::Error> {
+        self.keep(FIRST, vec![message], Vec::new()).await
+    }
+
+    /// Writes new deliveries and progress together, then lets the sender see them.
+    async fn keep(
+        &self,
+        partition: Partition,
+        messages: Vec<Message>,
+        progress: Vec<log::Progress>,
+    ) -> Result<(), log::Error> {
+        let now = self.now();
+        let deliveries: Vec<Delivery> = if self.target.is_some() {
+            messages.into_iter().filter(|it| !self.book.holds(&it.id)).map(|it| Delivery::new(it, now)).collect()
+        } else {
+            Vec::new()
+        };
+        let mut state: Vec<StateChange> = deliveries.iter().map(|it| put(partition, it)).collect();
+        let pruned = self.book.to_prune(deliveries.len());
+        state.extend(pruned.iter().map(|(partition, id)| change(*partition, format!("{DELIVERY}{id}"), None)));
+        self.log.commit(Commit { consumer: CONSUMER, publish: Vec::new(), state, progress }).await?;
+        self.book.forget(&pruned);
+        for delivery in deliveries {
+            tracing::info!(delivery = %delivery.id, kind = delivery.kind.as_str(), "delivery queued");
+            self.book.put(partition, delivery);
+        }
+        self.metrics.deliveries_pending.set(self.book.pending().try_into().unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// Writes what became of a delivery and of the endpoint.
+    async fn settle(&self, partition: Partition, delivery: Delivery) {
+        let mut state = vec![put(partition, &delivery)];
+        if let Some(target) = &self.target
+            && let Ok(json) = serde_json::to_vec(&self.book.endpoint())
+        {
+            state.push(change(FIRST, endpoint_key(target), Some(json.into())));
+        }
+        let commit = Commit { consumer: CONSUMER, publish: Vec::new(), state, progress: Vec::new() };
+        if let Err(error) = self.log.commit(commit).await {
+            // Known in memory; after a restart it is sent once more under the same id.
+            let error = crate::http::with_causes(&error);
+            tracing::error!(delivery = %delivery.id, %error, "outcome of a delivery cannot be written");
+        }
+        self.book.put(partition, delivery);
+        self.metrics.deliveries_pending.set(self.book.pending().try_into().unwrap_or(i64::MAX));
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.clock.now_micros())
+    }
+}
+
+async fn load(log: &dyn Log, partition: Partition, book: &Book) -> Result<(), log::Error> {
+    const PAGE: usize = 256;
+    let mut after = Some(Bytes::from_static(DELIVERY.as_bytes()));
+    loop {
+        let page = log.scan(STORE, partition, after, PAGE).await?;
+        let more = page.len() == PAGE;
+        after = page.last().map(|(key, _)| key.clone());
+        for (key, value) in page {
+            if !key.starts_with(DELIVERY.as_bytes()) {
+                continue;
+            }
+            match serde_json::from_slice(&value) {
+                Ok(delivery) => book.put(partition, delivery),
+                Err(error) => tracing::error!(%partition, %error, "kept delivery unreadable, left alone"),
+            }
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+fn put(partition: Partition, delivery: &Delivery) -> StateChange {
+    // Cannot fail: plain fields with string keys.
+    let json = serde_json::to_vec(delivery).unwrap_or_default();
+    change(partition, format!("{DELIVERY}{}", delivery.id), Some(json.into()))
+}
+
+fn change(partition: Partition, key: String, value: Option<Bytes>) -> StateChange {
+    StateChange { store: STORE, partition, key: key.into(), value }
+}
+
+/// Another address or another secret is another endpoint: what stood against the old one does not hold for it.
+fn endpoint_key(target: &Target) -> String {
+    ids::derive(ENDPOINT, &target.identity())
+}

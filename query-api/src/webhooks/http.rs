@@ -1,0 +1,84 @@
+//! `GET /v1/deliveries`, `POST /v1/deliveries/{id}/retry`.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::Webhooks;
+use super::delivery::{Delivery, Endpoint, State as Stage};
+use crate::http::{Failure, Fields};
+
+pub(crate) fn router(webhooks: Arc<Webhooks>) -> Router {
+    Router::new()
+        .route("/v1/deliveries", get(list))
+        .route("/v1/deliveries/{id}/retry", post(retry))
+        .with_state(webhooks)
+}
+
+/// Which deliveries are listed.
+enum Which {
+    Pending,
+    Delivered,
+    Failed,
+}
+
+impl FromStr for Which {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "pending" => Ok(Self::Pending),
+            "delivered" => Ok(Self::Delivered),
+            "failed" => Ok(Self::Failed),
+            _ => Err("expected `pending`, `delivered` or `failed`"),
+        }
+    }
+}
+
+async fn list(State(webhooks): State<Arc<Webhooks>>, mut fields: Fields) -> Result<Json<Value>, Failure> {
+    const LIMIT: usize = 100;
+    let limit = fields.take::<usize>("limit")?.unwrap_or(LIMIT);
+    let which = fields.take::<Which>("state")?;
+    fields.finish(&["limit", "state"])?;
+    let passes = |delivery: &Delivery| match which {
+        None => true,
+        Some(Which::Pending) => matches!(delivery.state, Stage::Pending { .. }),
+        Some(Which::Delivered) => matches!(delivery.state, Stage::Delivered { .. }),
+        Some(Which::Failed) => matches!(delivery.state, Stage::Failed { .. }),
+    };
+    let endpoint = webhooks.target.as_ref().map(|target| {
+        let Endpoint { failing_since, disabled } = webhooks.book.endpoint();
+        json!({ "origin": target.origin(), "failing_since": failing_since, "disabled": disabled })
+    });
+    let deliveries: Vec<Value> = webhooks.book.newest(limit, passes).iter().map(shown).collect();
+    Ok(Json(json!({ "endpoint": endpoint, "deliveries": deliveries })))
+}
+
+async fn retry(State(webhooks): State<Arc<Webhooks>>, Path(id): Path<String>) -> Result<(StatusCode, Json<Value>), Failure> {
+    if webhooks.target.is_none() {
+        let message = "no endpoint is configured: set `webhook.url`";
+        return Err(Failure::new(StatusCode::CONFLICT, "no_endpoint", message));
+    }
+    let (partition, mut delivery) = webhooks.book.get(&id).ok_or_else(|| Failure::not_found("delivery", &id))?;
+    delivery.retry(webhooks.now());
+    let answer = shown(&delivery);
+    // A person asks for it: whatever stood against the endpoint is forgotten.
+    webhooks.book.set_endpoint(Endpoint::default());
+    webhooks.settle(partition, delivery).await;
+    Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// A delivery with its payload as JSON.
+fn shown(delivery: &Delivery) -> Value {
+    let mut shown = serde_json::to_value(delivery).unwrap_or_default();
+    if let Some(fields) = shown.as_object_mut() {
+        fields.remove("v");
+        fields.insert("payload".to_owned(), serde_json::from_str(&delivery.payload).unwrap_or_default());
+    }
+    shown
+}
