@@ -13,6 +13,7 @@
 //!
 //! Offsets of a partition grow; they need not be consecutive.
 
+mod embedded;
 mod memory;
 mod position;
 
@@ -22,6 +23,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+pub use embedded::{Durability, EmbeddedConfig, EmbeddedLog, GroupCommit, Removed};
 pub use memory::{Faults, MemoryLog};
 pub use position::{Offset, Partition, Position, Replay};
 
