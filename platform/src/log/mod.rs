@@ -17,6 +17,9 @@ mod embedded;
 mod memory;
 mod position;
 
+#[cfg(test)]
+mod conformance;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

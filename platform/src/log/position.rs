@@ -86,3 +86,55 @@ pub(super) fn partition_of(key: &[u8], partitions: u32) -> Partition {
     #[expect(clippy::cast_possible_truncation, reason = "a remainder of a u32")]
     Partition((hash % u64::from(partitions.max(1))) as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_moves_past_a_record_or_reports_a_replay() {
+        let cases = [
+            (5, 5, Ok(()), 6),
+            (5, 9, Ok(()), 10),
+            (0, 0, Ok(()), 1),
+            (5, 4, Err(Replay { offset: Offset(4), next: Offset(5) }), 5),
+            (5, 0, Err(Replay { offset: Offset(0), next: Offset(5) }), 5),
+        ];
+        for (next, offset, outcome, after) in cases {
+            let mut progress = Offset(next);
+            assert_eq!((progress.advance(Offset(offset)), progress), (outcome, Offset(after)), "{next} past {offset}");
+        }
+    }
+
+    /// Where a key's records are, for ever: a change here makes the sessions of every folder in use change partition.
+    #[test]
+    fn keys_keep_their_partition() {
+        let cases = [
+            ("", 4, 1),
+            ("a", 4, 0),
+            ("b", 4, 1),
+            ("session-1", 4, 0),
+            ("session-1", 1, 0),
+            ("session-1", 7, 1),
+            ("x", 0, 0),
+        ];
+        let placed: Vec<_> = cases.iter().map(|(key, n, _)| partition_of(key.as_bytes(), *n).0).collect();
+        let expected: Vec<u32> = cases.iter().map(|(_, _, partition)| *partition).collect();
+        assert_eq!(placed, expected);
+    }
+
+    #[test]
+    fn keys_spread_over_partitions() {
+        let mut counts = [0_u32; 4];
+        for n in 0..4_000 {
+            counts[partition_of(format!("session-{n}").as_bytes(), 4).0 as usize] += 1;
+        }
+        assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn positions_read_as_people_write_them() {
+        let position = Position { partition: Partition(3), offset: Offset(42) };
+        assert_eq!(position.to_string(), "3:42");
+    }
+}

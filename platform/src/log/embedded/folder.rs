@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::log::Error;
 
@@ -13,11 +14,11 @@ const TITLE: &str = "martingale log";
 /// Written in full to learn whether the disk takes writes again: enough for what a restart of the store writes at once.
 const PROBE_BYTES: usize = 4 << 20;
 
-/// A folder this process owns until it is dropped.
+/// A folder this process owns until it releases or drops it.
 #[derive(Debug)]
 pub(super) struct Folder {
     dir: PathBuf,
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 impl Folder {
@@ -39,7 +40,7 @@ impl Folder {
             }
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
-        let folder = Self { dir: dir.to_owned(), _lock: lock };
+        let folder = Self { dir: dir.to_owned(), lock: Mutex::new(Some(lock)) };
         match fs::read_to_string(folder.format()) {
             Ok(text) => check_format(dir, &text, partitions)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -63,6 +64,11 @@ impl Folder {
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Lets another process, or this one, claim it again.
+    pub(super) fn release(&self) {
+        super::lock(&self.lock).take();
     }
 
     /// Whether the disk takes writes.

@@ -33,6 +33,7 @@ mod folder;
 mod metrics;
 mod queue;
 mod retention;
+mod shared;
 mod stage;
 mod store;
 mod tail;
@@ -54,21 +55,15 @@ pub use retention::Removed;
 
 use self::folder::Folder;
 use self::metrics::Metrics;
-use self::queue::{Queue, Request, Trim};
-use self::stage::SegmentLimits;
-use self::store::{Failure, Store};
+use self::queue::{Queue, Request};
+use self::shared::{NAME_BYTES_MAX, Shared};
+use self::store::Store;
 use self::tail::Tail;
-use self::topics::{Slot, Topics};
+use self::topics::Topics;
 use super::{
-    Append, Appended, Bounds, Commit, Consumer, Error, Log, Offset, Partition, Placement, ReadLimit, Record, Topic,
-    TopicSpec,
+    Append, Appended, Bounds, Commit, Consumer, Error, Log, Offset, Partition, ReadLimit, Record, Topic, TopicSpec,
 };
 use crate::clock::Clock;
-
-/// The longest key of a compacted topic or of a state store, with its prefix: the store's own limit is 65,535.
-const KEY_BYTES_MAX: usize = 65_000;
-const VALUE_BYTES_MAX: usize = 1 << 30;
-const NAME_BYTES_MAX: usize = 128;
 
 /// See the module. Close it with [`EmbeddedLog::close`]; dropping it does the same.
 #[derive(Debug)]
@@ -77,27 +72,6 @@ pub struct EmbeddedLog {
     stop: Arc<retention::Stop>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     assigned: watch::Sender<Arc<[Partition]>>,
-}
-
-/// What the threads and the callers have in common.
-struct Shared {
-    config: EmbeddedConfig,
-    clock: Clock,
-    folder: Folder,
-    topics: Topics,
-    tail: Tail,
-    queue: Queue,
-    /// Nothing while it is being opened again, and after it was closed.
-    store: RwLock<Option<Store>>,
-    /// Why the store takes no writes.
-    broken: Mutex<Option<String>>,
-    metrics: Metrics,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
-    }
 }
 
 impl EmbeddedLog {
@@ -180,7 +154,9 @@ impl EmbeddedLog {
             let _ = thread.join();
         }
         let store = self.shared.store.write().unwrap_or_else(PoisonError::into_inner).take();
-        store.map_or(Ok(()), |store| Ok(store.sync()?))
+        let flushed = store.map_or(Ok(()), |store| store.sync());
+        self.shared.folder.release();
+        Ok(flushed?)
     }
 
     async fn submit(&self, mut request: Request) -> Result<Vec<Appended>, Error> {
@@ -196,121 +172,6 @@ impl Drop for EmbeddedLog {
         if let Err(error) = self.close() {
             tracing::error!(error = %error, "log could not be flushed when it was closed");
         }
-    }
-}
-
-impl Shared {
-    fn healthy(&self) -> Result<(), String> {
-        lock(&self.broken).clone().map_or(Ok(()), Err)
-    }
-
-    fn set_broken(&self, failure: &Failure) {
-        self.metrics.healthy.set(0);
-        *lock(&self.broken) = Some(failure.to_string());
-    }
-
-    /// Opens the store, again if need be, and takes over what it holds.
-    fn reopen(&self) -> Result<(), Failure> {
-        let mut held = self.store.write().unwrap_or_else(PoisonError::into_inner);
-        // The old one has to be gone first: two cannot have the folder.
-        *held = None;
-        let opened = || {
-            let store = Store::open(&self.folder.store(), (self.config.cache_bytes / 2) as u64, &self.topics)?;
-            let (partitions, committed) = (store.find_partitions(&self.topics)?, store.find_committed()?);
-            self.tail.clear();
-            self.topics.load(partitions, committed);
-            Ok(store)
-        };
-        *held = Some(opened().inspect_err(|failure| self.set_broken(failure))?);
-        *lock(&self.broken) = None;
-        self.metrics.healthy.set(1);
-        Ok(())
-    }
-
-    fn with_store<T>(&self, f: impl FnOnce(&Store) -> Result<T, Failure>) -> Result<T, Failure> {
-        let held = self.store.read().unwrap_or_else(PoisonError::into_inner);
-        match &*held {
-            Some(store) => f(store),
-            None => Err(self.healthy().map_or_else(Failure::Storage, |()| Failure::Closed)),
-        }
-    }
-
-    /// Notices a store that broke in the background, and has the writer repair one.
-    fn look_after(&self) {
-        if self.healthy().is_ok()
-            && let Err(failure) = self.with_store(Store::check)
-        {
-            tracing::error!(error = %failure, "log store broke in the background");
-            self.set_broken(&failure);
-        }
-        if self.healthy().is_err() {
-            // The writer repairs before it writes, and there is nothing to write. When it is busy it will soon anyway.
-            let _ = self.push(Request::empty());
-        }
-    }
-
-    async fn blocking<T: Send + 'static, E: Into<Error> + Send + 'static>(
-        self: &Arc<Self>,
-        f: impl FnOnce(&Self) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, Error> {
-        let shared = Arc::clone(self);
-        tokio::task::spawn_blocking(move || f(&shared)).await.map_err(|_| Error::Closed)?.map_err(Into::into)
-    }
-
-    fn push(&self, request: Request) -> Result<(), Error> {
-        self.queue.push(request).inspect_err(|error| {
-            if matches!(error, Error::Full { .. }) {
-                self.metrics.refused.inc();
-            }
-        })
-    }
-
-    fn submit_trim(&self, trim: Vec<Trim>) -> Result<oneshot::Receiver<Result<Vec<Appended>, Error>>, Error> {
-        let (answer, answered) = oneshot::channel();
-        self.push(Request { trim, answer, ..Request::empty() })?;
-        Ok(answered)
-    }
-
-    fn segment_limits(&self) -> SegmentLimits {
-        // A sixteenth of the age: what stays too long is a small part of what is kept.
-        let age_max = (self.config.retention_age.as_micros() / 16).max(1);
-        SegmentLimits { bytes_max: self.config.segment_bytes, age_max }
-    }
-
-    /// Checks and places a record, so that nothing in a group can be wrong but the disk.
-    fn place(&self, record: Append) -> Result<(Slot, Append), Error> {
-        let partition = match record.to {
-            Placement::ByKey => super::position::partition_of(&record.key, self.topics.partitions),
-            Placement::Partition(partition) => partition,
-        };
-        let slot = self.topics.slot(record.topic, partition)?;
-        let key_max = if self.topics.is_compacted(slot) { KEY_BYTES_MAX } else { VALUE_BYTES_MAX };
-        within("key of a record", record.key.len(), key_max)?;
-        within("value of a record", record.value.len(), VALUE_BYTES_MAX)?;
-        Ok((slot, record))
-    }
-
-    fn request(&self, commit: Commit) -> Result<Request, Error> {
-        within("name of a consumer", commit.consumer.len(), NAME_BYTES_MAX)?;
-        let mut request = Request::empty();
-        request.bytes = commit.publish.iter().map(Append::bytes).sum();
-        for change in commit.state {
-            self.topics.check_partition(change.store, change.partition)?;
-            within("name of a state store", change.store.len(), NAME_BYTES_MAX)?;
-            within("key of a state store", change.key.len(), KEY_BYTES_MAX)?;
-            let value = change.value.as_ref().map_or(0, Bytes::len);
-            within("value of a state store", value, VALUE_BYTES_MAX)?;
-            request.bytes += change.key.len() + value + 64;
-            request.state.push((codec::state(change.store, change.partition, &change.key), change.value));
-        }
-        for progress in commit.progress {
-            self.topics.slot(progress.topic, progress.partition)?;
-            request.bytes += 64;
-            let key = codec::committed(commit.consumer, progress.topic, progress.partition);
-            request.progress.push((key, progress.next));
-        }
-        request.publish = commit.publish.into_iter().map(|record| self.place(record)).collect::<Result<_, _>>()?;
-        Ok(request)
     }
 }
 
@@ -428,13 +289,6 @@ fn take_within(limit: ReadLimit, records: impl Iterator<Item = Record>) -> Vec<R
         }
     }
     taken
-}
-
-fn within(what: &str, bytes: usize, bytes_max: usize) -> Result<(), Error> {
-    if bytes <= bytes_max {
-        return Ok(());
-    }
-    Err(Error::Storage(format!("{what} has {bytes} bytes, at most {bytes_max} may be").into()))
 }
 
 /// A lock whose holder panicked protects nothing worse than before: every change here is whole or has its own check.

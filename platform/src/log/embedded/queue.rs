@@ -153,9 +153,11 @@ mod tests {
         queue.push(request(1, 60)).expect_err("over together");
     }
 
+    type Sizes = &'static [(usize, usize)];
+
     #[test]
     fn groups_end_at_the_limits_and_at_the_end() {
-        let cases: [(&[(usize, usize)], &[usize]); 4] = [
+        let cases: [(Sizes, &[usize]); 4] = [
             (&[(1, 1), (1, 1), (1, 1), (1, 1)], &[3, 1]),
             (&[(9, 1), (1, 1)], &[1, 1]),
             (&[(1, 50), (1, 40), (1, 10)], &[3]),

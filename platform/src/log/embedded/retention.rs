@@ -8,9 +8,9 @@ use std::sync::Condvar;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::Shared;
 use super::codec::{self, Meta};
 use super::queue::Trim;
+use super::shared::Shared;
 use super::store::Failure;
 use super::topics::{Segments, Slot};
 use crate::log::{Error, Offset, ReadLimit};
@@ -164,10 +164,12 @@ mod tests {
         Held { slot: Slot(slot), segments, passed: passed.map(Offset) }
     }
 
+    type Starts = &'static [(usize, u64)];
+
     #[test]
     fn old_segments_leave_then_the_oldest_until_it_fits() {
         let two = |a: Option<u64>, b: Option<u64>| vec![held(0, &[0, 10, 20], a), held(1, &[5, 15, 25], b)];
-        let cases: [(&str, Vec<Held>, i64, u64, &[(usize, u64)]); 12] = [
+        let cases: [(&str, Vec<Held>, i64, u64, Starts); 12] = [
             ("nothing is old", two(None, None), 0, 1_000, &[]),
             ("a segment is as old as its newest record", two(None, None), 10, 1_000, &[]),
             ("one is old", two(None, None), 11, 1_000, &[(0, 10)]),

@@ -73,7 +73,7 @@ impl<'a> Stage<'a> {
         let appended = publish.into_iter().map(|(slot, record)| self.append(slot, record)).collect();
         self.state.extend(std::mem::take(&mut request.state));
         self.changes.progress.extend(std::mem::take(&mut request.progress));
-        for trim in std::mem::take(&mut request.trim) {
+        for trim in &request.trim {
             self.trim(trim);
         }
         appended
@@ -187,8 +187,8 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    fn trim(&mut self, trim: Trim) {
-        match trim {
+    fn trim(&mut self, trim: &Trim) {
+        match *trim {
             Trim::Before { slot, start } => {
                 let (topic, partition) = (self.topics.topic(slot).spec.topic, self.topics.partition(slot));
                 let key = codec::meta(Meta::Start, topic, partition);

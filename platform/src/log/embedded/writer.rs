@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use fjall::PersistMode;
 
-use super::Shared;
 use super::config::Durability;
 use super::queue::Request;
+use super::shared::Shared;
 use super::stage::{Changes, Stage};
 use super::store::Failure;
 use crate::log::Appended;
