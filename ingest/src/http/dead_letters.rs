@@ -1,0 +1,241 @@
+//! `GET /v1/dead-letters` and `POST /v1/dead-letters/replay`.
+//!
+//! Both walk the dead letters in the order of the log, oldest first, from a cursor: `next` of one answer is `after` of
+//! the following call, and the cursor of an empty page stays good for what comes later. A cursor is the offset in each
+//! partition, joined by `.`.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use martingale_platform::log::{self, Log, Offset, Partition, ReadLimit};
+use martingale_schemas::record::DeadLetter;
+use martingale_schemas::rejection::shown;
+use martingale_schemas::{Rejection, topics};
+use serde::{Deserialize, Serialize};
+
+use super::{Problem, json};
+use crate::intake::{Keep, Outcome};
+use crate::{Door, Parts, body, dead_letter, otlp};
+
+const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    dead_letters: Vec<DeadLetter>,
+    next: String,
+}
+
+pub(super) async fn list(
+    State(parts): State<Arc<Parts>>,
+    page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let page = match page {
+        Ok(Query(page)) => page,
+        Err(error) => return bad_request(error.body_text()).into_response(),
+    };
+    let limit = page.limit.unwrap_or(100).clamp(1, parts.config.dead_letters_page_max);
+    match read(&*parts.log, page.after.as_deref(), limit).await {
+        Ok((dead_letters, cursor)) => json(StatusCode::OK, &Listed { dead_letters, next: cursor.to_string() }),
+        Err(Unread::Cursor(message)) => bad_request(message).into_response(),
+        Err(Unread::Log(error)) => Problem::of_log(&error, parts.config.retry_after_secs()).into_response(),
+    }
+}
+
+fn bad_request(message: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+}
+
+/// Either `ids` or `all`, and where to begin.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    #[serde(default)]
+    ids: Vec<String>,
+    #[serde(default)]
+    all: bool,
+    after: Option<String>,
+}
+
+/// What became of the dead letters. They stay where they are: the log is not rewritten.
+#[derive(Default, Serialize)]
+struct Replayed {
+    /// Dead letters fed in again.
+    replayed: u64,
+    /// Steps that came out of them, by outcome.
+    accepted: u64,
+    duplicate: u64,
+    rejected: Vec<StillRejected>,
+    /// Dead letters that cannot be fed in again, and why.
+    not_replayable: Vec<NotReplayable>,
+    /// Ids that no dead letter has.
+    unknown: Vec<String>,
+    /// With `all`: where to go on, when there may be more.
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct StillRejected {
+    id: String,
+    #[serde(flatten)]
+    rejection: Rejection,
+}
+
+#[derive(Serialize)]
+struct NotReplayable {
+    id: String,
+    message: String,
+}
+
+pub(super) async fn replay(State(parts): State<Arc<Parts>>, request: Request) -> Response {
+    let since = Instant::now();
+    let answer = match replay_wanted(&parts, request).await {
+        Ok(replayed) => json(StatusCode::OK, &replayed),
+        Err(problem) => problem.into_response(),
+    };
+    parts.metrics.took(Door::Replay, since);
+    answer
+}
+
+async fn replay_wanted(parts: &Parts, request: Request) -> Result<Replayed, Problem> {
+    let retry_after = parts.config.retry_after_secs();
+    let page_max = parts.config.dead_letters_page_max;
+    let (head, body) = request.into_parts();
+    let received = body::receive(&head.headers, body, &parts.config, &parts.budget)
+        .await
+        .map_err(|fault| Problem::of_body(&fault, retry_after))?;
+    let wanted: Wanted = serde_json::from_slice(&received.bytes)
+        .map_err(|error| bad_request(format!("{error}: send {{\"ids\":[…]}} or {{\"all\":true}}")))?;
+    if wanted.all == !wanted.ids.is_empty() {
+        return Err(bad_request("send either `ids` with at least one id, or `all`: true"));
+    }
+    if wanted.ids.len() > page_max {
+        return Err(bad_request(format!("`ids` has {} entries: at most {page_max} are taken", wanted.ids.len())));
+    }
+
+    let mut missing: HashSet<String> = wanted.ids.into_iter().collect();
+    let mut after = wanted.after;
+    let mut replayed = Replayed::default();
+    loop {
+        let (letters, cursor) = read(&*parts.log, after.as_deref(), page_max).await.map_err(|unread| match unread {
+            Unread::Cursor(message) => bad_request(message),
+            Unread::Log(error) => Problem::of_log(&error, retry_after),
+        })?;
+        let cursor = cursor.to_string();
+        let end = after.as_ref() == Some(&cursor);
+        for letter in letters {
+            if wanted.all || missing.remove(&letter.id) {
+                feed(parts, &letter, &mut replayed).await.map_err(|error| Problem::of_log(&error, retry_after))?;
+            }
+        }
+        if wanted.all {
+            replayed.next = (!end).then_some(cursor);
+            return Ok(replayed);
+        }
+        if end || missing.is_empty() {
+            replayed.unknown = missing.into_iter().collect();
+            replayed.unknown.sort_unstable();
+            return Ok(replayed);
+        }
+        after = Some(cursor);
+    }
+}
+
+/// Feeds one dead letter through intake, with the time it first arrived: a step that says no time keeps its own.
+async fn feed(parts: &Parts, letter: &DeadLetter, replayed: &mut Replayed) -> Result<(), log::Error> {
+    let payload = match dead_letter::payload(letter) {
+        Ok(payload) => payload,
+        Err(message) => {
+            replayed.not_replayable.push(NotReplayable { id: letter.id.clone(), message });
+            return Ok(());
+        }
+    };
+    let envelopes = otlp::envelopes_of(&letter.source, &payload, parts.intake.limits());
+    let taken = parts.intake.take(Door::Replay, letter.time, envelopes, Keep::Nothing).await;
+    let tally = taken.tally();
+    if let Some(error) = taken.failed {
+        return Err(error);
+    }
+    replayed.replayed += 1;
+    replayed.accepted += tally.accepted;
+    replayed.duplicate += tally.duplicate;
+    replayed.rejected.extend(taken.outcomes.into_iter().filter_map(|outcome| match outcome {
+        Outcome::Rejected(rejection) => Some(StillRejected { id: letter.id.clone(), rejection }),
+        _ => None,
+    }));
+    Ok(())
+}
+
+struct Cursor(Vec<Offset>);
+
+impl Cursor {
+    fn parse(text: &str, partitions: u32) -> Result<Self, String> {
+        let offsets: Option<Vec<Offset>> = text.split('.').map(|it| it.parse().ok().map(Offset)).collect();
+        match offsets {
+            Some(offsets) if offsets.len() == partitions as usize => Ok(Self(offsets)),
+            _ => Err(format!("`{}` is no cursor: send the `next` of an earlier answer, or none", shown(text))),
+        }
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, offset) in self.0.iter().enumerate() {
+            write!(f, "{}{offset}", if at == 0 { "" } else { "." })?;
+        }
+        Ok(())
+    }
+}
+
+enum Unread {
+    Cursor(String),
+    Log(log::Error),
+}
+
+/// A page of dead letters, oldest first over all partitions, and where the next one begins.
+async fn read(log: &dyn Log, after: Option<&str>, limit: usize) -> Result<(Vec<DeadLetter>, Cursor), Unread> {
+    let mut cursor = match after {
+        Some(text) => Cursor::parse(text, log.partitions()).map_err(Unread::Cursor)?,
+        None => Cursor(vec![Offset::START; log.partitions() as usize]),
+    };
+    let mut lanes = Vec::with_capacity(cursor.0.len());
+    for (partition, next) in (0..).map(Partition).zip(&mut cursor.0) {
+        let bounds = log.bounds(topics::DEAD_LETTER, partition).await.map_err(Unread::Log)?;
+        // What retention has removed is gone; the page begins with what is left.
+        *next = (*next).max(bounds.start);
+        let read_limit = ReadLimit { records_max: limit, bytes_max: PAGE_BYTES_MAX };
+        let records = log.read(topics::DEAD_LETTER, partition, *next, read_limit).await.map_err(Unread::Log)?;
+        lanes.push(records.into_iter().map(|it| (it.offset, letter(&it.value))).collect::<VecDeque<_>>());
+    }
+    let mut page = Vec::new();
+    while page.len() < limit {
+        for (lane, next) in lanes.iter_mut().zip(&mut cursor.0) {
+            while let Some((offset, None)) = lane.front() {
+                *next = offset.next();
+                lane.pop_front();
+            }
+        }
+        let heads = lanes.iter().enumerate().filter_map(|(at, lane)| Some((lane.front()?.1.as_ref()?.time, at)));
+        let Some((_, at)) = heads.min() else { break };
+        if let Some((offset, Some(letter))) = lanes[at].pop_front() {
+            cursor.0[at] = offset.next();
+            page.push(letter);
+        }
+    }
+    Ok((page, cursor))
+}
+
+/// `None` for a record put there by other means than ingest.
+fn letter(value: &[u8]) -> Option<DeadLetter> {
+    serde_json::from_slice(value).inspect_err(|error| tracing::warn!(%error, "record is no dead letter")).ok()
+}

@@ -1,0 +1,231 @@
+//! The one place where an envelope ends: check, append, outcome.
+//!
+//! An envelope is one step as it came through a door. Telemetry of a door that carries other things as well (a span of
+//! a database call) is an envelope too, and ends as [`Outcome::Ignored`].
+//!
+//! A large request is appended in bounded chunks, and its answer is given once all of them are durable. When a later
+//! chunk fails, the whole request is answered 429 or 503 although the earlier chunks are on the log: sent again, those
+//! steps are duplicates.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use martingale_platform::log::{self, Append, Appended, Log};
+use martingale_schemas::wire::StepV1;
+use martingale_schemas::{Limits, Rejection, Timestamp, topics};
+
+use crate::metrics::{Metrics, Refused, Tally};
+use crate::{Config, Door, dead_letter};
+
+/// How an envelope ended. Each ends in exactly one.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// On the log, durable as configured.
+    Accepted,
+    /// The log holds a step of this identity already, from this request or an earlier one; nothing was written.
+    Duplicate,
+    /// Cannot be taken, now or later; kept as a dead letter.
+    Rejected(Rejection),
+    /// The log was full or broken: nothing is promised, the sender has to send it again.
+    Shed,
+    /// Telemetry with no agent step in it, as a span of a plain HTTP or database call. It is no error, and it is not
+    /// kept.
+    Ignored,
+}
+
+/// Something that came through a door and is to end in an outcome.
+#[derive(Clone, Debug)]
+pub(crate) enum Envelope<'a> {
+    /// A step in wire format v1, unchecked.
+    Step(Cow<'a, [u8]>),
+    /// Refused by the door itself, with what was sent.
+    Refused {
+        rejection: Rejection,
+        payload: Cow<'a, [u8]>,
+    },
+    Ignored,
+}
+
+/// Outcomes by index, and the failure that cut the intake short.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) failed: Option<log::Error>,
+}
+
+impl Taken {
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for outcome in &self.outcomes {
+            *match outcome {
+                Outcome::Accepted => &mut tally.accepted,
+                Outcome::Duplicate => &mut tally.duplicate,
+                Outcome::Rejected(_) => &mut tally.rejected,
+                Outcome::Shed => &mut tally.shed,
+                Outcome::Ignored => &mut tally.ignored,
+            } += 1;
+        }
+        tally
+    }
+}
+
+/// Whether a rejected envelope is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    DeadLetter,
+    /// It is one already.
+    Nothing,
+}
+
+pub(crate) struct Intake {
+    log: Arc<dyn Log>,
+    metrics: Metrics,
+    limits: Limits,
+    append_records_max: usize,
+    append_bytes_max: usize,
+    dead_letter_bytes_max: usize,
+}
+
+/// Records of one append, each with the envelope it stands for.
+#[derive(Default)]
+struct Chunk {
+    appends: Vec<Append>,
+    whose: Vec<Whose>,
+    bytes: usize,
+    /// Identities in `appends`, and the envelopes that repeat one of them. A log that knows no duplicates would write
+    /// them again, and chat histories repeat a lot.
+    ids: HashSet<[u8; 16]>,
+    repeats: Vec<usize>,
+}
+
+enum Whose {
+    Step(usize),
+    Letter(usize, Rejection),
+}
+
+impl Intake {
+    pub(crate) fn new(config: &Config, log: Arc<dyn Log>, metrics: Metrics) -> Self {
+        Self {
+            log,
+            metrics,
+            limits: config.limits.clone(),
+            append_records_max: config.append_records_max,
+            append_bytes_max: config.append_bytes_max,
+            dead_letter_bytes_max: config.dead_letter_bytes_max,
+        }
+    }
+
+    pub(crate) const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Takes all envelopes of a request, in order.
+    pub(crate) async fn take(&self, door: Door, arrival: Timestamp, envelopes: Vec<Envelope<'_>>, keep: Keep) -> Taken {
+        let mut outcomes = vec![Outcome::Shed; envelopes.len()];
+        let mut chunk = Chunk::default();
+        let mut failed = None;
+        for (index, envelope) in envelopes.into_iter().enumerate() {
+            let (rejection, payload) = match envelope {
+                Envelope::Ignored => {
+                    outcomes[index] = Outcome::Ignored;
+                    continue;
+                }
+                Envelope::Refused { rejection, payload } => (rejection, payload),
+                Envelope::Step(json) => match self.record(&json, arrival) {
+                    Ok(append) => {
+                        chunk.push_step(index, append);
+                        if let Err(error) = self.flush_if(&mut chunk, &mut outcomes, false).await {
+                            failed = Some(error);
+                            break;
+                        }
+                        continue;
+                    }
+                    Err(rejection) => (rejection, json),
+                },
+            };
+            match keep {
+                Keep::Nothing => outcomes[index] = Outcome::Rejected(rejection),
+                Keep::DeadLetter => {
+                    let max = self.dead_letter_bytes_max;
+                    let append = dead_letter::append(door, arrival, index, &rejection, &payload, max);
+                    chunk.push(append, Whose::Letter(index, rejection));
+                }
+            }
+            if let Err(error) = self.flush_if(&mut chunk, &mut outcomes, false).await {
+                failed = Some(error);
+                break;
+            }
+        }
+        if failed.is_none() {
+            failed = self.flush_if(&mut chunk, &mut outcomes, true).await.err();
+        }
+        let taken = Taken { outcomes, failed };
+        self.account(door, &taken);
+        taken
+    }
+
+    /// The one way from a step as sent to a record of the log.
+    fn record(&self, json: &[u8], arrival: Timestamp) -> Result<Append, Rejection> {
+        let step = StepV1::parse(json)?.check(arrival, &self.limits)?;
+        let key = Bytes::copy_from_slice(step.root_session_id.as_str().as_bytes());
+        Ok(Append::new(topics::STEPS, key, Bytes::from(step.to_json())).with_id(step.key()))
+    }
+
+    /// Appends the chunk when it is full or `last`. On failure its envelopes keep the outcome they began with: shed.
+    async fn flush_if(&self, chunk: &mut Chunk, outcomes: &mut [Outcome], last: bool) -> Result<(), log::Error> {
+        let full = chunk.appends.len() >= self.append_records_max || chunk.bytes >= self.append_bytes_max;
+        if chunk.appends.is_empty() || !(full || last) {
+            return Ok(());
+        }
+        let Chunk { appends, whose, repeats, .. } = std::mem::take(chunk);
+        let appended = self.log.append(appends).await?;
+        for (whose, appended) in whose.into_iter().zip(appended) {
+            match whose {
+                Whose::Letter(index, rejection) => outcomes[index] = Outcome::Rejected(rejection),
+                Whose::Step(index) => {
+                    outcomes[index] = match appended {
+                        Appended::At(_) => Outcome::Accepted,
+                        Appended::Duplicate(_) => Outcome::Duplicate,
+                    };
+                }
+            }
+        }
+        for index in repeats {
+            outcomes[index] = Outcome::Duplicate;
+        }
+        Ok(())
+    }
+
+    fn account(&self, door: Door, taken: &Taken) {
+        self.metrics.count(door, taken.tally());
+        for outcome in &taken.outcomes {
+            if let Outcome::Rejected(rejection) = outcome {
+                self.metrics.rejected(door, rejection.reason);
+            }
+        }
+        if let Some(error) = &taken.failed {
+            let cause = if matches!(error, log::Error::Full { .. }) { Refused::LogFull } else { Refused::LogBroken };
+            self.metrics.refused(door, cause);
+            tracing::warn!(door = door.as_str(), error = error as &dyn std::error::Error, "steps shed");
+        }
+    }
+}
+
+impl Chunk {
+    fn push(&mut self, append: Append, whose: Whose) {
+        self.bytes += append.bytes();
+        self.appends.push(append);
+        self.whose.push(whose);
+    }
+
+    fn push_step(&mut self, index: usize, append: Append) {
+        match append.id {
+            Some(id) if !self.ids.insert(id) => self.repeats.push(index),
+            _ => self.push(append, Whose::Step(index)),
+        }
+    }
+}

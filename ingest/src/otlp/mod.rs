@@ -1,0 +1,103 @@
+//! OTLP in: traces and logs over gRPC and HTTP, mapped to steps.
+//!
+//! A span or log record becomes any number of steps (none: [`crate::Outcome::Ignored`]); the steps of a request are
+//! taken in the order of their times, because an exporter sends children before their parents. A span with a step that
+//! was rejected counts as rejected in the partial success; its other steps are taken.
+
+pub(crate) mod grpc;
+pub(crate) mod http;
+mod map;
+mod status;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use martingale_platform::log;
+use martingale_schemas::Limits;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message as _;
+
+use crate::intake::{Envelope, Keep, Outcome};
+use crate::{Door, Parts};
+use map::{Mapped, What};
+
+/// What was rejected of a request that was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Partial {
+    /// Spans or log records of which something was rejected.
+    pub(crate) rejected: i64,
+    /// The count and the first reasons; empty when nothing was rejected.
+    pub(crate) message: String,
+}
+
+pub(crate) async fn traces(parts: &Parts, request: &ExportTraceServiceRequest) -> Result<Partial, log::Error> {
+    take(parts, Door::OtlpTraces, map::traces(request, parts.intake.limits())).await
+}
+
+pub(crate) async fn logs(parts: &Parts, request: &ExportLogsServiceRequest) -> Result<Partial, log::Error> {
+    take(parts, Door::OtlpLogs, map::logs(request, parts.intake.limits())).await
+}
+
+async fn take(parts: &Parts, door: Door, mapped: Vec<Mapped>) -> Result<Partial, log::Error> {
+    let (records, envelopes): (Vec<usize>, Vec<_>) = mapped.into_iter().map(|it| (it.record, envelope(it))).unzip();
+    let taken = parts.intake.take(door, parts.now(), envelopes, Keep::DeadLetter).await;
+    if let Some(error) = taken.failed {
+        return Err(error);
+    }
+    const REASONS_MAX: usize = 3;
+    let mut rejected = BTreeSet::new();
+    let mut reasons = Vec::new();
+    for (record, outcome) in records.into_iter().zip(&taken.outcomes) {
+        if let Outcome::Rejected(rejection) = outcome
+            && rejected.insert(record)
+            && reasons.len() < REASONS_MAX
+        {
+            reasons.push(format!("#{record} {}: {}", rejection.reason, rejection.message));
+        }
+    }
+    let Some(more) = rejected.len().checked_sub(reasons.len()).filter(|_| !rejected.is_empty()) else {
+        return Ok(Partial::default());
+    };
+    let noun = if door == Door::OtlpLogs { "log records" } else { "spans" };
+    let tail = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let message = format!("{} {noun} rejected: {}{tail}", rejected.len(), reasons.join("; "));
+    Ok(Partial { rejected: i64::try_from(rejected.len()).unwrap_or(i64::MAX), message })
+}
+
+fn envelope(mapped: Mapped) -> Envelope<'static> {
+    match mapped.what {
+        What::Step(draft) => Envelope::Step(Cow::Owned(draft.to_json())),
+        What::Refused { rejection, payload } => Envelope::Refused { rejection, payload: Cow::Owned(payload) },
+        What::Ignored => Envelope::Ignored,
+    }
+}
+
+/// The envelopes of a dead letter: a step, or an OTLP request in the encoding it came in.
+pub(crate) fn envelopes_of<'a>(source: &str, payload: &'a [u8], limits: &Limits) -> Vec<Envelope<'a>> {
+    fn all<'a>(mapped: Vec<Mapped>) -> Vec<Envelope<'a>> {
+        mapped.into_iter().map(envelope).collect()
+    }
+    let is_json = payload.trim_ascii_start().first() == Some(&b'{');
+    if source == Door::OtlpTraces.as_str() {
+        let request = if is_json {
+            status::from_json(payload, "resourceSpans")
+        } else {
+            ExportTraceServiceRequest::decode(payload).ok()
+        };
+        if let Some(request) = request {
+            return all(map::traces(&request, limits));
+        }
+    }
+    if source == Door::OtlpLogs.as_str() {
+        let request = if is_json {
+            status::from_json(payload, "resourceLogs")
+        } else {
+            ExportLogsServiceRequest::decode(payload).ok()
+        };
+        if let Some(request) = request {
+            return all(map::logs(&request, limits));
+        }
+    }
+    vec![Envelope::Step(Cow::Borrowed(payload))]
+}
