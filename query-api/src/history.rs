@@ -146,6 +146,12 @@ impl History {
         Changes(self.seen.subscribe())
     }
 
+    /// Ends everything where it is, as a crash would.
+    #[cfg(test)]
+    pub(crate) fn kill(&self) {
+        self.background.kill();
+    }
+
     /// Where heavy work runs, away from the threads that answer agents.
     pub(crate) fn background(&self) -> tokio::runtime::Handle {
         self.background.handle()

@@ -10,6 +10,7 @@ use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, EagerSnapshot, StructType, Transaction};
 use deltalake::logstore::LogStoreRef;
+use deltalake::operations::vacuum::VacuumMode;
 use deltalake::parquet::basic::{Compression, ZstdLevel};
 use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use deltalake::parquet::schema::types::ColumnPath;
@@ -154,7 +155,8 @@ pub(super) async fn maintain(table: DeltaTable, kind: Table) -> Result<(), Delta
         .with_writer_properties(properties(kind))
         .with_commit_properties(quiet.clone())
         .await?;
-    let (table, _) = table.vacuum().with_commit_properties(quiet).await?;
+    // Full: a flush that failed half-way left files that no commit names.
+    let (table, _) = table.vacuum().with_mode(VacuumMode::Full).with_commit_properties(quiet).await?;
     checkpoints::create_checkpoint(&table, None).await?;
     checkpoints::cleanup_metadata(&table, None).await?;
     Ok(())

@@ -1,0 +1,225 @@
+//! The writer over a log in memory: exact counts, crashes at any moment, verdicts that come twice.
+
+use martingale_platform::config::Span;
+use martingale_platform::log::{Log, Offset, Partition};
+use martingale_schemas::{
+    Control, ControlAction, ControlId, ControlState, Position, Scope, SessionId, Timestamp, topics,
+};
+use serde_json::json;
+
+use super::{CONSUMER, Error, History};
+use crate::world::{World, checked, step, verdict};
+
+const STEPS: &str = "SELECT count(*) FROM steps";
+
+/// A small generator: the same seed, the same crashes.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+#[tokio::test]
+async fn rows_are_visible_before_they_are_on_disk_and_after() {
+    let world = World::new(2);
+    let process = world.start().await;
+    world
+        .judge(&[
+            step("a", 1, "user_message", json!({ "text": "hello" })),
+            step("a", 2, "tool_call", json!({ "tool": "search", "input": { "q": "x" }, "causes": ["s1"] })),
+            step("b", 1, "tool_call", json!({ "tool": "danger" })),
+        ])
+        .await;
+    process.until(STEPS, 3).await;
+    assert!(process.history.snapshot().tables.iter().all(|it| it.stored.snapshot.version() == 0), "nothing on disk");
+    let question = "SELECT session_id, step_id, seq, time, kind, agent_version, tool, input, causes, decision \
+                    FROM steps ORDER BY session_id, seq";
+    let from_memory = process.rows(question).await;
+    assert_eq!(
+        from_memory[1],
+        [
+            json!("a"),
+            json!("s2"),
+            json!(2),
+            json!("2023-11-14T22:13:22Z"),
+            json!("tool_call"),
+            json!("1.0"),
+            json!("search"),
+            json!(r#"{"q":"x"}"#),
+            json!(["s1"]),
+            json!("allow")
+        ]
+    );
+    assert_eq!(from_memory[2][9], json!("halt"));
+    process.stop().await;
+
+    let process = world.start().await;
+    assert_eq!(process.rows(question).await, from_memory, "the same from disk, before a record is read");
+    assert!(process.history.snapshot().tables.iter().all(|it| it.fresh.is_empty()));
+    assert_eq!(process.one("SELECT count(*) FROM findings WHERE rule = 'no-danger'").await, json!(1));
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_crash_at_any_moment_loses_nothing_and_doubles_nothing() {
+    for seed in 1..=4 {
+        let mut random = Random(seed);
+        let mut world = World::new(2);
+        // Flushes all the time, so that crashes fall before, into and after them.
+        world.config.flush_steps = 7;
+        world.config.publish_every = Span::from_millis(1);
+        world.config.compact_every = 5;
+        let (mut sent, mut process) = (0, world.start().await);
+        for _ in 0..12 {
+            let more = 1 + random.below(20);
+            let tool = |n: u64| if n.is_multiple_of(2) { "ok" } else { "danger" };
+            let steps: Vec<_> = (sent..sent + more)
+                .map(|n| step(&format!("session-{}", n % 5), n, "tool_call", json!({ "tool": tool(n) })))
+                .collect();
+            sent += more;
+            world.judge(&steps).await;
+            for _ in 0..random.below(200) {
+                tokio::task::yield_now().await;
+            }
+            if random.below(2) == 0 {
+                process.until(STEPS, sent).await;
+            }
+            process.kill(&mut world).await;
+            process = world.start().await;
+        }
+        process.until(STEPS, sent).await;
+        for (table, id, rows) in [
+            ("steps", "session_id || '/' || step_id", sent),
+            ("verdicts", "verdict_id", sent),
+            ("findings", "finding_id", sent / 2),
+        ] {
+            let counts = process.rows(&format!("SELECT count(*), count(DISTINCT {id}) FROM {table}")).await;
+            assert_eq!(counts[0], [json!(rows), json!(rows)], "{table}, seed {seed}");
+        }
+        let sums = process.rows("SELECT sum(steps), sum(findings), count(*) FROM sessions").await;
+        assert_eq!(sums[0], [json!(sent), json!(sent / 2), json!(5.min(sent))], "seed {seed}");
+        process.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_verdict_published_twice_is_one_row_even_across_a_restart() {
+    let world = World::new(1);
+    let process = world.start().await;
+    let sent = step("a", 1, "tool_call", json!({ "tool": "danger" }));
+    world.judge(std::slice::from_ref(&sent)).await;
+    let text = sent.to_string();
+    let again = verdict(&checked(&text), Position { partition: 0, offset: 0 });
+    world.publish(&again).await;
+    process.until(STEPS, 1).await;
+    process.stop().await;
+
+    let process = world.start().await;
+    world.publish(&again).await;
+    world.judge(&[step("a", 2, "tool_call", json!({}))]).await;
+    process.until(STEPS, 2).await;
+    for table in ["verdicts", "findings"] {
+        let rows = process.one(&format!("SELECT count(*) FROM {table} WHERE step_id = 's1'")).await;
+        assert_eq!(rows, json!(1), "{table}");
+    }
+    assert_eq!(process.one("SELECT steps FROM sessions").await, json!(2));
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn progress_is_committed_after_the_rows_are_on_disk() {
+    let world = World::new(1);
+    let process = world.start().await;
+    let committed = || async {
+        let mut next = Vec::new();
+        for topic in [topics::VERDICTS, topics::STEPS, topics::CONTROLS] {
+            next.push(world.log.committed(CONSUMER, topic, Partition(0)).await.expect("reads").map(|it| it.0));
+        }
+        next
+    };
+    world.judge(&[step("a", 1, "plan", json!({})), step("a", 2, "plan", json!({}))]).await;
+    process.until(STEPS, 2).await;
+    assert_eq!(committed().await, [Some(0), Some(0), Some(0)]);
+    process.stop().await;
+    assert_eq!(committed().await, [Some(2), Some(2), Some(0)]);
+}
+
+#[tokio::test]
+async fn a_control_is_one_row_and_says_who_applied_it() {
+    let world = World::new(2);
+    let process = world.start().await;
+    let mut control = Control {
+        control_id: ControlId::from("c1"),
+        action: ControlAction::Halt,
+        scope: Scope::Session { session_id: SessionId::from("a".to_owned()) },
+        time: Timestamp::from_micros(1),
+        by: Some("ana".to_owned()),
+        reason: None,
+        state: ControlState::Requested,
+    };
+    for partition in 0..2 {
+        world.control(&control, partition).await;
+    }
+    process.until("SELECT count(*) FROM controls WHERE state = 'requested'", 1).await;
+    for partition in 0..2 {
+        let before = Position { partition, offset: 7 };
+        control.state = ControlState::Applied { before, known: partition == 1 };
+        world.control(&control, partition).await;
+    }
+    process.until("SELECT applied_partitions FROM controls", 2).await;
+    let row = process.rows("SELECT control_id, action, scope, scope_id, given_by, state, known FROM controls").await;
+    assert_eq!(row, [[json!("c1"), json!("halt"), json!("session"), json!("a"), json!("ana"), json!("applied"), json!(true)]]);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn records_that_are_gone_or_broken_are_passed_over() {
+    let world = World::new(1);
+    world.judge(&[step("a", 1, "plan", json!({})), step("a", 2, "plan", json!({})), step("a", 3, "plan", json!({}))]).await;
+    world.log.expire(topics::STEPS, Partition(0), Offset(1)).expect("expires");
+    let broken = martingale_platform::log::Append::new(topics::VERDICTS, "k".into(), "{".into());
+    world.log.append(vec![broken]).await.expect("appends");
+    world.judge(&[step("a", 4, "plan", json!({}))]).await;
+    let process = world.start().await;
+    process.until("SELECT count(*) FROM verdicts", 4).await;
+    assert_eq!(process.one(STEPS).await, json!(3), "the first step is gone, its verdict is not");
+    assert_eq!(process.one("SELECT steps FROM sessions").await, json!(4));
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_folder_of_another_log_is_refused() {
+    let mut world = World::new(1);
+    let process = world.start().await;
+    world.judge(&[step("a", 1, "plan", json!({}))]).await;
+    process.until(STEPS, 1).await;
+    process.stop().await;
+    world.log = World::new(1).log;
+    let (_trigger, shutdown) = martingale_platform::shutdown::channel();
+    let history = History::open(world.config.clone(), world.log.clone(), Default::default(), &Default::default()).await;
+    let error = history.expect("opens").run(shutdown).await.expect_err("is refused");
+    assert!(matches!(error, Error::AheadOfLog { next: 1, end: 0, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_keeps_rows_visible_and_stops_reading_at_the_limit() {
+    let mut world = World::new(1);
+    world.config.flush_steps = 1;
+    world.config.memory_bytes_max = 1;
+    let process = world.start().await;
+    // A folder where the table's next commit should be: it cannot be written.
+    let in_the_way = world.config.dir.join("steps/_delta_log/00000000000000000001.json");
+    std::fs::create_dir(&in_the_way).expect("creates");
+    world.judge(&[step("a", 1, "plan", json!({}))]).await;
+    process.until(STEPS, 1).await;
+    world.judge(&[step("a", 2, "plan", json!({}))]).await;
+    assert_eq!(process.one(STEPS).await, json!(1));
+    std::fs::remove_dir(&in_the_way).expect("removes");
+    process.until(STEPS, 2).await;
+    process.stop().await;
+}
