@@ -19,6 +19,8 @@ fn decode(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("step");
     group.throughput(Throughput::Bytes(STEP.len() as u64));
+    group.bench_function("parse", |b| b.iter(|| StepV1::parse(black_box(STEP.as_bytes())).map(|it| it.fields.seq)));
+    group.bench_function("time", |b| b.iter(|| Timestamp::parse(black_box("2025-12-01T00:30:04.500Z"))));
     group.bench_function("parse_and_check", |b| b.iter(|| parse(black_box(STEP.as_bytes()))));
     group.bench_function("parse_and_check_derived_id", |b| b.iter(|| parse(black_box(without_id.as_bytes()))));
     group.bench_function("from_log", |b| b.iter(|| Step::from_log(black_box(&logged)).map(|it| it.time)));

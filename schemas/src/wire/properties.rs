@@ -84,7 +84,7 @@ prop_compose! {
             ("usage", json!({ "input_tokens": tokens, "cost_usd": cost })),
             ("causes", json!(causes)),
             ("attributes", json!(attributes)),
-            ("alternatives", json!([{ "action": text.clone().unwrap_or_default(), "score": cost, "extra": output }])),
+            ("alternatives", json!([{ "action": text.unwrap_or_default(), "score": cost, "extra": output }])),
         ] {
             map.insert(name.to_owned(), value);
         }

@@ -1,0 +1,127 @@
+//! The one test command: every stage timed, stop at the first that fails, a summary at the end.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{command, python, tidy};
+
+/// How a stage that did not fail ended.
+enum Passed {
+    Whole,
+    /// Something was left out, and this is what and why.
+    Partly(String),
+}
+
+struct Stage {
+    name: &'static str,
+    run: fn(&mut Shared) -> anyhow::Result<Passed>,
+}
+
+/// What an earlier stage found out for a later one.
+#[derive(Default)]
+struct Shared {
+    python: Option<PathBuf>,
+}
+
+const STAGES: &[Stage] = &[
+    Stage { name: "format", run: format },
+    Stage { name: "tidy", run: |_| tidy::run().map(|()| Passed::Whole) },
+    Stage { name: "lints", run: lints },
+    Stage { name: "python", run: prepare_python },
+    Stage { name: "tests", run: tests },
+    Stage { name: "deny", run: deny },
+];
+
+pub(crate) fn run() -> anyhow::Result<()> {
+    let mut shared = Shared::default();
+    let mut rows = Vec::new();
+    let mut failure = None;
+    for stage in STAGES {
+        if failure.is_some() {
+            rows.push((stage.name, None, "not run".to_owned()));
+            continue;
+        }
+        println!("\n== {}", stage.name);
+        let start = Instant::now();
+        let result = match (stage.run)(&mut shared) {
+            Ok(Passed::Whole) => "ok".to_owned(),
+            Ok(Passed::Partly(what)) => format!("ok, except: {what}"),
+            Err(error) => {
+                failure = Some(error.context(format!("stage `{}`", stage.name)));
+                "FAILED".to_owned()
+            }
+        };
+        println!("== {} {result} ({})", stage.name, seconds(start.elapsed()));
+        rows.push((stage.name, Some(start.elapsed()), result));
+    }
+    println!();
+    for (name, took, result) in &rows {
+        println!("{name:<8} {:>8}  {result}", took.map_or_else(String::new, seconds));
+    }
+    let total: Duration = rows.iter().filter_map(|(_, took, _)| *took).sum();
+    println!("{:<8} {:>8}  {}", "total", seconds(total), if failure.is_some() { "FAILED" } else { "ok" });
+    failure.map_or(Ok(()), Err)
+}
+
+fn seconds(took: Duration) -> String {
+    format!("{:.1} s", took.as_secs_f64())
+}
+
+fn format(_: &mut Shared) -> anyhow::Result<Passed> {
+    command::run(&mut command::cargo(&["fmt", "--all", "--check"]))?;
+    Ok(Passed::Whole)
+}
+
+fn lints(_: &mut Shared) -> anyhow::Result<Passed> {
+    command::run(&mut command::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    Ok(Passed::Whole)
+}
+
+fn prepare_python(shared: &mut Shared) -> anyhow::Result<Passed> {
+    if let Some(given) = std::env::var_os("MARTINGALE_PYTHON") {
+        println!("MARTINGALE_PYTHON is set: {}", given.display());
+        return Ok(Passed::Whole);
+    }
+    Ok(match python::interpreter() {
+        Ok(path) => {
+            println!("{}", path.display());
+            shared.python = Some(path);
+            Passed::Whole
+        }
+        Err(error) => {
+            println!("no Python for the tests: {error:#}");
+            println!("the tests with the real OpenTelemetry SDK and the standardwebhooks package WILL BE SKIPPED");
+            Passed::Partly(format!("tests with real Python clients are skipped ({error})"))
+        }
+    })
+}
+
+fn tests(shared: &mut Shared) -> anyhow::Result<Passed> {
+    let mut tests = command::cargo(&["test", "--workspace", "--locked"]);
+    if let Some(python) = &shared.python {
+        tests.env("MARTINGALE_PYTHON", python);
+    }
+    command::run(&mut tests)?;
+    Ok(Passed::Whole)
+}
+
+/// `tidy` has checked licences, bans and sources by then; known vulnerabilities need the tool and its data base.
+fn deny(_: &mut Shared) -> anyhow::Result<Passed> {
+    let mut probe = Command::new("cargo-deny");
+    let found = probe.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !found.is_ok_and(|status| status.success()) {
+        println!("cargo-deny is not installed (`cargo install cargo-deny --locked`)");
+        return Ok(Passed::Partly("known vulnerabilities are not checked, cargo-deny is not installed".to_owned()));
+    }
+    command::run(&mut command::cargo(&["deny", "--workspace", "check", "licenses", "bans", "sources"]))?;
+    // The data base of advisories is fetched: no network is no fault of the change.
+    if let Err(error) = command::run(&mut command::cargo(&["deny", "--workspace", "fetch", "db"])) {
+        println!("{error:#}");
+        return Ok(Passed::Partly(
+            "known vulnerabilities are not checked, their data base cannot be fetched".to_owned(),
+        ));
+    }
+    command::run(&mut command::cargo(&["deny", "--workspace", "check", "--disable-fetch", "advisories"]))?;
+    Ok(Passed::Whole)
+}
