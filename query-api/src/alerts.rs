@@ -32,6 +32,8 @@ use alertmanager::Alertmanager;
 pub(crate) use http::{List, router};
 pub(crate) use instance::Alert;
 use instance::Instances;
+#[cfg(test)]
+pub(crate) use instance::read;
 pub use rule::{Rule, RuleError};
 
 /// Name under which changes are committed.

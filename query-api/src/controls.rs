@@ -6,6 +6,8 @@
 
 mod board;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +27,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::feed::Feed;
 use crate::http::{self, Failure, Fields};
-
 
 pub use board::{Board, Given};
 use request::Request;
@@ -76,7 +77,8 @@ async fn list(State(controls): State<Arc<Controls>>, mut fields: Fields) -> Resu
     let root = fields.take::<String>("root_session_id")?;
     fields.finish(&["limit", "session_id", "root_session_id"])?;
     let ids: Vec<String> = [session, root].into_iter().flatten().collect();
-    let controls = controls.feed.board().newest(limit, |scope| ids.is_empty() || ids.iter().any(|id| scope.id().as_str() == id));
+    let controls =
+        controls.feed.board().newest(limit, |scope| ids.is_empty() || ids.iter().any(|id| scope.id().as_str() == id));
     Ok(Json(List { controls }))
 }
 

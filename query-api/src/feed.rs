@@ -5,6 +5,8 @@
 
 mod event;
 mod lookup;
+#[cfg(test)]
+mod tests;
 mod waiters;
 
 use std::sync::Arc;
@@ -28,7 +30,7 @@ const READ: ReadLimit = ReadLimit { records_max: 512, bytes_max: 256 * 1024 };
 
 /// Batches kept in memory for streams that are a little behind: with [`READ`] at most 64 MiB. A stream further behind
 /// reads the log.
-const BATCHES_MAX: usize = 256;
+pub(crate) const BATCHES_MAX: usize = 256;
 
 /// Pause after a failed read, so that a broken disk is not asked in a tight loop.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(200);

@@ -5,6 +5,8 @@
 //! for each agent.
 
 mod answer;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -73,7 +75,8 @@ pub struct Override {
 
 impl Config {
     fn without_verdict(&self, agent: &str) -> Decision {
-        let chosen = self.overrides.iter().find(|it| glob(&it.agent, agent)).map_or(self.on_timeout, |it| it.on_timeout);
+        let chosen =
+            self.overrides.iter().find(|it| glob(&it.agent, agent)).map_or(self.on_timeout, |it| it.on_timeout);
         match chosen {
             OnTimeout::Allow => Decision::Allow,
             OnTimeout::Deny => Decision::Deny,
@@ -94,11 +97,7 @@ pub(crate) fn router(gate: Arc<Gate>) -> Router {
     Router::new().route("/v1/gate", post(pass)).with_state(gate)
 }
 
-async fn pass(
-    State(gate): State<Arc<Gate>>,
-    headers: HeaderMap,
-    body: axum::body::Body,
-) -> Result<Response, Failure> {
+async fn pass(State(gate): State<Arc<Gate>>, headers: HeaderMap, body: axum::body::Body) -> Result<Response, Failure> {
     let begun = Instant::now();
     if let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|it| it.as_bytes() != b"identity") {
         let message = format!("content-encoding {coding:?} is not taken here: send the step as it is");
@@ -121,7 +120,8 @@ impl Gate {
             self.feed.wait_for(partition, step.key()).map_err(|error| Failure::busy(error.to_string()))?;
         let _counted = Counted::new(&self.metrics.gate_waiting);
 
-        let record = Append::new(topics::STEPS, Bytes::copy_from_slice(root), step.to_json().into()).with_id(step.key());
+        let record =
+            Append::new(topics::STEPS, Bytes::copy_from_slice(root), step.to_json().into()).with_id(step.key());
         let deadline = Instant::now() + self.config.timeout.0;
         let (appended, outcome) = match tokio::time::timeout_at(deadline, self.log.append(vec![record])).await {
             Ok(Ok(appended)) => match appended.first() {

@@ -20,6 +20,8 @@ pub mod stream;
 pub mod tables;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 pub mod verdicts;
 pub mod webhooks;
 #[cfg(test)]
@@ -120,8 +122,7 @@ impl QueryApi {
             limits,
             metrics: metrics.clone(),
         };
-        let streams =
-            stream::Streams::new(config.stream, Arc::clone(&log), Arc::clone(&feed), shutdown, metrics);
+        let streams = stream::Streams::new(config.stream, Arc::clone(&log), Arc::clone(&feed), shutdown, metrics);
         let verdicts = verdicts::Verdicts { config: config.verdicts, log: Arc::clone(&log) };
         let health = health::Health { log, feed, registry, history: trouble };
         let router = Router::new()
@@ -132,6 +133,7 @@ impl QueryApi {
             .merge(webhooks::router(webhooks))
             .merge(alerts::router(alerts))
             .merge(health::router(Arc::new(health)))
+            .merge(sessions::router(engine.clone()))
             .merge(sql::router(engine))
             .merge(openapi::router())
             .fallback(http::no_such_path)
@@ -145,17 +147,25 @@ impl QueryApi {
         self.router.clone()
     }
 
-    /// Returns when every task has ended, which they do on shutdown.
+    /// Returns when every task has ended, which they do on shutdown, or as soon as one ended otherwise.
     ///
     /// # Errors
     /// When history or a task ended otherwise.
     pub async fn join(mut self) -> Result<(), Error> {
-        let mut ended = Ok(());
-        while let Some(task) = self.tasks.join_next().await {
-            ended = ended.and(task.map_err(Error::Task));
+        let mut history_runs = true;
+        loop {
+            tokio::select! {
+                ended = &mut self.history, if history_runs => {
+                    ended??;
+                    history_runs = false;
+                }
+                ended = self.tasks.join_next() => match ended {
+                    Some(ended) => ended?,
+                    None if history_runs => return Ok((&mut self.history).await??),
+                    None => return Ok(()),
+                },
+            }
         }
-        self.history.await??;
-        ended
     }
 }
 

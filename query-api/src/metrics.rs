@@ -74,10 +74,7 @@ impl Metrics {
                 "Evaluations of a fleet alert rule that failed.",
                 &["rule"],
             )?,
-            alertmanager_errors: counter(
-                "martingale_alertmanager_errors_total",
-                "Posts to Alertmanager that failed.",
-            )?,
+            alertmanager_errors: counter("martingale_alertmanager_errors_total", "Posts to Alertmanager that failed.")?,
         })
     }
 }

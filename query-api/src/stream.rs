@@ -7,6 +7,8 @@
 mod cursor;
 mod filter;
 mod follower;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -58,7 +60,13 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) fn new(config: Config, log: Arc<dyn Log>, feed: Arc<Feed>, shutdown: Shutdown, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        log: Arc<dyn Log>,
+        feed: Arc<Feed>,
+        shutdown: Shutdown,
+        metrics: Metrics,
+    ) -> Self {
         let room = Arc::new(Semaphore::new(config.streams_max.min(Semaphore::MAX_PERMITS)));
         Self { config, log, feed, shutdown, metrics, room }
     }

@@ -3,6 +3,9 @@
 //! A page is bounded, so its cursor is known before its first byte is sent; whoever follows the cursors sees each
 //! verdict of the log once, in the order of each partition.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +59,8 @@ async fn page(State(verdicts): State<Arc<Verdicts>>, mut fields: Fields) -> Resu
     const LIMIT: usize = 1_000;
     let partitions = verdicts.log.partitions() as usize;
     let after = fields.take::<String>("after")?.unwrap_or_else(|| "start".to_owned());
-    let after = After::parse(&after, partitions).map_err(|message| Failure::field("after", "invalid_value", message))?;
+    let after =
+        After::parse(&after, partitions).map_err(|message| Failure::field("after", "invalid_value", message))?;
     let limit = fields.take::<usize>("limit")?.unwrap_or(LIMIT).clamp(1, verdicts.config.limit_max);
     let wait = fields.take::<Span>("wait")?.unwrap_or_default().0.min(verdicts.config.wait_max.0);
     fields.finish(&["after", "limit", "wait"])?;
@@ -64,7 +68,8 @@ async fn page(State(verdicts): State<Arc<Verdicts>>, mut fields: Fields) -> Resu
     let (mut cursor, bounds) = after.on(&*verdicts.log, &[topics::VERDICTS]).await?;
     within(&cursor, &bounds)?;
     let lines = verdicts.read(&mut cursor, &bounds, limit, wait).await?;
-    let body = lines.into_iter().flat_map(|line| [line, Bytes::from_static(b"\n")]).map(Ok::<_, std::convert::Infallible>);
+    let body =
+        lines.into_iter().flat_map(|line| [line, Bytes::from_static(b"\n")]).map(Ok::<_, std::convert::Infallible>);
     let headers = [(CURSOR, cursor.to_string()), (header::CONTENT_TYPE, "application/x-ndjson".to_owned())];
     Ok((headers, Body::from_stream(futures::stream::iter(body))).into_response())
 }
@@ -105,8 +110,7 @@ impl Verdicts {
     ) -> Result<Vec<Bytes>, Failure> {
         const TURN: usize = 512;
         let deadline = tokio::time::Instant::now() + wait;
-        let mut grown: Vec<_> =
-            (0..cursor.0.len()).map(|at| self.log.grown(topics::VERDICTS, partition(at))).collect();
+        let mut grown: Vec<_> = (0..cursor.0.len()).map(|at| self.log.grown(topics::VERDICTS, partition(at))).collect();
         let (mut lines, mut bytes) = (Vec::new(), 0);
         loop {
             grown.iter_mut().for_each(tokio::sync::watch::Receiver::mark_unchanged);

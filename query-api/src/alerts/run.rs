@@ -115,7 +115,7 @@ impl Alerts {
     }
 
     /// Whether Alertmanager has heard everything, or there is none.
-    async fn tell_alertmanager(&self, rule: &Rule) -> bool {
+    pub(super) async fn tell_alertmanager(&self, rule: &Rule) -> bool {
         let Some(alertmanager) = &self.alertmanager else { return true };
         let told: Vec<Alert> = match self.lock().get(&rule.id) {
             Some(state) => state.instances.iter().filter(|it| it.state != State::Pending).cloned().collect(),

@@ -123,8 +123,7 @@ impl Board {
     /// The newest controls whose scope passes, newest first.
     pub(crate) fn newest(&self, limit: usize, mut passes: impl FnMut(&Scope) -> bool) -> Vec<Given> {
         let table = self.lock();
-        let mut found: Vec<Given> =
-            table.by_id.values().filter(|standing| passes(&standing.scope)).cloned().collect();
+        let mut found: Vec<Given> = table.by_id.values().filter(|standing| passes(&standing.scope)).cloned().collect();
         drop(table);
         found.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| b.control_id.cmp(&a.control_id)));
         found.truncate(limit);

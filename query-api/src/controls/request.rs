@@ -24,7 +24,11 @@ pub(super) struct Request {
 impl Request {
     pub(super) fn parse(body: &[u8], id_bytes_max: usize) -> Result<Self, Failure> {
         let mut fields: Map<String, Value> = serde_json::from_slice(body).map_err(|error| {
-            Failure::new(StatusCode::BAD_REQUEST, "invalid_json", format!("a control is a JSON object with {FIELDS}: {error}"))
+            Failure::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_json",
+                format!("a control is a JSON object with {FIELDS}: {error}"),
+            )
         })?;
         let action = action(text(&mut fields, "action", TEXT_BYTES_MAX)?)?;
         let session = text(&mut fields, "session_id", id_bytes_max)?;
@@ -109,7 +113,12 @@ mod tests {
             (r#"{"action":"halt","session_id":""}"#, Some("session_id"), "invalid_value", "empty"),
             (r#"{"action":"halt","session_id":"a\u0000"}"#, Some("session_id"), "invalid_value", "control character"),
             (&long, Some("session_id"), "too_long", "129"),
-            (r#"{"action":"halt","session_id":"s","root_session_id":"r"}"#, Some("root_session_id"), "invalid_value", "exclude"),
+            (
+                r#"{"action":"halt","session_id":"s","root_session_id":"r"}"#,
+                Some("root_session_id"),
+                "invalid_value",
+                "exclude",
+            ),
             (r#"{"action":"halt","session_id":"s","who":"me"}"#, Some("who"), "unknown_field", "`by`"),
         ] {
             let error = Request::parse(body.as_bytes(), 128).expect_err(body);

@@ -55,7 +55,8 @@ impl Event {
             topics::VERDICTS => serde_json::from_slice(&record.value).map(Head::Verdict),
             _ => serde_json::from_slice(&record.value).map(|control| Head::Control(Box::new(control))),
         };
-        let head = head.inspect_err(|error| tracing::warn!(topic, offset = %record.offset, %error, "record unreadable"));
+        let head =
+            head.inspect_err(|error| tracing::warn!(topic, offset = %record.offset, %error, "record unreadable"));
         Some(Self { offset: record.offset, head: head.ok()?, value: record.value })
     }
 }

@@ -53,12 +53,7 @@ pub(super) const PATHS: &[Operation] = &[
         method: "post",
         path: "/v1/steps",
         summary: "Observe: steps that have happened; one, an array, or a line each.",
-        params: &[Param {
-            name: "content-encoding",
-            place: In::Header,
-            kind: "string",
-            what: "`gzip` or `zstd`.",
-        }],
+        params: &[Param { name: "content-encoding", place: In::Header, kind: "string", what: "`gzip` or `zstd`." }],
         body: Some((STEPS, "Steps")),
         answers: &[("200", "Durable; rejected steps are listed.", JSON, "Accepted")],
         errors: &[BAD, ("413", "The body is too large."), BUSY, DOWN],
@@ -113,7 +108,11 @@ pub(super) const PATHS: &[Operation] = &[
         params: &[
             query("session_id", "string", "Of this session."),
             query("root_session_id", "string", "Of this run."),
-            query("agent", "string", "Of agents whose id matches; `*` is any run of characters. Controls come all the same."),
+            query(
+                "agent",
+                "string",
+                "Of agents whose id matches; `*` is any run of characters. Controls come all the same.",
+            ),
             query("min_decision", "string", "Verdicts of this decision or a worse one; `warn` unless told."),
             query("after", "string", "Cursor, `start` or `end` (unless told)."),
             Param {

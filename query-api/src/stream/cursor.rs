@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use martingale_platform::log::{Bounds, Log, Offset, Partition, Topic};
 use martingale_platform::log;
+use martingale_platform::log::{Bounds, Log, Offset, Partition, Topic};
 use martingale_schemas::rejection::shown;
 
 /// Next offset of each partition of each topic, topic after topic.
@@ -32,7 +32,9 @@ impl Cursor {
                 shown(text),
                 offsets.len()
             )),
-            Err(_) => Err(format!("\"{}\" is no cursor: send one as it was answered, or `end`, or `start`", shown(text))),
+            Err(_) => {
+                Err(format!("\"{}\" is no cursor: send one as it was answered, or `end`, or `start`", shown(text)))
+            }
         }
     }
 }

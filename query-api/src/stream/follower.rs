@@ -144,7 +144,8 @@ impl Follower {
     fn take(&mut self, part: usize, batch: &Batch) {
         for event in batch.events.iter().filter(|event| event.offset >= self.cursor.0[part]).collect::<Vec<_>>() {
             self.cursor.0[part] = event.offset.next();
-            if self.is_new(part, event) && self.filter.passes(event, batch.partition, |key| self.log.partition_of(key)) {
+            if self.is_new(part, event) && self.filter.passes(event, batch.partition, |key| self.log.partition_of(key))
+            {
                 let name = if matches!(event.head, Head::Verdict(_)) { "verdict" } else { "control" };
                 // Our own JSON holds no line break; a record by other hands might.
                 let data = String::from_utf8_lossy(&event.value).replace(['\n', '\r'], " ");

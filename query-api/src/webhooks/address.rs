@@ -23,7 +23,8 @@ impl Resolve for Resolver {
         let allow_private = self.allow_private;
         Box::pin(async move {
             let all: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let usable: Vec<SocketAddr> = all.iter().filter(|it| allow_private || is_public(it.ip())).copied().collect();
+            let usable: Vec<SocketAddr> =
+                all.iter().filter(|it| allow_private || is_public(it.ip())).copied().collect();
             if usable.is_empty() {
                 let addresses = all.iter().map(|it| it.ip().to_string()).collect::<Vec<_>>().join(", ");
                 return Err(NoPublicAddress { name: name.as_str().to_owned(), addresses }.into());

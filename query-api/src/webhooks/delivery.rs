@@ -50,13 +50,20 @@ pub(crate) struct Attempt {
 /// What the endpoint answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    Delivered { status: u16 },
+    Delivered {
+        status: u16,
+    },
     /// 410: never again.
     Gone,
     /// Any other status; redirects too, since they would lead past the check of the address.
-    Refused { status: u16, retry_after: Option<Span> },
+    Refused {
+        status: u16,
+        retry_after: Option<Span>,
+    },
     /// No answer.
-    Unreachable { error: String },
+    Unreachable {
+        error: String,
+    },
 }
 
 /// What is known of the endpoint.

@@ -59,7 +59,10 @@ async fn list(State(webhooks): State<Arc<Webhooks>>, mut fields: Fields) -> Resu
     Ok(Json(json!({ "endpoint": endpoint, "deliveries": deliveries })))
 }
 
-async fn retry(State(webhooks): State<Arc<Webhooks>>, Path(id): Path<String>) -> Result<(StatusCode, Json<Value>), Failure> {
+async fn retry(
+    State(webhooks): State<Arc<Webhooks>>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<Value>), Failure> {
     if webhooks.target.is_none() {
         let message = "no endpoint is configured: set `webhook.url`";
         return Err(Failure::new(StatusCode::CONFLICT, "no_endpoint", message));

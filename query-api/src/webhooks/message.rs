@@ -136,3 +136,93 @@ fn clipped(sentence: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use martingale_platform::log::Partition;
+    use martingale_schemas::{
+        Column, Control, ControlAction, ControlId, ControlState, Decision, Limits, Mode, Position, Scope, SessionId,
+        Step, Timestamp, Verdict, wire::StepV1,
+    };
+
+    use super::{Message, PAYLOAD_BYTES_MAX};
+    use crate::testing::{finding, step, verdict};
+
+    const AT: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+    const POSITION: Position = Position { partition: 0, offset: 7 };
+
+    fn with_step<T>(f: impl FnOnce(&Step<'_>) -> T) -> T {
+        let json = step("s", "1", "rm");
+        f(&StepV1::parse(json.as_bytes()).and_then(|it| it.check(AT, &Limits::DEFAULT)).expect("step"))
+    }
+
+    fn judged(findings: &[(Column, Decision, Mode)]) -> Verdict<'static> {
+        with_step(|step| {
+            let findings = findings.iter().map(|(column, decision, mode)| {
+                let mut it = finding(*column, *decision, "because", step);
+                it.mode = *mode;
+                it
+            });
+            verdict(step, POSITION, findings.collect())
+        })
+    }
+
+    #[test]
+    fn only_a_new_halt_is_told() {
+        use Column::{Control, Loop, Policy};
+        use Decision::{Deny, Halt, Warn};
+        use Mode::{Enforce, Shadow};
+        for (findings, told) in [
+            (&[][..], false),
+            (&[(Policy, Halt, Enforce)], true),
+            (&[(Loop, Warn, Enforce), (Policy, Halt, Enforce)], true),
+            (&[(Policy, Halt, Shadow)], false),
+            (&[(Policy, Deny, Enforce)], false),
+            (&[(Control, Halt, Enforce)], false),
+            (&[(Control, Halt, Enforce), (Policy, Halt, Enforce)], false),
+        ] {
+            assert_eq!(Message::of_verdict(&judged(findings), AT).is_some(), told, "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_verdict_is_the_same_message() {
+        let verdict = judged(&[(Column::Policy, Decision::Halt, Mode::Enforce)]);
+        assert_eq!(Message::of_verdict(&verdict, AT), Message::of_verdict(&verdict, AT));
+    }
+
+    #[test]
+    fn a_payload_stays_below_its_limit() {
+        let mut verdict = judged(&[(Column::Policy, Decision::Halt, Mode::Enforce); 200]);
+        for finding in &mut verdict.findings {
+            finding.message = "é\u{1}".repeat(20_000);
+        }
+        let message = Message::of_verdict(&verdict, AT).expect("told");
+        assert!(message.payload.len() < PAYLOAD_BYTES_MAX, "{}", message.payload.len());
+        let payload: serde_json::Value = serde_json::from_str(&message.payload).expect("JSON");
+        assert_eq!(payload["data"]["findings_total"], 200);
+    }
+
+    #[test]
+    fn a_control_is_told_by_one_partition_once_it_is_applied() {
+        let control = |action, state| Control {
+            control_id: ControlId::from("c".to_owned()),
+            action,
+            scope: Scope::Session { session_id: SessionId::from("s".to_owned()) },
+            time: AT,
+            by: None,
+            reason: None,
+            state,
+        };
+        let applied = ControlState::Applied { before: POSITION, known: true };
+        let home = Partition(1);
+        for (action, state, at, told) in [
+            (ControlAction::Halt, ControlState::Requested, home, false),
+            (ControlAction::Halt, applied, home, true),
+            (ControlAction::Halt, applied, Partition(0), false),
+            (ControlAction::Resume, applied, home, false),
+        ] {
+            assert_eq!(Message::of_control(&control(action, state), at, home, AT).is_some(), told);
+        }
+    }
+}

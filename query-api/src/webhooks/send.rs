@@ -134,7 +134,10 @@ fn outcome(status: u16, headers: &HeaderMap, now: Timestamp) -> Outcome {
     match status {
         200..=299 => Outcome::Delivered { status },
         410 => Outcome::Gone,
-        _ => Outcome::Refused { status, retry_after: headers.get(RETRY_AFTER).and_then(|it| wait(it.to_str().ok()?, now)) },
+        _ => Outcome::Refused {
+            status,
+            retry_after: headers.get(RETRY_AFTER).and_then(|it| wait(it.to_str().ok()?, now)),
+        },
     }
 }
 

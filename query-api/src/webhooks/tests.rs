@@ -1,0 +1,358 @@
+//! Against a real receiver on a socket.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use martingale_platform::clock::Clock;
+use martingale_platform::config::Span;
+use martingale_platform::log::{Log, MemoryLog};
+use martingale_platform::shutdown::{self, Trigger};
+use martingale_schemas::topics;
+use prometheus::Registry;
+use serde_json::{Value, json};
+use standardwebhooks::Webhook;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{Config, Secret, Webhooks};
+use crate::metrics::Metrics;
+use crate::testing::{Rig, append_steps, call, holds, memory_log, step};
+
+const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+/// An endpoint that answers what it is told to, 204 when it was told nothing.
+struct Receiver {
+    url: String,
+    calls: mpsc::Receiver<(HeaderMap, Bytes)>,
+    answers: Arc<Mutex<VecDeque<(u16, Option<&'static str>)>>>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct Desk {
+    calls: mpsc::Sender<(HeaderMap, Bytes)>,
+    answers: Arc<Mutex<VecDeque<(u16, Option<&'static str>)>>>,
+}
+
+impl Receiver {
+    async fn start(answers: &[(u16, Option<&'static str>)]) -> Self {
+        async fn receive(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> Response {
+            desk.calls.send((headers, body)).await.expect("listened to");
+            let (status, header) = desk.answers.lock().expect("lock").pop_front().unwrap_or((204, None));
+            let mut response = StatusCode::from_u16(status).expect("status").into_response();
+            if let Some(header) = header {
+                let name = if status < 400 { "location" } else { "retry-after" };
+                response.headers_mut().insert(name, HeaderValue::from_static(header));
+            }
+            response
+        }
+        let (sender, calls) = mpsc::channel(64);
+        let answers = Arc::new(Mutex::new(answers.iter().copied().collect::<VecDeque<_>>()));
+        let desk = Desk { calls: sender, answers: Arc::clone(&answers) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+        let url = format!("http://{}/hook", listener.local_addr().expect("address"));
+        let router = Router::new().route("/{*path}", post(receive)).with_state(desk);
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.expect("serves") });
+        Self { url, calls, answers, server }
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            url: self.url.clone(),
+            secret: Some(Secret::new(SECRET.to_owned())),
+            allow_private: true,
+            retries: vec![Span::from_millis(0); 4],
+            ..Config::default()
+        }
+    }
+
+    /// The next call, its signature verified as receivers do.
+    async fn call(&mut self) -> (String, Value) {
+        let (headers, body) = self.calls.recv().await.expect("a call");
+        Webhook::new(SECRET).expect("secret").verify(&body, &headers).expect("signature");
+        assert!(body.len() < super::PAYLOAD_BYTES_MAX);
+        let id = headers["webhook-id"].to_str().expect("text").to_owned();
+        (id, serde_json::from_slice(&body).expect("JSON"))
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Webhooks over a log.
+struct Hooks {
+    router: Router,
+    webhooks: Arc<Webhooks>,
+    trigger: Trigger,
+    tasks: JoinSet<()>,
+}
+
+impl Hooks {
+    async fn start(log: &Arc<MemoryLog>, config: Config) -> Self {
+        let metrics = Metrics::new(&Registry::new()).expect("metrics");
+        let log: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
+        let webhooks = Webhooks::open(config, log, Clock::System, metrics).await.expect("opens");
+        let (trigger, shutdown) = shutdown::channel();
+        let mut tasks = JoinSet::new();
+        webhooks.start(&shutdown, &mut tasks).await.expect("starts");
+        Self { router: super::router(Arc::clone(&webhooks)), webhooks, trigger, tasks }
+    }
+
+    async fn stop(mut self) {
+        self.trigger.stop();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    async fn list(&self, query: &str) -> Value {
+        call(&self.router, "GET", &format!("/v1/deliveries{query}"), &[], "").await.json()
+    }
+
+    /// Returns once `count` deliveries are settled.
+    async fn settled(&self, count: usize) -> Value {
+        let mut changes = self.webhooks.book.changes();
+        loop {
+            changes.mark_unchanged();
+            let list = self.list("").await;
+            let settled = |it: &&Value| it["state"] != "pending";
+            if list["deliveries"].as_array().is_some_and(|all| all.iter().filter(settled).count() >= count) {
+                return list;
+            }
+            changes.changed().await.expect("open");
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_halt_is_told_once_and_signed() {
+    let log = memory_log(3);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let mut receiver = Receiver::start(&[]).await;
+    let hooks = Hooks::start(&log, receiver.config()).await;
+    for (id, tool) in [("1", "ls"), ("2", "curl"), ("3", "rm"), ("4", "ls"), ("5", "rm")] {
+        rig.post("/v1/gate", &step("s", id, tool)).await;
+    }
+    let (first, payload) = receiver.call().await;
+    assert_eq!(payload["type"], "session.halted");
+    let data = &payload["data"];
+    assert_eq!((&data["cause"], &data["session_id"], &data["step_id"]), (&json!("verdict"), &json!("s"), &json!("3")));
+    assert_eq!((&data["message"], &data["rule"]), (&json!("rm is not for agents"), &json!("test-rule")));
+    assert_eq!(data["findings"][0]["evidence"], json!(["3"]));
+
+    // Halted by hand: one call, however many partitions apply it. A resume is not told.
+    let order = r#"{"action":"halt","session_id":"t","by":"eve","reason":"odd","control_id":"c1"}"#;
+    rig.post("/v1/controls", order).await;
+    rig.post("/v1/controls", r#"{"action":"resume","session_id":"s"}"#).await;
+    let (second, payload) = receiver.call().await;
+    let data = &payload["data"];
+    assert_eq!((&data["cause"], &data["session_id"], &data["by"]), (&json!("control"), &json!("t"), &json!("eve")));
+    assert_eq!((&data["control_id"], &data["message"]), (&json!("c1"), &json!("odd")));
+
+    // Halted again after the resume: another halt.
+    rig.post("/v1/gate", &step("s", "6", "rm")).await;
+    let (third, payload) = receiver.call().await;
+    assert_eq!(payload["data"]["step_id"], "6");
+    assert!(first != second && second != third && first != third);
+
+    let list = hooks.settled(3).await;
+    assert_eq!(list["deliveries"].as_array().map(Vec::len), Some(3));
+    assert_eq!(list["endpoint"]["disabled"], Value::Null);
+    assert_eq!(hooks.list("?state=failed").await["deliveries"], json!([]));
+    assert!(!list.to_string().contains("whsec"), "the secret is shown");
+    hooks.stop().await;
+}
+
+#[tokio::test]
+async fn what_fails_is_tried_again_under_the_same_id_until_it_has_failed() {
+    let log = memory_log(1);
+    let rig = Rig::judged(&log, |_| {}).await;
+    // A redirect is a failure and is not followed.
+    let mut receiver =
+        Receiver::start(&[(500, None), (302, Some("/elsewhere")), (429, Some("0")), (503, None), (500, None)]).await;
+    let hooks = Hooks::start(&log, receiver.config()).await;
+    rig.post("/v1/gate", &step("s", "1", "rm")).await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(receiver.call().await.0);
+    }
+    let list = hooks.settled(1).await;
+    let delivery = &list["deliveries"][0];
+    assert_eq!((&delivery["state"], &delivery["attempts"]), (&json!("failed"), &json!(4)), "{delivery}");
+    assert_eq!(delivery["last_attempt"]["status"], 503);
+    assert!(list["endpoint"]["failing_since"].is_string());
+
+    let retry = format!("/v1/deliveries/{}/retry", delivery["id"].as_str().expect("id"));
+    assert_eq!(call(&hooks.router, "POST", &retry, &[], "").await.status, 202);
+    // Refused once more, then taken.
+    for _ in 0..2 {
+        ids.push(receiver.call().await.0);
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    let list = hooks.settled(1).await;
+    assert_eq!(list["deliveries"][0]["state"], "delivered");
+    assert_eq!(list["endpoint"]["failing_since"], Value::Null);
+    assert_eq!(call(&hooks.router, "POST", "/v1/deliveries/msg_x/retry", &[], "").await.status, 404);
+    hooks.stop().await;
+}
+
+#[tokio::test]
+async fn gone_disables_until_somebody_retries() {
+    let log = memory_log(1);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let mut receiver = Receiver::start(&[(410, None)]).await;
+    let hooks = Hooks::start(&log, receiver.config()).await;
+    rig.post("/v1/gate", &step("s", "1", "rm")).await;
+    receiver.call().await;
+    hooks.settled(1).await;
+    rig.post("/v1/gate", &step("t", "1", "rm")).await;
+    let list = hooks.settled(2).await;
+    assert_eq!(list["endpoint"]["disabled"]["why"], "it answered 410 Gone");
+    let second = list["deliveries"].as_array().expect("list").iter().find(|it| it["attempts"] == 0).expect("not tried");
+    assert_eq!(second["why"], "the endpoint is disabled: it answered 410 Gone");
+    assert!(receiver.calls.try_recv().is_err(), "a disabled endpoint was called");
+    let retry = format!("/v1/deliveries/{}/retry", second["id"].as_str().expect("id"));
+    assert_eq!(call(&hooks.router, "POST", &retry, &[], "").await.status, 202);
+    assert_eq!(receiver.call().await.1["data"]["session_id"], "t");
+    hooks.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_neither_loses_a_delivery_nor_adds_one() {
+    let log = memory_log(2);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let mut receiver = Receiver::start(&[(500, None)]).await;
+    let patient = Config { retries: vec![Span::from_millis(0), Span::from_millis(3_600_000)], ..receiver.config() };
+    let hooks = Hooks::start(&log, patient.clone()).await;
+    rig.post("/v1/gate", &step("s", "1", "rm")).await;
+    let (failed, _) = receiver.call().await;
+    let mut changes = hooks.webhooks.book.changes();
+    while hooks.list("").await["deliveries"][0]["attempts"] != 1 {
+        changes.changed().await.expect("open");
+    }
+    drop((hooks, rig));
+
+    // Down while a session is halted: it is told when it is up again. The failed one still waits for its time.
+    let log = log.reopen();
+    let rig = Rig::judged(&log, |_| {}).await;
+    append_steps(&log, &[step("t", "1", "rm")]).await;
+    holds(&log, topics::VERDICTS, 2).await;
+    let hooks = Hooks::start(&log, patient.clone()).await;
+    let (told, payload) = receiver.call().await;
+    assert_eq!(payload["data"]["session_id"], "t");
+    let list = hooks.settled(1).await;
+    assert_eq!(list["deliveries"].as_array().map(Vec::len), Some(2));
+    assert_eq!(hooks.list("?state=pending").await["deliveries"][0]["id"], json!(failed));
+    drop((hooks, rig));
+
+    // Nothing new: nothing is told.
+    let log = log.reopen();
+    let hooks = Hooks::start(&log, patient).await;
+    let list = hooks.list("?state=delivered").await;
+    assert_eq!(list["deliveries"][0]["id"], json!(told));
+    assert!(receiver.calls.try_recv().is_err());
+    assert!(receiver.answers.lock().expect("lock").is_empty());
+    hooks.stop().await;
+}
+
+#[tokio::test]
+async fn halts_of_before_the_first_start_are_not_told() {
+    let log = memory_log(1);
+    let rig = Rig::judged(&log, |_| {}).await;
+    rig.post("/v1/gate", &step("old", "1", "rm")).await;
+    let mut receiver = Receiver::start(&[]).await;
+    let hooks = Hooks::start(&log, receiver.config()).await;
+    rig.post("/v1/gate", &step("new", "1", "rm")).await;
+    assert_eq!(receiver.call().await.1["data"]["session_id"], "new");
+    hooks.stop().await;
+}
+
+#[tokio::test]
+async fn settled_deliveries_are_forgotten_at_the_limit() {
+    let log = memory_log(1);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let mut receiver = Receiver::start(&[]).await;
+    let hooks = Hooks::start(&log, Config { kept_max: 2, pending_max: 1, ..receiver.config() }).await;
+    for session in 0..6 {
+        rig.post("/v1/gate", &step(&session.to_string(), "1", "rm")).await;
+        assert_eq!(receiver.call().await.1["data"]["session_id"], session.to_string());
+        let mut changes = hooks.webhooks.book.changes();
+        while hooks.webhooks.book.pending() > 0 {
+            changes.changed().await.expect("open");
+        }
+    }
+    let kept = hooks.list("").await["deliveries"].as_array().map(Vec::len);
+    let stored = log.scan(super::STORE, super::FIRST, None, 100).await.expect("scans");
+    let stored = stored.iter().filter(|(key, _)| key.starts_with(b"d/")).count();
+    assert_eq!((kept, stored), (Some(2), 2));
+    hooks.stop().await;
+}
+
+#[tokio::test]
+async fn private_targets_are_refused_by_address_and_by_name() {
+    let log = memory_log(1);
+    let metrics = || Metrics::new(&Registry::new()).expect("metrics");
+    let receiver = Receiver::start(&[]).await;
+    let open = async |config: Config| {
+        let log: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
+        Webhooks::open(config, log, Clock::System, metrics()).await
+    };
+    for url in [
+        "http://127.0.0.1:9/x",
+        "http://[::1]/x",
+        "http://169.254.169.254/latest",
+        "http://0x7f000001/",
+        "http://10.1.2.3",
+    ] {
+        let config = Config { url: url.to_owned(), allow_private: false, ..receiver.config() };
+        let error = open(config).await.err().expect(url).to_string();
+        assert!(error.contains("webhook.allow_private"), "{url}: {error}");
+    }
+    // A name is checked when it is resolved.
+    let named = receiver.url.replace("127.0.0.1", "localhost");
+    let rig = Rig::judged(&log, |_| {}).await;
+    let retries = vec![Span::from_millis(0)];
+    let hooks = Hooks::start(&log, Config { url: named, allow_private: false, retries, ..receiver.config() }).await;
+    rig.post("/v1/gate", &step("s", "1", "rm")).await;
+    let list = hooks.settled(1).await;
+    let error = list["deliveries"][0]["last_attempt"]["error"].as_str().expect("error").to_owned();
+    assert!(error.contains("no public address"), "{error}");
+    hooks.stop().await;
+}
+
+#[test]
+fn configurations_that_do_not_hold_say_why_and_show_no_secret() {
+    let good = || Config {
+        url: "https://example.com/token-in-path".to_owned(),
+        secret: Some(Secret::new(SECRET.to_owned())),
+        ..Config::default()
+    };
+    assert!(super::Target::open(&good()).is_ok_and(|it| it.is_some()));
+    assert!(super::Target::open(&Config::default()).is_ok_and(|it| it.is_none()));
+    let short = Secret::new("whsec_c2hvcnQ=".to_owned());
+    let bare = Secret::new(SECRET.trim_start_matches("whsec_").to_owned());
+    for (config, says) in [
+        (Config { url: "example.com".into(), ..good() }, "is no address"),
+        (Config { url: "ftp://example.com".into(), ..good() }, "expected http"),
+        (Config { url: "https://me:pw@example.com".into(), ..good() }, "leave out user"),
+        (Config { secret: None, ..good() }, "there is no secret"),
+        (Config { secret: Some(short), ..good() }, "24 to 64 bytes"),
+        (Config { secret: Some(bare), ..good() }, "whsec_"),
+        (Config { secret_file: Some("/nowhere/secret".into()), ..good() }, "keep one"),
+        (Config { secret: None, secret_file: Some("/nowhere/secret".into()), ..good() }, "/nowhere/secret"),
+        (Config { retries: Vec::new(), ..good() }, "webhook.retries"),
+    ] {
+        let error = super::Target::open(&config).err().expect(says).to_string();
+        assert!(error.contains(says), "{says}: {error}");
+        assert!(!error.contains("MDEy") && !error.contains("token-in-path") && !error.contains("pw"), "{error}");
+    }
+}

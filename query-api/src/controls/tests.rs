@@ -1,0 +1,91 @@
+use martingale_platform::log::Log;
+use martingale_schemas::topics;
+use serde_json::json;
+
+use crate::testing::{Rig, holds, memory_log, step};
+
+const HALT: &str = r#"{"action":"halt","session_id":"s","reason":"odd","by":"eve","control_id":"c1"}"#;
+
+#[tokio::test]
+async fn a_halt_holds_everywhere_when_it_is_answered_and_until_it_is_lifted() {
+    let log = memory_log(3);
+    let rig = Rig::judged(&log, |_| {}).await;
+    assert_eq!(rig.post("/v1/gate", &step("s", "1", "ls")).await.json()["decision"], "allow");
+    let answer = rig.post("/v1/controls", HALT).await;
+    let given = answer.json();
+    assert_eq!(answer.status, 200, "{given}");
+    assert_eq!((&given["state"], &given["known"], &given["by"]), (&json!("applied"), &json!(true), &json!("eve")));
+    assert_eq!(given["scope"], json!({ "type": "session", "session_id": "s" }));
+    assert_eq!(given["applied_before"].as_array().map(Vec::len), Some(3));
+    assert_eq!(rig.post("/v1/gate", &step("s", "2", "ls")).await.json()["decision"], "halt");
+
+    assert_eq!(rig.get("/v1/controls/c1").await.json(), given);
+    let resume = rig.post("/v1/controls", r#"{"action":"resume","session_id":"s"}"#).await.json();
+    assert_eq!(resume["state"], "applied");
+    assert!(resume["control_id"].as_str().is_some_and(|it| it.starts_with("c-")), "{resume}");
+    assert_eq!(rig.post("/v1/gate", &step("s", "3", "ls")).await.json()["decision"], "allow");
+    let list = rig.get("/v1/controls?session_id=s").await.json();
+    assert_eq!(list["controls"].as_array().map(Vec::len), Some(2));
+    let list = rig.get("/v1/controls?root_session_id=other").await.json();
+    assert_eq!(list["controls"], json!([]));
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_the_same_order_and_another_is_refused() {
+    let log = memory_log(2);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let first = rig.post("/v1/controls", HALT).await.json();
+    assert_eq!(rig.post("/v1/controls", HALT).await.json(), first);
+    let other = rig.post("/v1/controls", &HALT.replace("\"s\"", "\"t\"")).await;
+    assert_eq!(other.reason(), (409, "conflict".to_owned()));
+    // Two partitions, requested and applied, and nothing besides.
+    let mut records = 0;
+    for partition in 0..2 {
+        let bounds =
+            log.bounds(topics::CONTROLS, martingale_platform::log::Partition(partition)).await.expect("bounds");
+        records += bounds.end.0 - bounds.start.0;
+    }
+    assert_eq!(records, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_applied_in_time_is_accepted_and_applied_later() {
+    let log = memory_log(2);
+    let rig = Rig::start(&log, |_| {}).await;
+    let answer = rig.post("/v1/controls", HALT).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["state"]), (202, &json!("requested")));
+    let mut tasks = tokio::task::JoinSet::new();
+    crate::testing::spawn_detector(&log, &mut tasks);
+    // The same request waits for the same order.
+    let answer = rig.post("/v1/controls", HALT).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["state"]), (200, &json!("applied")));
+}
+
+#[tokio::test]
+async fn controls_are_known_after_a_restart() {
+    let log = memory_log(2);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let given = rig.post("/v1/controls", HALT).await.json();
+    holds(&log, topics::CONTROLS, 4).await;
+    drop(rig);
+    let log = log.reopen();
+    let rig = Rig::start(&log, |_| {}).await;
+    assert_eq!(rig.get("/v1/controls/c1").await.json(), given);
+    assert_eq!(rig.get("/v1/controls/c2").await.reason(), (404, "not_found".to_owned()));
+}
+
+#[tokio::test]
+async fn mistakes_are_answered_in_the_shape_of_errors() {
+    let log = memory_log(1);
+    let rig = Rig::start(&log, |_| {}).await;
+    let answer = rig.post("/v1/controls", r#"{"action":"pause","session_id":"s"}"#).await;
+    assert_eq!(answer.reason(), (400, "invalid_value".to_owned()));
+    assert_eq!(answer.json()["error"]["field"], "action");
+    let answer = rig.get("/v1/controls?limit=x").await;
+    assert_eq!(
+        (answer.reason(), &answer.json()["error"]["field"]),
+        ((400, "invalid_value".to_owned()), &json!("limit"))
+    );
+    let large = format!(r#"{{"action":"halt","session_id":"{}"}}"#, "x".repeat(70_000));
+    assert_eq!(rig.post("/v1/controls", &large).await.reason(), (413, "too_large".to_owned()));
+}

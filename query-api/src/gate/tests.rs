@@ -1,0 +1,160 @@
+use martingale_platform::config::Span;
+use martingale_platform::log::Log;
+use martingale_schemas::topics;
+use serde_json::{Value, json};
+
+use super::{OnTimeout, Override};
+use crate::testing::{Rig, append_steps, call, holds, memory_log, step};
+
+#[tokio::test]
+async fn the_verdict_is_the_answer_and_a_halt_stands() {
+    let log = memory_log(4);
+    let rig = Rig::judged(&log, |_| {}).await;
+    for (session, id, tool, decision, standing, message, findings) in [
+        ("s", "1", "ls", "allow", "allow", Value::Null, 0),
+        ("s", "2", "curl", "warn", "warn", json!("curl again"), 1),
+        ("s", "3", "rm", "halt", "halt", json!("rm is not for agents"), 1),
+        ("s", "4", "ls", "halt", "halt", json!("halted before"), 1),
+        ("other", "1", "ls", "allow", "allow", Value::Null, 0),
+    ] {
+        let answer = rig.post("/v1/gate", &step(session, id, tool)).await;
+        let json = answer.json();
+        assert_eq!(answer.status, 200, "{json}");
+        assert_eq!(
+            (&json["decision"], &json["standing"], &json["message"]),
+            (&json!(decision), &json!(standing), &message),
+            "{session} {id}"
+        );
+        assert_eq!(json["findings"].as_array().map(Vec::len), Some(findings));
+        assert!(json["verdict_id"].as_str().is_some_and(|id| id.starts_with("v-")));
+        assert!(json.get("timed_out").is_none() && json.get("error").is_none());
+    }
+    assert_eq!(rig.metrics.gate_answers.with_label_values(&["halt", "judged"]).get(), 2);
+    assert_eq!(rig.metrics.gate_waiting.get(), 0);
+}
+
+#[tokio::test]
+async fn a_step_sent_again_gets_the_verdict_it_was_given() {
+    let log = memory_log(2);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let first = rig.post("/v1/gate", &step("s", "0", "curl")).await.json();
+    // The session is halted by then, and many verdicts lie in between.
+    append_steps(&log, &(1..500).map(|it| step("s", &it.to_string(), "ls")).collect::<Vec<_>>()).await;
+    append_steps(&log, &[step("s", "500", "rm")]).await;
+    holds(&log, topics::VERDICTS, 501).await;
+    assert_eq!(rig.post("/v1/gate", &step("s", "0", "curl")).await.json(), first);
+    assert_eq!(rig.post("/v1/gate", &step("s", "250", "ls")).await.json()["decision"], "allow");
+    assert_eq!(rig.post("/v1/gate", &step("s", "500", "rm")).await.json()["decision"], "halt");
+    assert_eq!(rig.metrics.gate_answers.with_label_values(&["warn", "duplicate"]).get(), 1);
+    holds(&log, topics::STEPS, 501).await;
+}
+
+#[tokio::test]
+async fn a_step_sent_twice_at_once_is_judged_once_and_answered_twice() {
+    let log = memory_log(1);
+    let mut rig = Rig::start(&log, |_| {}).await;
+    let body = step("s", "1", "curl");
+    let both = async {
+        let (first, second) = tokio::join!(rig.post("/v1/gate", &body), rig.post("/v1/gate", &body));
+        (first.json(), second.json())
+    };
+    // The detector comes only when both wait.
+    let detector = async {
+        let mut waiting = log.grown(topics::STEPS, martingale_platform::log::Partition(0));
+        waiting.wait_for(|end| end.0 > 0).await.expect("open");
+        tokio::task::yield_now().await;
+    };
+    let ((first, second), ()) = tokio::join!(both, async {
+        detector.await;
+        let mut tasks = tokio::task::JoinSet::new();
+        crate::testing::spawn_detector(&log, &mut tasks);
+        tasks.detach_all();
+    });
+    assert_eq!(first, second);
+    assert_eq!(first["decision"], "warn");
+    rig.tasks.abort_all();
+}
+
+#[tokio::test]
+async fn what_is_no_step_is_refused_as_ingest_refuses_it() {
+    let log = memory_log(1);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let large = step("s", "1", &"x".repeat(5 << 20));
+    for (body, headers, status, reason) in [
+        ("{", &[][..], 400, "invalid_json"),
+        ("[]", &[], 400, "not_an_object"),
+        (r#"{"kind":"tool_call","agent":{"id":"a"}}"#, &[], 400, "missing_field"),
+        (r#"{"session_id":"s","kind":"x","agent":{"id":"a"}}"#, &[], 400, "unknown_kind"),
+        (&large, &[], 413, "too_large"),
+        ("{}", &[("content-encoding", "gzip")], 415, "unsupported_encoding"),
+    ] {
+        let answer = call(&rig.router, "POST", "/v1/gate", headers, body).await;
+        assert_eq!(answer.reason(), (status, reason.to_owned()), "{:?}", answer.body);
+        assert!(answer.json()["error"]["message"].as_str().is_some_and(|it| !it.is_empty()));
+    }
+    let bounds = log.bounds(topics::STEPS, martingale_platform::log::Partition(0)).await.expect("bounds");
+    assert_eq!(bounds.start, bounds.end, "nothing was appended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_verdict_in_time_the_operator_has_chosen() {
+    let log = memory_log(1);
+    let rig = Rig::start(&log, |config| {
+        config.gate.on_timeout = OnTimeout::Allow;
+        config.gate.overrides = vec![Override { agent: "support-*".into(), on_timeout: OnTimeout::Deny }];
+    })
+    .await;
+    let other = step("s", "1", "ls").replace("support-eu", "sales-eu");
+    for (body, decision) in [(other, "allow"), (step("s", "2", "ls"), "deny")] {
+        let begun = tokio::time::Instant::now();
+        let answer = rig.post("/v1/gate", &body).await;
+        let json = answer.json();
+        assert_eq!(
+            (answer.status.as_u16(), &json["decision"], &json["timed_out"]),
+            (200, &json!(decision), &json!(true))
+        );
+        assert!(json["message"].as_str().is_some_and(|it| it.contains("no verdict within 2s")), "{json}");
+        assert_eq!(begun.elapsed().as_secs(), 2);
+    }
+    // It stays on the log and is judged when somebody does; asked again, it is answered with that.
+    let mut tasks = tokio::task::JoinSet::new();
+    crate::testing::spawn_detector(&log, &mut tasks);
+    let late = rig.post("/v1/gate", &step("s", "2", "ls")).await.json();
+    assert_eq!((&late["decision"], late.get("timed_out")), (&json!("allow"), None));
+}
+
+#[tokio::test]
+async fn a_log_that_is_busy_or_broken_is_said() {
+    let log = memory_log(1);
+    let rig = Rig::start(&log, |config| config.gate.on_timeout = OnTimeout::Allow).await;
+    log.faults(|it| it.full = true);
+    let answer = rig.post("/v1/gate", &step("s", "1", "ls")).await;
+    assert_eq!(answer.reason(), (429, "busy".to_owned()));
+    assert_eq!(answer.headers["retry-after"], "1");
+    log.faults(|it| {
+        it.full = false;
+        it.fail_next_append = true;
+    });
+    let answer = rig.post("/v1/gate", &step("s", "1", "ls")).await;
+    let json = answer.json();
+    assert_eq!((answer.reason(), &json["decision"]), ((503, "unavailable".to_owned()), &json!("allow")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_steps_have_a_limit() {
+    let log = memory_log(1);
+    let rig = Rig::start(&log, |config| {
+        config.gate.waiting_max = 1;
+        config.gate.timeout = Span::from_millis(60_000);
+    })
+    .await;
+    let first = step("s", "1", "ls");
+    let second = async {
+        let mut grown = log.grown(topics::STEPS, martingale_platform::log::Partition(0));
+        grown.wait_for(|end| end.0 > 0).await.expect("open");
+        rig.post("/v1/gate", &step("s", "2", "ls")).await
+    };
+    let (first, second) = tokio::join!(rig.post("/v1/gate", &first), second);
+    assert_eq!(first.json()["timed_out"], true);
+    assert_eq!(second.reason(), (429, "busy".to_owned()));
+}
