@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn the_default_is_valid_and_what_cannot_work_is_named() {
         assert!(Config::default().validate().is_ok());
-        let broken: [(&str, fn(&mut Config)); 4] = [
+        type Breaks = fn(&mut Config);
+        let broken: [(&str, Breaks); 4] = [
             ("body_bytes_max", |it| it.body_bytes_max = 0),
             ("inflated_bytes_max", |it| it.inflated_bytes_max = 1),
             ("inflight_bytes_max", |it| it.inflight_bytes_max = 1),

@@ -15,7 +15,7 @@ const ZSTD_OUT_BYTES: usize = 64 * 1024;
 
 pub(super) enum Inflater {
     Identity(Sink),
-    Gzip(MultiGzDecoder<Sink>),
+    Gzip(Box<MultiGzDecoder<Sink>>),
     Zstd(Box<Zstd>),
 }
 
@@ -46,7 +46,7 @@ impl Inflater {
         let sink = Sink { bytes: Vec::new(), max, share, refused: None };
         Ok(match encoding {
             Encoding::Identity => Self::Identity(sink),
-            Encoding::Gzip => Self::Gzip(MultiGzDecoder::new(sink)),
+            Encoding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(sink))),
             Encoding::Zstd => Self::Zstd(Box::new(Zstd::new(sink).map_err(|error| broken("zstd", &error))?)),
         })
     }

@@ -116,7 +116,7 @@ async fn replay_wanted(parts: &Parts, request: Request) -> Result<Replayed, Prob
         .map_err(|fault| Problem::of_body(&fault, retry_after))?;
     let wanted: Wanted = serde_json::from_slice(&received.bytes)
         .map_err(|error| bad_request(format!("{error}: send {{\"ids\":[…]}} or {{\"all\":true}}")))?;
-    if wanted.all == !wanted.ids.is_empty() {
+    if wanted.all != wanted.ids.is_empty() {
         return Err(bad_request("send either `ids` with at least one id, or `all`: true"));
     }
     if wanted.ids.len() > page_max {

@@ -54,24 +54,29 @@ fn joined(what: &str, call: &str) -> String {
 }
 
 impl Content {
-    /// Arguments of the call `id`, or of any call when it is not known which.
+    /// Takes the call `id` out, or the first call when it is not known which, and says its arguments.
     pub(super) fn take_arguments(&mut self, call: Option<&str>) -> Option<Value> {
-        self.parts().find_map(|part| match part {
-            Part::Call { id, arguments, .. } if call.is_none() || id.as_deref() == call => arguments.take(),
+        let is_it = |part: &Part| matches!(part, Part::Call { id, .. } if call.is_none() || id.as_deref() == call);
+        match self.take(is_it)? {
+            Part::Call { arguments, .. } => arguments,
             _ => None,
-        })
+        }
     }
 
-    /// The response to the call `id`, or to any call when it is not known which.
+    /// Takes the response to the call `id` out, or the first one when it is not known which.
     pub(super) fn take_response(&mut self, call: Option<&str>) -> Option<Value> {
-        self.parts().find_map(|part| match part {
-            Part::Response { id, response, .. } if call.is_none() || id.as_deref() == call => response.take(),
+        let is_it = |part: &Part| matches!(part, Part::Response { id, .. } if call.is_none() || id.as_deref() == call);
+        match self.take(is_it)? {
+            Part::Response { response, .. } => response,
             _ => None,
-        })
+        }
     }
 
-    fn parts(&mut self) -> impl Iterator<Item = &mut Part> {
-        self.input.iter_mut().chain(&mut self.output).flat_map(|it| &mut it.parts)
+    fn take(&mut self, is_it: impl Fn(&Part) -> bool) -> Option<Part> {
+        self.input.iter_mut().chain(&mut self.output).find_map(|message| {
+            let at = message.parts.iter().position(&is_it)?;
+            Some(message.parts.remove(at))
+        })
     }
 
     /// What the last message of the output says, its texts joined.

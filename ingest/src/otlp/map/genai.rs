@@ -150,8 +150,9 @@ fn execute_tool(context: &Context<'_>, mut view: View<'_>, mut content: Content,
         view.text(&["gen_ai.tool.name"]).or_else(|| context.name.strip_prefix("execute_tool ").map(str::to_owned));
     let call = view.text(&["gen_ai.tool.call.id"]);
     // Arguments and result may be in the span's events alone.
-    let input = view.json("gen_ai.tool.call.arguments").or_else(|| content.take_arguments(call.as_deref()));
-    let output = view.json("gen_ai.tool.call.result").or_else(|| content.take_response(call.as_deref()));
+    let (asked, answered) = (content.take_arguments(call.as_deref()), content.take_response(call.as_deref()));
+    let input = view.json("gen_ai.tool.call.arguments").or(asked);
+    let output = view.json("gen_ai.tool.call.result").or(answered);
     let mut steps = tool(context, Tool { name, call, input, output, attributes: view.rest(limits) });
     let by = steps[0].step_id.clone();
     steps.extend(content.said(context, &by).steps);

@@ -141,11 +141,8 @@ fn part(value: Value) -> Option<Part> {
     if let Some(Value::Object(inner)) = map.remove("message_content") {
         map = inner;
     }
-    let kind = map
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or(if map.contains_key("text") { "text" } else { "" })
-        .to_owned();
+    let untyped = || if map.contains_key("text") { "text" } else { "" };
+    let kind = map.get("type").and_then(Value::as_str).unwrap_or_else(untyped).to_owned();
     match kind.as_str() {
         "text" | "input_text" | "output_text" => text(&mut map, &["content", "text"]).map(Part::Text),
         "reasoning" | "thinking" => text(&mut map, &["content", "text", "thinking"]).map(Part::Reasoning),
