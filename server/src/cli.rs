@@ -1,0 +1,391 @@
+//! The command line as a value. Help texts teach: each command shows how it is used.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use martingale_schemas::Decision;
+
+pub(crate) mod bench;
+
+const OVERVIEW: &str = "\
+Examples:
+  martingale demo                                  a server and a simulated fleet that misbehaves
+  martingale up --data ./data                      a server; agents send to http://127.0.0.1:7676 and OTLP :4317
+  martingale replay steps.jsonl.gz                 send recorded executions to it
+  martingale sql \"SELECT decision, count(*) FROM steps GROUP BY decision\"
+  martingale tail --min-decision warn              what is being decided, live
+  martingale halt my-session --reason \"loops\"      stop it before its next step";
+
+/// The execution control plane for autonomous agents: it follows every session as it unfolds, decides each step before
+/// its side effect, and answers why afterwards.
+#[derive(Debug, Parser)]
+#[command(name = "martingale", version, after_help = OVERVIEW, max_term_width = 110, infer_subcommands = false)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Up(Up),
+    Demo(Demo),
+    Replay(Replay),
+    Sql(Sql),
+    Sessions(Sessions),
+    Timeline(Timeline),
+    Why(Why),
+    Tail(Tail),
+    Halt(Control),
+    Resume(Control),
+    Alerts(Alerts),
+    DeadLetters(DeadLetters),
+    Policy(Policy),
+    Bench(bench::Bench),
+}
+
+/// Run the server: ingest, detector, gate, history and SQL in one process, data in one folder.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale up --data ./data
+  martingale up --data ./data --policies ./policies --config martingale.toml
+  martingale up --data ./data --http 127.0.0.1:0 --json      a free port, addresses as JSON when ready
+  MARTINGALE__LOG__DURABILITY=fsync martingale up --data ./data --dump-config")]
+pub(crate) struct Up {
+    /// Folder for the log and the history; made when absent. One process at a time.
+    #[arg(long, value_name = "DIR", overrides_with = "data")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address of the HTTP API [default: 127.0.0.1:7676]. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", overrides_with = "http")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Address of OTLP over gRPC [default: 127.0.0.1:4317].
+    #[arg(long, value_name = "ADDR", overrides_with = "otlp_grpc")]
+    pub(crate) otlp_grpc: Option<SocketAddr>,
+    /// Address of OTLP over HTTP [default: 127.0.0.1:4318].
+    #[arg(long, value_name = "ADDR", overrides_with = "otlp_http")]
+    pub(crate) otlp_http: Option<SocketAddr>,
+    /// Folder of policies (`*.yaml`) to judge by, instead of the ones that are built in.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) policies: Option<PathBuf>,
+    /// Folder of fleet alert rules (`*.yaml`); one there replaces the built-in one of the same id.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) alerts: Option<PathBuf>,
+    /// Configuration file (TOML), over the built-in defaults and under the environment and flags.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print one line of JSON with the addresses when ready, and nothing else, on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the configuration as it is after all sources, secrets masked, and end.
+    #[arg(long)]
+    pub(crate) dump_config: bool,
+}
+
+/// A server with a simulated fleet: healthy agents and one of every failure family, over real HTTP and OTLP.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale demo                       in a temporary folder, until Ctrl-C
+  martingale demo --seconds 20          ends by itself
+  martingale demo --data ./demo-data    keeps what happened")]
+pub(crate) struct Demo {
+    /// Folder to keep the data in [default: a temporary one, removed at the end].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// End after this many seconds instead of serving until Ctrl-C.
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u64>,
+}
+
+/// Judge recorded steps: through a server, or offline in this process.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale replay steps.jsonl.gz                              to the server on this machine
+  martingale replay a.jsonl b.jsonl.gz --server http://10.0.0.5:7676
+  martingale replay steps.jsonl.gz --offline --verdicts out.jsonl --json
+  zcat steps.jsonl.gz | martingale replay - --offline --policies ./policies")]
+pub(crate) struct Replay {
+    /// Files of steps, one JSON object a line; `.gz` is read as gzip, `-` is standard input.
+    #[arg(required = true, value_name = "FILES")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Judge in this process, as fast as it can, without a server. The same steps give the same verdicts.
+    #[arg(long, conflicts_with = "concurrency")]
+    pub(crate) offline: bool,
+    /// Offline only: folder of policies (`*.yaml`) to judge by, instead of the ones that are built in.
+    #[arg(long, value_name = "DIR", requires = "offline")]
+    pub(crate) policies: Option<PathBuf>,
+    /// Write one line of JSON for each judged step, in the order of the files.
+    #[arg(long, value_name = "OUT.jsonl")]
+    pub(crate) verdicts: Option<PathBuf>,
+    /// End with one JSON object on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Requests under way at once. Steps of one run always go in the order of the files.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) concurrency: u32,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+/// Ask history in SQL. Tables: steps, sessions, verdicts, findings, controls.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale sql \"SELECT agent_id, count(*) FROM steps GROUP BY agent_id ORDER BY 2 DESC\"
+  martingale sql \"SELECT session_id, rule, message FROM findings WHERE severity = 'critical'\" --json")]
+pub(crate) struct Sql {
+    /// The query: read only, one statement.
+    pub(crate) query: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// List sessions, newest first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale sessions
+  martingale sessions --agent support-bot --limit 100 --json")]
+pub(crate) struct Sessions {
+    /// Only sessions of this agent.
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) agent: Option<String>,
+    /// Most sessions to list.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Show a session step by step, with what was decided and why.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale timeline demo-secret-egress
+  martingale timeline demo-secret-egress --json")]
+pub(crate) struct Timeline {
+    pub(crate) session: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Explain one step: what was decided, the evidence, and the steps that led to it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale why demo-secret-egress 4
+  martingale why demo-secret-egress 4 --json")]
+pub(crate) struct Why {
+    pub(crate) session: String,
+    pub(crate) step: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Follow verdicts as they are given. Takes up where it was when the connection is cut.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale tail --min-decision warn
+  martingale tail --agent support-bot --json | jq .findings")]
+pub(crate) struct Tail {
+    /// Only this session.
+    #[arg(long, value_name = "SESSION")]
+    pub(crate) session: Option<String>,
+    /// Only sessions of this agent.
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) agent: Option<String>,
+    /// Only decisions at least this severe: allow, warn, throttle, modify, step_up, deny, halt.
+    #[arg(long, value_name = "DECISION")]
+    pub(crate) min_decision: Option<Decision>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Give a standing order for a session, or for the whole run that grew from a root.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale halt my-session --reason \"sends mail to strangers\"
+  martingale halt --run root-session --reason \"cost\"
+  martingale resume my-session --reason \"looked at, harmless\"")]
+pub(crate) struct Control {
+    /// The session; its descendants follow.
+    #[arg(required_unless_present = "run", conflicts_with = "run")]
+    pub(crate) session: Option<String>,
+    /// Every session that grew from this root.
+    #[arg(long, value_name = "ROOT")]
+    pub(crate) run: Option<String>,
+    /// Why: shown to the agent and kept.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Who gives the order.
+    #[arg(long, value_name = "WHO", env = "USER")]
+    pub(crate) by: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// List fleet alerts and their state.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale alerts
+  martingale alerts --json")]
+pub(crate) struct Alerts {
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Look at records that could not be accepted, and send them again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale dead-letters list
+  martingale dead-letters replay <id>...       after the cause is mended
+  martingale dead-letters replay --all")]
+pub(crate) struct DeadLetters {
+    #[command(subcommand)]
+    pub(crate) command: DeadLettersCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// List them, newest last.
+    #[command(after_help = "Example:\n  martingale dead-letters list --limit 100 --json")]
+    List {
+        /// Most records to list.
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Send them through ingest again.
+    #[command(after_help = "Example:\n  martingale dead-letters replay --all")]
+    Replay {
+        /// Which ones.
+        #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+        ids: Vec<String>,
+        /// All of them.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Check policies and run the cases beside them, without a server.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale policy check ./policies
+  martingale policy test ./policies --json")]
+pub(crate) struct Policy {
+    #[command(subcommand)]
+    pub(crate) command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Names, types, conditions: every mistake with its place and a suggestion.
+    #[command(after_help = "Example:\n  martingale policy check ./policies/secret-then-egress.yaml")]
+    Check(PolicyPaths),
+    /// Run the cases beside each policy.
+    #[command(after_help = "Example:\n  martingale policy test ./policies")]
+    Test(PolicyPaths),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyPaths {
+    /// Policy files, or folders of them (`*.yaml`, `*.yml`).
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where the server is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Server {
+    /// Address of the server.
+    #[arg(long, value_name = "URL", env = "MARTINGALE_SERVER", default_value = "http://127.0.0.1:7676")]
+    pub(crate) server: String,
+    /// Bearer token, where the server wants one.
+    #[arg(long, value_name = "TOKEN", env = "MARTINGALE_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+}
+
+/// Where to ask and how to show the answer.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Output {
+    /// The server's answer as JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Cli, Command};
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace()).map(|it| it.command)
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        fn check(command: &mut clap::Command) {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "{}:\n{help}", command.get_name());
+            command.get_subcommands_mut().for_each(check);
+        }
+        let mut root = Cli::command().disable_help_subcommand(true);
+        root.build();
+        root.get_subcommands_mut().for_each(check);
+    }
+
+    #[test]
+    fn lines_are_taken_or_refused() {
+        for (line, good) in [
+            ("martingale up --data d --http 127.0.0.1:0 --http 127.0.0.1:1 --json", true),
+            ("martingale up --http localhost", false),
+            ("martingale replay", false),
+            ("martingale replay a b --offline --policies p --verdicts v", true),
+            ("martingale replay a --policies p", false),
+            ("martingale replay a --offline --concurrency 2", false),
+            ("martingale replay a --concurrency 0", false),
+            ("martingale halt s --reason r", true),
+            ("martingale halt --run r", true),
+            ("martingale halt", false),
+            ("martingale halt s --run r", false),
+            ("martingale tail --min-decision step_up", true),
+            ("martingale tail --min-decision stepup", false),
+            ("martingale dead-letters replay", false),
+            ("martingale dead-letters replay --all", true),
+            ("martingale policy check", false),
+            ("martingale bench detect --steps 1000 --json", true),
+            ("martingale bench gate --rate 0", false),
+        ] {
+            assert_eq!(parse(line).is_ok(), good, "{line}");
+        }
+    }
+
+    #[test]
+    fn of_a_flag_given_twice_the_last_counts() {
+        let Ok(Command::Up(up)) = parse("martingale up --http 127.0.0.1:0 --http 127.0.0.1:81") else {
+            panic!("not taken")
+        };
+        assert_eq!(up.http.map(|it| it.port()), Some(81));
+    }
+}

@@ -1,0 +1,13 @@
+//! One module for each command.
+
+pub(crate) mod alerts;
+pub(crate) mod bench;
+pub(crate) mod control;
+pub(crate) mod dead_letters;
+pub(crate) mod demo;
+pub(crate) mod policy;
+pub(crate) mod replay;
+pub(crate) mod session;
+pub(crate) mod sql;
+pub(crate) mod tail;
+pub(crate) mod up;

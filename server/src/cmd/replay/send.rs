@@ -1,0 +1,247 @@
+//! Steps to a server: batches of lines over HTTP, each run in the order of its lines.
+//!
+//! A reader tells the runs apart and spreads them over lanes; a lane has one request under way at a time, so a run is
+//! never overtaken by itself. A server that is busy (429, 503) is waited for as it asks, for a bounded time; after that
+//! the steps that are left are shed, and counted.
+
+use std::fs::File;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::io::{BufWriter, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use martingale_platform::clock::Clock;
+use martingale_schemas::wire::StepV1;
+use martingale_schemas::{Limits, Timestamp, ids};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::follow::{Expected, Follower};
+use super::source::Source;
+use super::{Faults, Outcomes, Sessions, Summary};
+use crate::client::{Client, refusal};
+
+/// Steps and bytes of one request. Small enough that one is a single append on the server: all of it counts or none.
+const BATCH_STEPS_MAX: usize = 1_000;
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Batches that wait in front of each lane.
+const LANE_BATCHES_MAX: usize = 2;
+/// Longest time that a busy server is waited for without any batch being taken.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Wait when the server does not say how long, or says something absurd.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
+
+/// Lines of one request, with the places of their steps in the replay.
+#[derive(Default)]
+struct Batch {
+    body: Vec<u8>,
+    steps: Vec<Option<[u8; 16]>>,
+}
+
+/// What `POST /v1/steps` answers.
+#[derive(Deserialize)]
+struct Answer {
+    accepted: u64,
+    duplicate: u64,
+    rejected: Vec<Rejected>,
+}
+
+#[derive(Deserialize)]
+struct Rejected {
+    index: usize,
+    reason: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// What was sent and what became of it.
+pub(crate) struct Sent {
+    pub(crate) sessions: u64,
+    pub(crate) steps: u64,
+    pub(crate) outcomes: Outcomes,
+}
+
+pub(super) async fn replay(
+    client: &Client,
+    mut source: Source,
+    lanes: u32,
+    follows: bool,
+    out: Option<BufWriter<File>>,
+) -> Result<Summary> {
+    let progress = source.progress();
+    let begun = Instant::now();
+    let follower = if follows { Some(Follower::start(client.clone(), out.is_some()).await?) } else { None };
+    let expected = follower.as_ref().map(Follower::expected);
+    let sent = send(client, lanes, expected, move |line| source.next_line(line)).await?;
+    progress.set_message("waiting for verdicts");
+    let followed = match follower {
+        Some(follower) => Some(follower.finish(sent.outcomes.duplicate > 0).await?),
+        None => None,
+    };
+    let took = begun.elapsed();
+    progress.finish_and_clear();
+    let mut decisions = None;
+    if let Some(followed) = followed {
+        decisions = Some(followed.decisions);
+        if let (Some(mut out), Some(spool)) = (out, followed.spool) {
+            spool.write_to(&mut out)?;
+            out.flush()?;
+        }
+    }
+    Ok(Summary { sessions: sent.sessions, steps: sent.steps, took, decisions, outcomes: sent.outcomes })
+}
+
+/// Sends every line that `next` puts out.
+///
+/// # Errors
+/// When reading or the server fails in a way that waiting does not mend.
+pub(crate) async fn send(
+    client: &Client,
+    lanes: u32,
+    expected: Option<Arc<Expected>>,
+    next: impl FnMut(&mut Vec<u8>) -> Result<bool> + Send + 'static,
+) -> Result<Sent> {
+    let gave_up = Arc::new(AtomicBool::new(false));
+    let mut workers = JoinSet::new();
+    let mut senders = Vec::new();
+    for _ in 0..lanes.max(1) {
+        let (sender, receiver) = mpsc::channel(LANE_BATCHES_MAX);
+        senders.push(sender);
+        workers.spawn(lane(client.clone(), receiver, expected.clone(), Arc::clone(&gave_up)));
+    }
+    let reader = tokio::task::spawn_blocking(move || read(next, &senders, expected.as_deref()));
+    let mut outcomes = Outcomes::default();
+    while let Some(done) = workers.join_next().await {
+        // The first error ends the others: dropping the set stops them, and with them the reader.
+        let lane = done.context("a lane broke")??;
+        outcomes.accepted += lane.accepted;
+        outcomes.duplicate += lane.duplicate;
+        outcomes.rejected += lane.rejected;
+        outcomes.shed += lane.shed;
+    }
+    let (sessions, steps) = reader.await.context("the reader broke")??;
+    Ok(Sent { sessions, steps, outcomes })
+}
+
+/// Fills batches until the lines end or nobody takes them any more.
+fn read(
+    mut next: impl FnMut(&mut Vec<u8>) -> Result<bool>,
+    lanes: &[mpsc::Sender<Batch>],
+    expected: Option<&Expected>,
+) -> Result<(u64, u64)> {
+    let arrival = Timestamp::from_micros(Clock::System.now_micros());
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    let mut batches: Vec<Batch> = lanes.iter().map(|_| Batch::default()).collect();
+    let mut sessions = Sessions::default();
+    let (mut line, mut steps) = (Vec::new(), 0_u64);
+    while next(&mut line)? {
+        steps += 1;
+        // Read here only for its identity and place. What is wrong with it the server says, and keeps.
+        let step = StepV1::parse(&line).and_then(|it| it.check(arrival, &Limits::DEFAULT)).ok();
+        #[expect(clippy::cast_possible_truncation, reason = "a remainder of the number of lanes")]
+        let lane = step.as_ref().map_or(0, |it| hasher.hash_one(it.root_session_id.as_str()) % lanes.len() as u64) as usize;
+        let key = step.map(|step| {
+            sessions.insert(ids::digest(&[step.session_id.as_str().as_bytes()]));
+            let key = step.key();
+            expected.map_or(key, |expected| expected.add(key))
+        });
+        let batch = &mut batches[lane];
+        batch.body.extend_from_slice(&line);
+        batch.body.push(b'\n');
+        batch.steps.push(key);
+        if batch.steps.len() >= BATCH_STEPS_MAX || batch.body.len() >= BATCH_BYTES_MAX {
+            let full = std::mem::take(batch);
+            if lanes[lane].blocking_send(full).is_err() {
+                return Ok((sessions.len() as u64, steps));
+            }
+        }
+    }
+    for (lane, batch) in lanes.iter().zip(batches) {
+        if !batch.steps.is_empty() && lane.blocking_send(batch).is_err() {
+            break;
+        }
+    }
+    Ok((sessions.len() as u64, steps))
+}
+
+async fn lane(
+    client: Client,
+    mut batches: mpsc::Receiver<Batch>,
+    expected: Option<Arc<Expected>>,
+    gave_up: Arc<AtomicBool>,
+) -> Result<Outcomes> {
+    let mut outcomes = Outcomes::default();
+    let mut faults = Faults::default();
+    while let Some(batch) = batches.recv().await {
+        let answer = if gave_up.load(Ordering::Relaxed) { None } else { post(&client, &batch).await? };
+        let forget = |index: usize| {
+            if let (Some(expected), Some(Some(key))) = (&expected, batch.steps.get(index)) {
+                expected.forget(key);
+            }
+        };
+        let Some(answer) = answer else {
+            gave_up.store(true, Ordering::Relaxed);
+            outcomes.shed += batch.steps.len() as u64;
+            (0..batch.steps.len()).for_each(forget);
+            continue;
+        };
+        outcomes.accepted += answer.accepted;
+        outcomes.duplicate += answer.duplicate;
+        outcomes.rejected += answer.rejected.len() as u64;
+        for rejected in answer.rejected {
+            forget(rejected.index);
+            let message = if rejected.message.is_empty() { &rejected.reason } else { &rejected.message };
+            faults.tell(&rejected.reason, message);
+        }
+    }
+    Ok(outcomes)
+}
+
+/// The answer to a batch; nothing when the server stayed busy for longer than patience lasts.
+async fn post(client: &Client, batch: &Batch) -> Result<Option<Answer>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(batch.body.len() / 4), Compression::fast());
+    encoder.write_all(&batch.body)?;
+    let body = bytes::Bytes::from(encoder.finish()?);
+    let begun = Instant::now();
+    loop {
+        let request = client
+            .request(Method::POST, &["v1", "steps"], &[])
+            .header(CONTENT_TYPE, "application/x-ndjson")
+            .header(CONTENT_ENCODING, "gzip")
+            .body(body.clone());
+        let answer = client.send_any(request).await?;
+        match answer.status() {
+            status if status.is_success() => {
+                let answer: Answer =
+                    answer.json().await.context("the answer is not that of /v1/steps: is this a martingale server?")?;
+                let counted = answer.accepted + answer.duplicate + answer.rejected.len() as u64;
+                if counted != batch.steps.len() as u64 {
+                    bail!("{} steps were sent and the server accounts for {counted}", batch.steps.len());
+                }
+                return Ok(Some(answer));
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                let wait = answer.headers().get(RETRY_AFTER).and_then(|it| it.to_str().ok()).and_then(|it| it.parse().ok());
+                let wait = wait.map_or(RETRY_AFTER_DEFAULT, Duration::from_secs).min(RETRY_AFTER_MAX);
+                if begun.elapsed() + wait > PATIENCE {
+                    return Ok(None);
+                }
+                tokio::time::sleep(wait).await;
+            }
+            StatusCode::PAYLOAD_TOO_LARGE if batch.steps.len() == 1 => {
+                let message = refusal(answer).await.to_string();
+                let rejected = vec![Rejected { index: 0, reason: "too_large".into(), message }];
+                return Ok(Some(Answer { accepted: 0, duplicate: 0, rejected }));
+            }
+            _ => return Err(anyhow!(refusal(answer).await).context("the server does not take these steps")),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! `up`: the server.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::Up;
+use crate::config::{Config, Layer};
+use crate::output::{note, say, say_json};
+use crate::roles::{self, Addresses};
+
+pub(crate) async fn run(args: Up) -> Result<ExitCode> {
+    let config = configure(&args, std::env::vars_os())?;
+    if args.dump_config {
+        say(config.dump().trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    martingale_platform::telemetry::init(&config.telemetry.filter, config.telemetry.format)
+        .map_err(|message| anyhow!(message))?;
+    let mut signals = Signals::new()?;
+    let rules = crate::policies::load(some(&config.policies.dir))?;
+    let policies = rules.policies();
+    let data = config.server.data.clone();
+    let running = tokio::select! {
+        running = Box::pin(roles::start(config, rules)) => running?,
+        () = signals.next() => return Ok(ExitCode::FAILURE),
+    };
+    // A reader of this line that went away does not end the server.
+    let told = if args.json { say_json(&running.addresses) } else { say(banner(&running.addresses, &data, policies)) };
+    if let Err(error) = told {
+        tracing::warn!(%error, "standard output is closed");
+    }
+    serve(running, &mut signals).await
+}
+
+/// Serves until a signal, then stops in order; the second signal does not wait for that.
+pub(super) async fn serve(mut running: roles::Running, signals: &mut Signals) -> Result<ExitCode> {
+    let broken = tokio::select! {
+        () = signals.next() => None,
+        error = running.broken() => Some(error),
+    };
+    if let Some(error) = broken {
+        return Err(error);
+    }
+    tracing::info!("stopping");
+    tokio::select! {
+        stopped = running.stop() => stopped.map(|()| ExitCode::SUCCESS),
+        () = signals.next() => {
+            note("stopped at once: what was not flushed is read from the log at the next start");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// SIGINT and SIGTERM.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> Result<Self> {
+        let of = |kind| signal(kind).context("signals cannot be received");
+        Ok(Self { interrupt: of(SignalKind::interrupt())?, terminate: of(SignalKind::terminate())? })
+    }
+
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The layers over the built-in defaults: file, environment, flags.
+fn configure(
+    args: &Up,
+    variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) -> Result<Config> {
+    let mut layers = Vec::new();
+    if let Some(path) = &args.config {
+        layers.push(Layer::file(path)?);
+    }
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    layers.extend(Layer::variables(variables.filter_map(text))?);
+    let addresses = [
+        ("--http", "server.http", args.http),
+        ("--otlp-grpc", "server.otlp_grpc", args.otlp_grpc),
+        ("--otlp-http", "server.otlp_http", args.otlp_http),
+    ];
+    for (flag, key, address) in addresses {
+        layers.extend(address.map(|it| Layer::flag(flag, key, it.to_string())));
+    }
+    let folders = [
+        ("--data", "server.data", &args.data),
+        ("--policies", "policies.dir", &args.policies),
+        ("--alerts", "alerts.dir", &args.alerts),
+    ];
+    for (flag, key, folder) in folders {
+        if let Some(folder) = folder {
+            let folder = folder.to_str().with_context(|| format!("{flag} {} is not UTF-8", folder.display()))?;
+            layers.push(Layer::flag(flag, key, folder));
+        }
+    }
+    Ok(Config::from_layers(&layers)?)
+}
+
+fn some(path: &Path) -> Option<&Path> {
+    (!path.as_os_str().is_empty()).then_some(path)
+}
+
+fn banner(addresses: &Addresses, data: &Path, policies: usize) -> String {
+    let Addresses { http, otlp_grpc, otlp_http } = addresses;
+    // Everybody but the one who listens writes the loopback name.
+    let server = if http.port() == 7676 { String::new() } else { format!(" --server http://{http}") };
+    format!(
+        "\
+martingale is ready, with {policies} policies and its data in {data}
+
+  steps, gate, SQL   http://{http}         POST /v1/steps, /v1/gate, /v1/sql; GET /openapi.json
+  OpenTelemetry      http://{otlp_grpc} (gRPC), http://{otlp_http} (HTTP)
+  health, metrics    http://{http}/readyz, /metrics
+
+  martingale tail{server}
+  martingale sql{server} \"SELECT agent_id, decision, count(*) FROM steps GROUP BY 1, 2\"
+
+Ctrl-C stops it.",
+        data = data.display(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::configure;
+    use crate::cli::{Cli, Command};
+
+    fn config(line: &str, variables: &[(&str, &str)]) -> Result<crate::config::Config, String> {
+        let Ok(Command::Up(args)) = Cli::try_parse_from(line.split_whitespace()).map(|it| it.command) else {
+            panic!("not taken: {line}")
+        };
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        configure(&args, variables).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn flags_win_over_the_environment() {
+        let variables = [("MARTINGALE__SERVER__DATA", "/e"), ("MARTINGALE__SERVER__HTTP", "127.0.0.1:1")];
+        let config = config("martingale up --data /f --policies p --otlp-http 127.0.0.1:0", &variables).expect("valid");
+        assert_eq!(config.server.data, std::path::Path::new("/f"));
+        assert_eq!((config.server.http.port(), config.server.otlp_http.port()), (1, 0));
+        assert_eq!(config.policies.dir, std::path::Path::new("p"));
+        assert_eq!(config.history.dir, std::path::Path::new("/f/history"));
+        assert_eq!(config.log.dir, std::path::Path::new("/f/log"));
+    }
+
+    #[test]
+    fn an_absent_file_is_named() {
+        let said = config("martingale up --config /nowhere.toml", &[]).expect_err("refused");
+        assert!(said.contains("/nowhere.toml"), "{said}");
+    }
+}

@@ -1,0 +1,165 @@
+//! One source of configuration: what it is called and what it says.
+
+use std::path::Path;
+
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Metadata, Profile, Provider};
+use martingale_schemas::rejection::shown;
+
+use super::Error;
+
+/// Variables of the environment that are configuration start with this; what follows is `SECTION__KEY`.
+pub(crate) const PREFIX: &str = "MARTINGALE__";
+
+/// Values by key, and a name for messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    name: String,
+    values: Dict,
+}
+
+impl Layer {
+    /// The values of the embedded file.
+    pub(super) fn default_values() -> Result<Self, Error> {
+        Self::toml("the built-in defaults", super::DEFAULT)
+    }
+
+    /// Every key of the embedded file, those that have no value unless they are set (`#key = example`) among them.
+    pub(super) fn known_keys() -> Result<Self, Error> {
+        let uncommented = |line: &str| match line.strip_prefix('#') {
+            Some(key) if key.starts_with(|c: char| c.is_ascii_lowercase()) => key.to_owned(),
+            _ => line.to_owned(),
+        };
+        let text: Vec<_> = super::DEFAULT.lines().map(uncommented).collect();
+        Self::toml("the built-in defaults", &text.join("\n"))
+    }
+
+    /// # Errors
+    /// [`Error::Syntax`] with line and column.
+    pub(crate) fn toml(name: impl Into<String>, text: &str) -> Result<Self, Error> {
+        let name = name.into();
+        match Toml::from_str(text) {
+            Ok(values) => Ok(Self { name, values }),
+            Err(error) => Err(Error::Syntax { name, message: error.to_string().trim_end().to_owned() }),
+        }
+    }
+
+    /// # Errors
+    /// [`Error`] when the file cannot be read or is no TOML.
+    pub(crate) fn file(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        Self::toml(path.display().to_string(), &text)
+    }
+
+    /// A layer for each variable that is configuration, so that an error can name it. A value is read as TOML, except
+    /// where the defaults hold text: a token of digits is still a token.
+    ///
+    /// # Errors
+    /// [`Error`] when the embedded defaults cannot be read.
+    pub(crate) fn variables(
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Vec<Self>, Error> {
+        let known = Self::known_keys()?;
+        let layer = |(name, text): (String, String)| {
+            let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase().replace("__", ".");
+            let value = match find(&known.values, &key) {
+                Some(Value::String(..)) => Value::from(text),
+                // Reading cannot fail: what is no TOML is text.
+                _ => text.parse::<Value>().unwrap_or_else(|_| Value::from(text)),
+            };
+            let values = figment::util::nest(&key, value).into_dict()?;
+            Some(Self { name: format!("environment variable {name}"), values })
+        };
+        let mut layers: Vec<_> = variables.into_iter().filter_map(layer).collect();
+        layers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(layers)
+    }
+
+    /// One value from a flag.
+    pub(crate) fn flag(flag: &'static str, key: &str, value: impl Into<Value>) -> Self {
+        let values = figment::util::nest(key, value.into()).into_dict().unwrap_or_default();
+        Self { name: format!("flag {flag}"), values }
+    }
+
+    /// # Errors
+    /// [`Error::UnknownKey`] for the first key that `known` does not hold.
+    pub(super) fn refuse_unknown(&self, known: &Self) -> Result<(), Error> {
+        match unknown(&self.values, &known.values, "") {
+            Some((key, suggestion)) => Err(Error::UnknownKey { key: shown(&key), name: self.name.clone(), suggestion }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Provider for &Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Map::from([(Profile::Default, self.values.clone())]))
+    }
+}
+
+fn find<'d>(values: &'d Dict, key: &str) -> Option<&'d Value> {
+    let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    let value = values.get(first)?;
+    match rest {
+        Some(rest) => find(value.as_dict()?, rest),
+        None => Some(value),
+    }
+}
+
+/// The first key that is not known, with the nearest one that is. A table that is empty in the defaults takes any key.
+fn unknown(values: &Dict, known: &Dict, prefix: &str) -> Option<(String, Option<String>)> {
+    for (name, value) in values {
+        let key = format!("{prefix}{name}");
+        let Some(expected) = known.get(name) else {
+            let nearest = known.keys().map(|it| (distance(it, name), it)).min()?;
+            // Half of the letters wrong is another word.
+            let close = nearest.0 * 2 <= name.chars().count().max(2);
+            return Some((key, close.then(|| format!("{prefix}{}", nearest.1))));
+        };
+        if let (Value::Dict(_, values), Value::Dict(_, known)) = (value, expected)
+            && !known.is_empty()
+            && let Some(found) = unknown(values, known, &format!("{key}."))
+        {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// Letters to insert, remove or replace to get from one word to the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// What serde did not take, with its key and where that stands.
+pub(super) fn value_error(error: &figment::Error) -> Error {
+    let name = error.metadata.as_ref().map_or("the configuration", |it| it.name.as_ref()).to_owned();
+    Error::Value { key: error.path.join("."), name, message: error.kind.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::distance;
+
+    #[test]
+    fn distances_count_letters() {
+        for (a, b, letters) in [("webhook", "webhok", 1), ("log", "log", 0), ("", "abc", 3), ("http", "htpt", 2)] {
+            assert_eq!((distance(a, b), distance(b, a)), (letters, letters), "{a} {b}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The sections that belong to the process and to none of its services.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use martingale_platform::config::Span;
+use martingale_platform::telemetry::Format;
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+
+/// Where the server listens and keeps its data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Server {
+    pub(crate) data: PathBuf,
+    pub(crate) http: SocketAddr,
+    pub(crate) otlp_grpc: SocketAddr,
+    pub(crate) otlp_http: SocketAddr,
+    /// Longest time between the signal to stop and the end of requests under way.
+    pub(crate) drain_max: Span,
+    /// Most connections of each listener; beyond it new ones wait to be accepted.
+    pub(crate) connections_max: usize,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            data: PathBuf::from("data"),
+            http: local(7676),
+            otlp_grpc: local(4317),
+            otlp_http: local(4318),
+            drain_max: Span::from_millis(10_000),
+            connections_max: 4_096,
+        }
+    }
+}
+
+/// Who may talk to the server. Empty text is "not set", so that every key can stand in a file.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Auth {
+    pub(crate) token: String,
+    pub(crate) token_file: PathBuf,
+    pub(crate) allow_unauthenticated: bool,
+}
+
+/// Shortest token that is taken: shorter ones can be guessed over a network.
+const TOKEN_CHARS_MIN: usize = 16;
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth").field("token", &"***").field("token_file", &self.token_file).finish_non_exhaustive()
+    }
+}
+
+impl Auth {
+    /// The token that callers must show, if there is to be one.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no usable token.
+    pub(crate) fn secret(&self) -> Result<Option<String>, Error> {
+        let token = if self.token_file.as_os_str().is_empty() {
+            self.token.clone()
+        } else {
+            let text = std::fs::read_to_string(&self.token_file).map_err(|error| {
+                Error::Invalid(format!("auth.token_file {} cannot be read: {error}", self.token_file.display()))
+            })?;
+            let token = text.trim().to_owned();
+            if token.is_empty() {
+                return Err(Error::Invalid(format!("auth.token_file {} is empty", self.token_file.display())));
+            }
+            token
+        };
+        match token.len() {
+            0 => Ok(None),
+            n if n < TOKEN_CHARS_MIN => Err(Error::Invalid(format!(
+                "the token has {n} characters: use at least {TOKEN_CHARS_MIN}, e.g. from `openssl rand -hex 32`"
+            ))),
+            _ if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Err(Error::Invalid("the token holds a space or a character that a header cannot carry".into()))
+            }
+            _ => Ok(Some(token)),
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Error> {
+        if !self.token.is_empty() && !self.token_file.as_os_str().is_empty() {
+            return Err(Error::Invalid("auth.token and auth.token_file are both set: keep one".into()));
+        }
+        Ok(())
+    }
+}
+
+/// How the process speaks about itself, on standard error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Telemetry {
+    pub(crate) filter: String,
+    pub(crate) format: Format,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: Format::Text }
+    }
+}
+
+/// What is judged by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Policies {
+    /// Folder of policies; empty for the ones that are built in.
+    pub(crate) dir: PathBuf,
+}

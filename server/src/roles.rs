@@ -1,0 +1,178 @@
+//! Everything in one process: bind, open, start; and the way back.
+//!
+//! Sockets are bound before anything is opened, so that a port in use changes nothing on disk; they are served after
+//! everything runs, so that the first request finds it whole. On the way down the sockets close first, requests under way
+//! get their verdicts, then the services end, and history writes down what it holds.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use axum::Router;
+use martingale_detector_core::Rules;
+use martingale_ingest::Ingest;
+use martingale_platform::clock::Clock;
+use martingale_platform::log::{Cleanup, EmbeddedLog, Log, TopicSpec};
+use martingale_platform::shutdown::{self, Trigger};
+use martingale_query_api::history::History;
+use martingale_query_api::sql::Engine;
+use martingale_query_api::{Parts, QueryApi};
+use martingale_schemas::topics;
+use prometheus::Registry;
+use serde::Serialize;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::config::Config;
+use crate::guard::Guard;
+use crate::serve::Bound;
+
+/// Between the signal to stop and the end of the services: requests under way usually take a thousandth of it, and only
+/// streams, which the end of the services ends, take it up.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Retained and not compacted: history tells of every control and alert, and what stands is in the detector's state.
+const TOPICS: [TopicSpec; 5] = [
+    TopicSpec { topic: topics::STEPS, cleanup: Cleanup::Retain },
+    TopicSpec { topic: topics::VERDICTS, cleanup: Cleanup::Retain },
+    TopicSpec { topic: topics::CONTROLS, cleanup: Cleanup::Retain },
+    TopicSpec { topic: topics::DEAD_LETTER, cleanup: Cleanup::Retain },
+    TopicSpec { topic: topics::ALERTS, cleanup: Cleanup::Retain },
+];
+
+/// Where a running server is reached.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Addresses {
+    pub(crate) http: SocketAddr,
+    pub(crate) otlp_grpc: SocketAddr,
+    pub(crate) otlp_http: SocketAddr,
+}
+
+/// A server that serves.
+pub(crate) struct Running {
+    pub(crate) addresses: Addresses,
+    listeners: Listeners,
+    services: Services,
+    log: Arc<EmbeddedLog>,
+    drain_max: Duration,
+}
+
+struct Listeners {
+    stop: Trigger,
+    tasks: JoinSet<()>,
+}
+
+struct Services {
+    stop: Trigger,
+    detector: JoinHandle<Result<(), martingale_detector::Error>>,
+    query_api: JoinHandle<Result<(), martingale_query_api::Error>>,
+}
+
+/// Starts a server and returns when it serves.
+///
+/// # Errors
+/// The first part that cannot be had, with what to change. Nothing is left running.
+pub(crate) async fn start(config: Config, rules: Rules) -> Result<Running> {
+    let server = &config.server;
+    let guard = |address, flag| Guard::for_listener(address, flag, &config.auth);
+    let guards = [
+        (server.http, "--http", guard(server.http, "--http")?),
+        (server.otlp_grpc, "--otlp-grpc", guard(server.otlp_grpc, "--otlp-grpc")?),
+        (server.otlp_http, "--otlp-http", guard(server.otlp_http, "--otlp-http")?),
+    ];
+    let mut bound = Vec::with_capacity(guards.len());
+    for (address, flag, guard) in guards {
+        bound.push(Bound::new(address, flag, guard).await?);
+    }
+    let addresses = Addresses { http: bound[0].address, otlp_grpc: bound[1].address, otlp_http: bound[2].address };
+
+    let (connections_max, drain_max) = (server.connections_max, server.drain_max.0);
+    let data = server.data.clone();
+    let open = open(config, rules).await.with_context(|| format!("data folder {}", data.display()))?;
+    let Open { log, routers, services } = open;
+
+    let (stop, stopping) = shutdown::channel();
+    let mut tasks = JoinSet::new();
+    for (bound, router) in bound.into_iter().zip(routers) {
+        tasks.spawn(bound.serve(router, connections_max, stopping.clone(), drain_max));
+    }
+    Ok(Running { addresses, listeners: Listeners { stop, tasks }, services, log, drain_max })
+}
+
+/// Everything behind the listeners, running.
+struct Open {
+    log: Arc<EmbeddedLog>,
+    routers: [Router; 3],
+    services: Services,
+}
+
+async fn open(config: Config, rules: Rules) -> Result<Open> {
+    let clock = Clock::System;
+    let registry = Registry::new();
+    let query_api_config = config.query_api();
+    let embedded = {
+        let (config, clock, registry) = (config.log, clock.clone(), registry.clone());
+        tokio::task::spawn_blocking(move || EmbeddedLog::open(config, &TOPICS, clock, &registry)).await??
+    };
+    let log: Arc<dyn Log> = Arc::clone(&embedded) as Arc<dyn Log>;
+    let limits = config.ingest.limits.clone();
+    let ingest = Ingest::new(config.ingest, Arc::clone(&log), clock.clone(), &registry)?;
+    let history = History::open(config.history, Arc::clone(&log), clock.clone(), &registry).await?;
+    let engine = Engine::new(Arc::clone(&history), config.sql);
+
+    let (stop, stopping) = shutdown::channel();
+    let parts = Parts { log: Arc::clone(&log), history, engine, clock, registry: registry.clone(), limits };
+    let query_api = QueryApi::start(query_api_config, parts, stopping.clone()).await?;
+    let routers = [
+        // The query side has the fallback for unknown paths.
+        query_api.router().merge(ingest.http_router()),
+        ingest.otlp_grpc().prepare().into_axum_router(),
+        ingest.otlp_http_router(),
+    ];
+    let detector = tokio::spawn(async move {
+        martingale_detector::run(config.detector, log, Arc::new(rules), &registry, stopping).await
+    });
+    let query_api = tokio::spawn(query_api.join());
+    Ok(Open { log: embedded, routers, services: Services { stop, detector, query_api } })
+}
+
+impl Running {
+    /// Returns when a service has ended although nobody stopped it, with why.
+    pub(crate) async fn broken(&mut self) -> anyhow::Error {
+        let Services { detector, query_api, .. } = &mut self.services;
+        tokio::select! {
+            ended = detector => ended_early("the detector", ended),
+            ended = query_api => ended_early("history and queries", ended),
+        }
+    }
+
+    /// Closes the sockets, lets requests under way end, ends the services, closes the log.
+    ///
+    /// # Errors
+    /// When a service did not end well; what was acknowledged is on the log nevertheless.
+    pub(crate) async fn stop(self) -> Result<()> {
+        let Self { listeners: Listeners { stop: close, mut tasks }, services, log, drain_max, .. } = self;
+        close.stop();
+        let drained = tokio::time::timeout(GRACE.min(drain_max), async { while tasks.join_next().await.is_some() {} });
+        let _ = drained.await;
+        services.stop.stop();
+        while tasks.join_next().await.is_some() {}
+        let detector = services.detector.await.context("the detector broke")?;
+        let query_api = services.query_api.await.context("history and queries broke")?;
+        let closed = tokio::task::spawn_blocking(move || log.close()).await;
+        closed.context("the log broke")?.context("the log did not close well")?;
+        detector.context("the detector did not end well")?;
+        query_api.context("history and queries did not end well")
+    }
+}
+
+fn ended_early<E: std::error::Error + Send + Sync + 'static>(
+    what: &str,
+    ended: Result<Result<(), E>, tokio::task::JoinError>,
+) -> anyhow::Error {
+    match ended {
+        Ok(Ok(())) => anyhow!("{what} ended"),
+        Ok(Err(error)) => anyhow::Error::new(error).context(format!("{what} ended")),
+        Err(error) => anyhow::Error::new(error).context(format!("{what} broke")),
+    }
+}
