@@ -1,72 +1,316 @@
 //! The one composition: state in, step in, judgement out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use martingale_schemas::{Control, Step};
+use martingale_schemas::{
+    Calibration, Column, Control, ControlAction, Decision, Finding, Kind, Mode, Scope, Scores, SessionId, Severity,
+    Step,
+};
 
+use crate::condition::{Facts, RunFacts, SessionFacts};
+use crate::halt::{Cause, Halt};
 use crate::judgement::{Applied, Judgement, Observed};
+use crate::policy::{Engine, Judged};
 use crate::rules::Rules;
+use crate::run::RunState;
+use crate::session::SessionState;
 use crate::state::{State, StateKey};
+use crate::store::Store;
+use crate::tools::{Flags, Tools};
 
-/// Judges the steps of one partition. No clock, no I/O; `observe` cannot fail.
+/// Judges the steps of one partition. No clock, no I/O; [`Detector::observe`] cannot fail.
 #[derive(Debug)]
 pub struct Detector {
-    _rules: Arc<Rules>,
+    rules: Arc<Rules>,
+    sessions: Store<SessionState>,
+    runs: Store<RunState>,
+    tools: Tools,
+    engine: Engine,
 }
 
 impl Detector {
     #[must_use]
     pub fn new(rules: Arc<Rules>) -> Self {
-        Self { _rules: rules }
+        let (sessions, runs, tools, engine) = Default::default();
+        Self { rules, sessions, runs, tools, engine }
     }
 
     /// State to load before this step can be judged. **Ask again after loading, until it is empty**: a loaded run may
-    /// name a parent that is needed too.
+    /// name a parent that is needed too. What is not loaded is judged as if it had never been stored.
     #[must_use]
-    pub fn absent(&self, _step: &Step<'_>) -> Vec<StateKey> {
-        Vec::new()
+    pub fn absent(&self, step: &Step<'_>) -> Vec<StateKey> {
+        let mut absent = Vec::new();
+        let session = self.sessions.get(&step.session_id);
+        if session.is_none() {
+            absent.push(StateKey::Session(step.session_id.to_static()));
+        }
+        match self.runs.get(&step.root_session_id) {
+            None => absent.push(StateKey::Run(step.root_session_id.to_static())),
+            Some(run) => {
+                // Not before the session is there: what is asked for must not depend on the order of loading.
+                let joins = session.is_some_and(|it| !it.is_in(&step.root_session_id));
+                let parent = parent_of(step).filter(|it| joins && !run.has(it) && !self.sessions.has(it));
+                absent.extend(parent.map(|it| StateKey::Session(it.to_static())));
+            }
+        }
+        absent
     }
 
-    /// State to load before this control can be applied. Ask again after loading, until it is empty.
+    /// State to load before this control can be applied. Ask again after loading, until it is empty: a session names its
+    /// run.
     #[must_use]
-    pub fn absent_for_control(&self, _control: &Control) -> Vec<StateKey> {
-        Vec::new()
+    pub fn absent_for_control(&self, control: &Control) -> Vec<StateKey> {
+        match &control.scope {
+            Scope::Run { root_session_id: id } if !self.runs.has(id) => vec![StateKey::Run(id.clone())],
+            Scope::Run { .. } => Vec::new(),
+            Scope::Session { session_id: id } => match self.sessions.get(id) {
+                None => vec![StateKey::Session(id.clone())],
+                Some(session) => {
+                    let run = session.root.iter().filter(|it| !self.runs.has(it));
+                    run.map(|it| StateKey::Run(it.clone())).collect()
+                }
+            },
+        }
     }
 
-    /// Takes stored state into memory; `None` when nothing was stored under the key.
-    pub fn load(&mut self, _key: StateKey, _state: Option<State>) {}
+    /// Takes stored state into memory; `None` when nothing was stored under the key. State that is in memory already
+    /// stays as it is.
+    pub fn load(&mut self, key: StateKey, state: Option<State>) {
+        match (key, state) {
+            (StateKey::Session(id), Some(State::Session(state))) => self.sessions.put(&id, state),
+            (StateKey::Run(id), Some(State::Run(state))) => self.runs.put(&id, state),
+            (StateKey::Session(id), _) => self.sessions.put(&id, SessionState::default()),
+            (StateKey::Run(id), _) => self.runs.put(&id, RunState::default()),
+        };
+    }
 
     /// Judges one step and remembers it.
-    pub fn observe(&mut self, _step: &Step<'_>) -> Observed {
-        Observed::Judged(Judgement::default())
+    pub fn observe(&mut self, step: &Step<'_>) -> Observed {
+        let rules = Arc::clone(&self.rules);
+        let limits = &rules.limits;
+        let at = self.sessions.touch(&step.session_id);
+        let key = step.key();
+        let is_new = self.sessions.slot(at).is_some_and(|it| it.state.recent.insert(key, limits.recent_steps_max));
+        if !is_new {
+            return Observed::Duplicate;
+        }
+        let run_at = self.runs.touch(&step.root_session_id);
+        self.join(step, at, run_at, limits.run_sessions_max);
+        self.sessions.mark(at);
+        self.runs.mark(run_at);
+        let (Some(slot), Some(run_slot)) = (self.sessions.slot(at), self.runs.slot(run_at)) else {
+            return Observed::Duplicate;
+        };
+        let (session, run) = (&mut slot.state, &mut run_slot.state);
+        session.advance(step);
+        run.advance(step);
+        if step.kind == Kind::Spawn {
+            run.spawned(&step.session_id);
+        }
+
+        let mut findings = Vec::new();
+        findings.extend(standing_halt(session, run, step));
+        let tool = self.tools.of(step, &rules.catalogue, limits.tools_max);
+        if let Some(loops) = rules.loops.as_ref().filter(|_| !tool.flags.has(Flags::POLL)) {
+            findings.extend(match step.kind {
+                Kind::ToolCall => session.calls.call(step, loops, limits.calls_max),
+                Kind::ToolResult => session.calls.result(step, loops),
+                _ => None,
+            });
+        }
+        let facts = SessionFacts {
+            counts: session.counts,
+            depth: session.depth,
+            elapsed: session.now.micros_since(session.started),
+        };
+        let run_facts = RunFacts { sessions: run.sessions_total, depth: run.depth };
+        self.engine.judge(
+            &mut slot.hint,
+            Judged {
+                policies: &rules.policies,
+                limits,
+                facts: &Facts::new(step, &tool, facts, run_facts, limits),
+                progress: &mut session.progress,
+                run,
+                now: session.now,
+                started: session.started,
+                findings: &mut findings,
+            },
+        );
+        Observed::Judged(conclude(session, run, step, findings))
     }
 
-    /// Applies a standing order.
-    pub fn apply(&mut self, _control: &Control) -> Applied {
-        Applied { known: false }
+    /// Takes the session into its run when a step of it is seen there for the first time.
+    fn join(&mut self, step: &Step<'_>, at: usize, run_at: usize, sessions_max: usize) {
+        let joined = self.sessions.slot(at).is_some_and(|it| it.state.is_in(&step.root_session_id));
+        if joined {
+            return;
+        }
+        let mut parent_halt = None;
+        let unseen = self.runs.slot(run_at).and_then(|run| parent_of(step).filter(|it| !run.state.has(it)));
+        if let Some(parent) = unseen {
+            let parent_at = self.sessions.touch(parent);
+            if let Some(parent) = self.sessions.slot(parent_at) {
+                parent_halt = parent.state.halt.clone();
+                if parent.state.root.is_none() {
+                    // Now a control of the parent finds the run its children are in.
+                    parent.state.root = Some(step.root_session_id.to_static());
+                    self.sessions.mark(parent_at);
+                }
+            }
+        }
+        let (Some(slot), Some(run)) = (self.sessions.slot(at), self.runs.slot(run_at)) else { return };
+        let session = &mut slot.state;
+        session.depth = run.state.join(step, parent_halt.as_deref(), sessions_max);
+        session.root = Some(step.root_session_id.to_static());
+        if session.halt.is_some() {
+            run.state.set_halt(&step.session_id, session.halt.as_deref());
+        }
     }
 
-    /// Hands out every state that changed since the last call, in the order it first changed; `None` means: delete it.
-    pub fn drain_changed(&mut self, _f: impl FnMut(&StateKey, Option<&State>)) {}
+    /// Applies a standing order. Applying it again changes nothing.
+    pub fn apply(&mut self, control: &Control) -> Applied {
+        match &control.scope {
+            Scope::Session { session_id } => self.apply_to_session(control, session_id),
+            Scope::Run { root_session_id } => self.apply_to_run(control, root_session_id),
+        }
+    }
 
-    /// Forgets the least recently used states that have no change to hand out until at most `sessions_max` sessions are
-    /// in memory.
-    pub fn evict(&mut self, _sessions_max: usize) {}
+    fn apply_to_session(&mut self, control: &Control, id: &SessionId<'static>) -> Applied {
+        let at = self.sessions.touch(id);
+        let Some(slot) = self.sessions.slot(at) else { return Applied { known: false } };
+        let session = &mut slot.state;
+        let applied = Applied { known: session.is_known() };
+        match control.action {
+            ControlAction::Halt if session.halt.is_none() => session.halt = Some(Halt::by_control(control)),
+            ControlAction::Resume if session.halt.is_some() => session.resume(),
+            // The first halt keeps saying why.
+            ControlAction::Halt | ControlAction::Resume => return applied,
+        }
+        if let Some(root) = &session.root {
+            let run_at = self.runs.touch(root);
+            if let Some(run) = self.runs.slot(run_at) {
+                run.state.set_halt(id, session.halt.as_deref());
+            }
+            self.runs.mark(run_at);
+        }
+        self.sessions.mark(at);
+        applied
+    }
+
+    fn apply_to_run(&mut self, control: &Control, id: &SessionId<'static>) -> Applied {
+        let at = self.runs.touch(id);
+        let Some(slot) = self.runs.slot(at) else { return Applied { known: false } };
+        let run = &mut slot.state;
+        let applied = Applied { known: run.counts.steps > 0 };
+        match control.action {
+            ControlAction::Halt if run.halt.is_none() => run.halt = Some(Halt::by_control(control)),
+            ControlAction::Resume if run.halt.is_some() => run.resume(),
+            ControlAction::Halt | ControlAction::Resume => return applied,
+        }
+        self.runs.mark(at);
+        applied
+    }
+
+    /// Hands out every state that changed since the last call: sessions, then runs, each in the order of their first
+    /// change. `None` means that nothing is worth storing: delete it.
+    pub fn drain_changed(&mut self, mut f: impl FnMut(&StateKey, Option<&State>)) {
+        self.sessions.drain_changed(|id, state| {
+            let state = (!state.is_blank()).then(|| State::Session(state.clone()));
+            f(&StateKey::Session(id.clone()), state.as_ref());
+        });
+        self.runs.drain_changed(|id, state| {
+            let state = (!state.is_blank()).then(|| State::Run(state.clone()));
+            f(&StateKey::Run(id.clone()), state.as_ref());
+        });
+    }
+
+    /// Forgets the least recently used states that have no change to hand out until at most `sessions_max` sessions, and
+    /// as many runs, are in memory.
+    pub fn evict(&mut self, sessions_max: usize) {
+        self.sessions.evict(sessions_max);
+        self.runs.evict(sessions_max);
+    }
 
     #[must_use]
     pub fn sessions_in_memory(&self) -> usize {
-        0
+        self.sessions.len()
     }
 
     /// Estimated memory of all states, in bytes. Walks them all.
     #[must_use]
     pub fn state_bytes(&self) -> usize {
-        0
+        let sessions: usize = self.sessions.states().map(SessionState::bytes).sum();
+        sessions + self.runs.states().map(RunState::bytes).sum::<usize>()
     }
 
     /// Conditions that could not be evaluated (a missing field, a wrong type) since the start; each counted as no match.
     #[must_use]
     pub fn cel_errors(&self) -> u64 {
-        0
+        self.engine.errors
     }
+
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+}
+
+/// The session this one was started by: the one it names, else the root.
+fn parent_of<'s>(step: &'s Step<'_>) -> Option<&'s SessionId<'s>> {
+    let declared = step.parent_session_id.as_ref().filter(|it| it.as_str() != step.session_id.as_str());
+    declared.or(Some(&step.root_session_id)).filter(|it| it.as_str() != step.session_id.as_str())
+}
+
+/// The finding that a halt stands against this step: of its session, of an ancestor, or of the run.
+fn standing_halt(session: &SessionState, run: &RunState, step: &Step<'_>) -> Option<Finding> {
+    let (halt, whose) = match (&session.halt, run.of_ancestor(step), &run.halt) {
+        (Some(halt), _, _) => (halt.as_ref(), "This session".to_owned()),
+        (None, Some(halt), _) => (halt, format!("Session {}, from which this one descends,", halt.of)),
+        (None, None, Some(halt)) => (halt.as_ref(), format!("Run {}", halt.of)),
+        (None, None, None) => return None,
+    };
+    let own = session.halt.is_some();
+    let cause = match &halt.cause {
+        Cause::Step { step_id, .. } if own => Some(step_id.clone()),
+        _ => None,
+    };
+    let this = step.step_id.to_static();
+    Some(Finding {
+        column: Column::Control,
+        rule: Cow::Borrowed(halt.rule()),
+        severity: Severity::High,
+        mode: Mode::Enforce,
+        decision: Decision::Halt,
+        score: 1.0,
+        calibration: Calibration::Fact,
+        began_at: cause.clone().unwrap_or_else(|| this.clone()),
+        evidence: cause.into_iter().chain(std::iter::once(this)).collect(),
+        message: format!("{whose} was {halt}; a person must resume it."),
+        notify: Vec::new(),
+    })
+}
+
+/// Combines the findings, and lets a halt stand.
+fn conclude(session: &mut SessionState, run: &mut RunState, step: &Step<'_>, findings: Vec<Finding>) -> Judgement {
+    let decision = findings.iter().map(Finding::effective).max().unwrap_or_default();
+    let by_rule = findings.iter().find(|it| it.column != Column::Control && it.effective() == Decision::Halt);
+    if let Some(finding) = by_rule.filter(|_| session.halt.is_none()) {
+        let cause = Cause::Step { step_id: step.step_id.to_static(), rule: finding.rule.clone().into_owned() };
+        let halt = Box::new(Halt { of: step.session_id.to_static(), since: session.now, cause });
+        run.set_halt(&step.session_id, Some(&halt));
+        session.halt = Some(halt);
+    }
+    if step.kind == Kind::SessionEnd {
+        session.end();
+        run.end(&step.session_id);
+    }
+    let mut scores = Scores::new();
+    for finding in &findings {
+        let score: &mut f64 = scores.entry(Cow::Borrowed(finding.column.as_str())).or_default();
+        *score = score.max(finding.score);
+    }
+    // A halt finding is there as long as one stands, so the decision already says so.
+    Judgement { decision, standing: decision, scores, findings }
 }

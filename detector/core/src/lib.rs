@@ -4,20 +4,36 @@
 //! is loaded before and stored after by the shell. The same steps in the same order give the same verdicts, live, in
 //! replay and in backtest.
 
+mod canonical;
+mod columns;
+mod condition;
 mod detector;
+mod glob;
+mod halt;
+mod hash;
 mod judgement;
 mod limits;
 pub mod policy;
+mod quote;
+mod recent;
 mod rules;
 mod run;
 mod session;
 mod state;
+mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod tools;
+mod yaml;
 
+pub use columns::LoopRules;
 pub use detector::Detector;
 pub use judgement::{Applied, Judgement, Observed};
 pub use limits::StateLimits;
 pub use policy::{PolicyError, check_policies};
 pub use rules::Rules;
 pub use run::RunState;
-pub use session::SessionState;
+pub use session::{Counts, Sequence, SessionState};
 pub use state::{State, StateKey};

@@ -1,27 +1,44 @@
 //! Everything that judges, compiled once and shared by every detector.
 
+use crate::columns::LoopRules;
 use crate::limits::StateLimits;
-use crate::policy::PolicyError;
+use crate::policy::{self, Policies, PolicyError, STARTER};
+use crate::tools::Catalogue;
 
 /// Compiled policies, built-in loop rules, tool catalogue and limits. Immutable: a change of rules is a new `Rules`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rules {
+    pub(crate) policies: Policies,
+    pub(crate) catalogue: Catalogue,
+    /// None: no built-in rule over tool calls.
+    pub(crate) loops: Option<LoopRules>,
     pub(crate) limits: StateLimits,
 }
 
 impl Rules {
-    /// Reads `(name, text)` files of policies and tool catalogues.
+    /// Reads `(name, text)` files of policies and tool catalogues. No file at all leaves the built-in rules.
     ///
     /// # Errors
     /// Every fault of every file, not only the first.
-    pub fn load<N: AsRef<str>, T: AsRef<str>>(_files: &[(N, T)]) -> Result<Self, Vec<PolicyError>> {
-        Ok(Self::default())
+    pub fn load<N: AsRef<str>, T: AsRef<str>>(files: &[(N, T)]) -> Result<Self, Vec<PolicyError>> {
+        let loaded = policy::load(files);
+        if loaded.errors.is_empty() {
+            Ok(Self::of(loaded.policies, loaded.catalogue, Some(LoopRules::DEFAULT)))
+        } else {
+            Err(loaded.errors)
+        }
     }
 
-    /// The policies that come with the product.
+    /// The built-in rules and the policies that come with the product ([`STARTER`]).
     #[must_use]
     pub fn starter() -> Self {
-        Self::default()
+        let loaded = policy::load(STARTER);
+        debug_assert!(loaded.errors.is_empty(), "{:?}", loaded.errors);
+        Self::of(loaded.policies, loaded.catalogue, Some(LoopRules::DEFAULT))
+    }
+
+    pub(crate) fn of(policies: Policies, catalogue: Catalogue, loops: Option<LoopRules>) -> Self {
+        Self { policies, catalogue, loops, limits: StateLimits::DEFAULT }
     }
 
     #[must_use]
@@ -32,6 +49,6 @@ impl Rules {
     /// Number of compiled policies.
     #[must_use]
     pub fn policies(&self) -> usize {
-        0
+        self.policies.all.len()
     }
 }

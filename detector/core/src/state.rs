@@ -45,3 +45,14 @@ pub enum State {
     Session(SessionState),
     Run(RunState),
 }
+
+impl State {
+    /// Whether a halt stands in it: such a state must not be forgotten.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        match self {
+            Self::Session(state) => state.is_halted(),
+            Self::Run(state) => state.is_halted(),
+        }
+    }
+}

@@ -1,68 +1,43 @@
-//! Declared policies.
+//! Declared policies: read, checked, indexed, and judged step by step.
+//!
+//! A policy is one YAML document with exactly one of `when`, `sequence`, `threshold`, `budget` and `delegation`. A
+//! document with `tools:` describes tools instead.
 
-/// Something wrong in a policy file, at its place.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {path}: {message}")]
-pub struct PolicyError {
-    /// File the policy is in, as it was named to the loader.
-    pub file: String,
-    /// Its `id`, where it could be read.
-    pub policy: Option<String>,
-    /// Where in the document, as `sequence[1].where`.
-    pub path: String,
-    /// From 1; 0 when the place is not known.
-    pub line: u32,
-    pub column: u32,
-    pub message: String,
-    /// What was probably meant.
-    pub suggestion: Option<String>,
-}
+mod document;
+mod engine;
+mod index;
+mod load;
+mod message;
+mod progress;
+mod report;
+mod rule;
+mod starter;
+mod test_cases;
 
-/// Something in a policy file that is allowed and worth knowing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    pub file: String,
-    pub policy: Option<String>,
-    pub path: String,
-    pub line: u32,
-    pub message: String,
-}
-
-/// What `policy check` prints.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    pub policies: usize,
-    pub errors: Vec<PolicyError>,
-    pub notes: Vec<Note>,
-}
-
-/// Outcome of one case of `tests:` beside a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TestResult {
-    pub file: String,
-    pub policy: String,
-    pub name: String,
-    /// Each step that was not decided as expected, in words; none when it passed.
-    pub failures: Vec<String>,
-}
-
-impl TestResult {
-    #[must_use]
-    pub fn passed(&self) -> bool {
-        self.failures.is_empty()
-    }
-}
+pub(crate) use engine::{Engine, Judged};
+pub(crate) use load::load;
+pub(crate) use progress::Progress;
+pub use report::{Note, PolicyError, Report, TestResult};
+pub(crate) use rule::Policies;
+pub use starter::STARTER;
 
 /// Reads `(name, text)` files and reports every fault and note of all of them.
 #[must_use]
-pub fn check_policies<N: AsRef<str>, T: AsRef<str>>(_files: &[(N, T)]) -> Report {
-    Report::default()
+pub fn check_policies<N: AsRef<str>, T: AsRef<str>>(files: &[(N, T)]) -> Report {
+    let loaded = load(files);
+    let policies = loaded.policies.all.len();
+    Report { policies, errors: loaded.errors, notes: loaded.notes }
 }
 
-/// Runs the cases beside the policies of `(name, text)` files.
+/// Runs the cases beside the policies of `(name, text)` files: each policy alone, enforced whatever its mode, with the
+/// tool catalogue of the files.
 ///
 /// # Errors
 /// Every fault of the files.
-pub fn run_tests<N: AsRef<str>, T: AsRef<str>>(_files: &[(N, T)]) -> Result<Vec<TestResult>, Vec<PolicyError>> {
-    Ok(Vec::new())
+pub fn run_tests<N: AsRef<str>, T: AsRef<str>>(files: &[(N, T)]) -> Result<Vec<TestResult>, Vec<PolicyError>> {
+    let loaded = load(files);
+    if loaded.errors.is_empty() { Ok(test_cases::run(loaded)) } else { Err(loaded.errors) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! # cycle
+//!
+//! The same 2 to 8 calls were made in the same order three times over, with the same results: warn; four times: ask.
+//! A plain repetition is left to `repeat`.
+//!
+//! Signal: whole rounds with equal results; one new result anywhere in the last rounds and it is no cycle.
+//!
+//! Wrong for deliberate polling of several sources: label one of the tools `poll`.
+//!
+//! Cost: the first comparison for each length fails almost always; at most three rounds of eight calls are compared.
+
+use std::collections::VecDeque;
+
+use martingale_schemas::{Calibration, Column, Decision, Finding, Severity};
+
+use super::{Call, LoopRules, Saw};
+
+pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, rules: &LoopRules) -> Option<Finding> {
+    let (length, rounds) = (2..=rules.cycle_length_max).find_map(|length| {
+        let rounds = rounds(ring, call, length, rules.cycle_step_up);
+        (rounds >= rules.cycle_warn).then_some((length, rounds))
+    })?;
+    let (decision, severity) = if rounds >= rules.cycle_step_up {
+        (Decision::StepUp, Severity::Medium)
+    } else {
+        (Decision::Warn, Severity::Low)
+    };
+    // The last two rounds show it; more of the same shows no more.
+    let shown = ring.iter().skip(ring.len().saturating_sub(2 * length - 1)).map(|it| it.step.clone());
+    let evidence = shown.chain(std::iter::once(call.step.clone())).collect();
+    let message =
+        format!("The same {length} calls are made in the same order for the {rounds}th time, with the same results.");
+    let message = message.replace(" 3th ", " 3rd ");
+    let score = u32::try_from(rounds).unwrap_or(u32::MAX);
+    let calibration = Calibration::Fact;
+    Some(
+        Saw { column: Column::Loop, rule: "cycle", severity, decision, calibration, score, evidence, message }
+            .finding(),
+    )
+}
+
+/// Whole rounds of `length` calls that end with this one.
+fn rounds(ring: &VecDeque<Call>, call: &Call, length: usize, rounds_max: usize) -> usize {
+    let back = |n: usize| if n == 0 { Some(call) } else { ring.len().checked_sub(n).and_then(|at| ring.get(at)) };
+    let same = |n: usize| match (back(n), back(n + length)) {
+        // This call has no result yet, so only its arguments can be compared.
+        (Some(later), Some(earlier)) => later.key == earlier.key && (n == 0 || later.result == earlier.result),
+        _ => false,
+    };
+    let equal = (0..length * (rounds_max - 1)).take_while(|n| same(*n)).count();
+    let varied = (1..length).any(|n| back(n).is_some_and(|it| it.key != call.key));
+    if varied { equal / length + 1 } else { 1 }
+}

@@ -1,0 +1,156 @@
+use crate::testing::check;
+
+#[test]
+fn the_same_call_with_the_same_result() {
+    check(
+        "",
+        r#"
+        tool_call search {"q":"x"}
+        tool_result search "none"
+        tool_call search {"q":"x"}
+        tool_result search "none"
+        tool_call search { "q" : "x" }       // warn repeat
+        tool_result search "none"
+        tool_call search {"q":"x"}           // step_up repeat
+        tool_result search "none"
+        tool_call search {"q":"x"}           // step_up repeat
+        tool_result search "none"
+        tool_call search {"q":"x"}           // halt repeat
+        tool_result search "none"            // halt halted_by_rule
+        user_message "go on"                 // halt halted_by_rule
+        "#,
+    );
+}
+
+#[test]
+fn a_new_result_or_other_work_starts_the_count_anew() {
+    check(
+        "",
+        r#"
+        tool_call search {"q":"x"}
+        tool_result search "none"
+        tool_call search {"q":"x"}
+        tool_result search "none"
+        tool_call search {"q":"x"}           // warn repeat
+        tool_result search "one"
+        tool_call search {"q":"x"}
+        tool_result search "one"
+        tool_call a {}
+        tool_result a "1"
+        tool_call b {}
+        tool_result b "2"
+        tool_call c {}
+        tool_result c "3"
+        tool_call search {"q":"x"}
+        "#,
+    );
+}
+
+#[test]
+fn the_same_text_with_another_status_is_another_result() {
+    check(
+        "",
+        r#"
+        tool_call f {}
+        tool_result f "x" status=ok
+        tool_call f {}
+        tool_result f "x" status=error
+        tool_call f {}
+        "#,
+    );
+}
+
+#[test]
+fn calls_without_results_only_warn() {
+    check(
+        "",
+        r#"
+        tool_call f {}
+        tool_call f {}
+        tool_call f {}
+        tool_call f {}
+        tool_call f {}
+        tool_call f {}      // warn repeat
+        tool_call f {}      // warn repeat
+        "#,
+    );
+}
+
+#[test]
+fn results_find_their_call_by_cause_then_by_tool() {
+    check(
+        "",
+        r#"
+        tool_call f {"n":1} id=a
+        tool_call f {"n":2} id=b
+        tool_result f "one" causes=a
+        tool_result f "two" causes=b
+        tool_call f {"n":1} id=c
+        tool_call f {"n":2} id=d
+        tool_result f "two"
+        tool_result f "one"
+        tool_call f {"n":1}      // warn repeat
+        "#,
+    );
+}
+
+#[test]
+fn polling_is_exempt() {
+    let call = "tool_call job_status {\"id\":1}\ntool_result job_status \"running\"\n";
+    check("tools: [{ name: job_status, labels: [poll] }]", &call.repeat(20));
+}
+
+#[test]
+fn a_cycle_of_calls() {
+    let round = r#"
+        tool_call a {}
+        tool_result a "1"
+        tool_call b {}
+        tool_result b "2"
+        tool_call c {}
+        tool_result c "3"
+        tool_call d {}
+        tool_result d "4"
+    "#;
+    let third = r#"
+        tool_call a {}
+        tool_result a "1"
+        tool_call b {}
+        tool_result b "2"
+        tool_call c {}
+        tool_result c "3"
+        tool_call d {}      // warn cycle
+        tool_result d "4"
+    "#;
+    check("", &format!("{round}{round}{third}"));
+    let changed = third.replace("\"2\"", "\"5\"").replace(" // warn cycle", "");
+    check("", &format!("{round}{round}{changed}"));
+}
+
+#[test]
+fn nearly_the_same_call() {
+    let words: Vec<String> = (0..240).map(|it| format!("word{it}")).collect();
+    let call = |n: u32| format!("tool_call find {{\"q\":\"{} {n}\"}}", words.join(" "));
+    let result = "tool_result find \"no\"";
+    check(
+        "",
+        &format!(
+            "{}\n{result}\n{}\n{result}\n{}\n{result}\n{} // warn near_duplicate\n{result}\ntool_call find {{\"q\":\"else\"}}",
+            call(1),
+            call(2),
+            call(3),
+            call(4)
+        ),
+    );
+}
+
+#[test]
+fn results_that_bring_nothing_new() {
+    let mut script = String::new();
+    for n in 0..9 {
+        let expected = if n == 8 { " // warn no_progress" } else { "" };
+        script += &format!("tool_call f{n} {{}}\ntool_result f{n} \"the same long answer again\"{expected}\n");
+    }
+    check("", &script);
+    check("", &script.replace("the same long answer again", "ok").replace(" // warn no_progress", ""));
+}

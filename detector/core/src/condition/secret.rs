@@ -1,0 +1,125 @@
+//! Whether a text holds a secret: a token in a published format, a private key, or a value under a telling name.
+//!
+//! Formats, not guesses: every prefix is followed by enough characters of its alphabet. Wrong for documentation that
+//! shows example tokens; blind for secrets without a format that stand under no telling name. Cost: one pass that stops
+//! at the first byte of any prefix, only when a condition asks.
+
+/// Prefix of a token, and how many characters of `[A-Za-z0-9_-]` must follow.
+const TOKENS: &[(&str, usize)] = &[
+    ("AKIA", 16),
+    ("ASIA", 16),
+    ("AIza", 35),
+    ("ghp_", 36),
+    ("gho_", 36),
+    ("ghs_", 36),
+    ("github_pat_", 40),
+    ("glpat-", 20),
+    ("npm_", 36),
+    ("pypi-", 40),
+    ("sk-", 20),
+    ("sk_live_", 16),
+    ("rk_live_", 16),
+    ("xoxb-", 20),
+    ("xoxp-", 20),
+    ("hf_", 30),
+    ("eyJ", 60),
+];
+
+/// Names under which a value is secret, in lower case without separators.
+const NAMES: &[&str] = &[
+    "password",
+    "passwd",
+    "passphrase",
+    "apikey",
+    "secretkey",
+    "secret",
+    "privatekey",
+    "accesstoken",
+    "authtoken",
+    "clientsecret",
+    "securitycode",
+    "pincode",
+];
+
+/// Shortest value under a telling name that counts, in characters.
+const VALUE_MIN: usize = 6;
+
+pub(super) fn holds_secret(text: &str) -> bool {
+    text.contains("-----BEGIN ") && text.contains("PRIVATE KEY-----") || holds_token(text) || holds_named(text)
+}
+
+const fn in_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+}
+
+fn holds_token(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let length = bytes[at..].iter().take_while(|it| in_token(**it)).count();
+        let word = &bytes[at..at + length];
+        let is_token = |(prefix, more): &(&str, usize)| {
+            word.strip_prefix(prefix.as_bytes())
+                .is_some_and(|rest| rest.len() >= *more && rest.iter().any(u8::is_ascii_digit))
+        };
+        if length >= 19 && TOKENS.iter().any(is_token) {
+            return true;
+        }
+        at += length + 1;
+    }
+    false
+}
+
+/// `password: hunter22`, `"api_key": "…"`, `secret=…`.
+fn holds_named(text: &str) -> bool {
+    let separators = text.bytes().enumerate().filter(|(_, it)| matches!(it, b':' | b'='));
+    separators.into_iter().any(|(at, _)| {
+        let before = text.as_bytes()[..at].iter().rev().skip_while(|it| matches!(it, b'"' | b'\'' | b' ' | b'\\'));
+        let word = before.take_while(|it| in_token(**it)).filter(|it| it.is_ascii_alphanumeric()).take(24);
+        let mut name: Vec<u8> = word.map(u8::to_ascii_lowercase).collect();
+        name.reverse();
+        let telling = |it: &&str| name.ends_with(it.as_bytes());
+        if name.len() < 6 || !NAMES.iter().any(|it| telling(&it)) {
+            return false;
+        }
+        let value = text.as_bytes()[at + 1..].iter().skip_while(|it| matches!(it, b'"' | b'\'' | b' ' | b'\\'));
+        let value: Vec<u8> = value
+            .take_while(|it| it.is_ascii_graphic() && !matches!(it, b'"' | b'\'' | b',' | b'}'))
+            .take(64)
+            .copied()
+            .collect();
+        value.len() >= VALUE_MIN && !value.starts_with(b"***") && !value.starts_with(b"[") && !value.starts_with(b"<")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::holds_secret;
+
+    #[test]
+    fn secrets_and_what_looks_alike() {
+        let github = format!("token ghp_{} end", "a1B2".repeat(9));
+        let jwt = format!("Bearer eyJ{}.{}", "hbGciOiJIUzI1NiJ9".repeat(3), "c2lnbmF0dXJl1".repeat(4));
+        for (text, expected) in [
+            (github.as_str(), true),
+            (jwt.as_str(), true),
+            ("key AKIAIOSFODNN7EXAMPLE here", true),
+            ("-----BEGIN RSA PRIVATE KEY-----\nMIIE", true),
+            (r#"{"password": "hunter22x"}"#, true),
+            (r#"{"db_password":"hunter22x"}"#, true),
+            ("API_KEY=abcdef123456", true),
+            ("client secret: no", false),
+            (r#"{"password": null}"#, false),
+            (r#"{"password": "***"}"#, false),
+            ("the word password: is here", false),
+            ("-----BEGIN PUBLIC KEY-----", false),
+            ("ghp_short", false),
+            ("sk-learn is a library for machine learning", false),
+            ("sk-this-is-a-very-long-kebab-case-name", false),
+            ("", false),
+            ("ä:ö=ü", false),
+        ] {
+            assert_eq!(holds_secret(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Judging one step against the policies that can match it.
+
+use std::borrow::Cow;
+use std::mem::take;
+
+use martingale_schemas::{Calibration, Column, Decision, Finding, Kind, Step, StepId, Timestamp};
+
+use super::index::{Candidate, Index};
+use super::progress::{Partial, Progress};
+use super::rule::{Metric, Part, Policies, Policy, Role, Rule};
+use crate::condition::{Bound, Condition, Facts, Scope};
+use crate::hash::mix;
+use crate::limits::StateLimits;
+use crate::run::RunState;
+use crate::session::Counts;
+use crate::tools::Flags;
+
+/// Indexes by agent, version and environment; one for each combination seen, bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Engine {
+    reaches: Vec<Reached>,
+    /// Conditions that could not be evaluated.
+    pub(crate) errors: u64,
+}
+
+#[derive(Debug)]
+struct Reached {
+    agent: Box<str>,
+    version: Box<str>,
+    environment: Box<str>,
+    index: Index,
+}
+
+impl Reached {
+    fn is_for(&self, step: &Step<'_>) -> bool {
+        *self.agent == *step.agent.id.as_str()
+            && *self.version == *step.agent.version.as_deref().unwrap_or_default()
+            && *self.environment == *step.environment.as_deref().unwrap_or_default()
+    }
+}
+
+/// What a judgement works on.
+pub(crate) struct Judged<'j, 'a> {
+    pub(crate) policies: &'j Policies,
+    pub(crate) limits: &'j StateLimits,
+    pub(crate) facts: &'j Facts<'a>,
+    pub(crate) progress: &'j mut Progress,
+    pub(crate) run: &'j RunState,
+    /// Event time reached by the session, and its first.
+    pub(crate) now: Timestamp,
+    pub(crate) started: Timestamp,
+    pub(crate) findings: &'j mut Vec<Finding>,
+}
+
+impl Engine {
+    /// Index for the step's agent. `hint` is where it was found for the session's last step.
+    fn reach(&mut self, step: &Step<'_>, policies: &Policies, hint: &mut usize, limits: &StateLimits) -> usize {
+        if self.reaches.get(*hint).is_some_and(|it| it.is_for(step)) {
+            return *hint;
+        }
+        let found = self.reaches.iter().position(|it| it.is_for(step));
+        *hint = found.unwrap_or_else(|| {
+            if self.reaches.len() >= limits.scopes_max {
+                self.reaches.clear();
+            }
+            let agent = step.agent.id.as_str();
+            let version = step.agent.version.as_deref().unwrap_or_default();
+            let environment = step.environment.as_deref().unwrap_or_default();
+            let index = Index::new(policies, agent, version, environment);
+            let reached =
+                Reached { agent: agent.into(), version: version.into(), environment: environment.into(), index };
+            self.reaches.push(reached);
+            self.reaches.len() - 1
+        });
+        *hint
+    }
+
+    pub(crate) fn judge(&mut self, hint: &mut usize, mut on: Judged<'_, '_>) {
+        if on.policies.all.is_empty() {
+            return;
+        }
+        let step = on.facts.step;
+        let at = self.reach(step, on.policies, hint, on.limits);
+        let tool = step.tool.as_deref().unwrap_or_default();
+        let mut errors = 0;
+        // A step that completed a sequence or cancelled it does nothing more for that policy.
+        let mut done = None;
+        let flags: Flags = on.facts.tool.flags;
+        for Candidate { policy: index, role, .. } in self.reaches[at].index.candidates(step.kind, tool, flags) {
+            let policy = &on.policies.all[index];
+            if done == Some(index) || !policy.reach.covers_tool(step) {
+                continue;
+            }
+            let mut one = One { policy, on: &mut on, errors: &mut errors };
+            let is_done = match (&policy.rule, role) {
+                (Rule::When(condition), _) => one.when(condition),
+                (Rule::Sequence { unless: Some(unless), .. }, Role::Unless) => one.unless(unless),
+                (Rule::Sequence { parts, names, within, .. }, Role::Part(at)) => one.part(parts, names, *within, at),
+                (Rule::Threshold { filter, sum, at_least, within }, _) => {
+                    one.threshold(filter, sum.as_ref(), *at_least, *within)
+                }
+                (Rule::Budget { metric, limit, warn_at, of_run }, _) => one.budget(*metric, *limit, *warn_at, *of_run),
+                (Rule::Delegation { depth_max, fan_out_max }, _) => one.delegation(*depth_max, *fan_out_max),
+                (Rule::Sequence { .. }, _) => false,
+            };
+            if is_done {
+                done = Some(index);
+            }
+        }
+        self.errors += errors;
+    }
+}
+
+/// One policy and one step.
+struct One<'o, 'j, 'a> {
+    policy: &'j Policy,
+    on: &'o mut Judged<'j, 'a>,
+    errors: &'o mut u64,
+}
+
+impl One<'_, '_, '_> {
+    fn scope(&self) -> Scope<'_> {
+        Scope::new(self.on.facts)
+    }
+
+    /// An error counts as no match: what the agent sent has not the shape the policy speaks about.
+    fn holds(&mut self, condition: &Condition) -> bool {
+        let result = condition.holds(&self.on.policies.base, &self.scope());
+        *self.errors += u64::from(result.is_err());
+        result.unwrap_or(false)
+    }
+
+    fn step_id(&self) -> StepId<'static> {
+        self.on.facts.step.step_id.to_static()
+    }
+
+    fn find(&mut self, decision: Decision, score: f64, evidence: Vec<StepId<'static>>, message: String) {
+        let Some(began_at) = evidence.first().cloned() else { return };
+        let policy = self.policy;
+        self.on.findings.push(Finding {
+            column: Column::Policy,
+            rule: Cow::Owned(policy.id.clone()),
+            severity: policy.severity,
+            mode: policy.mode,
+            decision,
+            score,
+            calibration: Calibration::Fact,
+            evidence: shortened(evidence, self.on.limits.evidence_max),
+            began_at,
+            message,
+            notify: policy.then.notify.clone(),
+        });
+    }
+
+    fn render(&self, scope: &Scope<'_>) -> String {
+        self.policy.then.message.render(&self.on.policies.base, scope, self.on.limits.quoted_chars_max)
+    }
+
+    fn when(&mut self, condition: &Condition) -> bool {
+        if !self.holds(condition) {
+            return false;
+        }
+        let message = self.render(&self.scope());
+        self.find(self.policy.then.decision, 1.0, vec![self.step_id()], message);
+        true
+    }
+
+    fn unless(&mut self, condition: &Condition) -> bool {
+        let begun = self.on.progress.partials.iter().any(|it| it.policy == self.policy.key);
+        let cancelled = begun && self.holds(condition);
+        if cancelled {
+            self.on.progress.cancel(self.policy.key);
+        }
+        cancelled
+    }
+
+    /// The step as part `at` of the sequence. What has begun stays open until its window ends, so that the second try of
+    /// the last part is found like the first.
+    fn part(&mut self, parts: &[Part], names: &[String], within: i64, at: usize) -> bool {
+        let condition = &parts[at].condition;
+        let now = self.on.now;
+        if at == 0 {
+            if self.holds(condition) {
+                let steps = vec![Bound::of(self.on.facts.step)];
+                self.on.progress.push(Partial { policy: self.policy.key, began: now, steps }, self.on.limits);
+            }
+            return false;
+        }
+        let key = self.policy.key;
+        let open = |it: &Partial| it.policy == key && it.steps.len() == at && now.micros_since(it.began) <= within;
+        if !self.on.progress.partials.iter().any(open) {
+            return false;
+        }
+        let partials = take(&mut self.on.progress.partials);
+        // The one that began last reaches furthest into the future.
+        let mut found = None;
+        for partial in partials.iter().rev().filter(|it| open(it)) {
+            let mut scope = self.scope();
+            (scope.current, scope.names, scope.bound) = (&names[at], &names[..at], &partial.steps);
+            match condition.holds(&self.on.policies.base, &scope) {
+                Ok(true) => {
+                    found = Some((
+                        partial.clone(),
+                        if at + 1 == parts.len() { self.render(&scope) } else { String::new() },
+                    ));
+                    break;
+                }
+                Ok(false) => {}
+                Err(_) => *self.errors += 1,
+            }
+        }
+        self.on.progress.partials = partials;
+        let Some((mut partial, message)) = found else { return false };
+        partial.steps.push(Bound::of(self.on.facts.step));
+        if at + 1 < parts.len() {
+            self.on.progress.push(partial, self.on.limits);
+            return false;
+        }
+        let evidence: Vec<StepId<'static>> = partial.steps.into_iter().map(|it| it.id).collect();
+        #[expect(clippy::cast_precision_loss, reason = "a few parts")]
+        let score = evidence.len() as f64;
+        self.find(self.policy.then.decision, score, evidence, message);
+        // It may begin the next match all the same.
+        false
+    }
+
+    fn threshold(&mut self, filter: &Condition, sum: Option<&Condition>, at_least: f64, within: i64) -> bool {
+        if !self.holds(filter) {
+            return false;
+        }
+        let amount = match sum.map(|it| it.number(&self.on.policies.base, &self.scope())) {
+            None => 1.0,
+            Some(Ok(amount)) => amount,
+            Some(Err(_)) => {
+                *self.errors += 1;
+                return false;
+            }
+        };
+        let event = (self.on.now, amount, self.step_id());
+        let (total, window) = self.on.progress.window(self.policy.key, event, within, self.on.limits);
+        if total < at_least {
+            return false;
+        }
+        let evidence = window.steps.iter().cloned().collect();
+        let mut scope = self.scope();
+        scope.amounts = [total, at_least];
+        let message = self.render(&scope);
+        self.find(self.policy.then.decision, total, evidence, message);
+        true
+    }
+
+    fn budget(&mut self, metric: Metric, limit: u64, warn_at: Option<u64>, of_run: bool) -> bool {
+        let run = self.on.run;
+        let used = if of_run {
+            used(metric, run.counts, run.base, (run.now, run.base_time.unwrap_or(run.started)))
+        } else {
+            let progress = &self.on.progress;
+            let since = progress.base_time.unwrap_or(self.on.started);
+            used(metric, self.on.facts.session.counts, progress.base, (self.on.now, since))
+        };
+        let mut scope = self.scope();
+        scope.amounts = [metric.shown(used), metric.shown(limit)];
+        let [value, shown_limit] = scope.amounts;
+        if used > limit {
+            let decision = self.policy.then.decision;
+            let message = self.render(&scope);
+            // What stops is said at every step over the limit, what only warns once.
+            if decision.stops() || self.on.progress.say_once(mix(self.policy.key, 1)) {
+                self.find(decision, value, vec![self.step_id()], message);
+            }
+        } else if warn_at.is_some_and(|it| used > it) && self.on.progress.say_once(mix(self.policy.key, 2)) {
+            let (value, of) = (crate::condition::amount(value), crate::condition::amount(shown_limit));
+            let message = format!("{}: {value} of {of} {} are used.", self.policy.title, metric.unit());
+            self.find(Decision::Warn.min(self.policy.then.decision), metric.shown(used), vec![self.step_id()], message);
+        }
+        true
+    }
+
+    /// Judged where a session is about to start another, and at the first step of the one that was started.
+    fn delegation(&mut self, depth_max: Option<u32>, fan_out_max: Option<u32>) -> bool {
+        let step = self.on.facts.step;
+        let starts = step.kind == Kind::Spawn;
+        let depth = self.on.facts.session.depth.saturating_add(u32::from(starts));
+        let is_first = self.on.facts.session.counts.steps == 1;
+        let fan_out = if starts { self.on.run.fan_out(&step.session_id) } else { 0 };
+        let decision = self.policy.then.decision;
+        let over = |value: u32, max: Option<u32>| max.filter(|max| value > *max).map(|max| (value, max));
+        let deep = over(depth, depth_max).filter(|_| starts || is_first || decision.stops());
+        if let Some((value, max)) = deep.or(over(fan_out, fan_out_max)) {
+            let mut scope = self.scope();
+            scope.amounts = [f64::from(value), f64::from(max)];
+            let message = self.render(&scope);
+            self.find(decision, f64::from(value), vec![self.step_id()], message);
+        }
+        true
+    }
+}
+
+/// What was used since `base`.
+fn used(metric: Metric, counts: Counts, base: Counts, (now, since): (Timestamp, Timestamp)) -> u64 {
+    let of = |it: Counts| match metric {
+        Metric::Steps => it.steps,
+        Metric::ToolCalls => it.tool_calls,
+        Metric::Tokens => it.tokens,
+        Metric::Cost => it.micro_usd,
+        Metric::Wall => 0,
+    };
+    match metric {
+        Metric::Wall => u64::try_from(now.micros_since(since)).unwrap_or(0),
+        _ => of(counts).saturating_sub(of(base)),
+    }
+}
+
+/// The first and the latest of a long list of evidence.
+fn shortened(mut evidence: Vec<StepId<'static>>, max: usize) -> Vec<StepId<'static>> {
+    if evidence.len() > max {
+        let excess = evidence.len() - max;
+        evidence.drain(1..=excess);
+    }
+    evidence
+}

@@ -1,0 +1,147 @@
+//! A compiled policy.
+
+use cel::Context;
+use martingale_schemas::{Decision, Mode, Severity, Step};
+
+use super::message::Message;
+use super::test_cases::Case;
+use crate::condition::{Condition, Trigger, base_context};
+use crate::glob::Glob;
+
+/// Which agents and tools a policy is about.
+#[derive(Debug, Default)]
+pub(crate) struct Reach {
+    pub(super) agent: Option<Glob>,
+    pub(super) version: Option<Glob>,
+    /// Empty: every one.
+    pub(super) environments: Vec<String>,
+    pub(super) tool: Option<Glob>,
+}
+
+impl Reach {
+    pub(super) fn covers(&self, agent: &str, version: &str, environment: &str) -> bool {
+        self.agent.as_ref().is_none_or(|it| it.matches(agent))
+            && self.version.as_ref().is_none_or(|it| it.matches(version))
+            && (self.environments.is_empty() || self.environments.iter().any(|it| it == environment))
+    }
+
+    pub(super) fn covers_tool(&self, step: &Step<'_>) -> bool {
+        self.tool.as_ref().is_none_or(|it| it.matches(step.tool.as_deref().unwrap_or_default()))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Then {
+    pub(super) decision: Decision,
+    pub(super) message: Message,
+    pub(super) notify: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(super) condition: Condition,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Metric {
+    Steps,
+    ToolCalls,
+    Tokens,
+    /// Millionths of a US dollar.
+    Cost,
+    /// Microseconds.
+    Wall,
+}
+
+impl Metric {
+    pub(super) const fn unit(self) -> &'static str {
+        match self {
+            Self::Steps => "steps",
+            Self::ToolCalls => "tool calls",
+            Self::Tokens => "tokens",
+            Self::Cost => "USD",
+            Self::Wall => "seconds",
+        }
+    }
+
+    /// In the unit a person reads.
+    #[expect(clippy::cast_precision_loss, reason = "amounts of one session are far below 2^52")]
+    pub(super) fn shown(self, amount: u64) -> f64 {
+        match self {
+            Self::Cost | Self::Wall => amount as f64 / 1e6,
+            _ => amount as f64,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Rule {
+    /// One step.
+    When(Condition),
+    /// Steps in order; `unless` in between cancels.
+    Sequence { parts: Vec<Part>, names: Vec<String>, unless: Option<Condition>, within: i64 },
+    /// Many steps in a window of time; without `sum` they are counted.
+    Threshold { filter: Condition, sum: Option<Condition>, at_least: f64, within: i64 },
+    /// A total of the session or of its run.
+    Budget { metric: Metric, limit: u64, warn_at: Option<u64>, of_run: bool },
+    /// How deep and how wide sessions may start sessions.
+    Delegation { depth_max: Option<u32>, fan_out_max: Option<u32> },
+}
+
+impl Rule {
+    /// Conditions of the rule and the role each has.
+    pub(super) fn triggers(&self) -> Vec<(Role, Trigger)> {
+        match self {
+            Self::When(condition) => vec![(Role::Whole, condition.trigger.clone())],
+            Self::Sequence { parts, unless, .. } => {
+                let unless = unless.iter().map(|it| (Role::Unless, it.trigger.clone()));
+                // The last part goes first, so that one step does not stand for two parts in a row.
+                let parts = parts.iter().enumerate().rev();
+                unless.chain(parts.map(|(at, it)| (Role::Part(at), it.condition.trigger.clone()))).collect()
+            }
+            Self::Threshold { filter, .. } => vec![(Role::Whole, filter.trigger.clone())],
+            Self::Budget { .. } | Self::Delegation { .. } => vec![(Role::Whole, Trigger::ANY)],
+        }
+    }
+}
+
+/// What a matching step does for its policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Unless,
+    Part(usize),
+    Whole,
+}
+
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) id: String,
+    /// Hash of the whole document: what a session remembers of a policy is void once the policy changes.
+    pub(crate) key: u64,
+    pub(crate) title: String,
+    pub(crate) severity: Severity,
+    pub(crate) mode: Mode,
+    pub(super) reach: Reach,
+    pub(super) rule: Rule,
+    pub(super) then: Then,
+    pub(super) file: String,
+    pub(super) tests: Vec<Case>,
+}
+
+/// All policies and the context their conditions start from.
+pub(crate) struct Policies {
+    pub(crate) all: Vec<Policy>,
+    pub(super) base: Context<'static, 'static>,
+}
+
+impl Policies {
+    pub(crate) fn new(all: Vec<Policy>) -> Self {
+        Self { all, base: base_context() }
+    }
+}
+
+impl std::fmt::Debug for Policies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.all.iter().map(|it| &it.id)).finish()
+    }
+}

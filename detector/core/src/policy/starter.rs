@@ -1,0 +1,10 @@
+//! The policies that come with the product, from `deploy/policies`.
+
+macro_rules! pack {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../../deploy/policies/", $name)))),+]
+    };
+}
+
+/// `(file name, text)`.
+pub const STARTER: &[(&str, &str)] = pack!["starter.yaml"];

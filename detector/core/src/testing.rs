@@ -1,0 +1,148 @@
+//! Tests as scripts: one step a line, and at its end what is to be decided.
+//!
+//! ```text
+//! tool_call search {"q":"x"}                  one second after the line before
+//! +5m tool_result search "found" status=error
+//! child<root: user_message "hello"            another session, with its parent
+//! halt session root                           a control
+//! tool_call search {"q":"x"}                  // halt halted_by_control
+//! ```
+//!
+//! After `//` stand the decision and the rules that found something, `shadow:` before those that only watch; a line
+//! without is to be allowed by all. `duplicate` says that the step was seen before.
+
+use std::sync::Arc;
+
+use martingale_schemas::wire::StepV1;
+use martingale_schemas::{Control, ControlAction, ControlId, ControlState, Limits, Mode, Scope, SessionId, Timestamp};
+use serde_json::{Value, json};
+
+use crate::{Detector, Observed, Rules, Sequence, State, StateKey};
+
+pub(crate) const BEGIN: i64 = 1_767_225_600_000_000;
+
+/// Runs a script under the built-in rules and these policies.
+#[track_caller]
+pub(crate) fn check(policies: &str, script: &str) -> Detector {
+    let rules = Rules::load(&[("policies.yaml", policies)]).unwrap_or_else(|errors| {
+        panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    });
+    check_with(Arc::new(rules), script)
+}
+
+#[track_caller]
+pub(crate) fn check_with(rules: Arc<Rules>, script: &str) -> Detector {
+    let mut detector = Detector::new(rules);
+    let (mut now, mut wrong) = (BEGIN, Vec::new());
+    for (number, line) in script.lines().map(str::trim).filter(|it| !it.is_empty()).enumerate() {
+        let (step, expected) = line.split_once(" // ").unwrap_or((line, "allow"));
+        let actual = run_line(&mut detector, step.trim(), number, &mut now);
+        if actual != expected.trim() {
+            wrong.push(format!("{step}\n    expected {}\n    got      {actual}", expected.trim()));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    detector
+}
+
+fn run_line(detector: &mut Detector, line: &str, number: usize, now: &mut i64) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    if let [action @ ("halt" | "resume"), scope, id] = words.as_slice() {
+        let known = detector.apply(&control(action, scope, id)).known;
+        return if known { "allow".to_owned() } else { "unknown".to_owned() };
+    }
+    *now += 1_000_000;
+    let json = step_json(line, number, now);
+    let step = StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(*now), &Limits::DEFAULT).unwrap();
+    shown(&detector.observe(&step))
+}
+
+pub(crate) fn shown(observed: &Observed) -> String {
+    let Observed::Judged(it) = observed else { return "duplicate".to_owned() };
+    let rules = it.findings.iter().map(|it| match it.mode {
+        Mode::Shadow => format!(" shadow:{}", it.rule),
+        _ => format!(" {}", it.rule),
+    });
+    format!("{}{}", it.decision, rules.collect::<String>())
+}
+
+pub(crate) fn control(action: &str, scope: &str, id: &str) -> Control {
+    let id = SessionId::from(id.to_owned());
+    Control {
+        control_id: ControlId::from("c-1".to_owned()),
+        action: if action == "halt" { ControlAction::Halt } else { ControlAction::Resume },
+        scope: match scope {
+            "session" => Scope::Session { session_id: id },
+            _ => Scope::Run { root_session_id: id },
+        },
+        time: Timestamp::from_micros(BEGIN),
+        by: Some("ada".to_owned()),
+        reason: Some("looking into it".to_owned()),
+        state: ControlState::Requested,
+    }
+}
+
+/// The step of a line as JSON, its time moved on by `+…`.
+pub(crate) fn step_json(line: &str, number: usize, now: &mut i64) -> String {
+    let mut rest = line;
+    if let Some((span, after)) = rest.strip_prefix('+').and_then(|it| it.split_once(' ')) {
+        *now += crate::yaml::span(span).unwrap() - 1_000_000;
+        rest = after;
+    }
+    let mut step = json!({ "session_id": "s", "root_session_id": "s", "step_id": format!("{}", number + 1), "agent": { "id": "a" } });
+    if let Some((who, after)) = rest.split_once(": ").filter(|(who, _)| !who.contains([' ', '"', '{'])) {
+        let (session, parent) = who.split_once('<').map_or((who, None), |(session, parent)| (session, Some(parent)));
+        step["session_id"] = session.into();
+        step["root_session_id"] = "root".into();
+        if let Some(parent) = parent {
+            step["parent_session_id"] = parent.into();
+        }
+        rest = after;
+    }
+    let (kind, mut rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    step["kind"] = kind.into();
+    step["time"] = Timestamp::from_micros(*now).to_string().into();
+    if kind.starts_with("tool") || kind == "approval" {
+        let (tool, after) = rest.split_once(' ').unwrap_or((rest, ""));
+        step["tool"] = tool.into();
+        rest = after;
+    }
+    rest = rest.trim();
+    if rest.starts_with(['{', '[', '"']) {
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+        let value = values.next().unwrap().unwrap();
+        let field = match kind {
+            "tool_call" => "input",
+            "tool_result" => "output",
+            _ => "text",
+        };
+        step[field] = value;
+        rest = &rest[values.byte_offset()..];
+    }
+    for (name, value) in rest.split_whitespace().map(|it| it.split_once('=').unwrap()) {
+        let parsed = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        match name {
+            "id" => step["step_id"] = value.into(),
+            "version" => step["agent"]["version"] = value.into(),
+            "agent" => step["agent"]["id"] = value.into(),
+            "causes" => step["causes"] = json!([value]),
+            "cost" => step["usage"] = json!({ "cost_usd": parsed }),
+            "tokens" => step["usage"] = json!({ "output_tokens": parsed }),
+            name => step[name] = parsed,
+        }
+    }
+    step.to_string()
+}
+
+/// State of a session as it would be stored.
+pub(crate) fn sequence_of(detector: &mut Detector, id: &str) -> Sequence {
+    let mut out = Sequence::default();
+    detector.drain_changed(|key, state| {
+        if let (StateKey::Session(session), Some(State::Session(state))) = (key, state)
+            && session.as_str() == id
+        {
+            out = state.sequence();
+        }
+    });
+    out
+}

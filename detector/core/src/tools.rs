@@ -1,0 +1,140 @@
+//! What a tool can do: from the operator's catalogue, else from its name, made worse but never better by what the step
+//! itself says.
+
+mod catalogue;
+mod heuristic;
+
+use std::collections::HashMap;
+use std::ops::{BitOr, BitOrAssign};
+use std::sync::Arc;
+
+use martingale_schemas::Step;
+use serde::Deserialize;
+
+pub(crate) use catalogue::{Catalogue, read as read_catalogue};
+
+/// Properties of a tool as bits. The first four are the annotations of the Model Context Protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags(pub(crate) u8);
+
+impl Flags {
+    pub(crate) const NONE: Self = Self(0);
+    /// Changes nothing.
+    pub(crate) const READ_ONLY: Self = Self(1);
+    /// What it changes cannot be brought back.
+    pub(crate) const DESTRUCTIVE: Self = Self(2);
+    /// Calling it again with the same arguments changes nothing more.
+    pub(crate) const IDEMPOTENT: Self = Self(4);
+    /// Reaches beyond the system: mail, web, payment.
+    pub(crate) const OPEN_WORLD: Self = Self(8);
+    /// Meant to be called again until its answer changes: exempt from loop detection. The label `poll`.
+    pub(crate) const POLL: Self = Self(16);
+
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+impl BitOr for Flags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Flags {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = *self | other;
+    }
+}
+
+/// A tool as conditions see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tool {
+    pub(crate) flags: Flags,
+    /// Privilege: 0 unknown, 1 reads, 2 writes, 3 reaches out or destroys, 4 runs code or administers.
+    pub(crate) level: u8,
+    pub(crate) labels: Arc<[Box<str>]>,
+    /// Whether a person or the tool's own definition said so; otherwise it was guessed from the name.
+    pub(crate) annotated: bool,
+}
+
+impl Tool {
+    /// A step without a tool.
+    pub(crate) fn none() -> Self {
+        Self { flags: Flags::NONE, level: 0, labels: Arc::from([]), annotated: false }
+    }
+}
+
+/// Classified tool names, bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Tools {
+    known: HashMap<Box<str>, Tool>,
+}
+
+impl Tools {
+    /// The tool of a step. What its attributes say holds for this step alone: a cache across sessions would make a
+    /// verdict depend on what else was seen.
+    pub(crate) fn of(&mut self, step: &Step<'_>, catalogue: &Catalogue, tools_max: usize) -> Tool {
+        let Some(name) = step.tool.as_deref() else { return Tool::none() };
+        let mut tool = match self.known.get(name) {
+            Some(tool) => tool.clone(),
+            None => {
+                if self.known.len() >= tools_max {
+                    self.known.clear();
+                }
+                let tool = catalogue.find(name).unwrap_or_else(|| heuristic::classify(name));
+                self.known.insert(name.into(), tool.clone());
+                tool
+            }
+        };
+        for (name, value) in &step.attributes {
+            if matches!(name.as_ref(), "mcp.tool.annotations" | "tool.annotations")
+                && let Ok(hints) = serde_json::from_str::<Hints>(value.get())
+            {
+                hints.caution(&mut tool);
+            }
+        }
+        tool
+    }
+}
+
+/// Annotations of the Model Context Protocol. They come from the tool's own server, so they are believed only where they
+/// warn: a hostile server does not get to call itself harmless.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Hints {
+    read_only_hint: Option<bool>,
+    destructive_hint: Option<bool>,
+    idempotent_hint: Option<bool>,
+    open_world_hint: Option<bool>,
+}
+
+impl Hints {
+    fn caution(&self, tool: &mut Tool) {
+        if self.destructive_hint == Some(true) && self.read_only_hint != Some(true) {
+            tool.flags |= Flags::DESTRUCTIVE;
+            tool.level = tool.level.max(3);
+        }
+        if self.open_world_hint == Some(true) {
+            tool.flags |= Flags::OPEN_WORLD;
+        }
+        let writes = self.read_only_hint == Some(false) || tool.flags.has(Flags::DESTRUCTIVE);
+        if writes {
+            tool.flags = tool.flags.without(Flags::READ_ONLY);
+            tool.level = tool.level.max(2);
+        }
+        if self.idempotent_hint == Some(false) {
+            tool.flags = tool.flags.without(Flags::IDEMPOTENT);
+        }
+        tool.annotated = true;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! The operator's own description of tools: YAML documents with a `tools:` list.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Flags, Tool};
+use crate::glob::Glob;
+use crate::yaml::{Faults, Node, Object};
+
+/// Described tools; an exact name goes before a pattern, an earlier pattern before a later one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Catalogue {
+    exact: HashMap<Box<str>, Tool>,
+    patterns: Vec<(Glob, Tool)>,
+}
+
+impl Catalogue {
+    pub(super) fn find(&self, name: &str) -> Option<Tool> {
+        let by_pattern = || self.patterns.iter().find(|(glob, _)| glob.matches(name)).map(|(_, tool)| tool);
+        self.exact.get(name).or_else(by_pattern).cloned()
+    }
+
+    fn insert(&mut self, name: &str, tool: Tool) -> bool {
+        let glob = Glob::new(name);
+        if glob.literal().is_some() {
+            return self.exact.insert(name.into(), tool).is_none();
+        }
+        let new = self.patterns.iter().all(|(it, _)| *it != glob);
+        self.patterns.push((glob, tool));
+        new
+    }
+}
+
+/// Reads one `tools:` document into the catalogue.
+pub(crate) fn read(document: &Node, catalogue: &mut Catalogue, faults: &mut Faults<'_>) {
+    let Some(mut root) = Object::of(document, "", faults) else { return };
+    for (at, node) in root.list("tools", faults).into_iter().enumerate() {
+        let path = format!("tools[{at}]");
+        let Some(mut it) = Object::of(node, &path, faults) else { continue };
+        let name = it.required_text("name", faults);
+        let flag = |on: Option<bool>, flag| if on == Some(true) { flag } else { Flags::NONE };
+        let mut flags = flag(it.boolean("read_only", faults), Flags::READ_ONLY)
+            | flag(it.boolean("destructive", faults), Flags::DESTRUCTIVE)
+            | flag(it.boolean("idempotent", faults), Flags::IDEMPOTENT)
+            | flag(it.boolean("open_world", faults), Flags::OPEN_WORLD);
+        if flags.has(Flags::READ_ONLY | Flags::DESTRUCTIVE) {
+            it.fault("", "is both `read_only` and `destructive`: keep one", faults);
+        }
+        let labels: Vec<Box<str>> =
+            it.texts("labels", faults).unwrap_or_default().into_iter().map(Into::into).collect();
+        if labels.iter().any(|it| it.as_ref() == "poll") {
+            flags |= Flags::POLL;
+        }
+        let guess = if flags.has(Flags::READ_ONLY) { 1 } else { 2 };
+        let guess = if flags.has(Flags::DESTRUCTIVE) || flags.has(Flags::OPEN_WORLD) { 3 } else { guess };
+        let level = it.whole("level", 0..=4, faults).and_then(|it| u8::try_from(it).ok()).unwrap_or(guess);
+        it.finish(faults);
+        if let Some(name) = name
+            && !catalogue.insert(name, Tool { flags, level, labels: Arc::from(labels), annotated: true })
+        {
+            it.fault("name", format!("tool `{name}` is described twice: keep one"), faults);
+        }
+    }
+    root.finish(faults);
+}

@@ -1,0 +1,77 @@
+use martingale_schemas::{Limits, Timestamp, wire::StepV1};
+
+use super::{Catalogue, Flags, Tools};
+use crate::yaml::{self, Faults};
+
+fn shown(flags: Flags) -> String {
+    let names = [
+        (Flags::READ_ONLY, "read_only"),
+        (Flags::DESTRUCTIVE, "destructive"),
+        (Flags::IDEMPOTENT, "idempotent"),
+        (Flags::OPEN_WORLD, "open_world"),
+        (Flags::POLL, "poll"),
+    ];
+    names.into_iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, name)| name).collect::<Vec<_>>().join(" ")
+}
+
+fn check(catalogue: &str, tool: &str, annotations: &str, expected: &str) {
+    let mut errors = Vec::new();
+    let mut known = Catalogue::default();
+    let mut faults = Faults::new("tools.yaml", catalogue, &mut errors);
+    for document in yaml::documents(catalogue, &mut faults) {
+        super::read_catalogue(&document, &mut known, &mut faults);
+    }
+    assert_eq!(errors, []);
+    let json = format!(
+        r#"{{"session_id":"s","kind":"tool_call","agent":{{"id":"a"}},"tool":"{tool}","attributes":{{"mcp.tool.annotations":{annotations}}}}}"#
+    );
+    let step = StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap();
+    let mut tools = Tools::default();
+    for _ in 0..2 {
+        let it = tools.of(&step, &known, 4);
+        let source = if it.annotated { "annotated" } else { "heuristic" };
+        assert_eq!(format!("{} level {} {source}", shown(it.flags), it.level), expected, "{tool} {annotations}");
+    }
+}
+
+#[test]
+fn names_suggest() {
+    for (name, expected) in [
+        ("get_user_details", "read_only idempotent level 1 heuristic"),
+        ("searchFlights", "read_only idempotent level 1 heuristic"),
+        ("send_email", "open_world level 3 heuristic"),
+        ("get_webpage", "read_only idempotent open_world level 1 heuristic"),
+        ("delete-file", "destructive level 3 heuristic"),
+        ("get_and_delete", "destructive level 3 heuristic"),
+        ("bash", "destructive open_world level 4 heuristic"),
+        ("update_reservation_flights", " level 2 heuristic"),
+        ("frobnicate", " level 0 heuristic"),
+        ("getaway", " level 0 heuristic"),
+        ("", " level 0 heuristic"),
+    ] {
+        check("", name, "null", expected);
+    }
+}
+
+#[test]
+fn the_catalogue_goes_before_the_name() {
+    let catalogue =
+        "tools:\n  - { name: send_email, read_only: true, level: 1 }\n  - { name: 'job_*', labels: [poll] }\n";
+    check(catalogue, "send_email", "null", "read_only level 1 annotated");
+    check(catalogue, "job_status", "null", "poll level 2 annotated");
+    check(catalogue, "get_job", "null", "read_only idempotent level 1 heuristic");
+}
+
+#[test]
+fn annotations_raise_caution_and_never_lower_it() {
+    for (tool, annotations, expected) in [
+        ("get_x", r#"{"readOnlyHint":false}"#, "idempotent level 2 annotated"),
+        ("get_x", r#"{"destructiveHint":true}"#, "destructive idempotent level 3 annotated"),
+        ("get_x", r#"{"openWorldHint":true}"#, "read_only idempotent open_world level 1 annotated"),
+        ("send_email", r#"{"readOnlyHint":true,"openWorldHint":false}"#, "open_world level 3 annotated"),
+        ("delete_x", r#"{"readOnlyHint":true,"destructiveHint":false}"#, "destructive level 3 annotated"),
+        ("get_x", r#""nonsense""#, "read_only idempotent level 1 heuristic"),
+    ] {
+        check("", tool, annotations, expected);
+    }
+}
