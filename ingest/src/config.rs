@@ -12,7 +12,7 @@ use crate::Error;
 pub struct Config {
     /// Limits of one step.
     pub limits: Limits,
-    /// Largest body as it is sent, in bytes; beyond it 413, and reading stops there.
+    /// Largest body as it is sent, in bytes; beyond it 413, and reading stops there. Also the largest gRPC message.
     pub body_bytes_max: usize,
     /// Largest body after decompression, in bytes; beyond it 413, and inflating stops there.
     pub inflated_bytes_max: usize,

@@ -13,14 +13,14 @@ use tonic::codec::CompressionEncoding::Gzip;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use super::http::{of_logs, of_traces};
-use super::{logs, traces};
+use super::http::{logs_answer, traces_answer};
+use super::{aside, of_logs, of_traces, take};
 use crate::budget::Share;
 use crate::metrics::Refused;
 use crate::{Door, Parts};
 
 pub(crate) fn routes(parts: &Arc<Parts>) -> Routes {
-    let max = parts.config.inflated_bytes_max;
+    let max = parts.config.body_bytes_max;
     let doors = Doors(Arc::clone(parts));
     let traces = TraceServiceServer::new(doors.clone());
     let logs = LogsServiceServer::new(doors);
@@ -58,10 +58,13 @@ impl TraceService for Doors {
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let since = Instant::now();
         let request = request.into_inner();
-        let _share = self.admit(Door::OtlpTraces, request.encoded_len())?;
-        let taken = traces(&self.0, &request).await;
+        let bytes = request.encoded_len();
+        let _share = self.admit(Door::OtlpTraces, bytes)?;
+        let limits = self.0.config.limits.clone();
+        let steps = aside(bytes, move || of_traces(&request, &limits)).await.map_err(|error| unavailable(&error))?;
+        let taken = take(&self.0, Door::OtlpTraces, steps).await;
         self.0.metrics.took(Door::OtlpTraces, since);
-        taken.map(|partial| Response::new(of_traces(partial))).map_err(|error| unavailable(&error))
+        taken.map(|partial| Response::new(traces_answer(partial))).map_err(|error| unavailable(&error))
     }
 }
 
@@ -73,9 +76,12 @@ impl LogsService for Doors {
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
         let since = Instant::now();
         let request = request.into_inner();
-        let _share = self.admit(Door::OtlpLogs, request.encoded_len())?;
-        let taken = logs(&self.0, &request).await;
+        let bytes = request.encoded_len();
+        let _share = self.admit(Door::OtlpLogs, bytes)?;
+        let limits = self.0.config.limits.clone();
+        let steps = aside(bytes, move || of_logs(&request, &limits)).await.map_err(|error| unavailable(&error))?;
+        let taken = take(&self.0, Door::OtlpLogs, steps).await;
         self.0.metrics.took(Door::OtlpLogs, since);
-        taken.map(|partial| Response::new(of_logs(partial))).map_err(|error| unavailable(&error))
+        taken.map(|partial| Response::new(logs_answer(partial))).map_err(|error| unavailable(&error))
     }
 }

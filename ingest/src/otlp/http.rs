@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, 
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 
 use super::status::{Encoding, INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, Status, UNAVAILABLE};
-use super::{Partial, logs, traces};
+use super::{Partial, aside, of_logs, of_traces};
 use crate::http::Problem;
 use crate::intake::{Envelope, Keep};
 use crate::metrics::Refused;
@@ -76,30 +76,41 @@ async fn take(parts: &Parts, door: Door, encoding: Encoding, request: Request) -
     };
     parts.metrics.body(door, received.bytes.len());
 
-    let taken = if door == Door::OtlpLogs {
-        match encoding.read(&received.bytes) {
-            Ok(request) => logs(parts, &request).await.map(|it| encoding.write(&of_logs(it))),
-            Err(message) => return unreadable(parts, door, encoding, message, &received.bytes).await,
-        }
-    } else {
-        match encoding.read(&received.bytes) {
-            Ok(request) => traces(parts, &request).await.map(|it| encoding.write(&of_traces(it))),
-            Err(message) => return unreadable(parts, door, encoding, message, &received.bytes).await,
-        }
+    let bytes = received.bytes.len();
+    let limits = parts.config.limits.clone();
+    let read = aside(bytes, move || {
+        let steps = match door {
+            Door::OtlpLogs => encoding.read(&received.bytes).map(|request| of_logs(&request, &limits)),
+            _ => encoding.read(&received.bytes).map(|request| of_traces(&request, &limits)),
+        };
+        (received, steps)
+    });
+    // Held until the end: its bytes count against the budget.
+    let (received, steps) = match read.await {
+        Ok(read) => read,
+        Err(error) => return busy(encoding, &error, retry_after),
     };
-    match taken {
+    let steps = match steps {
+        Ok(steps) => steps,
+        Err(message) => return unreadable(parts, door, encoding, message, &received.bytes).await,
+    };
+    let answer = super::take(parts, door, steps).await.map(|partial| match door {
+        Door::OtlpLogs => encoding.write(&logs_answer(partial)),
+        _ => encoding.write(&traces_answer(partial)),
+    });
+    match answer {
         Ok(body) => respond(encoding, StatusCode::OK, body),
         Err(error) => busy(encoding, &error, retry_after),
     }
 }
 
-pub(super) fn of_traces(partial: Partial) -> ExportTraceServiceResponse {
+pub(super) fn traces_answer(partial: Partial) -> ExportTraceServiceResponse {
     let partial_success = (partial.rejected > 0)
         .then_some(ExportTracePartialSuccess { rejected_spans: partial.rejected, error_message: partial.message });
     ExportTraceServiceResponse { partial_success }
 }
 
-pub(super) fn of_logs(partial: Partial) -> ExportLogsServiceResponse {
+pub(super) fn logs_answer(partial: Partial) -> ExportLogsServiceResponse {
     let partial_success = (partial.rejected > 0)
         .then_some(ExportLogsPartialSuccess { rejected_log_records: partial.rejected, error_message: partial.message });
     ExportLogsServiceResponse { partial_success }

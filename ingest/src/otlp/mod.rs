@@ -10,7 +10,7 @@ mod map;
 mod status;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use martingale_platform::log;
 use martingale_schemas::Limits;
@@ -31,36 +31,65 @@ pub(crate) struct Partial {
     pub(crate) message: String,
 }
 
-pub(crate) async fn traces(parts: &Parts, request: &ExportTraceServiceRequest) -> Result<Partial, log::Error> {
-    take(parts, Door::OtlpTraces, map::traces(request, parts.intake.limits())).await
+/// Envelopes of a request, each with the number of the span or log record it comes from.
+pub(crate) type Numbered = (Vec<usize>, Vec<Envelope<'static>>);
+
+pub(crate) fn of_traces(request: &ExportTraceServiceRequest, limits: &Limits) -> Numbered {
+    numbered(map::traces(request, limits))
 }
 
-pub(crate) async fn logs(parts: &Parts, request: &ExportLogsServiceRequest) -> Result<Partial, log::Error> {
-    take(parts, Door::OtlpLogs, map::logs(request, parts.intake.limits())).await
+pub(crate) fn of_logs(request: &ExportLogsServiceRequest, limits: &Limits) -> Numbered {
+    numbered(map::logs(request, limits))
 }
 
-async fn take(parts: &Parts, door: Door, mapped: Vec<Mapped>) -> Result<Partial, log::Error> {
-    let (records, envelopes): (Vec<usize>, Vec<_>) = mapped.into_iter().map(|it| (it.record, envelope(it))).unzip();
+fn numbered(mapped: Vec<Mapped>) -> Numbered {
+    mapped.into_iter().map(|it| (it.record, envelope(it))).unzip()
+}
+
+/// Decodes or maps a request, beside the runtime's own threads when it is so large that others would wait for it.
+///
+/// # Errors
+/// [`log::Error::Closed`] when the process is going down.
+pub(crate) async fn aside<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, log::Error> {
+    const ASIDE_BYTES_MIN: usize = 256 * 1024;
+    if bytes < ASIDE_BYTES_MIN {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| log::Error::Closed)
+}
+
+/// Takes the steps of a request.
+///
+/// # Errors
+/// When the log is full or broken: nothing is acknowledged.
+pub(crate) async fn take(parts: &Parts, door: Door, (records, envelopes): Numbered) -> Result<Partial, log::Error> {
+    const REASONS_MAX: usize = 3;
     let taken = parts.intake.take(door, parts.now(), envelopes, Keep::DeadLetter).await;
     if let Some(error) = taken.failed {
         return Err(error);
     }
-    const REASONS_MAX: usize = 3;
-    let mut rejected = BTreeSet::new();
-    let mut reasons = Vec::new();
-    for (record, outcome) in records.into_iter().zip(&taken.outcomes) {
-        if let Outcome::Rejected(rejection) = outcome
-            && rejected.insert(record)
-            && reasons.len() < REASONS_MAX
-        {
-            reasons.push(format!("#{record} {}: {}", rejection.reason, rejection.message));
+    let mut rejected = BTreeMap::new();
+    for (record, outcome) in records.into_iter().zip(taken.outcomes) {
+        if let Outcome::Rejected(rejection) = outcome {
+            rejected.entry(record).or_insert(rejection);
         }
     }
-    let Some(more) = rejected.len().checked_sub(reasons.len()).filter(|_| !rejected.is_empty()) else {
+    if rejected.is_empty() {
         return Ok(Partial::default());
+    }
+    let reasons: Vec<String> = rejected
+        .iter()
+        .take(REASONS_MAX)
+        .map(|(record, it)| format!("#{record} {}: {}", it.reason, it.message))
+        .collect();
+    let tail = match rejected.len() - reasons.len() {
+        0 => String::new(),
+        more => format!("; and {more} more"),
     };
     let noun = if door == Door::OtlpLogs { "log records" } else { "spans" };
-    let tail = if more > 0 { format!("; and {more} more") } else { String::new() };
     let message = format!("{} {noun} rejected: {}{tail}", rejected.len(), reasons.join("; "));
     Ok(Partial { rejected: i64::try_from(rejected.len()).unwrap_or(i64::MAX), message })
 }

@@ -113,10 +113,10 @@ async fn a_full_log_answers_429_and_acknowledges_nothing() {
 }
 
 #[tokio::test]
-async fn a_request_that_fails_half_way_is_whole_after_a_resend() {
+async fn what_the_earlier_chunks_of_a_failed_request_left_is_a_duplicate_when_it_is_sent_again() {
     let bench = Bench::with(|config| config.append_records_max = 2);
     let body = format!("[{}]", (0..5).map(|n| step(&n.to_string())).collect::<Vec<_>>().join(","));
-    // The first chunk goes through, the second meets the fault.
+    // What the first chunk of it would have left behind.
     let first = format!("[{},{}]", step("0"), step("1"));
     assert_eq!(bench.steps(first).await.summary(), (200, 2, 0, vec![]));
     bench.log.faults(|faults| faults.full = true);

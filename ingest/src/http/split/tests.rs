@@ -64,3 +64,24 @@ fn what_is_no_json_is_refused_whole() {
     assert_eq!(split(b"1\n2\n3", true, 2), Err(Whole::TooMany { max: 2 }));
     assert!(split(b"[1,2]", false, 2).is_ok());
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_soup_falls_into_pieces_of_itself(tokens in proptest::collection::vec("[\\[\\]{},:\"\\\\\n a1]", 0..60), ndjson: bool) {
+        let body = tokens.concat();
+        let mut at = 0;
+        for piece in split(body.as_bytes(), ndjson, 1000).unwrap_or_default() {
+            let (Piece::Step(text) | Piece::Broken { payload: text, .. }) = piece;
+            let text = std::str::from_utf8(text).expect("a part of text");
+            at += body[at..].find(text).expect("in order") + text.len();
+        }
+    }
+
+    #[test]
+    fn an_array_has_its_elements(texts in proptest::collection::vec(".{0,20}", 0..20)) {
+        let elements: Vec<String> = texts.iter().map(|text| serde_json::json!({"text": text, "list": [text, {}]}).to_string()).collect();
+        let array = format!("[{}]", elements.join(" ,\n"));
+        let pieces = split(array.as_bytes(), false, 1000).expect("an array");
+        proptest::prop_assert_eq!(pieces, elements.iter().map(|it| Piece::Step(it.as_bytes())).collect::<Vec<_>>());
+    }
+}

@@ -168,7 +168,7 @@ impl<'a> Context<'a> {
     /// Puts outcome and duration of the span on a step.
     pub(super) fn conclude(&self, draft: &mut Draft) {
         draft.status = self.status;
-        draft.error.clone_from(&self.failure);
+        draft.error = self.failure.clone().filter(|it| *it != Failure::default());
         if self.start > 0 && self.end > self.start {
             #[expect(clippy::cast_precision_loss, reason = "a duration")]
             let millis = (self.end - self.start) as f64 / 1e6;

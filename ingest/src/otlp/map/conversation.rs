@@ -79,15 +79,16 @@ impl Content {
         })
     }
 
-    /// What the last message of the output says, its texts joined.
-    pub(super) fn last_text(&self) -> Option<String> {
-        let texts: Vec<&str> = self
-            .output
-            .last()?
-            .parts
-            .iter()
+    /// Takes what the last message of the output says, its texts joined.
+    pub(super) fn take_last_text(&mut self) -> Option<String> {
+        let last = self.output.last_mut()?;
+        let (texts, parts): (Vec<Part>, Vec<Part>) =
+            std::mem::take(&mut last.parts).into_iter().partition(|part| matches!(part, Part::Text(_)));
+        last.parts = parts;
+        let texts: Vec<String> = texts
+            .into_iter()
             .filter_map(|part| match part {
-                Part::Text(text) => Some(text.as_str()),
+                Part::Text(text) => Some(text),
                 _ => None,
             })
             .collect();

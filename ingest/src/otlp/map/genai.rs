@@ -71,7 +71,7 @@ pub(super) fn steps(
     operation: Operation,
     context: &Context<'_>,
     mut view: View<'_>,
-    content: Content,
+    mut content: Content,
     limits: &Limits,
 ) -> Vec<Draft> {
     match operation {
@@ -97,7 +97,7 @@ pub(super) fn steps(
         }
         Operation::Plan => {
             let mut first = context.first(Kind::Plan);
-            first.text = content.last_text();
+            first.text = content.take_last_text();
             first.model = view.text(&["gen_ai.request.model"]);
             with_messages(context, first, view, content, limits)
         }

@@ -53,7 +53,7 @@ pub(super) fn operation(view: &View<'_>) -> Option<Operation> {
 
 /// Takes prompts and completions as one attribute (JSON or text) or as OpenLLMetry's numbered ones.
 pub(super) fn take_content(view: &mut View<'_>, content: &mut Content) {
-    let mut take = |name: &str| view.json(name).or_else(|| view.tree(name));
+    let mut take = |name: &str| view.json(name).or_else(|| view.list(name));
     if let Some(prompt) = take("gen_ai.prompt") {
         content.input.extend(messages(prompt, Role::User));
     }

@@ -91,6 +91,3 @@ fn hex<const N: usize>(id: &[u8]) -> Option<String> {
             .collect(),
     )
 }
-
-#[cfg(test)]
-mod tests;

@@ -71,14 +71,14 @@ fn other(
     };
     let mut first = context.first(step);
     first.model = view.text(&["embedding.model_name", "reranker.model_name", "llm.model_name"]);
-    first.input = input.or_else(|| view.json("reranker.query")).or_else(|| view.tree("embedding.embeddings"));
-    first.output = view.tree("retrieval.documents").or_else(|| view.tree("reranker.output_documents")).or(output);
+    first.input = input.or_else(|| view.json("reranker.query")).or_else(|| view.list("embedding.embeddings"));
+    first.output = view.list("retrieval.documents").or_else(|| view.list("reranker.output_documents")).or(output);
     first.attributes.extend(view.rest(limits));
     vec![first]
 }
 
 fn take_content(view: &mut View<'_>, content: &mut Content) {
-    let mut take = |names: [&str; 2]| names.iter().find_map(|name| view.tree(name).or_else(|| view.json(name)));
+    let mut take = |names: [&str; 2]| names.iter().find_map(|name| view.list(name).or_else(|| view.json(name)));
     content.input.extend(
         take(["llm.input_messages", "llm.prompts"]).map(|it| said(it, "prompt", Role::User)).unwrap_or_default(),
     );
@@ -120,7 +120,7 @@ fn llm(
     if content.output.is_empty() {
         first.output = output;
     }
-    if let Some(tools) = view.tree("llm.tools") {
+    if let Some(tools) = view.list("llm.tools") {
         view.put("llm.tools", tools);
     }
     first.attributes.extend(view.rest(limits));

@@ -58,10 +58,7 @@ pub(super) fn beginning(context: &Context<'_>) -> Kind {
 
 /// An agent's or workflow's beginning with what it was given, and, for a root, its last word.
 pub(super) fn agent(context: &Context<'_>, first: Draft, mut content: Content) -> Vec<Draft> {
-    let last = content.last_text().filter(|_| context.is_root());
-    if last.is_some() {
-        content.output.clear();
-    }
+    let last = if context.is_root() { content.take_last_text() } else { None };
     let said = content.said(context, &first.step_id);
     let mut steps = Vec::with_capacity(said.steps.len() + 2);
     let by = first.step_id.clone();

@@ -163,7 +163,8 @@ impl<'a> Known<'a> {
     }
 
     fn parent_base(&self) -> Option<String> {
-        hex::<8>(&self.span.parent_span_id).map(|parent| format!("{}-{parent}", self.trace))
+        let parent = hex::<8>(&self.span.parent_span_id).map(|parent| format!("{}-{parent}", self.trace));
+        parent.filter(|parent| *parent != self.base)
     }
 
     fn steps(

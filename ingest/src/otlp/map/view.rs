@@ -135,14 +135,15 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Takes everything under `prefix` as one value: `a.0.b = 1` under `a` is `[{"b": 1}]`.
-    pub(super) fn tree(&mut self, prefix: &str) -> Option<Value> {
+    /// Takes what is numbered under `prefix` as a list: `a.0.b = 1` under `a` is `[{"b": 1}]`.
+    pub(super) fn list(&mut self, prefix: &str) -> Option<Value> {
         let start = format!("{prefix}.");
         let names: Vec<String> = self
             .slots
             .range::<str, _>((std::ops::Bound::Excluded(start.as_str()), std::ops::Bound::Unbounded))
             .map(|(name, _)| name)
             .take_while(|name| name.starts_with(&start))
+            .filter(|name| name[start.len()..].starts_with(|c: char| c.is_ascii_digit()))
             .filter(|name| name.split('.').count() <= SEGMENTS_MAX)
             .map(|name| name.to_string())
             .collect();

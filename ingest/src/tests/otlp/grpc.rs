@@ -19,12 +19,18 @@ async fn traces_and_logs_are_taken_with_partial_success() {
     let partial = client.export(traces(&chat(0, &chat_operation()))).await.expect("taken").into_inner();
     let partial = partial.partial_success.expect("a partial success");
     assert_eq!(partial.rejected_spans, 1);
-    assert!(partial.error_message.starts_with("1 spans rejected: #0 invalid_otlp: `spanId`"), "{}", partial.error_message);
+    assert!(
+        partial.error_message.starts_with("1 spans rejected: #0 invalid_otlp: `spanId`"),
+        "{}",
+        partial.error_message
+    );
     assert_eq!(bench.outcomes("otlp_traces"), [1, 0, 1, 0, 0]);
 
-    let record = json!({"eventName": "gen_ai.user.message", "attributes": [{"key": "content", "value": {"stringValue": "hi"}}]});
+    let record =
+        json!({"eventName": "gen_ai.user.message", "attributes": [{"key": "content", "value": {"stringValue": "hi"}}]});
     let request: ExportLogsServiceRequest =
-        serde_json::from_value(json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]})).expect("OTLP JSON");
+        serde_json::from_value(json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}))
+            .expect("OTLP JSON");
     let mut client = LogsServiceClient::new(bench.ingest.otlp_grpc());
     let partial = client.export(request).await.expect("taken").into_inner().partial_success.expect("a partial success");
     assert_eq!(partial.rejected_log_records, 1);
@@ -33,7 +39,9 @@ async fn traces_and_logs_are_taken_with_partial_success() {
 
 #[tokio::test]
 async fn back_pressure_is_a_code_exporters_send_again_for() {
-    let bench = Bench::with(|config| (config.body_bytes_max, config.inflated_bytes_max, config.inflight_bytes_max) = (1024, 1024, 1024));
+    let bench = Bench::with(|config| {
+        (config.body_bytes_max, config.inflated_bytes_max, config.inflight_bytes_max) = (1024, 1024, 1024);
+    });
     let mut client = TraceServiceClient::new(bench.ingest.otlp_grpc());
     let mut held = bench.ingest.0.budget.share();
     held.grow(1000).expect("room");

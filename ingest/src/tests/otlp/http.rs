@@ -21,7 +21,9 @@ struct Status {
 #[tokio::test]
 async fn what_is_no_otlp_is_refused_in_its_encoding() {
     let deep = format!("{}1{}", r#"{"arrayValue":{"values":["#.repeat(200), "]}}".repeat(200));
-    let deep = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"attributes":[{{"key":"k","value":{deep}}}]}}]}}]}}]}}"#);
+    let deep = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"attributes":[{{"key":"k","value":{deep}}}]}}]}}]}}]}}"#
+    );
     let json_cases: [(&str, &str, u16, &str); 8] = [
         ("/v1/traces", "{", 400, "EOF"),
         ("/v1/traces", "[]", 400, "no object"),
@@ -37,7 +39,10 @@ async fn what_is_no_otlp_is_refused_in_its_encoding() {
         let reply = bench.post(path, &[("content-type", "application/json; charset=utf-8")], body.to_owned()).await;
         assert_eq!(reply.status.as_u16(), status, "{path} {body:.80}");
         let answer = reply.json();
-        assert!(answer["code"].is_number() && answer["message"].as_str().is_some_and(|it| it.contains(says)), "{answer}");
+        assert!(
+            answer["code"].is_number() && answer["message"].as_str().is_some_and(|it| it.contains(says)),
+            "{answer}"
+        );
         let letters = bench.records("dead_letter").await.len();
         assert_eq!(letters, usize::from(status == 400), "{path} {body:.80}");
     }
@@ -59,7 +64,10 @@ async fn what_is_no_otlp_is_refused_in_its_encoding() {
         let mut headers = vec![("content-type", "application/x-protobuf")];
         headers.extend(encoding.map(|it| ("content-encoding", it)));
         let reply = Bench::new().post("/v1/traces", &headers, body.to_vec()).await;
-        assert_eq!((reply.status.as_u16(), reply.headers["content-type"].as_bytes()), (status, &b"application/x-protobuf"[..]));
+        assert_eq!(
+            (reply.status.as_u16(), reply.headers["content-type"].as_bytes()),
+            (status, &b"application/x-protobuf"[..])
+        );
         let answer = Status::decode(&*reply.body).expect("google.rpc.Status");
         assert!(answer.code == code && !answer.message.is_empty(), "{answer:?}");
     }
@@ -94,7 +102,8 @@ async fn encodings_are_undone() {
 
 #[tokio::test]
 async fn a_hundred_thousand_attributes_are_cut_and_counted() {
-    let mut attributes: Vec<_> = (0..100_000).map(|n| json!({"key": format!("k{n}"), "value": {"intValue": "1"}})).collect();
+    let mut attributes: Vec<_> =
+        (0..100_000).map(|n| json!({"key": format!("k{n}"), "value": {"intValue": "1"}})).collect();
     attributes.extend(chat_operation().as_array().cloned().unwrap_or_default());
     let long = "x".repeat(1 << 20);
     attributes.push(json!({"key": "a.long", "value": {"stringValue": long}}));
