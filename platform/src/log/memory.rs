@@ -372,3 +372,6 @@ fn unknown(topic: Topic, partition: Partition) -> Error {
 fn injected(at: &str) -> Error {
     Error::Storage(format!("fault on request: {at}").into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,6 +228,14 @@ pub trait Log: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, Error>;
 
+    /// Whether it takes writes, for whoever asks if the service is ready. A log that finds out only by writing says yes.
+    ///
+    /// # Errors
+    /// Why it does not, as a sentence for people.
+    fn healthy(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// The partitions this process owns for a consumer, now and as it changes.
     fn assigned(&self, consumer: Consumer) -> watch::Receiver<Arc<[Partition]>>;
 }

@@ -33,8 +33,8 @@ pub struct EmbeddedConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
-    /// Handed to the operating system. Survives the death of the process in any form; a power cut may take the last
-    /// moments, whole commits from the end, never part of one.
+    /// Handed to the operating system, and brought to the disk every second. Survives the death of the process in any
+    /// form; a power cut may take the last second, whole commits from the end, never part of one.
     #[default]
     Os,
     /// On the disk (`fdatasync`). Survives a power cut.

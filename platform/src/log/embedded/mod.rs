@@ -12,14 +12,14 @@
 //! # Durability
 //! What [`Log::append`] and [`Log::commit`] have answered
 //! * with `durability = "os"` (the default) is with the operating system: it survives a kill, a panic, an abort of this
-//!   process. A power cut or a crash of the system may take the last moments: whole writes from the end, never a part of
-//!   one, never an earlier one alone.
+//!   process. It is brought to the disk every second; a power cut or a crash of the system may take what came after:
+//!   whole writes from the end, never a part of one, never an earlier one alone.
 //! * with `durability = "fsync"` is on the disk and survives a power cut, if the disk keeps its word about flushing.
 //!
 //! # When the disk refuses
 //! Everyone in the write that failed gets [`Error::Storage`]; whether it will be seen is unknown, so the same records may
 //! be appended again with their ids. `fjall` takes no writes after a failed one, so the log is unhealthy
-//! ([`EmbeddedLog::healthy`]) but goes on serving reads. With the next append, and every few seconds without one, it looks
+//! ([`EmbeddedLog::healthy`]) but goes on serving reads. With the next append, and every second without one, it looks
 //! whether the disk takes writes again; when it does, it opens the store anew and goes on. Reads fail only during that.
 //!
 //! # Duplicates
@@ -267,6 +267,10 @@ impl Log for EmbeddedLog {
             Ok(page.into_iter().map(|(key, value)| (key, Bytes::copy_from_slice(&value))).collect())
         };
         self.shared.blocking(move |shared| shared.with_store(page)).await
+    }
+
+    fn healthy(&self) -> Result<(), String> {
+        Self::healthy(self)
     }
 
     fn assigned(&self, _: Consumer) -> watch::Receiver<Arc<[Partition]>> {

@@ -15,10 +15,10 @@ use super::store::Failure;
 use super::topics::{Segments, Slot};
 use crate::log::{Error, Offset, ReadLimit};
 
-/// How often the thread looks whether the store still takes writes.
-const TICK: Duration = Duration::from_secs(5);
+/// How often the journal goes to the disk, and the thread looks whether the store still takes writes.
+const TICK: Duration = Duration::from_secs(1);
 /// Retention runs every so many ticks: once a minute.
-const TICKS_PER_PASS: u32 = 12;
+const TICKS_PER_PASS: u32 = 60;
 /// Superseded records removed in one pass over a partition.
 const SUPERSEDED_MAX: usize = 4_096;
 const ONE: ReadLimit = ReadLimit { records_max: 1, bytes_max: 0 };
@@ -137,7 +137,7 @@ impl Stop {
     }
 }
 
-/// The background thread: retention, and repair of a store that no append comes to repair.
+/// The background thread: the journal to the disk, repair of a store that no append comes to repair, and retention.
 pub(super) fn run(shared: &Arc<Shared>, stop: &Stop) {
     let mut ticks = 0;
     while !stop.wait(TICK) {

@@ -78,10 +78,14 @@ impl Shared {
         }
     }
 
-    /// Notices a store that broke in the background, and has the writer repair one.
+    /// Brings the journal to the disk, notices a store that broke in the background, and has the writer repair one.
     pub(super) fn look_after(&self) {
+        let look = |store: &Store| {
+            self.folder.sync_journal().map_err(|error| Failure::Storage(error.to_string()))?;
+            store.check()
+        };
         if self.healthy().is_ok()
-            && let Err(failure) = self.with_store(Store::check)
+            && let Err(failure) = self.with_store(look)
         {
             tracing::error!(error = %failure, "log store broke in the background");
             self.set_broken(&failure);
