@@ -6,8 +6,8 @@
 //! `fjall` is one in pure Rust: no C++ to build, no server. Measured on two cores with 500-byte values: 545,000 appends/s
 //! in batches of 1,000 (321,000/s with an fsync for each batch), 2.5 µs for a single commit (212 µs with fsync), and
 //! 1.7 M records/s read in order. Rejected: files of our own (the index and the state store would need a store beside
-//! them, and one atomic write over both); `RocksDB` (a build of minutes in C++ for the same shape); `SQLite` (one order of
-//! magnitude slower to append in small transactions).
+//! them, and one atomic write over both); `RocksDB` (minutes of C++ to build for the same shape); `SQLite` (a B-tree, which
+//! is rewritten in place, for what only ever appends).
 //!
 //! # Durability
 //! What [`Log::append`] and [`Log::commit`] have answered
