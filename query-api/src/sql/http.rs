@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::post;
 use serde::Deserialize;
 
-use super::{Answer, Engine, Error};
+use super::{Answer, Engine, Error, Table};
+use crate::http::Failure;
 
 /// Header of a CSV or Arrow answer whose rows beyond the limit were left out.
 const TRUNCATED: &str = "martingale-truncated";
@@ -32,16 +33,16 @@ pub fn router(engine: Engine) -> Router {
     Router::new().route("/v1/sql", post(sql)).with_state(engine)
 }
 
-async fn sql(State(engine): State<Engine>, headers: HeaderMap, body: Bytes) -> Result<Response, Error> {
+async fn sql(State(engine): State<Engine>, headers: HeaderMap, body: Bytes) -> Result<Response, Failure> {
     let request: Request = serde_json::from_slice(&body)
         .map_err(|error| Error::invalid(format!("send {{\"query\": \"SELECT …\"}}: {error}")))?;
     let form = Form::wanted(&headers);
     let table = engine.answer(&request.query).await?;
     let truncated = HeaderValue::from_static(if table.truncated { "true" } else { "false" });
     Ok(match form {
-        Form::Json => Json(Answer::try_from(table).map_err(Error::internal)?).into_response(),
+        Form::Json => Json(json(table)?).into_response(),
         Form::Csv => {
-            let csv = Answer::try_from(table).map_err(Error::internal)?.to_csv();
+            let csv = json(table)?.to_csv();
             ([(CONTENT_TYPE.as_str(), HeaderValue::from_static("text/csv; charset=utf-8")), (TRUNCATED, truncated)], csv)
                 .into_response()
         }
@@ -51,6 +52,10 @@ async fn sql(State(engine): State<Engine>, headers: HeaderMap, body: Bytes) -> R
             ([(CONTENT_TYPE.as_str(), kind), (TRUNCATED, truncated)], stream).into_response()
         }
     })
+}
+
+fn json(table: Table) -> Result<Answer, Error> {
+    Answer::try_from(table).map_err(Error::internal)
 }
 
 impl Form {
@@ -63,9 +68,16 @@ impl Form {
     }
 }
 
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(serde_json::json!({ "error": self.to_string() }))).into_response()
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let reason = match &error {
+            Error::Invalid { .. } => "invalid_query",
+            Error::Forbidden { .. } => "read_only",
+            Error::TimedOut { .. } => "timed_out",
+            Error::TooLarge { .. } => "too_large",
+            Error::Internal(_) => "internal",
+        };
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::new(status, reason, error.to_string())
     }
 }

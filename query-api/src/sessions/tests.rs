@@ -1,0 +1,134 @@
+//! The routes of sessions over a small history.
+
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::router;
+use crate::world::{Process, World, step};
+
+async fn get(process: &Process, path: &str) -> (u16, Value) {
+    let request = Request::get(path).body(Body::empty()).expect("a request");
+    let response = router(process.engine.clone()).oneshot(request).await.expect("answers");
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.expect("a body");
+    (status, serde_json::from_slice(&body).expect("JSON"))
+}
+
+async fn small() -> (World, Process) {
+    let world = World::new(2);
+    let process = world.start().await;
+    let child = json!({ "root_session_id": "p", "parent_session_id": "p" });
+    let with = |more: Value| {
+        let mut all = child.clone();
+        all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        all
+    };
+    world
+        .judge(&[
+            step("p", 1, "user_message", json!({ "text": "Do the Books", "agent": { "id": "boss" } })),
+            step("p", 2, "spawn", json!({ "agent": { "id": "boss" } })),
+            step("c", 3, "user_message", with(json!({ "text": "add them up" }))),
+            step("c", 4, "model_call", child.clone()),
+            step("c", 5, "tool_call", with(json!({ "tool": "danger", "input": { "n": [1, 2] } }))),
+            step("c", 6, "tool_result", with(json!({ "tool": "danger", "output": 3, "causes": ["s5", "gone"] }))),
+            step("x'; DROP TABLE steps; --", 9, "plan", json!({ "agent": { "id": "bot" } })),
+        ])
+        .await;
+    process.until("SELECT count(*) FROM steps", 7).await;
+    (world, process)
+}
+
+fn ids(list: &Value, field: &str) -> String {
+    let all = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    all.iter().map(|it| it[field].as_str().unwrap_or("?")).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn sessions_are_found() {
+    let (_world, process) = small().await;
+    for (path, found) in [
+        ("/v1/sessions", "x'; DROP TABLE steps; -- c p"),
+        ("/v1/sessions?agent=bot", "x'; DROP TABLE steps; -- c"),
+        ("/v1/sessions?agent=bot'%20OR%20'1'='1", ""),
+        ("/v1/sessions?decision=halt", "c"),
+        ("/v1/sessions?environment=production&q=BOOKS", "p"),
+        ("/v1/sessions?q=drop%20table", "x'; DROP TABLE steps; --"),
+        ("/v1/sessions?environment=staging", ""),
+        ("/v1/sessions?limit=1", "x'; DROP TABLE steps; --"),
+    ] {
+        let (status, answer) = get(&process, path).await;
+        assert_eq!((status, ids(&answer["sessions"], "session_id").as_str()), (200, found), "{path}");
+    }
+    let (mut after, mut pages) = (String::new(), Vec::new());
+    loop {
+        let (_, page) = get(&process, &format!("/v1/sessions?limit=1{after}")).await;
+        pages.push(ids(&page["sessions"], "session_id"));
+        let Some(next) = page["next"].as_str() else { break };
+        let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+        after = format!("&after={next}");
+    }
+    assert_eq!(pages, ["x'; DROP TABLE steps; --", "c", "p"]);
+    for path in ["limit=-1", "limit=0", "limit=9999", "decision=maybe", "after=x", "color=red", "agent=a&agent=b"] {
+        let (status, answer) = get(&process, &format!("/v1/sessions?{path}")).await;
+        assert_eq!(status, 400, "{path}: {answer}");
+    }
+    let (status, answer) = get(&process, "/v1/sessions/c").await;
+    let shown = ["title", "parent_session_id", "decision", "steps"].map(|it| answer["session"][it].clone());
+    assert_eq!((status, shown), (200, [json!("add them up"), json!("p"), json!("halt"), json!(4)]));
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_timeline_is_whole_and_in_order() {
+    let (_world, process) = small().await;
+    let (status, answer) = get(&process, "/v1/sessions/c/timeline").await;
+    assert_eq!((status, ids(&answer["steps"], "step_id").as_str()), (200, "s3 s4 s5 s6"));
+    assert_eq!(answer["steps"][2]["input"], json!({ "n": [1, 2] }));
+    assert_eq!(answer["steps"][2]["decision"], json!("halt"));
+    assert_eq!(ids(&answer["steps"][2]["findings"], "rule"), "no-danger");
+    assert_eq!(answer["steps"][3]["findings"], json!([]));
+
+    let (_, first) = get(&process, "/v1/sessions/c/timeline?limit=3").await;
+    assert_eq!((&first["truncated"], ids(&first["steps"], "step_id").as_str()), (&json!(true), "s3 s4 s5"));
+    let (_, rest) = get(&process, &format!("/v1/sessions/c/timeline?limit=3&after={}", first["next"])).await;
+    assert_eq!((&rest["truncated"], ids(&rest["steps"], "step_id").as_str()), (&json!(false), "s6"));
+
+    let (status, answer) = get(&process, "/v1/sessions/x'%3B%20DROP%20TABLE%20steps%3B%20--/timeline").await;
+    assert_eq!((status, ids(&answer["steps"], "step_id").as_str()), (200, "s9"));
+    for (path, wanted) in [("nobody/timeline", 404), ("nobody", 404), ("c/timeline?limit=x", 400), ("c/timeline?from=1", 400)] {
+        let (status, answer) = get(&process, &format!("/v1/sessions/{path}")).await;
+        assert_eq!(status, wanted, "{path}: {answer}");
+    }
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn why_leads_back_to_the_parent() {
+    let (world, process) = small().await;
+    process.stop().await;
+    // Once more from disk: the answer does not depend on where the rows are.
+    let process = world.start().await;
+    let (status, answer) = get(&process, "/v1/sessions/c/steps/s6/why").await;
+    assert_eq!(status, 200, "{answer}");
+    let edges: Vec<_> = answer["edges"].as_array().expect("edges").iter().collect();
+    let shown: Vec<_> = edges
+        .iter()
+        .map(|it| format!("{}>{} {}", it["from"].as_str().unwrap_or("?"), it["to"].as_str().unwrap_or("?"), it["kind"].as_str().unwrap_or("?")))
+        .collect();
+    assert_eq!(shown, ["s5>s6 declared", "gone>s6 declared", "s4>s5 structural", "s3>s4 structural", "s2>s3 structural"]);
+    assert!(edges.iter().all(|it| it["because"].is_string()));
+    assert_eq!((&edges[4]["from_session"], &answer["decision"]), (&json!("p"), &json!("allow")));
+    assert_eq!(ids(&answer["steps"], "step_id"), "s2 s3 s4 s5 s6");
+
+    let (_, near) = get(&process, "/v1/sessions/c/steps/s6/why?depth=1").await;
+    assert_eq!(near["truncated"], json!(true));
+    let (_, halted) = get(&process, "/v1/sessions/c/steps/s5/why").await;
+    assert_eq!((ids(&halted["findings"], "rule").as_str(), &halted["step"]["tool"]), ("no-danger", &json!("danger")));
+    for (path, wanted) in [("c/steps/none/why", 404), ("none/steps/s1/why", 404), ("c/steps/s6/why?depth=0", 400)] {
+        let (status, answer) = get(&process, &format!("/v1/sessions/{path}")).await;
+        assert_eq!(status, wanted, "{path}: {answer}");
+    }
+    process.stop().await;
+}

@@ -1,0 +1,138 @@
+//! `GET /v1/sessions/{session}/steps/{step}/why`: the steps that led to one, back to where it began.
+
+use std::collections::BTreeSet;
+
+use axum::extract::{Path, State};
+use axum::response::Json;
+use datafusion::prelude::{Expr, ident, lit};
+use martingale_schemas::Kind;
+use serde_json::{Value, json};
+
+use super::graph::{self, Bounds, EdgeKind, Node};
+use super::read::{self, Object, fail, is, number, objects, text};
+use crate::http::{Failure, Fields};
+use crate::sql::{Context, Engine, Error};
+
+const DEPTH: usize = 20;
+const DEPTH_MAX: usize = 100;
+const EDGES_MAX: usize = 500;
+/// Steps before the one asked about that are looked at: a cause farther back is not found by structure.
+const STEPS_MAX: usize = 20_000;
+
+const STRUCTURE: [&str; 6] = ["step_id", "kind", "agent_name", "tool", "causes", "offset"];
+const SUMMARY: [&str; 20] = [
+    "session_id", "step_id", "seq", "time", "kind", "agent_id", "agent_name", "agent_version", "tool", "model", "text",
+    "input", "output", "status", "error_type", "error_message", "causes", "decision", "partition", "offset",
+];
+
+pub(super) async fn why(
+    State(engine): State<Engine>,
+    Path((session, step)): Path<(String, String)>,
+    mut fields: Fields,
+) -> Result<Json<Value>, Failure> {
+    let depth = fields.take("depth")?.unwrap_or(DEPTH);
+    fields.finish(&["depth"])?;
+    if !(1..=DEPTH_MAX).contains(&depth) {
+        let message = format!("`depth` is {depth}: at least 1, at most {DEPTH_MAX}");
+        return Err(Failure::field("depth", "invalid_value", message));
+    }
+    let bounds = Bounds { depth_max: depth, edges_max: EDGES_MAX };
+    let missing = Failure::not_found("step", &format!("{session}/{step}"));
+    let found = engine.run(move |engine| async move { answer(&engine, &session, &step, bounds).await }).await?;
+    found.map(Json).ok_or(missing)
+}
+
+async fn answer(engine: &Engine, session: &str, step: &str, bounds: Bounds) -> Result<Option<Value>, Error> {
+    let context = engine.context().await?;
+    let this = is("session_id", session).and(is("step_id", step));
+    let Some(asked) = steps(engine, &context, this.clone(), &SUMMARY, 1).await?.pop() else { return Ok(None) };
+
+    let earlier = is("session_id", session).and(ident("offset").lt_eq(lit(number(&asked, "offset"))));
+    let mut rows = steps(engine, &context, earlier, &STRUCTURE, STEPS_MAX).await?;
+    rows.reverse();
+    let nodes: Vec<_> = rows.iter().filter_map(node).collect();
+    let Some(target) = nodes.iter().rposition(|it| it.step_id == step) else { return Ok(None) };
+    let chain = graph::chain(&nodes, target, bounds);
+
+    let named: BTreeSet<&str> = chain.edges.iter().flat_map(|it| [it.from.as_str(), it.to.as_str()]).collect();
+    let listed = ident("step_id").in_list(named.iter().map(|it| lit(*it)).collect(), false);
+    let mut seen = steps(engine, &context, is("session_id", session).and(listed), &SUMMARY, EDGES_MAX + 1).await?;
+    seen.reverse();
+    let mut edges: Vec<_> = chain
+        .edges
+        .iter()
+        .map(|it| json!({ "from": it.from, "to": it.to, "kind": it.kind.as_str(), "because": it.because }))
+        .collect();
+    if let Some((edge, spawner)) = parent_edge(engine, &context, &nodes[0], &asked).await? {
+        edges.push(edge);
+        seen.insert(0, spawner);
+    }
+    let findings = read::table(&context, "findings").await?.filter(this).map_err(fail)?;
+    Ok(Some(json!({
+        "decision": asked.get("decision"),
+        "step": asked,
+        "findings": objects(engine, findings).await?,
+        "edges": edges,
+        "steps": seen,
+        "truncated": chain.truncated || rows.len() == STEPS_MAX,
+    })))
+}
+
+/// From the parent session: its latest handoff or spawn before this session began, else its latest step.
+async fn parent_edge(
+    engine: &Engine,
+    context: &Context,
+    first: &Node,
+    asked: &Object,
+) -> Result<Option<(Value, Object)>, Error> {
+    let Some(session) = read::session(engine, context, text(asked, "session_id")).await? else { return Ok(None) };
+    let parent = text(&session, "parent_session_id");
+    let Some(started) = session.get("started_at").and_then(Value::as_str) else { return Ok(None) };
+    if parent.is_empty() {
+        return Ok(None);
+    }
+    let Ok(started) = martingale_schemas::Timestamp::parse(started) else { return Ok(None) };
+    let started = datafusion::scalar::ScalarValue::TimestampMicrosecond(Some(started.as_micros()), Some("UTC".into()));
+    let before = is("session_id", parent).and(ident("time").lt_eq(lit(started)));
+    let spawns = [Kind::Spawn, Kind::Handoff].map(|it| lit(it.as_str())).to_vec();
+    let spawning = before.clone().and(ident("kind").in_list(spawns, false));
+    let mut found = steps(engine, context, spawning, &SUMMARY, 1).await?.pop();
+    if found.is_none() {
+        found = steps(engine, context, before, &SUMMARY, 1).await?.pop();
+    }
+    let Some(found) = found else { return Ok(None) };
+    let edge = json!({
+        "from": text(&found, "step_id"),
+        "from_session": parent,
+        "to": first.step_id,
+        "kind": EdgeKind::Structural.as_str(),
+        "because": "the parent session was here when this one began",
+    });
+    Ok(Some((edge, found)))
+}
+
+/// The latest steps that match, latest first.
+async fn steps(
+    engine: &Engine,
+    context: &Context,
+    matching: Expr,
+    columns: &[&str],
+    limit: usize,
+) -> Result<Vec<Object>, Error> {
+    let frame = read::table(context, "steps").await?.filter(matching).map_err(fail)?;
+    let frame = frame.select(columns.iter().map(|it| ident(*it)).collect::<Vec<_>>()).map_err(fail)?;
+    let frame = frame.sort(vec![ident("offset").sort(false, false)]).and_then(|it| it.limit(0, Some(limit)));
+    objects(engine, frame.map_err(fail)?).await
+}
+
+fn node(row: &Object) -> Option<Node> {
+    let owned = |field| row.get(field).and_then(Value::as_str).map(ToOwned::to_owned);
+    let causes = row.get("causes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    Some(Node {
+        step_id: owned("step_id")?,
+        kind: Kind::from_name(text(row, "kind"))?,
+        tool: owned("tool"),
+        actor: owned("agent_name"),
+        causes: causes.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect(),
+    })
+}
