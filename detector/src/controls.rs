@@ -80,7 +80,8 @@ impl Orders {
         self.queue.front().is_some_and(|it| it.before <= offset)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Control> {
-        self.queue.iter().map(|it| &it.control)
+    /// Orders that take force at or before the step at `offset`.
+    pub(crate) fn due_by(&self, offset: Offset) -> impl Iterator<Item = &Control> {
+        self.queue.iter().take_while(move |it| it.before <= offset).map(|it| &it.control)
     }
 }

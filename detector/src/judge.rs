@@ -215,6 +215,10 @@ impl Judge {
     }
 }
 
-const fn is_halted(_: &State) -> bool {
-    false
+/// Whether an entry is what a halt stands on: it is kept for ever.
+fn is_halted(state: &State) -> bool {
+    match state {
+        State::Session(it) => it.is_halted(),
+        State::Run(it) => it.is_halted(),
+    }
 }

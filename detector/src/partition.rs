@@ -158,7 +158,8 @@ impl<'a> Loop<'a> {
         }
 
         let steps: Vec<_> = records.iter().map(|it| Step::from_log(&it.value)).collect();
-        self.judge.prepare(&steps, self.orders.iter()).await?;
+        let last = records.last().map_or(self.next_step, |it| it.offset);
+        self.judge.prepare(&steps, self.orders.due_by(last)).await?;
         batch.counts.batch(steps.len());
         for (record, step) in records.iter().zip(steps) {
             if self.next_step.advance(record.offset).is_err() {

@@ -1,0 +1,167 @@
+//! What should have happened: the log read once, from its beginning, by the core alone.
+//!
+//! No shell, no batches, no cache that forgets, no faults. What it takes from the log is what the detector promises to
+//! depend on: the steps, the positions at which orders took force, and the times at which steps were appended.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use martingale_detector_core::{Detector, Observed, Rules, State, StateKey};
+use martingale_platform::log::{Error, Log, Offset, Partition, ReadLimit, Record, Topic};
+use martingale_schemas::{Control, ControlState, Position, Step, VerdictId, topics};
+
+/// What should be on the log of one partition.
+#[derive(Debug, Default)]
+pub struct Expected {
+    /// In the order of the steps.
+    pub verdicts: Vec<(VerdictId<'static>, Bytes)>,
+    /// Entries of the state store, as they are stored.
+    pub state: BTreeMap<Bytes, Bytes>,
+    /// Records that are no steps.
+    pub dead_letters: usize,
+}
+
+struct Kept {
+    used: i64,
+    state: State,
+}
+
+struct Replay {
+    rules: Arc<Rules>,
+    detector: Detector,
+    kept: BTreeMap<StateKey, Kept>,
+    idle_micros: i64,
+    tick: i64,
+}
+
+/// # Errors
+/// When the log cannot be read.
+pub async fn replay(log: &dyn Log, partition: Partition, rules: &Arc<Rules>, idle_micros: i64) -> Result<Expected, Error> {
+    let mut orders = orders(log, partition).await?;
+    let detector = Detector::new(Arc::clone(rules));
+    let mut it = Replay { rules: Arc::clone(rules), detector, kept: BTreeMap::new(), idle_micros, tick: i64::MIN };
+    let mut expected = Expected::default();
+    for record in records(log, topics::STEPS, partition).await? {
+        while let Some(order) = orders.pop_front_if(|(before, _)| *before <= record.offset) {
+            it.order(&order.1);
+        }
+        it.advance(record.appended_at);
+        let Ok(step) = Step::from_log(&record.value) else {
+            expected.dead_letters += 1;
+            continue;
+        };
+        let position = Position { partition: partition.0, offset: record.offset.0 };
+        if let Some((id, json)) = it.step(&step, position) {
+            expected.verdicts.push((id, json));
+        }
+    }
+    for (_, order) in orders {
+        it.order(&order);
+    }
+    expected.state = it.entries();
+    Ok(expected)
+}
+
+/// Orders in the order of the log, with the position of their first answer.
+async fn orders(log: &dyn Log, partition: Partition) -> Result<VecDeque<(Offset, Control)>, Error> {
+    let mut out = VecDeque::new();
+    let mut seen = HashSet::new();
+    for record in records(log, topics::CONTROLS, partition).await? {
+        let Ok(control) = serde_json::from_slice::<Control>(&record.value) else { continue };
+        if let ControlState::Applied { before, .. } = control.state
+            && seen.insert(control.control_id.clone())
+        {
+            out.push_back((Offset(before.offset), control));
+        }
+    }
+    Ok(out)
+}
+
+impl Replay {
+    /// An eighth of the idle time is a tick; a session is over when more than the idle time lies between two ticks.
+    fn advance(&mut self, appended_at: i64) {
+        let tick_micros = (self.idle_micros / 8).max(1);
+        let tick = appended_at.div_euclid(tick_micros) * tick_micros;
+        if tick > self.tick {
+            self.tick = tick;
+            // What is in memory is also in `kept`; used again, it is looked at with the new time.
+            self.detector = Detector::new(Arc::clone(&self.rules));
+        }
+    }
+
+    fn is_over(&self, kept: &Kept) -> bool {
+        let halted = match &kept.state {
+            State::Session(it) => it.is_halted(),
+            State::Run(it) => it.is_halted(),
+        };
+        self.tick.saturating_sub(kept.used) > self.idle_micros && !halted
+    }
+
+    fn load(&mut self, key: StateKey) {
+        let over = self.kept.get(&key).is_some_and(|it| self.is_over(it));
+        let state = self.kept.get_mut(&key).filter(|_| !over).map(|it| {
+            it.used = self.tick;
+            it.state.clone()
+        });
+        self.detector.load(key, state);
+    }
+
+    fn keep(&mut self) {
+        let (kept, tick) = (&mut self.kept, self.tick);
+        self.detector.drain_changed(|key, state| match state {
+            Some(state) => drop(kept.insert(key.clone(), Kept { used: tick, state: state.clone() })),
+            None => drop(kept.remove(key)),
+        });
+    }
+
+    fn order(&mut self, order: &Control) {
+        while let Some(key) = self.detector.absent_for_control(order).pop() {
+            self.load(key);
+        }
+        self.detector.apply(order);
+        self.keep();
+    }
+
+    fn step(&mut self, step: &Step<'_>, position: Position) -> Option<(VerdictId<'static>, Bytes)> {
+        while let Some(key) = self.detector.absent(step).pop() {
+            self.load(key);
+        }
+        let observed = self.detector.observe(step);
+        self.keep();
+        let Observed::Judged(judgement) = observed else { return None };
+        let verdict = judgement.into_verdict(step, position);
+        Some((verdict.verdict_id.clone(), serde_json::to_vec(&verdict).unwrap_or_default().into()))
+    }
+
+    fn entries(&self) -> BTreeMap<Bytes, Bytes> {
+        let entry = |(key, kept): (&StateKey, &Kept)| {
+            let mut value = vec![1];
+            value.extend_from_slice(&kept.used.to_le_bytes());
+            let value = postcard::to_extend(&kept.state, value).unwrap_or_default();
+            (Bytes::from(key.to_bytes()), Bytes::from(value))
+        };
+        let mut entries: BTreeMap<_, _> = self.kept.iter().filter(|(_, it)| !self.is_over(it)).map(entry).collect();
+        if self.tick != i64::MIN {
+            entries.insert(Bytes::from_static(b"tick"), Bytes::copy_from_slice(&self.tick.to_le_bytes()));
+        }
+        entries
+    }
+}
+
+/// All records of a partition.
+///
+/// # Errors
+/// When the log cannot be read.
+pub async fn records(log: &dyn Log, topic: Topic, partition: Partition) -> Result<Vec<Record>, Error> {
+    let mut out: Vec<Record> = Vec::new();
+    let limit = ReadLimit { records_max: 1_000, bytes_max: usize::MAX };
+    loop {
+        let next = out.last().map_or(Offset::START, |it| it.offset.next());
+        let page = log.read(topic, partition, next, limit).await?;
+        if page.is_empty() {
+            return Ok(out);
+        }
+        out.extend(page);
+    }
+}
