@@ -69,11 +69,14 @@ struct Call {
     /// Hash of tool and arguments.
     key: u64,
     tool: u64,
-    /// Hash of the result; 0 while there is none.
+    /// Hash of the result, with [`BRIEF`] in its second bit; 0 while there is none.
     result: u64,
     simhash: u64,
     step: StepId<'static>,
 }
+
+/// Set in the hash of a result too short to say anything.
+const BRIEF: u64 = 2;
 
 /// The latest tool calls of a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -109,15 +112,16 @@ impl Calls {
     pub(crate) fn result(&mut self, step: &Step<'_>, rules: &LoopRules) -> Option<Finding> {
         let body = step.output.as_ref().map(|it| it.get());
         let content = body.map_or_else(|| hash_text(step.text.as_deref().unwrap_or_default()), canonical::hash_of);
-        let result = mix(content, u64::from(step.failed())) | 1;
+        let bytes = body.map_or_else(|| step.text.as_ref().map_or(0, |it| it.len()), str::len);
+        let brief = if bytes < rules.stale_bytes_min { BRIEF } else { 0 };
+        let result = mix(content, u64::from(step.failed())) & !BRIEF | 1 | brief;
         let tool = step.tool.as_deref().map(hash_text);
         let named = |it: &Call| step.causes.iter().any(|cause| cause.as_str() == it.step.as_str());
         let open = |it: &Call| it.result == 0 && tool.is_none_or(|tool| tool == it.tool);
         let at = self.ring.iter().rposition(named).or_else(|| self.ring.iter().rposition(open));
         let seen = self.ring.iter().enumerate().rev().find(|(n, it)| Some(*n) != at && it.result == result);
         let seen = seen.map(|(_, it)| it.step.clone());
-        let bytes = body.map_or_else(|| step.text.as_ref().map_or(0, |it| it.len()), str::len);
-        let finding = no_progress::observe(&mut self.stale, seen, bytes, step, rules);
+        let finding = no_progress::observe(&mut self.stale, seen, brief != 0, step, rules);
         if let Some(call) = at.and_then(|it| self.ring.get_mut(it)) {
             call.result = result;
         }

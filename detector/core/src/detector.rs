@@ -13,7 +13,7 @@ use crate::halt::{Cause, Halt};
 use crate::judgement::{Applied, Judgement, Observed};
 use crate::policy::{Engine, Judged};
 use crate::rules::Rules;
-use crate::run::RunState;
+use crate::run::{RunState, ancestors_of};
 use crate::session::SessionState;
 use crate::state::{State, StateKey};
 use crate::store::Store;
@@ -36,8 +36,8 @@ impl Detector {
         Self { rules, sessions, runs, tools, engine }
     }
 
-    /// State to load before this step can be judged. **Ask again after loading, until it is empty**: a loaded run may
-    /// name a parent that is needed too. What is not loaded is judged as if it had never been stored.
+    /// State to load before this step can be judged. **Ask again after loading, until it is empty**: a run that is loaded may
+    /// show that ancestors are needed too. What is not loaded is judged as if it had never been stored.
     #[must_use]
     pub fn absent(&self, step: &Step<'_>) -> Vec<StateKey> {
         let mut absent = Vec::new();
@@ -50,8 +50,10 @@ impl Detector {
             Some(run) => {
                 // Not before the session is there: what is asked for must not depend on the order of loading.
                 let joins = session.is_some_and(|it| !it.is_in(&step.root_session_id));
-                let parent = parent_of(step).filter(|it| joins && !run.has(it) && !self.sessions.has(it));
-                absent.extend(parent.map(|it| StateKey::Session(it.to_static())));
+                if joins {
+                    let unseen = ancestors_of(step).filter(|it| !run.has(it) && !self.sessions.has(it));
+                    absent.extend(unseen.map(|it| StateKey::Session(it.to_static())));
+                }
             }
         }
         absent
@@ -147,22 +149,25 @@ impl Detector {
         if joined {
             return;
         }
-        let mut parent_halt = None;
-        let unseen = self.runs.slot(run_at).and_then(|run| parent_of(step).filter(|it| !run.state.has(it)));
-        if let Some(parent) = unseen {
-            let parent_at = self.sessions.touch(parent);
-            if let Some(parent) = self.sessions.slot(parent_at) {
-                parent_halt = parent.state.halt.clone();
-                if parent.state.root.is_none() {
-                    // Now a control of the parent finds the run its children are in.
-                    parent.state.root = Some(step.root_session_id.to_static());
-                    self.sessions.mark(parent_at);
-                }
+        for ancestor in ancestors_of(step) {
+            if self.runs.slot(run_at).is_some_and(|it| it.state.has(ancestor)) {
+                continue;
+            }
+            let ancestor_at = self.sessions.touch(ancestor);
+            let Some(slot) = self.sessions.slot(ancestor_at) else { continue };
+            let halt = slot.state.halt.clone();
+            if slot.state.root.is_none() {
+                // Now a control of the ancestor finds the run its descendants are in.
+                slot.state.root = Some(step.root_session_id.to_static());
+                self.sessions.mark(ancestor_at);
+            }
+            if let Some(run) = self.runs.slot(run_at) {
+                run.state.place(ancestor, &step.root_session_id, halt, sessions_max);
             }
         }
         let (Some(slot), Some(run)) = (self.sessions.slot(at), self.runs.slot(run_at)) else { return };
         let session = &mut slot.state;
-        session.depth = run.state.join(step, parent_halt.as_deref(), sessions_max);
+        session.depth = run.state.join(step, sessions_max);
         session.root = Some(step.root_session_id.to_static());
         if session.halt.is_some() {
             run.state.set_halt(&step.session_id, session.halt.as_deref());
@@ -255,12 +260,6 @@ impl Detector {
     pub fn rules(&self) -> &Rules {
         &self.rules
     }
-}
-
-/// The session this one was started by: the one it names, else the root.
-fn parent_of<'s>(step: &'s Step<'_>) -> Option<&'s SessionId<'s>> {
-    let declared = step.parent_session_id.as_ref().filter(|it| it.as_str() != step.session_id.as_str());
-    declared.or(Some(&step.root_session_id)).filter(|it| it.as_str() != step.session_id.as_str())
 }
 
 /// The finding that a halt stands against this step: of its session, of an ancestor, or of the run.

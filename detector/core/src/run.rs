@@ -37,8 +37,23 @@ struct Member {
     /// Child sessions seen, and `spawn` steps of its own: whichever is more is its fan-out.
     children: u32,
     spawns: u32,
+    /// Named by a descendant and not seen itself: its parent and depth are guesses.
+    placed: bool,
     ended: bool,
     halt: Option<Box<Halt>>,
+}
+
+/// The session this one was started by: the one it names, else the root.
+pub(crate) fn parent_of<'s>(step: &'s Step<'_>) -> Option<&'s SessionId<'s>> {
+    let declared = step.parent_session_id.as_ref().filter(|it| it.as_str() != step.session_id.as_str());
+    declared.or(Some(&step.root_session_id)).filter(|it| it.as_str() != step.session_id.as_str())
+}
+
+/// Sessions that a new one may inherit from and that must be in the tree before it: its root and its parent.
+pub(crate) fn ancestors_of<'s>(step: &'s Step<'_>) -> impl Iterator<Item = &'s SessionId<'s>> {
+    let parent = parent_of(step);
+    let root = parent.is_some_and(|it| it.as_str() != step.root_session_id.as_str()).then_some(&step.root_session_id);
+    root.filter(|it| it.as_str() != step.session_id.as_str()).into_iter().chain(parent)
 }
 
 impl RunState {
@@ -88,26 +103,24 @@ impl RunState {
         self.find(hash_text(session.as_str())).is_some()
     }
 
-    /// Takes the session of `step` into the tree and answers its depth. `parent_halt` is what stands against its parent
-    /// when the parent itself was never seen in this run.
-    pub(crate) fn join(&mut self, step: &Step<'_>, parent_halt: Option<&Halt>, sessions_max: usize) -> u32 {
+    /// Takes in an ancestor that was named but not seen, with what stands against it. Its own parent is unknown; the root
+    /// is the best guess.
+    pub(crate) fn place(&mut self, id: &SessionId<'_>, root: &SessionId<'_>, halt: Option<Box<Halt>>, max: usize) {
+        let is_root = id.as_str() == root.as_str();
+        let (parent, depth) = if is_root { (0, 0) } else { (hash_text(root.as_str()), 1) };
+        self.sessions_total = self.sessions_total.saturating_add(1);
+        self.depth = self.depth.max(depth);
+        self.keep(Member { id: hash_text(id.as_str()), parent, depth, halt, placed: true, ..Member::default() }, max);
+    }
+
+    /// Takes the session of `step` into the tree, its ancestors having been placed, and answers its depth.
+    pub(crate) fn join(&mut self, step: &Step<'_>, sessions_max: usize) -> u32 {
         let id = hash_text(step.session_id.as_str());
-        if let Some(known) = self.find(id) {
+        let known = self.members.iter().position(|it| it.id == id);
+        if let Some(known) = known.and_then(|at| self.members.get(at)).filter(|it| !it.placed) {
             return known.depth;
         }
-        let root = hash_text(step.root_session_id.as_str());
-        let parent = match &step.parent_session_id {
-            Some(parent) if parent != &step.session_id => hash_text(parent.as_str()),
-            _ if id != root => root,
-            _ => 0,
-        };
-        if parent != 0 && self.find(parent).is_none() {
-            // Its own parent is unknown; the root is the best guess.
-            let (grand, depth) = if parent == root { (0, 0) } else { (root, 1) };
-            let halt = parent_halt.map(|it| Box::new(it.clone()));
-            self.sessions_total = self.sessions_total.saturating_add(1);
-            self.keep(Member { id: parent, parent: grand, depth, halt, ..Member::default() }, sessions_max);
-        }
+        let parent = parent_of(step).map_or(0, |it| hash_text(it.as_str()));
         let depth = match self.find_mut(parent) {
             Some(parent) => {
                 parent.children = parent.children.saturating_add(1);
@@ -116,8 +129,12 @@ impl RunState {
             None => u32::from(parent != 0),
         };
         self.depth = self.depth.max(depth);
-        self.sessions_total = self.sessions_total.saturating_add(1);
-        self.keep(Member { id, parent, depth, ..Member::default() }, sessions_max);
+        if let Some(member) = known.and_then(|at| self.members.get_mut(at)) {
+            (member.parent, member.depth, member.placed) = (parent, depth, false);
+        } else {
+            self.sessions_total = self.sessions_total.saturating_add(1);
+            self.keep(Member { id, parent, depth, ..Member::default() }, sessions_max);
+        }
         depth
     }
 
@@ -165,7 +182,7 @@ impl RunState {
             return None;
         }
         let own = self.find(hash_text(step.session_id.as_str()));
-        let declared = || step.parent_session_id.as_ref().map_or(0, |it| hash_text(it.as_str()));
+        let declared = || parent_of(step).map_or(0, |it| hash_text(it.as_str()));
         let mut at = own.map_or_else(declared, |it| it.parent);
         // Bounded, because declared parents may form a circle.
         for _ in 0..=self.members.len() {

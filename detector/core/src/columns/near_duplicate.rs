@@ -6,7 +6,9 @@
 //! Signal: Hamming distance of 64-bit simhashes over the words of the arguments. Short arguments that differ in a word
 //! are far apart, so only long ones can be near: `{"id": 1}` and `{"id": 2}` never are.
 //!
-//! Wrong for tools that answer many requests alike ("ok", "not found") when their arguments are long.
+//! Results of a few bytes ("ok", "") do not count: long scripts that print nothing are no repetition.
+//!
+//! Wrong for tools that answer many requests with the same sentence when their arguments are long.
 //!
 //! Cost: a few operations for each word of the arguments, one comparison for each remembered call.
 
@@ -14,7 +16,7 @@ use std::collections::VecDeque;
 
 use martingale_schemas::{Calibration, Column, Decision, Finding, Severity, Step};
 
-use super::{Call, LoopRules, Saw, shown_tool};
+use super::{BRIEF, Call, LoopRules, Saw, shown_tool};
 
 pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules: &LoopRules) -> Option<Finding> {
     // Without words there is nothing to be near to.
@@ -22,7 +24,9 @@ pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules
         return None;
     }
     let near = |it: &&Call| {
-        it.tool == call.tool && it.result != 0 && (it.simhash ^ call.simhash).count_ones() <= rules.near_bits_max
+        it.tool == call.tool
+            && it.result & (1 | BRIEF) == 1
+            && (it.simhash ^ call.simhash).count_ones() <= rules.near_bits_max
     };
     let latest = ring.iter().rev().find(near)?;
     let same: Vec<&Call> = ring.iter().filter(near).filter(|it| it.result == latest.result).collect();

@@ -17,11 +17,11 @@ use super::{LoopRules, Saw};
 pub(super) fn observe(
     stale: &mut u32,
     seen: Option<StepId<'static>>,
-    bytes: usize,
+    brief: bool,
     step: &Step<'_>,
     rules: &LoopRules,
 ) -> Option<Finding> {
-    if bytes < rules.stale_bytes_min {
+    if brief {
         return None;
     }
     let Some(seen) = seen else {

@@ -131,7 +131,7 @@ fn a_cycle_of_calls() {
 fn nearly_the_same_call() {
     let words: Vec<String> = (0..240).map(|it| format!("word{it}")).collect();
     let call = |n: u32| format!("tool_call find {{\"q\":\"{} {n}\"}}", words.join(" "));
-    let result = "tool_result find \"no\"";
+    let result = "tool_result find \"nothing like it was found\"";
     check(
         "",
         &format!(

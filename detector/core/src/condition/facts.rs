@@ -42,6 +42,7 @@ pub(crate) struct Facts<'a> {
     input: OnceLock<Box<dyn Val>>,
     output: OnceLock<Box<dyn Val>>,
     attributes: OnceLock<Box<dyn Val>>,
+    content: OnceLock<String>,
     secret: OnceLock<bool>,
 }
 
@@ -53,8 +54,8 @@ impl<'a> Facts<'a> {
         run: RunFacts,
         limits: &'a StateLimits,
     ) -> Self {
-        let (input, output, attributes) = Default::default();
-        Self { step, tool, session, run, limits, input, output, attributes, secret: OnceLock::new() }
+        let (input, output, attributes, content) = Default::default();
+        Self { step, tool, session, run, limits, input, output, attributes, content, secret: OnceLock::new() }
     }
 
     /// Whether content was cut before or is too long for conditions.
@@ -78,6 +79,17 @@ impl<'a> Facts<'a> {
         *self.secret.get_or_init(|| contents.into_iter().flatten().any(secret::holds_secret))
     }
 
+    /// Text, input and output as they were sent, one below the other.
+    fn content(&self) -> &str {
+        let max = self.limits.condition_text_bytes_max;
+        let sent = [
+            self.step.text.as_deref(),
+            self.step.input.as_ref().map(|it| it.get()),
+            self.step.output.as_ref().map(|it| it.get()),
+        ];
+        self.content.get_or_init(|| sent.into_iter().flatten().map(|it| prefix(it, max)).collect::<Vec<_>>().join("\n"))
+    }
+
     fn step_field(&self, field: &str) -> Option<CowVal<'_, '_>> {
         let step = self.step;
         let json_max = self.limits.condition_json_bytes_max;
@@ -95,6 +107,7 @@ impl<'a> Facts<'a> {
             "output" => CowVal::Borrowed(
                 self.output.get_or_init(|| json::value(step.output.as_ref().map(|it| it.get()), json_max)).as_ref(),
             ),
+            "content" => text(self.content()),
             "attributes" => CowVal::Borrowed(
                 self.attributes
                     .get_or_init(|| {
@@ -134,6 +147,7 @@ impl<'a> Facts<'a> {
             "text" => step.text.is_some(),
             "input" => step.input.is_some(),
             "output" => step.output.is_some(),
+            "content" => step.text.is_some() || step.input.is_some() || step.output.is_some(),
             "attributes" => !step.attributes.is_empty(),
             "agent_name" => step.agent.name.is_some(),
             "version" => step.agent.version.is_some(),

@@ -83,13 +83,18 @@ fn holds_named(text: &str) -> bool {
             return false;
         }
         let value = text.as_bytes()[at + 1..].iter().skip_while(|it| matches!(it, b'"' | b'\'' | b' ' | b'\\'));
-        let value: Vec<u8> = value
-            .take_while(|it| it.is_ascii_graphic() && !matches!(it, b'"' | b'\'' | b',' | b'}'))
-            .take(64)
-            .copied()
-            .collect();
-        value.len() >= VALUE_MIN && !value.starts_with(b"***") && !value.starts_with(b"[") && !value.starts_with(b"<")
+        let ends = |it: &u8| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b',' | b'}' | b'\\');
+        let value: Vec<u8> = value.take_while(|it| !ends(it)).take(64).copied().collect();
+        looks_chosen(&value)
     })
+}
+
+/// A value and not code that computes one: letters and digits mixed, and no brackets.
+fn looks_chosen(value: &[u8]) -> bool {
+    value.len() >= VALUE_MIN
+        && value.iter().any(u8::is_ascii_digit)
+        && value.iter().any(u8::is_ascii_alphabetic)
+        && !value.iter().any(|it| matches!(it, b'(' | b')' | b'[' | b']' | b'{' | b'<' | b'>' | b';' | b'$'))
 }
 
 #[cfg(test)]
@@ -111,6 +116,10 @@ mod tests {
             ("client secret: no", false),
             (r#"{"password": null}"#, false),
             (r#"{"password": "***"}"#, false),
+            ("password = forms.CharField(max_length=128)", false),
+            ("password=self.password1", true),
+            ("secret=os.environ['X1']", false),
+            ("SECRET_KEY: ${KEY_2_VALUE}", false),
             ("the word password: is here", false),
             ("-----BEGIN PUBLIC KEY-----", false),
             ("ghp_short", false),

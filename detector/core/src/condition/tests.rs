@@ -1,1 +1,174 @@
+use std::sync::Arc;
 
+use martingale_schemas::{Kind, Limits, Timestamp, wire::StepV1};
+use proptest::prelude::*;
+
+use super::{Condition, Facts, Names, RunFacts, Scope, SessionFacts, Trigger, Want, base_context};
+use crate::limits::StateLimits;
+use crate::tools::Tool;
+use crate::yaml::{Faults, Node, Value};
+
+fn compile(source: &str, want: Want) -> Option<Condition> {
+    let node = Node { value: Value::Null, line: 1, column: 1 };
+    let mut errors = Vec::new();
+    let mut faults = Faults::new("f", source, &mut errors);
+    let names = Names { current: Some("send"), earlier: &["read".to_owned()], amounts: true };
+    Condition::compile(source, &node, "when", (want, names), &mut faults)
+}
+
+/// Kinds by number of letters would do as well; what matters is which, how many tools, and whether CEL is needed.
+fn shown(trigger: &Trigger) -> String {
+    let kinds: Vec<&str> = Kind::ALL.into_iter().filter(|it| trigger.kinds.has(*it)).map(Kind::as_str).collect();
+    let kinds = if kinds.len() == Kind::ALL.len() { "any".to_owned() } else { kinds.join("|") };
+    let tools = trigger.tools.as_ref().map_or_else(|| "any".to_owned(), |it| it.join("|"));
+    let exact = if trigger.exact { " exact" } else { "" };
+    format!("{kinds} of {tools} flags {}{exact}", trigger.flags.0)
+}
+
+#[test]
+fn what_the_index_reads_off_a_condition() {
+    for (source, expected) in [
+        (r#"step.kind == "plan""#, "plan of any flags 0 exact"),
+        (r#""plan" == send.kind"#, "plan of any flags 0 exact"),
+        (r#"read.kind == "plan""#, "any of any flags 0"),
+        (r#"step.kind in ["plan", "spawn"] && tool.open_world"#, "plan|spawn of any flags 8 exact"),
+        (r#"step.kind == "tool_call" && step.tool == "f""#, "tool_call of f flags 0 exact"),
+        (r#"step.kind == "tool_call" && tool.name in ["f", "g"]"#, "tool_call of f|g flags 0 exact"),
+        (r#"step.kind == "plan" || step.kind == "spawn""#, "plan|spawn of any flags 0 exact"),
+        (r#"step.tool == "f" || step.tool == "g""#, "any of f|g flags 0 exact"),
+        (r#"step.tool == "f" || step.kind == "plan""#, "any of any flags 0"),
+        (
+            r#"(step.kind == "plan" && step.tool == "f") || (step.kind == "spawn" && step.tool == "g")"#,
+            "plan|spawn of f|g flags 0",
+        ),
+        (r#"tool.open_world || tool.destructive"#, "any of any flags 0"),
+        (r#"tool.open_world && !tool.read_only"#, "any of any flags 8"),
+        (r#"step.kind == "plan" && step.text == "x""#, "plan of any flags 0"),
+        (r#"step.kind != "plan""#, "any of any flags 0"),
+        (r#"step.kind == "plan" && step.kind == "spawn""#, " of any flags 0 exact"),
+        ("true", "any of any flags 0 exact"),
+        ("false", "any of any flags 0"),
+        ("flows(read, send)", "any of any flags 0 exact"),
+        ("flows(send, read)", "any of any flags 0"),
+    ] {
+        let condition = compile(source, Want::Truth).unwrap_or_else(|| panic!("{source}"));
+        assert_eq!(shown(&condition.trigger), expected, "{source}");
+    }
+}
+
+const STEP: &str = r#"{"session_id":"s","kind":"tool_call","agent":{"id":"a"},"tool":"f","text":"aé","seq":3,
+    "input":{"to":["x@y.z"],"n":1.5,"deep":{"a":null}},"output":"o","attributes":{"k":[1]}}"#;
+
+fn evaluate(source: &str, want: Want) {
+    let Some(condition) = compile(source, want) else { return };
+    let step = StepV1::parse(STEP.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap();
+    let (tool, limits) = (Tool::none(), StateLimits::DEFAULT);
+    let facts = Facts::new(&step, &tool, SessionFacts::default(), RunFacts::default(), &limits);
+    let (base, scope) = (Arc::new(base_context()), Scope::new(&facts));
+    // Whatever the answer: it is one.
+    let _ = (condition.holds(&base, &scope), condition.number(&base, &scope), condition.words(&base, &scope, 9));
+}
+
+fn words() -> impl Strategy<Value = String> {
+    let atoms = vec![
+        "step.kind",
+        "step.input",
+        "step.input.to",
+        "step.text",
+        "step.seq",
+        "read.tool",
+        "send.id",
+        "tool.labels",
+        "labels.secret",
+        "session.cost_usd",
+        "value",
+        "1",
+        "2.5",
+        "-3",
+        "\"x\"",
+        "'(a'",
+        "b\"\\xff\"",
+        "null",
+        "true",
+        "[1, 2]",
+        "{\"a\": 1}",
+        "x",
+        "size",
+        "has(step.tool)",
+        "step.attributes[\"k\"]",
+        "step.input.to.exists(x, x == \"x@y.z\")",
+        "step.text.matches(\"a+\")",
+        "9223372036854775807",
+        "step.input.to.map(i, i + \"!\")",
+        "duration(\"1s\")",
+    ];
+    let operators = vec![
+        " && ",
+        " || ",
+        " == ",
+        " != ",
+        " < ",
+        " in ",
+        " + ",
+        " - ",
+        " * ",
+        " / ",
+        " % ",
+        " ? ",
+        " : ",
+        ".",
+        "(",
+        ")",
+        "[",
+        "]",
+        ", ",
+        "!",
+        "{",
+        "}",
+        ".contains(",
+        ".size()",
+        ".all(y, ",
+        "flows(",
+        " ",
+        "\n",
+    ];
+    let word = prop_oneof![prop::sample::select(atoms), prop::sample::select(operators)];
+    prop::collection::vec(word, 1..14).prop_map(|it| it.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Any expression either has a fault or an answer.
+    #[test]
+    fn expressions_never_panic(source in words(), want in prop::sample::select(vec![Want::Truth, Want::Number, Want::Anything])) {
+        evaluate(&source, want);
+    }
+
+    #[test]
+    fn any_text_never_panics(source in "\\PC{0,40}") {
+        evaluate(&source, Want::Truth);
+    }
+}
+
+#[test]
+fn arithmetic_that_overflows_is_no_match() {
+    for source in [
+        "step.seq + 9223372036854775807 > 0",
+        "step.seq / 0 == 1",
+        "step.seq % 0 == 1",
+        "-(-9223372036854775807 - 1) > 0",
+        "int(step.text) == 1",
+        "step.input.to[7] == \"\"",
+        "step.input.deep.a.b.c == 1",
+    ] {
+        evaluate(source, Want::Truth);
+    }
+}
+
+#[test]
+fn a_deep_expression_is_refused() {
+    assert!(compile(&format!("{}true{}", "(".repeat(5000), ")".repeat(5000)), Want::Truth).is_none());
+    assert!(compile(&"!".repeat(1000), Want::Truth).is_none());
+    assert!(compile(&format!("true{}", " && true".repeat(400)), Want::Truth).is_some());
+}

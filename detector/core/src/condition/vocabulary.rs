@@ -67,6 +67,7 @@ const STEP: Fields = &[
     ("text", Ty::Text),
     ("input", Ty::Any),
     ("output", Ty::Any),
+    ("content", Ty::Text),
     ("attributes", Ty::Any),
     ("agent", Ty::Text),
     ("agent_name", Ty::Text),

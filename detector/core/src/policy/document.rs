@@ -172,7 +172,9 @@ fn sequence(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<(Rule, Vec<S
     if it.get("within").is_none() {
         it.fault("", "`within` is missing: how far the last step may be from the first, as `10m`", faults);
     }
-    let unless = condition(it, "unless", Names::default(), faults);
+    // Whatever has begun has its first part, so that is what `unless` may name.
+    let first = names.get(..1).unwrap_or_default();
+    let unless = condition(it, "unless", Names { earlier: first, ..Names::default() }, faults);
     let rule = Rule::Sequence { parts, names: names.clone(), unless, within: within? };
     Some((rule, names))
 }

@@ -8,7 +8,7 @@ use martingale_schemas::{Calibration, Column, Decision, Finding, Kind, Step, Ste
 use super::index::{Candidate, Index};
 use super::progress::{Partial, Progress};
 use super::rule::{Metric, Part, Policies, Policy, Role, Rule};
-use crate::condition::{Bound, Condition, Facts, Scope};
+use crate::condition::{Bound, Condition, Facts, Scope, amount};
 use crate::hash::mix;
 use crate::limits::StateLimits;
 use crate::run::RunState;
@@ -83,28 +83,23 @@ impl Engine {
         let at = self.reach(step, on.policies, hint, on.limits);
         let tool = step.tool.as_deref().unwrap_or_default();
         let mut errors = 0;
-        // A step that completed a sequence or cancelled it does nothing more for that policy.
-        let mut done = None;
         let flags: Flags = on.facts.tool.flags;
         for Candidate { policy: index, role, .. } in self.reaches[at].index.candidates(step.kind, tool, flags) {
             let policy = &on.policies.all[index];
-            if done == Some(index) || !policy.reach.covers_tool(step) {
+            if !policy.reach.covers_tool(step) {
                 continue;
             }
             let mut one = One { policy, on: &mut on, errors: &mut errors };
-            let is_done = match (&policy.rule, role) {
+            match (&policy.rule, role) {
                 (Rule::When(condition), _) => one.when(condition),
-                (Rule::Sequence { unless: Some(unless), .. }, Role::Unless) => one.unless(unless),
+                (Rule::Sequence { unless: Some(unless), names, .. }, Role::Unless) => one.unless(unless, names),
                 (Rule::Sequence { parts, names, within, .. }, Role::Part(at)) => one.part(parts, names, *within, at),
                 (Rule::Threshold { filter, sum, at_least, within }, _) => {
                     one.threshold(filter, sum.as_ref(), *at_least, *within)
                 }
                 (Rule::Budget { metric, limit, warn_at, of_run }, _) => one.budget(*metric, *limit, *warn_at, *of_run),
                 (Rule::Delegation { depth_max, fan_out_max }, _) => one.delegation(*depth_max, *fan_out_max),
-                (Rule::Sequence { .. }, _) => false,
-            };
-            if is_done {
-                done = Some(index);
+                (Rule::Sequence { .. }, _) => {}
             }
         }
         self.errors += errors;
@@ -156,40 +151,54 @@ impl One<'_, '_, '_> {
         self.policy.then.message.render(&self.on.policies.base, scope, self.on.limits.quoted_chars_max)
     }
 
-    fn when(&mut self, condition: &Condition) -> bool {
+    fn when(&mut self, condition: &Condition) {
         if !self.holds(condition) {
-            return false;
+            return;
         }
         let message = self.render(&self.scope());
         self.find(self.policy.then.decision, 1.0, vec![self.step_id()], message);
-        true
     }
 
-    fn unless(&mut self, condition: &Condition) -> bool {
-        let begun = self.on.progress.partials.iter().any(|it| it.policy == self.policy.key);
-        let cancelled = begun && self.holds(condition);
-        if cancelled {
-            self.on.progress.cancel(self.policy.key);
+    /// Cancels what has begun and is met by the condition.
+    fn unless(&mut self, condition: &Condition, names: &[String]) {
+        let key = self.policy.key;
+        if !self.on.progress.partials.iter().any(|it| it.policy == key) {
+            return;
         }
-        cancelled
+        let mut partials = take(&mut self.on.progress.partials);
+        partials.retain(|partial| {
+            if partial.policy != key {
+                return true;
+            }
+            let mut scope = self.scope();
+            (scope.names, scope.bound) = (names, &partial.steps);
+            let met = condition.holds(&self.on.policies.base, &scope);
+            *self.errors += u64::from(met.is_err());
+            met != Ok(true)
+        });
+        self.on.progress.partials = partials;
     }
 
     /// The step as part `at` of the sequence. What has begun stays open until its window ends, so that the second try of
     /// the last part is found like the first.
-    fn part(&mut self, parts: &[Part], names: &[String], within: i64, at: usize) -> bool {
+    fn part(&mut self, parts: &[Part], names: &[String], within: i64, at: usize) {
         let condition = &parts[at].condition;
         let now = self.on.now;
         if at == 0 {
-            if self.holds(condition) {
+            let mut scope = self.scope();
+            scope.current = &names[0];
+            let begins = condition.holds(&self.on.policies.base, &scope);
+            *self.errors += u64::from(begins.is_err());
+            if begins == Ok(true) {
                 let steps = vec![Bound::of(self.on.facts.step)];
                 self.on.progress.push(Partial { policy: self.policy.key, began: now, steps }, self.on.limits);
             }
-            return false;
+            return;
         }
         let key = self.policy.key;
         let open = |it: &Partial| it.policy == key && it.steps.len() == at && now.micros_since(it.began) <= within;
         if !self.on.progress.partials.iter().any(open) {
-            return false;
+            return;
         }
         let partials = take(&mut self.on.progress.partials);
         // The one that began last reaches furthest into the future.
@@ -210,46 +219,43 @@ impl One<'_, '_, '_> {
             }
         }
         self.on.progress.partials = partials;
-        let Some((mut partial, message)) = found else { return false };
+        let Some((mut partial, message)) = found else { return };
         partial.steps.push(Bound::of(self.on.facts.step));
         if at + 1 < parts.len() {
             self.on.progress.push(partial, self.on.limits);
-            return false;
+            return;
         }
         let evidence: Vec<StepId<'static>> = partial.steps.into_iter().map(|it| it.id).collect();
         #[expect(clippy::cast_precision_loss, reason = "a few parts")]
         let score = evidence.len() as f64;
         self.find(self.policy.then.decision, score, evidence, message);
-        // It may begin the next match all the same.
-        false
     }
 
-    fn threshold(&mut self, filter: &Condition, sum: Option<&Condition>, at_least: f64, within: i64) -> bool {
+    fn threshold(&mut self, filter: &Condition, sum: Option<&Condition>, at_least: f64, within: i64) {
         if !self.holds(filter) {
-            return false;
+            return;
         }
         let amount = match sum.map(|it| it.number(&self.on.policies.base, &self.scope())) {
             None => 1.0,
             Some(Ok(amount)) => amount,
             Some(Err(_)) => {
                 *self.errors += 1;
-                return false;
+                return;
             }
         };
         let event = (self.on.now, amount, self.step_id());
         let (total, window) = self.on.progress.window(self.policy.key, event, within, self.on.limits);
         if total < at_least {
-            return false;
+            return;
         }
         let evidence = window.steps.iter().cloned().collect();
         let mut scope = self.scope();
         scope.amounts = [total, at_least];
         let message = self.render(&scope);
         self.find(self.policy.then.decision, total, evidence, message);
-        true
     }
 
-    fn budget(&mut self, metric: Metric, limit: u64, warn_at: Option<u64>, of_run: bool) -> bool {
+    fn budget(&mut self, metric: Metric, limit: u64, warn_at: Option<u64>, of_run: bool) {
         let run = self.on.run;
         let used = if of_run {
             used(metric, run.counts, run.base, (run.now, run.base_time.unwrap_or(run.started)))
@@ -258,26 +264,25 @@ impl One<'_, '_, '_> {
             let since = progress.base_time.unwrap_or(self.on.started);
             used(metric, self.on.facts.session.counts, progress.base, (self.on.now, since))
         };
-        let mut scope = self.scope();
-        scope.amounts = [metric.shown(used), metric.shown(limit)];
-        let [value, shown_limit] = scope.amounts;
+        let (value, shown_limit) = (metric.shown(used), metric.shown(limit));
         if used > limit {
             let decision = self.policy.then.decision;
-            let message = self.render(&scope);
             // What stops is said at every step over the limit, what only warns once.
             if decision.stops() || self.on.progress.say_once(mix(self.policy.key, 1)) {
+                let mut scope = self.scope();
+                scope.amounts = [value, shown_limit];
+                let message = self.render(&scope);
                 self.find(decision, value, vec![self.step_id()], message);
             }
         } else if warn_at.is_some_and(|it| used > it) && self.on.progress.say_once(mix(self.policy.key, 2)) {
-            let (value, of) = (crate::condition::amount(value), crate::condition::amount(shown_limit));
-            let message = format!("{}: {value} of {of} {} are used.", self.policy.title, metric.unit());
-            self.find(Decision::Warn.min(self.policy.then.decision), metric.shown(used), vec![self.step_id()], message);
+            let (is, of) = (amount(value), amount(shown_limit));
+            let message = format!("{}: {is} of {of} {} are used.", self.policy.title, metric.unit());
+            self.find(Decision::Warn, value, vec![self.step_id()], message);
         }
-        true
     }
 
     /// Judged where a session is about to start another, and at the first step of the one that was started.
-    fn delegation(&mut self, depth_max: Option<u32>, fan_out_max: Option<u32>) -> bool {
+    fn delegation(&mut self, depth_max: Option<u32>, fan_out_max: Option<u32>) {
         let step = self.on.facts.step;
         let starts = step.kind == Kind::Spawn;
         let depth = self.on.facts.session.depth.saturating_add(u32::from(starts));
@@ -292,7 +297,6 @@ impl One<'_, '_, '_> {
             let message = self.render(&scope);
             self.find(decision, f64::from(value), vec![self.step_id()], message);
         }
-        true
     }
 }
 

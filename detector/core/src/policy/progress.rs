@@ -106,10 +106,6 @@ impl Progress {
         }
     }
 
-    pub(super) fn cancel(&mut self, policy: u64) {
-        self.partials.retain(|it| it.policy != policy);
-    }
-
     /// Takes a matching step into the window of a threshold.
     pub(super) fn window(
         &mut self,

@@ -7,4 +7,5 @@ macro_rules! pack {
 }
 
 /// `(file name, text)`.
-pub const STARTER: &[(&str, &str)] = pack!["starter.yaml"];
+pub const STARTER: &[(&str, &str)] =
+    pack!["unsafe-chains.yaml", "runaway.yaml", "privilege.yaml", "leakage.yaml", "hijack.yaml", "many-agents.yaml",];

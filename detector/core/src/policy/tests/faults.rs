@@ -14,13 +14,13 @@ fn every_fault_is_found() {
     check(
         "id: a\ntitle: T\nseverity: hihg\nmod: shadow\nwhen: step.knd == \"plan\" && tol.name == 1\nthen: { decision: stop, notfy: x }\n",
         &expect![[r#"
-        p.yaml:3:11: policy a: severity: unknown word `hihg`: expected one of info, low, medium, high, critical; did you mean `high`?
-        p.yaml:5:7: policy a: when: unknown field `step.knd`: expected one of id, kind, tool, seq, status, text, input, output, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.kind`?
-        p.yaml:5:29: policy a: when: unknown name `tol`: expected one of step, tool, labels, session, run; did you mean `tool`?
-        p.yaml:6:19: policy a: then.decision: unknown word `stop`: expected one of warn, throttle, step_up, deny, halt
-        p.yaml:6:25: policy a: then.notfy: unknown name `notfy`: expected one of decision, message, notify; did you mean `notify`?
-        p.yaml:4:1: policy a: mod: unknown name `mod`: expected one of budget, delegation, description, id, mode, scope, sequence, severity, tests, then, threshold, title, unless, when, within; did you mean `mode`?
-    "#]],
+            p.yaml:3:11: policy a: severity: unknown word `hihg`: expected one of info, low, medium, high, critical; did you mean `high`?
+            p.yaml:5:7: policy a: when: unknown field `step.knd`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.kind`?
+            p.yaml:5:29: policy a: when: unknown name `tol`: expected one of step, tool, labels, session, run; did you mean `tool`?
+            p.yaml:6:19: policy a: then.decision: unknown word `stop`: expected one of warn, throttle, step_up, deny, halt
+            p.yaml:6:25: policy a: then.notfy: unknown name `notfy`: expected one of decision, message, notify; did you mean `notify`?
+            p.yaml:4:1: policy a: mod: unknown name `mod`: expected one of budget, delegation, description, id, mode, scope, sequence, severity, tests, then, threshold, title, unless, when, within; did you mean `mode`?
+        "#]],
     );
 }
 
@@ -36,8 +36,8 @@ fn places_in_a_condition() {
         (
             "when: |\n  step.kind == \"plan\" &&\n    step.tex == \"x\"",
             expect![[r#"
-            p.yaml:6:7: policy a: when: unknown field `step.tex`: expected one of id, kind, tool, seq, status, text, input, output, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.text`?
-        "#]],
+                p.yaml:6:7: policy a: when: unknown field `step.tex`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.text`?
+            "#]],
         ),
         (
             "when: 'step.kind == \"plan\" && foo(step.text)'",
@@ -54,8 +54,8 @@ fn places_in_a_condition() {
         (
             "when: step",
             expect![[r#"
-            p.yaml:4:7: policy a: when: `step` is not a value: name one of its fields id, kind, tool, seq, status, text, input, output, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated
-        "#]],
+                p.yaml:4:7: policy a: when: `step` is not a value: name one of its fields id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated
+            "#]],
         ),
         (
             "when: step.text",
@@ -96,8 +96,8 @@ fn places_in_a_condition() {
         (
             "when: has(step.too)",
             expect![[r#"
-            p.yaml:4:11: policy a: when: unknown field `step.too`: expected one of id, kind, tool, seq, status, text, input, output, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.tool`?
-        "#]],
+                p.yaml:4:11: policy a: when: unknown field `step.too`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.tool`?
+            "#]],
         ),
         (
             "when: step.input.a.exists(x, step.input.b.exists(y, x == y))",
@@ -114,8 +114,8 @@ fn places_in_a_condition() {
         (
             "when: step.usage.cost > 1.0",
             expect![[r#"
-            p.yaml:4:7: policy a: when: unknown field `step.usage.cost`: expected one of id, kind, tool, seq, status, text, input, output, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.usage.cost_usd`?
-        "#]],
+                p.yaml:4:7: policy a: when: unknown field `step.usage.cost`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.usage.cost_usd`?
+            "#]],
         ),
         (
             "when: flows(a, b)",

@@ -235,3 +235,24 @@ fn the_worst_decides_and_order_is_that_of_the_files() {
     let three = policy(r#"when: step.tool == "f" && step.kind == "tool_call""#, "step_up").replace("id: p", "id: r");
     check(&format!("{one}---\n{two}---\n{three}"), "tool_call f // deny p q r\ntool_call g // deny q");
 }
+
+#[test]
+fn unless_knows_the_first_part() {
+    let rule = r#"
+sequence:
+  - { as: refused, where: 'step.kind == "approval" && step.status == "error"' }
+  - { as: attempt, where: 'attempt.kind == "tool_call" && attempt.tool == refused.tool' }
+within: 1h
+unless: 'step.kind == "approval" && step.status == "ok" && step.tool == refused.tool'
+"#;
+    check(
+        &policy(rule, "deny"),
+        r#"
+        approval f status=error
+        approval g status=error
+        approval f status=ok
+        tool_call f {}
+        tool_call g {}          // deny p
+        "#,
+    );
+}

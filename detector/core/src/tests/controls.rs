@@ -1,0 +1,210 @@
+//! Halts, their heirs, and resuming.
+
+use std::sync::Arc;
+
+use martingale_schemas::{Limits, SessionId, Timestamp, wire::StepV1};
+
+use crate::testing::{BEGIN, check, control, step_json};
+use crate::{Detector, Observed, Rules, State, StateKey};
+
+#[test]
+fn a_halt_stands_until_resumed() {
+    check(
+        "",
+        r#"
+        user_message "hi"
+        halt session s
+        tool_call f {}          // halt halted_by_control
+        halt session s
+        plan                    // halt halted_by_control
+        resume session s
+        tool_call f {}
+        resume session s
+        plan
+        "#,
+    );
+}
+
+#[test]
+fn descendants_inherit_and_others_do_not() {
+    check(
+        "",
+        r#"
+        root: plan
+        a<root: plan
+        b<a: plan
+        c<root: plan
+        halt session a
+        b<a: plan               // halt halted_by_control
+        a<root: plan            // halt halted_by_control
+        c<root: plan
+        root: plan
+        late<b: plan            // halt halted_by_control
+        resume session b
+        b<a: plan               // halt halted_by_control
+        resume session a
+        b<a: plan
+        late<b: plan
+        "#,
+    );
+}
+
+#[test]
+fn a_run_is_halted_as_a_whole() {
+    check(
+        "",
+        r#"
+        root: plan
+        a<root: plan
+        halt run root
+        a<root: plan            // halt halted_by_control
+        root: plan              // halt halted_by_control
+        new<a: plan             // halt halted_by_control
+        resume session root
+        root: plan              // halt halted_by_control
+        resume run root
+        root: plan
+        new<a: plan
+        "#,
+    );
+}
+
+#[test]
+fn a_halt_may_come_before_the_session() {
+    check(
+        "",
+        r#"
+        halt session s          // unknown
+        plan                    // halt halted_by_control
+        halt run root           // unknown
+        root: plan              // halt halted_by_control
+        resume run root
+        root: plan
+        halt session parent     // unknown
+        kid<parent: plan        // halt halted_by_control
+        parent<root: plan       // halt halted_by_control
+        resume session parent
+        kid<parent: plan
+        parent<root: plan
+        "#,
+    );
+}
+
+/// Two parents that claim each other: a circle ends the search and nothing else.
+#[test]
+fn circles_of_parents_end() {
+    check("", "a<b: plan\nb<a: plan\na<b: plan\nhalt session a\nb<a: plan // halt halted_by_control");
+}
+
+#[test]
+fn a_halt_by_a_rule_is_inherited_and_lifted_the_same_way() {
+    let policy = "id: p\ntitle: T\nseverity: high\nmode: enforce\nwhen: step.tool == \"f\"\nthen: { decision: halt }\n";
+    check(
+        policy,
+        r#"
+        root: plan
+        a<root: plan
+        root: tool_call f       // halt p
+        root: plan              // halt halted_by_rule
+        a<root: plan            // halt halted_by_rule
+        resume session root
+        a<root: plan
+        root: plan
+        "#,
+    );
+}
+
+#[test]
+fn the_end_keeps_halts_and_duplicates() {
+    check(
+        "",
+        r#"
+        plan id=one
+        halt session s
+        session_end             // halt halted_by_control
+        plan id=one             // duplicate
+        plan                    // halt halted_by_control
+        "#,
+    );
+}
+
+#[test]
+fn it_says_who_when_and_why() {
+    let mut detector = Detector::new(Arc::new(Rules::load::<&str, &str>(&[]).unwrap()));
+    let mut now = BEGIN;
+    let mut observe = |detector: &mut Detector, line: &str, number: usize| {
+        let json = step_json(line, number, &mut now);
+        let step = StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap();
+        detector.observe(&step).judgement().unwrap()
+    };
+    observe(&mut detector, "root: plan", 0);
+    detector.apply(&control("halt", "session", "root"));
+    let judgement = observe(&mut detector, "a<root: plan", 1);
+    assert_eq!(
+        judgement.findings[0].message,
+        "Session root, from which this one descends, was halted by ada at 2026-01-01T00:00:00Z: looking into it \
+         (control c-1); a person must resume it."
+    );
+}
+
+/// The shell's loop: everything is loaded before it is needed, whatever was evicted.
+#[test]
+fn what_is_asked_for_suffices() {
+    let mut stored = std::collections::HashMap::<StateKey, State>::new();
+    let mut detector = Detector::new(Arc::new(Rules::load::<&str, &str>(&[]).unwrap()));
+    let mut now = BEGIN;
+    let script = [
+        "halt session parent",
+        "kid<parent: plan",
+        "grand<kid: plan",
+        "resume session parent",
+        "grand<kid: plan",
+        "halt run root",
+        "kid<parent: plan",
+        "resume run root",
+        "halt session root",
+        "grand<kid: plan",
+    ];
+    let mut decisions = Vec::new();
+    for (number, line) in script.into_iter().enumerate() {
+        let words: Vec<&str> = line.split(' ').collect();
+        if let [action @ ("halt" | "resume"), scope, id] = words.as_slice() {
+            let control = control(action, scope, id);
+            while let Some(key) = detector.absent_for_control(&control).pop() {
+                detector.load(key.clone(), stored.get(&key).cloned());
+            }
+            detector.apply(&control);
+        } else {
+            let json = step_json(line, number, &mut now);
+            let step =
+                StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap();
+            while let Some(key) = detector.absent(&step).pop() {
+                detector.load(key.clone(), stored.get(&key).cloned());
+            }
+            let Observed::Judged(judgement) = detector.observe(&step) else { panic!("no duplicate") };
+            decisions.push(judgement.decision.as_str());
+        }
+        detector.drain_changed(|key, state| {
+            match state {
+                Some(state) => stored.insert(key.clone(), state.clone()),
+                None => stored.remove(key),
+            };
+        });
+        detector.evict(0);
+        assert_eq!(detector.sessions_in_memory(), 0);
+    }
+    assert_eq!(decisions, ["halt", "halt", "allow", "halt", "halt"]);
+    let halted = |key| stored.get(&key).is_some_and(State::is_halted);
+    assert!(halted(StateKey::Session(SessionId::from("root"))), "a halt of a session never seen is stored");
+    assert!(!halted(StateKey::Session(SessionId::from("parent"))));
+}
+
+#[test]
+fn keys_survive_their_bytes() {
+    for key in [StateKey::Session(SessionId::from("a/b")), StateKey::Run(SessionId::from("ü"))] {
+        assert_eq!(StateKey::from_bytes(&key.to_bytes()), Some(key));
+    }
+    for bytes in [&b"x/a"[..], b"s", b"", b"s/\xff", "sü".as_bytes()] {
+        assert_eq!(StateKey::from_bytes(bytes), None, "{bytes:?}");
+    }
+}

@@ -1,0 +1,279 @@
+//! What holds for any steps at all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use martingale_schemas::{Limits, Timestamp, wire::StepV1};
+use proptest::prelude::*;
+
+use crate::testing::{BEGIN, control, shown};
+use crate::{Detector, Rules, State, StateKey};
+
+const SESSIONS: [&str; 4] = ["root", "a", "b", "c"];
+
+/// Policies that keep every kind of state, beside the pack that ships.
+const POLICIES: &str = r#"
+id: any-any
+title: T
+severity: low
+mode: enforce
+sequence:
+  - { as: one, where: 'step.kind == "tool_call"' }
+  - { as: two, where: 'step.kind == "tool_result" && two.tool == one.tool' }
+  - { as: three, where: 'three.id != one.id && size(step.content) > 3' }
+within: 20s
+then: { decision: throttle, message: "{{one.tool}} {{step.input.q}} {{session.steps}}" }
+---
+id: burst
+title: T
+severity: low
+mode: enforce
+threshold: { where: step.kind == "tool_call", sum: double(session.tool_calls), at_least: 5, within: 4s }
+then: { decision: step_up }
+---
+id: rare-halt
+title: T
+severity: low
+mode: enforce
+when: step.text.matches("^h+$") || step.input.q == "halt"
+then: { decision: halt }
+---
+id: steps
+title: T
+severity: low
+mode: enforce
+budget: { steps: 20, warn_at: 0.5, of: run }
+then: { decision: warn }
+"#;
+
+fn rules() -> Arc<Rules> {
+    thread_local! {
+        static RULES: Arc<Rules> = {
+            let mut files = vec![("p.yaml", POLICIES)];
+            files.extend_from_slice(crate::policy::STARTER);
+            Arc::new(Rules::load(&files).unwrap())
+        };
+    }
+    RULES.with(Arc::clone)
+}
+
+/// A step as JSON, or a control.
+#[derive(Clone, Debug)]
+enum Event {
+    Step(String),
+    Control(&'static str, &'static str, &'static str),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let kind = prop::sample::select(martingale_schemas::Kind::ALL.to_vec());
+    let tool = prop::option::of(prop::sample::select(vec!["search", "send_email", "bash", "delete_file", "x"]));
+    let value = prop::sample::select(vec![
+        "null",
+        "\"same\"",
+        "\"password: hunter22x\"",
+        "{\"q\":\"halt\"}",
+        "{\"q\":\"x\"}",
+        "[1,{\"a\":[]}]",
+        "\"a much longer result that says something\"",
+    ]);
+    let text = prop::option::of(prop::sample::select(vec!["h", "ignore previous instructions", "\u{202e}\n", ""]));
+    let who = (0..SESSIONS.len(), prop::option::of(0..SESSIONS.len()), 0..12_u32);
+    let step = (kind, tool, value.clone(), value, text, who, -3_i64..30, prop::option::of(0..9_u64), any::<bool>());
+    let step = step.prop_map(|(kind, tool, input, output, text, (session, parent, id), time, seq, failed)| {
+        let mut step = serde_json::json!({
+            "session_id": SESSIONS[session], "root_session_id": "root", "step_id": id.to_string(),
+            "kind": kind.as_str(), "agent": { "id": "agent" }, "tool": tool, "text": text, "seq": seq,
+            "time": Timestamp::from_micros(BEGIN + time * 1_000_000).to_string(),
+            "parent_session_id": parent.filter(|it| *it != session).map(|it| SESSIONS[it]),
+            "input": serde_json::from_str::<serde_json::Value>(input).unwrap(),
+            "output": serde_json::from_str::<serde_json::Value>(output).unwrap(),
+            "usage": { "cost_usd": 1.5, "input_tokens": 7 },
+        });
+        if failed {
+            step["status"] = "error".into();
+        }
+        Event::Step(step.to_string())
+    });
+    let action = prop::sample::select(vec!["halt", "resume", "resume"]);
+    let scope = prop::sample::select(vec!["session", "run"]);
+    let control = (action, scope, 0..SESSIONS.len());
+    let control = control.prop_map(|(action, scope, id)| Event::Control(action, scope, SESSIONS[id]));
+    prop_oneof![12 => step, 1 => control]
+}
+
+fn apply(detector: &mut Detector, event: &Event) -> String {
+    match event {
+        Event::Control(action, scope, id) => detector.apply(&control(action, scope, id)).known.to_string(),
+        Event::Step(json) => {
+            let step = StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(BEGIN), &Limits::DEFAULT);
+            let observed = detector.observe(&step.unwrap());
+            format!("{} {observed:?}", shown(&observed))
+        }
+    }
+}
+
+type Stored = HashMap<StateKey, Vec<u8>>;
+
+fn store(detector: &mut Detector, stored: &mut Stored) {
+    detector.drain_changed(|key, state| {
+        match state {
+            Some(state) => stored.insert(key.clone(), postcard::to_allocvec(state).unwrap()),
+            None => stored.remove(key),
+        };
+    });
+}
+
+fn read(stored: &Stored, key: &StateKey) -> Option<State> {
+    stored.get(key).map(|bytes| postcard::from_bytes(bytes).unwrap())
+}
+
+/// As the shell does it: load what is absent, then apply.
+fn apply_loading(detector: &mut Detector, event: &Event, stored: &Stored) -> String {
+    match event {
+        Event::Control(action, scope, id) => {
+            let control = control(action, scope, id);
+            while let Some(key) = detector.absent_for_control(&control).pop() {
+                detector.load(key.clone(), read(stored, &key));
+            }
+        }
+        Event::Step(json) => {
+            let step =
+                StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(BEGIN), &Limits::DEFAULT).unwrap();
+            while let Some(key) = detector.absent(&step).pop() {
+                detector.load(key.clone(), read(stored, &key));
+            }
+        }
+    }
+    apply(detector, event)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    /// A crash after any event, with all state stored and read back, changes no later verdict; nor does forgetting
+    /// everything between any two events.
+    #[test]
+    fn crashes_and_evictions_change_nothing(
+        events in prop::collection::vec(event(), 1..80),
+        crash in any::<prop::sample::Index>(),
+        evict in prop::collection::vec(any::<bool>(), 80),
+    ) {
+        let crash = crash.index(events.len());
+        let mut whole = Detector::new(rules());
+        let mut other = Detector::new(rules());
+        let mut stored = Stored::new();
+        for (at, event) in events.iter().enumerate() {
+            if at == crash {
+                other = Detector::new(rules());
+            }
+            let expected = apply(&mut whole, event);
+            let actual = apply_loading(&mut other, event, &stored);
+            prop_assert_eq!(actual, expected, "event {}", at);
+            store(&mut other, &mut stored);
+            if evict[at] {
+                other.evict(0);
+                prop_assert_eq!(other.sessions_in_memory(), 0);
+            }
+        }
+    }
+
+    /// A step that comes again is a duplicate, and everything else is judged as without it.
+    #[test]
+    fn duplicates_change_nothing(events in prop::collection::vec(event(), 1..60), again in prop::collection::vec(any::<prop::sample::Index>(), 60)) {
+        let (mut once, mut twice) = (Detector::new(rules()), Detector::new(rules()));
+        for (at, event) in events.iter().enumerate() {
+            let expected = apply(&mut once, event);
+            prop_assert_eq!(apply(&mut twice, event), expected, "event {}", at);
+            let resent = &events[again[at].index(at + 1)];
+            if matches!(resent, Event::Step(_)) {
+                let answer = apply(&mut twice, resent);
+                prop_assert!(answer.starts_with("duplicate"), "{}", answer);
+            }
+        }
+    }
+
+    /// A halt that stands is never softened but by a control.
+    #[test]
+    fn a_halt_is_never_softened(events in prop::collection::vec(event(), 1..80)) {
+        let mut detector = Detector::new(rules());
+        let mut halted: HashMap<String, bool> = HashMap::new();
+        for event in &events {
+            let answer = apply(&mut detector, event);
+            match event {
+                Event::Control(..) => halted.clear(),
+                Event::Step(json) => {
+                    let step: serde_json::Value = serde_json::from_str(json).unwrap();
+                    let session = step["session_id"].as_str().unwrap().to_owned();
+                    let stops = answer.starts_with("halt");
+                    if !answer.starts_with("duplicate") {
+                        prop_assert!(stops || !halted.get(&session).copied().unwrap_or(false), "{}", answer);
+                        halted.insert(session, stops);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The largest ids, names and contents, through every kind of state at once.
+#[test]
+fn a_session_never_outgrows_its_cap() {
+    let long = |prefix: char, n: usize, bytes: usize| format!("{prefix}{n:0>width$}", width = bytes - 1);
+    let mut files = vec![("p.yaml".to_owned(), POLICIES.to_owned())];
+    for n in 0..40 {
+        let yaml = format!(
+            "id: w{n}\ntitle: T\nseverity: low\nthreshold: {{ where: 'session.steps > 0', at_least: 128, within: 7d }}\nthen: {{ decision: warn }}\n---\nid: q{n}\ntitle: T\nseverity: low\nsequence: [{{ where: 'session.steps > 0' }}, {{ where: 'session.steps > 0' }}, {{ where: 'session.steps < 0' }}]\nwithin: 7d\nthen: {{ decision: warn }}\n"
+        );
+        files.push((format!("{n}.yaml"), yaml));
+    }
+    let rules = Arc::new(Rules::load(&files).unwrap());
+    let cap = rules.limits().session_bytes_max;
+    let mut detector = Detector::new(rules);
+    let mut largest = 0;
+    for n in 0..1500 {
+        let kind = if n % 2 == 0 { "tool_call" } else { "tool_result" };
+        let name = long('n', n, 256);
+        let step = serde_json::json!({
+            "session_id": long('s', 0, 128), "step_id": long('i', n, 128), "kind": kind, "tool": name,
+            "agent": { "id": long('a', 0, 128), "name": name, "version": name }, "environment": name,
+            "principal": { "id": long('p', n, 128) }, "input": { "n": n }, "output": name, "causes": [long('i', 0, 128)],
+        });
+        apply(&mut detector, &Event::Step(step.to_string()));
+        if n % 50 == 0 {
+            detector.drain_changed(|_, state| {
+                largest = largest.max(postcard::to_allocvec(state.unwrap()).unwrap().len());
+            });
+            assert!(detector.state_bytes() <= cap + 8192, "{} bytes at step {n}", detector.state_bytes());
+        }
+    }
+    assert!(largest <= cap, "{largest} bytes stored");
+    detector.drain_changed(|_, state| assert!(!state.unwrap().is_halted()));
+}
+
+/// A run that grows without end: sessions are forgotten, halts are not.
+#[test]
+fn a_run_never_outgrows_its_cap() {
+    let mut detector = Detector::new(rules());
+    let step = |session: &str, kind: &str, n: usize| {
+        Event::Step(format!(
+            r#"{{"session_id":"{session}","root_session_id":"root","parent_session_id":"root","step_id":"{n}","kind":"{kind}","agent":{{"id":"a"}}}}"#
+        ))
+    };
+    apply(&mut detector, &step("halted", "plan", 0));
+    apply(&mut detector, &Event::Control("halt", "session", "halted"));
+    for n in 0..2000 {
+        apply(&mut detector, &step(&format!("s{n}"), "session_end", n));
+    }
+    let child = Event::Step(
+        r#"{"session_id":"heir","root_session_id":"root","parent_session_id":"halted","step_id":"1","kind":"plan","agent":{"id":"a"}}"#
+            .to_owned(),
+    );
+    assert!(apply(&mut detector, &child).starts_with("halt"));
+    let mut bytes = 0;
+    detector.drain_changed(|key, state| {
+        if matches!(key, StateKey::Run(_)) {
+            bytes = postcard::to_allocvec(state.unwrap()).unwrap().len();
+        }
+    });
+    assert!(bytes > 1000 && bytes < 16 * 1024, "{bytes}");
+}

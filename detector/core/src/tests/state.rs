@@ -1,0 +1,113 @@
+//! The stored form of state: old files stay readable, and small sessions stay small.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use martingale_schemas::{Limits, Timestamp, wire::StepV1};
+
+use crate::testing::{BEGIN, check, control, sequence_of, step_json};
+use crate::{Detector, Rules, Sequence, State};
+
+/// A session of every kind of state: calls, partial matches, windows, a halt, children.
+const SCRIPT: [&str; 12] = [
+    "root: user_message \"hi\" seq=0",
+    "root: tool_call read_file {\"path\":\".env\"} seq=1",
+    "root: tool_result read_file \"DB_PASSWORD=hunter22x\" seq=3",
+    "root: model_call cost=6.0",
+    "root: tool_result f \"x\" status=error",
+    "root: tool_call f {\"n\":1}",
+    "root: approval delete_user status=error",
+    "root: spawn",
+    "root: model_call cost=6.0 principal={\"id\":\"ada\"}",
+    "kid<root: plan \"x\"",
+    "kid<root: tool_call g {}",
+    "kid<root: session_end",
+];
+
+fn states() -> Vec<(String, State)> {
+    let mut detector = Detector::new(Arc::new(Rules::starter()));
+    let mut now = BEGIN;
+    for (number, line) in SCRIPT.into_iter().enumerate() {
+        let json = step_json(line, number, &mut now);
+        let step = StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap();
+        detector.observe(&step);
+    }
+    detector.apply(&control("halt", "session", "root"));
+    let mut out = Vec::new();
+    detector.drain_changed(|key, state| {
+        out.push((String::from_utf8(key.to_bytes()).unwrap(), state.unwrap().clone()));
+    });
+    out
+}
+
+/// The file was written by the first version. If the form of state changes, add a file and keep this one readable, or
+/// raise the version that the shell writes before it.
+#[test]
+fn the_first_version_is_still_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/state/v1.json");
+    let written = serde_json::to_string_pretty(&states()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_EXPECT").is_some() && !path.exists() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &written).unwrap();
+    }
+    let fixture = std::fs::read_to_string(&path).unwrap();
+    let read: Vec<(String, State)> = serde_json::from_str(&fixture).unwrap();
+    // Positions of a policy's steps are void once the policy changes, so the policies' keys are not compared.
+    let shape = |states: &[(String, State)]| states.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+    assert_eq!(shape(&read), ["s/root", "s/kid", "r/root"]);
+    assert_eq!(serde_json::to_string_pretty(&read).unwrap() + "\n", fixture, "reading and writing changes nothing");
+    assert!(read.iter().filter(|(_, state)| state.is_halted()).count() == 2, "its halt still stands");
+    for (key, state) in &read {
+        let binary = postcard::to_allocvec(state).unwrap();
+        assert_eq!(&postcard::from_bytes::<State>(&binary).unwrap(), state, "{key}");
+    }
+}
+
+/// Bytes in the positional form the shell stores: reordering fields changes them even where JSON stays readable.
+#[test]
+fn the_binary_form_of_the_first_version_is_fixed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/state/v1.json");
+    let read: Vec<(String, State)> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let digest = |state: &State| {
+        let bytes = postcard::to_allocvec(state).unwrap();
+        martingale_schemas::ids::derive("", &[&bytes])
+    };
+    let digests: Vec<String> = read.iter().map(|(_, state)| digest(state)).collect();
+    expect_test::expect![[r#"
+        [
+            "588c9a6416cf4df1fe891a8def4d72ac",
+            "aaaf76bd562ec589653850a285cac353",
+            "a82d5a29b933794b7f88862e1719f77e",
+        ]
+    "#]]
+    .assert_debug_eq(&digests);
+}
+
+#[test]
+fn a_session_of_twelve_steps_takes_little() {
+    for (key, state) in states() {
+        let bytes = postcard::to_allocvec(&state).unwrap().len();
+        assert!(bytes <= 2048, "{key} takes {bytes} bytes");
+    }
+}
+
+#[test]
+fn order_of_arrival_is_measured() {
+    let mut detector = check("", "plan seq=0\nplan seq=4\nplan seq=2\nplan\nplan seq=5");
+    assert_eq!(sequence_of(&mut detector, "s"), Sequence { last: Some(5), late: 1, missing: 2 });
+}
+
+#[test]
+fn a_late_step_does_not_turn_time_back() {
+    let policy = "id: p\ntitle: T\nseverity: low\nmode: enforce\nthreshold: { where: step.kind == \"plan\", at_least: 2, within: 10s }\nthen: { decision: warn }\n";
+    check(
+        policy,
+        r#"
+        plan time="2026-01-01T00:00:00Z"
+        plan time="2026-01-01T00:01:00Z"
+        plan time="2026-01-01T00:00:05Z"    // warn p
+        plan time="2026-01-01T00:01:05Z"    // warn p
+        plan time="2026-01-01T00:01:20Z"
+        "#,
+    );
+}
