@@ -15,7 +15,7 @@ pub struct Position {
 /// A record that could not be accepted, with what is needed to mend and replay it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeadLetter {
-    /// Derived from the payload and its source: the same bad record sent twice is listed once for each arrival.
+    /// Derived from the record, its source and its arrival: each arrival of a bad record is listed, once.
     pub id: String,
     /// When it arrived.
     pub time: Timestamp,

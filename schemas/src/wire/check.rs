@@ -122,7 +122,9 @@ fn id<'a>(Text(text): Text<'a>, field: &'static str, limits: &Limits) -> Checked
     if text.len() > limits.id_bytes_max {
         return Err(too_long(field, text.len(), limits.id_bytes_max));
     }
-    if text.chars().any(char::is_control) {
+    // In UTF-8 the control characters above ASCII all begin with this byte.
+    let is_suspect = |byte: u8| byte < b' ' || byte == 0x7f || byte == 0xc2;
+    if text.bytes().any(is_suspect) && text.chars().any(char::is_control) {
         let message = format!("`{field}` holds a control character: \"{}\"", shown(&text));
         return Err(Rejection::field(Reason::InvalidId, field, message));
     }
