@@ -55,7 +55,8 @@ impl Client {
             bail!("{} is not measured: give an http:// address", self.base());
         }
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let mut found = tokio::net::lookup_host((host, port)).await.with_context(|| format!("{host} has no address"))?;
+        let mut found =
+            tokio::net::lookup_host((host, port)).await.with_context(|| format!("{host} has no address"))?;
         found.next().with_context(|| format!("{host} has no address"))
     }
 
@@ -127,7 +128,9 @@ pub(crate) async fn refusal(answer: Response) -> anyhow::Error {
 fn message_of(body: &str) -> String {
     let json: Option<Value> = serde_json::from_str(body).ok();
     let found = json.as_ref().and_then(|json| {
-        [&json["error"]["message"], &json["message"], &json["error"], &json["reason"]].into_iter().find_map(Value::as_str)
+        [&json["error"]["message"], &json["message"], &json["error"], &json["reason"]]
+            .into_iter()
+            .find_map(Value::as_str)
     });
     found.unwrap_or(body).trim().to_owned()
 }

@@ -4,6 +4,7 @@
 //! take to say what it wants.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use anyhow::{Context, Result};
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use martingale_platform::shutdown::Shutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 
 use crate::guard::{Guard, admit};
 
@@ -50,7 +51,7 @@ impl Bound {
         let Self { listener, guard, address } = self;
         let router = router.layer(axum::middleware::from_fn_with_state(guard, admit));
         let room = Arc::new(Semaphore::new(connections_max.clamp(1, Semaphore::MAX_PERMITS)));
-        let connections = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
         loop {
             // Beyond the limit nobody is accepted: callers wait in the system's queue.
             let accepted = tokio::select! {
@@ -65,23 +66,32 @@ impl Bound {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let (service, watcher) = (TowerToHyperService::new(router.clone()), connections.watcher());
-            tokio::spawn(async move {
-                let _permit = permit;
-                if !ready(&stream).await {
-                    return;
-                }
-                let builder = protocol();
-                let connection = builder.serve_connection(TokioIo::new(stream), service);
-                // A connection that breaks is its caller's affair.
-                let _ = watcher.watch(connection.into_owned()).await;
-            });
+            connections.spawn(converse(stream, router.clone(), stop.clone(), permit));
+            while connections.try_join_next().is_some() {}
         }
         drop(listener);
-        if tokio::time::timeout(drain_max, connections.shutdown()).await.is_err() {
+        let ended = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(drain_max, ended).await.is_err() {
             tracing::warn!(%address, "requests were still under way and are cut off");
         }
     }
+}
+
+/// One connection, to its end: after `stop` it ends with the requests that are under way.
+async fn converse(stream: TcpStream, router: Router, mut stop: Shutdown, _permit: OwnedSemaphorePermit) {
+    tokio::select! {
+        ready = ready(&stream) => if !ready { return },
+        () = stop.stopping() => return,
+    }
+    let protocol = protocol();
+    let connection = protocol.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    // A connection that breaks is its caller's affair.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.stopping() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
 }
 
 /// Waits for the first byte; answers are sent as they are written.

@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn events_survive_any_cutting() {
-        let stream = ": hello\n\nid: 1.2\nevent: verdict\ndata: {\"a\":1}\n\ndata:x\r\ndata: y\r\n\r\nretry: 3\n\ndata: z";
+        let stream =
+            ": hello\n\nid: 1.2\nevent: verdict\ndata: {\"a\":1}\n\ndata:x\r\ndata: y\r\n\r\nretry: 3\n\ndata: z";
         let expected = [event(Some("1.2"), Some("verdict"), "{\"a\":1}"), event(None, None, "x\ny")];
         for size in 1..stream.len() {
             let (mut parser, mut seen) = (Parser::default(), Vec::new());

@@ -52,7 +52,9 @@ mod tests {
 
     #[test]
     fn numbers_have_no_more_digits_than_mean_something() {
-        for (value, text) in [(json!(0.123_456), "0.123"), (json!(123_456.7), "123,457"), (json!(12), "12"), (json!("x"), "x")] {
+        for (value, text) in
+            [(json!(0.123_456), "0.123"), (json!(123_456.7), "123,457"), (json!(12), "12"), (json!("x"), "x")]
+        {
             assert_eq!(shown(&value), text);
         }
     }

@@ -70,7 +70,10 @@ mod tests {
     #[test]
     fn the_order_names_its_scope() {
         for (line, expected) in [
-            ("martingale halt s --by me --reason r", json!({ "action": "halt", "session_id": "s", "by": "me", "reason": "r" })),
+            (
+                "martingale halt s --by me --reason r",
+                json!({ "action": "halt", "session_id": "s", "by": "me", "reason": "r" }),
+            ),
             ("martingale halt --run r --by me", json!({ "action": "halt", "root_session_id": "r", "by": "me" })),
         ] {
             assert_eq!(request(&args(line), ControlAction::Halt), expected, "{line}");
@@ -81,8 +84,14 @@ mod tests {
     fn the_answer_says_what_holds_now() {
         let args = args("martingale halt s\u{1b}");
         for (answer, expected) in [
-            (json!({ "state": "applied", "control_id": "c-1" }), "halted: session s␛ (c-1): no further step of it may run"),
-            (json!({ "state": "requested" }), "requested: halt, session s␛: on the log, and not yet applied everywhere"),
+            (
+                json!({ "state": "applied", "control_id": "c-1" }),
+                "halted: session s␛ (c-1): no further step of it may run",
+            ),
+            (
+                json!({ "state": "requested" }),
+                "requested: halt, session s␛: on the log, and not yet applied everywhere",
+            ),
         ] {
             assert_eq!(sentence(&args, ControlAction::Halt, &answer), expected);
         }

@@ -43,7 +43,8 @@ pub(crate) async fn run(args: Demo) -> Result<ExitCode> {
     note(format_args!("a server is running at {server}, its data in {}", data.display()));
 
     // In a folder that is kept, sessions of an earlier demo are there already: these get names of their own.
-    let mark = if args.data.is_some() { format!("-{:x}", Clock::System.now_micros() / 1_000_000) } else { String::new() };
+    let mark =
+        if args.data.is_some() { format!("-{:x}", Clock::System.now_micros() / 1_000_000) } else { String::new() };
     let fleet = play(&running, &server, &mark);
     tokio::select! {
         played = Box::pin(fleet) => played?,

@@ -47,7 +47,9 @@ pub(crate) async fn run(args: Replay) -> Result<ExitCode> {
     }
     let shed = summary.outcomes.shed;
     if shed > 0 {
-        note(format_args!("error: the server took no more: {shed} steps were not sent; send the same files again later"));
+        note(format_args!(
+            "error: the server took no more: {shed} steps were not sent; send the same files again later"
+        ));
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

@@ -50,12 +50,12 @@ fn list<'v>(value: &'v Value, field: &str) -> &'v [Value] {
 }
 
 fn sessions_text(answer: &Value) -> String {
-    const COLUMNS: [&str; 7] = ["session_id", "agent_id", "agent_version", "steps", "findings", "decision", "last"];
+    const COLUMNS: [&str; 7] = ["session_id", "agent_id", "agent_version", "steps", "findings", "decision", "last_at"];
     let mut table = Table::new(COLUMNS);
     for session in list(answer, "sessions") {
         table.row(COLUMNS.map(|column| {
             let value = match column {
-                "last" => first(session, &["last_time", "ended_at", "last_step_at"]),
+                "last_at" => text(&session["last_at"]),
                 "decision" => first(session, &["decision", "standing"]),
                 column => text(&session[column]),
             };
@@ -70,7 +70,10 @@ fn timeline_text(answer: &Value) -> String {
     let mut table = Table::new(["step", "time", "kind", "tool", "decision", "content", "found"]);
     for step in list(answer, "steps") {
         let decision = text(&step["decision"]);
-        let found: Vec<_> = list(step, "findings").iter().map(|it| format!("{}: {}", text(&it["rule"]), text(&it["message"]))).collect();
+        let found: Vec<_> = list(step, "findings")
+            .iter()
+            .map(|it| format!("{}: {}", text(&it["rule"]), text(&it["message"])))
+            .collect();
         table.row([
             (text(&step["step_id"]), Paint::Plain),
             (clock(&step["time"]), Paint::Dim),
@@ -102,7 +105,11 @@ fn why_text(answer: &Value) -> String {
     for finding in list(answer, "findings") {
         let [rule, mode, opinion, message] = ["rule", "mode", "decision", "message"].map(|it| text(&finding[it]));
         let head = format!("{rule} ({mode}: {opinion})");
-        out.push_str(&format!("\n{}\n  {}\n", painted(&plain(&head, 200), decision_paint(&opinion)), plain(&message, 2_000)));
+        out.push_str(&format!(
+            "\n{}\n  {}\n",
+            painted(&plain(&head, 200), decision_paint(&opinion)),
+            plain(&message, 2_000)
+        ));
         let evidence: Vec<_> = list(finding, "evidence").iter().map(text).collect();
         out.push_str(&format!("  evidence: {}\n", plain(&evidence.join(", "), 2_000)));
     }
@@ -111,7 +118,9 @@ fn why_text(answer: &Value) -> String {
         let mut table = Table::new(["from", "to", "edge", "because"]);
         for edge in edges {
             let because = first(edge, &["because", "rule", "detail"]);
-            table.row([text(&edge["from"]), text(&edge["to"]), text(&edge["kind"]), because].map(|it| (it, Paint::Plain)));
+            table.row(
+                [text(&edge["from"]), text(&edge["to"]), text(&edge["kind"]), because].map(|it| (it, Paint::Plain)),
+            );
         }
         out.push_str(&format!("\n{table}"));
     }

@@ -75,10 +75,7 @@ impl Signals {
 }
 
 /// The layers over the built-in defaults: file, environment, flags.
-fn configure(
-    args: &Up,
-    variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
-) -> Result<Config> {
+fn configure(args: &Up, variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>) -> Result<Config> {
     let mut layers = Vec::new();
     if let Some(path) = &args.config {
         layers.push(Layer::file(path)?);

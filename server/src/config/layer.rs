@@ -57,9 +57,7 @@ impl Layer {
     ///
     /// # Errors
     /// [`Error`] when the embedded defaults cannot be read.
-    pub(crate) fn variables(
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Vec<Self>, Error> {
+    pub(crate) fn variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Vec<Self>, Error> {
         let known = Self::known_keys()?;
         let layer = |(name, text): (String, String)| {
             let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase().replace("__", ".");

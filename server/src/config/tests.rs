@@ -25,9 +25,16 @@ fn the_default_file_names_every_key() {
 
 #[test]
 fn later_sources_win() {
-    let file = Layer::toml("m.toml", "[server]\nhttp = \"127.0.0.1:1\"\notlp_grpc = \"127.0.0.1:2\"\notlp_http = \"127.0.0.1:3\"").expect("TOML");
+    let file = Layer::toml(
+        "m.toml",
+        "[server]\nhttp = \"127.0.0.1:1\"\notlp_grpc = \"127.0.0.1:2\"\notlp_http = \"127.0.0.1:3\"",
+    )
+    .expect("TOML");
     let mut layers = vec![file];
-    layers.extend(variables(&[("MARTINGALE__SERVER__OTLP_GRPC", "127.0.0.1:20"), ("MARTINGALE__SERVER__OTLP_HTTP", "127.0.0.1:30")]));
+    layers.extend(variables(&[
+        ("MARTINGALE__SERVER__OTLP_GRPC", "127.0.0.1:20"),
+        ("MARTINGALE__SERVER__OTLP_HTTP", "127.0.0.1:30"),
+    ]));
     layers.push(Layer::flag("--otlp-http", "server.otlp_http", "127.0.0.1:300"));
     let config = Config::from_layers(&layers).expect("valid");
     let ports = [config.server.http, config.server.otlp_grpc, config.server.otlp_http].map(|it| it.port());
@@ -44,7 +51,10 @@ fn a_mistake_is_named_with_its_place_and_a_remedy() {
         (file("[server]\nhttp = \"localhost\""), vec!["`server.http`", "m.toml"]),
         (file("[server]\ndrain_max = \"soon\""), vec!["`server.drain_max`", "m.toml", "soon", "30s"]),
         (file("[detector]\nbatch_steps_max = 0"), vec!["batch_steps_max", "0"]),
-        (variables(&[("MARTINGALE__SERVER__HTPT", "x")]), vec!["`server.htpt`", "MARTINGALE__SERVER__HTPT", "`server.http`"]),
+        (
+            variables(&[("MARTINGALE__SERVER__HTPT", "x")]),
+            vec!["`server.htpt`", "MARTINGALE__SERVER__HTPT", "`server.http`"],
+        ),
         (variables(&[("MARTINGALE__SERVER__HTTP", "x")]), vec!["`server.http`", "MARTINGALE__SERVER__HTTP"]),
         (file("[auth]\ntoken = \"0123456789abcdef\"\ntoken_file = \"t\""), vec!["auth.token_file", "keep one"]),
     ] {

@@ -191,7 +191,8 @@ fn with_idle(count: u32) -> Result<Rules> {
         let text = format!("id: idle-{it}\ntitle: Cannot match\nseverity: low\nmode: enforce\nwhen: '{when}'\nthen: {{ decision: deny, message: never }}\n");
         (format!("idle-{it}.yaml"), text)
     }));
-    Rules::load(&files).map_err(|errors| anyhow!("{}", errors.iter().map(crate::policies::display).collect::<Vec<_>>().join("\n")))
+    Rules::load(&files)
+        .map_err(|errors| anyhow!("{}", errors.iter().map(crate::policies::display).collect::<Vec<_>>().join("\n")))
 }
 
 fn median(values: &mut [f64]) -> f64 {

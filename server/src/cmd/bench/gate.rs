@@ -97,7 +97,10 @@ impl Plan {
     }
 
     fn due(&self, number: u64) -> Instant {
-        self.begin + Duration::from_nanos(u64::try_from(u128::from(number) * 1_000_000_000 / u128::from(self.rate)).unwrap_or(u64::MAX))
+        self.begin
+            + Duration::from_nanos(
+                u64::try_from(u128::from(number) * 1_000_000_000 / u128::from(self.rate)).unwrap_or(u64::MAX),
+            )
     }
 }
 

@@ -5,7 +5,8 @@ use martingale_schemas::Timestamp;
 /// 2026-01-01T00:00:00Z; steps of a session are half a second apart.
 const BEGIN_MICROS: i64 = 1_767_225_600_000_000;
 const APART_MICROS: i64 = 500_000;
-const TOOLS: [&str; 8] = ["search", "read_file", "list_orders", "get_weather", "query_db", "fetch_page", "calc", "lookup"];
+const TOOLS: [&str; 8] =
+    ["search", "read_file", "list_orders", "get_weather", "query_db", "fetch_page", "calc", "lookup"];
 
 /// One line of JSON: step `number` of a session. Thought, call, result in turn; arguments and results differ every time,
 /// so that nothing is a repetition.
@@ -21,9 +22,19 @@ pub(super) fn write(line: &mut Vec<u8>, session: &str, number: u64) {
     );
     // Writing to memory cannot fail.
     let _ = match number % 3 {
-        0 => write!(line, r#"{head}"kind":"reasoning","text":"Item {mark:016x} is still open; the next look is at position {turn} of the list."}}"#),
-        1 => write!(line, r#"{head}"kind":"tool_call","tool":"{tool}","input":{{"query":"item {mark:016x}","page":{turn},"limit":20}}}}"#),
-        _ => write!(line, r#"{head}"kind":"tool_result","tool":"{tool}","causes":["{}"],"output":{{"id":"{mark:016x}","total":{turn},"status":"found"}}}}"#, number - 1),
+        0 => write!(
+            line,
+            r#"{head}"kind":"reasoning","text":"Item {mark:016x} is still open; the next look is at position {turn} of the list."}}"#
+        ),
+        1 => write!(
+            line,
+            r#"{head}"kind":"tool_call","tool":"{tool}","input":{{"query":"item {mark:016x}","page":{turn},"limit":20}}}}"#
+        ),
+        _ => write!(
+            line,
+            r#"{head}"kind":"tool_result","tool":"{tool}","causes":["{}"],"output":{{"id":"{mark:016x}","total":{turn},"status":"found"}}}}"#,
+            number - 1
+        ),
     };
 }
 

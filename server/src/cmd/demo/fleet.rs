@@ -71,8 +71,13 @@ pub(super) async fn play(
 }
 
 async fn session(client: &Client, otlp_http: SocketAddr, scenario: &Scenario, bar: &ProgressBar) -> Result<Played> {
-    let mut played =
-        Played { family: scenario.family, session: scenario.session.clone(), sent: 0, stopped: None, via: scenario.via };
+    let mut played = Played {
+        family: scenario.family,
+        session: scenario.session.clone(),
+        sent: 0,
+        stopped: None,
+        via: scenario.via,
+    };
     if scenario.via == Via::Otlp {
         otlp::send(client, otlp_http, scenario, now()).await?;
         bar.inc(scenario.script.len() as u64);

@@ -15,8 +15,8 @@ use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use super::scenarios::Scenario;
-use crate::client::Client;
 use crate::cli::Server;
+use crate::client::Client;
 
 /// One span after the other, a third of a second each.
 const SPAN_MICROS: i64 = 300_000;
@@ -73,13 +73,25 @@ fn export(scenario: &Scenario, begin: Timestamp) -> ExportTraceServiceRequest {
         match field("kind") {
             "user_message" => {
                 let messages = json!([{ "role": "user", "parts": [{ "type": "text", "content": field("text") }] }]);
-                let attributes = [text("gen_ai.request.model", "demo-model"), json_text("gen_ai.input.messages", &messages)];
-                add("chat demo-model".into(), Some(root.clone()), SPAN_MICROS, [common("chat"), attributes.into()].concat());
+                let attributes =
+                    [text("gen_ai.request.model", "demo-model"), json_text("gen_ai.input.messages", &messages)];
+                add(
+                    "chat demo-model".into(),
+                    Some(root.clone()),
+                    SPAN_MICROS,
+                    [common("chat"), attributes.into()].concat(),
+                );
             }
             "final_message" => {
                 let messages = json!([{ "role": "assistant", "parts": [{ "type": "text", "content": field("text") }], "finish_reason": "stop" }]);
-                let attributes = [text("gen_ai.request.model", "demo-model"), json_text("gen_ai.output.messages", &messages)];
-                add("chat demo-model".into(), Some(root.clone()), SPAN_MICROS, [common("chat"), attributes.into()].concat());
+                let attributes =
+                    [text("gen_ai.request.model", "demo-model"), json_text("gen_ai.output.messages", &messages)];
+                add(
+                    "chat demo-model".into(),
+                    Some(root.clone()),
+                    SPAN_MICROS,
+                    [common("chat"), attributes.into()].concat(),
+                );
             }
             "tool_call" => {
                 let result = scenario.script.get(at + 1).map_or(&Value::Null, |it| &it["output"]);

@@ -56,7 +56,8 @@ async fn read(client: &Client, played: &[Played]) -> Result<BTreeMap<String, See
         session.steps += row[2].as_u64().unwrap_or(0);
         session.decision = session.decision.max(text(&row[1]).parse().unwrap_or_default());
     }
-    let query = "SELECT session_id, rule, mode, decision, step_id FROM findings WHERE session_id LIKE 'demo-%' ORDER BY time";
+    let query =
+        "SELECT session_id, rule, mode, decision, step_id FROM findings WHERE session_id LIKE 'demo-%' ORDER BY time";
     for row in rows(client, query).await? {
         let Some(session) = seen.get_mut(&text(&row[0])) else { continue };
         let [rule, mode, decision, step] = [1, 2, 3, 4].map(|at| text(&row[at]));
@@ -86,9 +87,10 @@ pub(super) fn table(played: &[Played], seen: &BTreeMap<String, Seen>) -> Table {
             seen.iter().flat_map(|it| &it.rules).map(|(rule, opinion)| format!("{rule} ({opinion})")).collect();
         rules.sort();
         rules.dedup();
-        let stopped = sessions.iter().find_map(|it| it.stopped).map_or_else(String::new, |(step, decision)| {
-            format!("before step {} ({decision})", step + 1)
-        });
+        let stopped = sessions
+            .iter()
+            .find_map(|it| it.stopped)
+            .map_or_else(String::new, |(step, decision)| format!("before step {} ({decision})", step + 1));
         let name = match sessions.len() {
             1 => sessions[0].session.clone(),
             count => format!("{} and {} more", sessions[0].session, count - 1),
@@ -124,7 +126,8 @@ fn by_family(played: &[Played]) -> Vec<(&'static str, Vec<&Played>)> {
 /// Commands that show more of what just happened.
 pub(super) fn hints(played: &[Played], seen: &BTreeMap<String, Seen>, server: &str) -> String {
     let found = |it: &&Played| seen.get(&it.session).and_then(|seen| seen.step.clone());
-    let shown = played.iter().filter(|it| found(it).is_some()).max_by_key(|it| seen.get(&it.session).map(|it| it.decision));
+    let shown =
+        played.iter().filter(|it| found(it).is_some()).max_by_key(|it| seen.get(&it.session).map(|it| it.decision));
     let shown = shown.or_else(|| played.iter().find(|it| it.family != HEALTHY));
     let (session, step) = shown.map_or((String::new(), String::new()), |it| {
         (it.session.clone(), found(&it).unwrap_or_else(|| "1".to_owned()))

@@ -168,7 +168,9 @@ async fn page(client: &Client, after: &str, limit: &str, wait: &str) -> Result<(
     match answer.status() {
         status if status.is_success() => {}
         StatusCode::GONE => {
-            return Err(refusal(answer).await.context("verdicts of steps that were sent before are no longer on the log"));
+            return Err(refusal(answer)
+                .await
+                .context("verdicts of steps that were sent before are no longer on the log"));
         }
         _ => return Err(refusal(answer).await.context("the server does not export verdicts")),
     }

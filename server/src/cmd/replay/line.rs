@@ -75,8 +75,8 @@ mod tests {
 
     use martingale_schemas::step::Kind;
     use martingale_schemas::{
-        AgentId, Calibration, Column, Decision, Finding, Mode, Position, SessionId, Severity, StepId, Timestamp, Verdict,
-        VerdictId,
+        AgentId, Calibration, Column, Decision, Finding, Mode, Position, SessionId, Severity, StepId, Timestamp,
+        Verdict, VerdictId,
     };
 
     use super::{Exported, Line, write};
@@ -152,7 +152,8 @@ mod tests {
         let (line, _) = Exported::parse(&exported).expect("a verdict");
         let mut out = Vec::new();
         write(&mut out, &line).expect("memory");
-        let expected = r#"{"session_id":"s \"ü\"","seq":null,"step_id":"1","decision":"warn","scores":{},"findings":[]}"#;
+        let expected =
+            r#"{"session_id":"s \"ü\"","seq":null,"step_id":"1","decision":"warn","scores":{},"findings":[]}"#;
         assert_eq!(String::from_utf8_lossy(&out), format!("{expected}\n"));
     }
 }

@@ -31,7 +31,8 @@ pub(super) fn run(mut source: Source, rules: Rules, mut out: Option<BufWriter<Fi
     let progress = source.progress();
     let mut judge = Judge::new(Arc::new(rules));
     let mut sessions = Sessions::default();
-    let (mut steps, mut outcomes, mut decisions, mut faults) = (0, Outcomes::default(), Decisions::default(), Faults::default());
+    let (mut steps, mut outcomes, mut decisions, mut faults) =
+        (0, Outcomes::default(), Decisions::default(), Faults::default());
     let mut json = Vec::new();
     let begun = Instant::now();
     while source.next_line(&mut json)? {

@@ -147,7 +147,8 @@ fn read(
         // Read here only for its identity and place. What is wrong with it the server says, and keeps.
         let step = StepV1::parse(&line).and_then(|it| it.check(arrival, &Limits::DEFAULT)).ok();
         #[expect(clippy::cast_possible_truncation, reason = "a remainder of the number of lanes")]
-        let lane = step.as_ref().map_or(0, |it| hasher.hash_one(it.root_session_id.as_str()) % lanes.len() as u64) as usize;
+        let lane =
+            step.as_ref().map_or(0, |it| hasher.hash_one(it.root_session_id.as_str()) % lanes.len() as u64) as usize;
         let key = step.map(|step| {
             sessions.insert(ids::digest(&[step.session_id.as_str().as_bytes()]));
             let key = step.key();
@@ -229,7 +230,8 @@ async fn post(client: &Client, batch: &Batch) -> Result<Option<Answer>> {
                 return Ok(Some(answer));
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                let wait = answer.headers().get(RETRY_AFTER).and_then(|it| it.to_str().ok()).and_then(|it| it.parse().ok());
+                let wait =
+                    answer.headers().get(RETRY_AFTER).and_then(|it| it.to_str().ok()).and_then(|it| it.parse().ok());
                 let wait = wait.map_or(RETRY_AFTER_DEFAULT, Duration::from_secs).min(RETRY_AFTER_MAX);
                 if begun.elapsed() + wait > PATIENCE {
                     return Ok(None);
