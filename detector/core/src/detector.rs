@@ -1,6 +1,7 @@
 //! The one composition: state in, step in, judgement out.
 
 use std::borrow::Cow;
+use std::mem::take;
 use std::sync::Arc;
 
 use martingale_schemas::{
@@ -221,13 +222,22 @@ impl Detector {
     /// Hands out every state that changed since the last call: sessions, then runs, each in the order of their first
     /// change. `None` means that nothing is worth storing: delete it.
     pub fn drain_changed(&mut self, mut f: impl FnMut(&StateKey, Option<&State>)) {
+        // Lent and taken back, so that nothing is copied.
         self.sessions.drain_changed(|id, state| {
-            let state = (!state.is_blank()).then(|| State::Session(state.clone()));
-            f(&StateKey::Session(id.clone()), state.as_ref());
+            let lent = State::Session(take(state));
+            let blank = matches!(&lent, State::Session(it) if it.is_blank());
+            f(&StateKey::Session(id.clone()), Some(&lent).filter(|_| !blank));
+            if let State::Session(back) = lent {
+                *state = back;
+            }
         });
         self.runs.drain_changed(|id, state| {
-            let state = (!state.is_blank()).then(|| State::Run(state.clone()));
-            f(&StateKey::Run(id.clone()), state.as_ref());
+            let lent = State::Run(take(state));
+            let blank = matches!(&lent, State::Run(it) if it.is_blank());
+            f(&StateKey::Run(id.clone()), Some(&lent).filter(|_| !blank));
+            if let State::Run(back) = lent {
+                *state = back;
+            }
         });
     }
 

@@ -41,6 +41,7 @@ impl StateKey {
 /// State of one session or one run. Its serialised form is positional in binary formats: a change of any field is a new
 /// version for whoever writes it (`fixtures/state`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "lives for a moment, on its way to or from the store")]
 pub enum State {
     Session(SessionState),
     Run(RunState),

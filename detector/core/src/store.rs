@@ -93,11 +93,11 @@ impl<T: Default> Store<T> {
         }
     }
 
-    pub(crate) fn drain_changed(&mut self, mut f: impl FnMut(&SessionId<'static>, &T)) {
+    pub(crate) fn drain_changed(&mut self, mut f: impl FnMut(&SessionId<'static>, &mut T)) {
         for at in self.changed.drain(..) {
             if let Some(Some(slot)) = self.slots.get_mut(at) {
                 slot.changed = false;
-                f(&slot.id, &slot.state);
+                f(&slot.id, &mut slot.state);
             }
         }
     }

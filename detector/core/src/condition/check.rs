@@ -240,7 +240,7 @@ impl<'c, 'f> Checker<'c, 'f> {
         let names: Vec<&str> = call
             .args
             .iter()
-            .filter_map(|it| segments(it))
+            .filter_map(segments)
             .filter_map(|it| match *it {
                 [name] => Some(name),
                 _ => None,

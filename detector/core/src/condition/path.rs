@@ -27,41 +27,39 @@ pub(super) fn segments(expr: &IdedExpr) -> Option<Vec<&str>> {
 /// Where an expression stands in its file.
 pub(super) struct Place<'s> {
     source: &'s str,
+    file: &'s str,
     line: u32,
     column: u32,
-    /// Column where later lines begin.
-    margin: u32,
 }
 
 impl<'s> Place<'s> {
-    /// The scalar at `node` may be plain, quoted, or a block (`|`, `>`), whose text begins on the next line.
-    pub(super) fn of(node: &Node, source: &'s str, file: &str) -> Self {
-        let mut lines = file.lines().skip((node.line as usize).saturating_sub(1));
-        let first = lines.next().unwrap_or("").chars().nth((node.column as usize).saturating_sub(1));
-        let indent = |line: Option<&str>| {
-            let spaces = line.map_or(0, |it| it.len() - it.trim_start().len());
-            u32::try_from(spaces).unwrap_or(0) + 1
-        };
-        let next = indent(lines.find(|it| !it.trim().is_empty()));
-        match first {
-            Some('|' | '>') => Self { source, line: node.line + 1, column: next, margin: next },
-            Some('"' | '\'') => Self { source, line: node.line, column: node.column + 1, margin: next },
-            _ => Self { source, line: node.line, column: node.column, margin: next },
-        }
+    pub(super) fn of(node: &Node, source: &'s str, file: &'s str) -> Self {
+        Self { source, file, line: node.line, column: node.column }
     }
 
     /// Of a parser's line and column, both from 1.
     pub(super) fn of_position(&self, (line, column): (isize, isize)) -> (u32, u32) {
-        let small = |it: isize| u32::try_from(it.max(1)).unwrap_or(1) - 1;
-        let (line, column) = (small(line), small(column));
-        if line == 0 { (self.line, self.column + column) } else { (self.line + line, self.margin + column) }
+        let small = |it: isize| usize::try_from(it.max(1)).unwrap_or(1) - 1;
+        let before = self.source.split_inclusive('\n').take(small(line)).map(|it| it.chars().count()).sum::<usize>();
+        self.of_offset(u32::try_from(before + small(column)).unwrap_or(u32::MAX))
     }
 
-    /// Of an offset in characters.
+    /// Of an offset in characters. YAML folds lines, drops indentation and undoes quoting, so the text is followed through
+    /// the file: its characters are there in order, with others in between.
     pub(super) fn of_offset(&self, offset: u32) -> (u32, u32) {
-        let before: String = self.source.chars().take(offset as usize).collect();
-        let line = before.matches('\n').count();
-        let column = before.chars().rev().take_while(|it| *it != '\n').count();
-        self.of_position((isize::try_from(line + 1).unwrap_or(1), isize::try_from(column + 1).unwrap_or(1)))
+        let lines = self.file.lines().zip(1_u32..).skip((self.line as usize).saturating_sub(1));
+        let file = lines.flat_map(|(text, line)| text.chars().zip(1_u32..).map(move |(it, column)| (it, line, column)));
+        let mut file = file.skip((self.column as usize).saturating_sub(1));
+        let mut at = (self.line, self.column);
+        let passed = self.source.chars().take(offset as usize + 1).filter(|it| !it.is_whitespace());
+        for wanted in passed {
+            match file.find(|(it, _, _)| *it == wanted) {
+                Some((_, line, column)) => at = (line, column),
+                None => return (self.line, self.column),
+            }
+        }
+        // An error at the end stands behind the last character.
+        let beyond = self.source.chars().count() <= offset as usize;
+        (at.0, at.1 + u32::from(beyond))
     }
 }

@@ -42,6 +42,7 @@ pub(super) fn declare(env: &mut Env) {
     let _ = env.add_overload(FUNCTION, FUNCTION, vec![STRING_TYPE, PATTERN_TYPE], matches);
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature of an overload")]
 fn matches<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let text = args.first().and_then(|it| it.downcast_ref::<CelString<'_>>());
     let pattern = args.get(1).and_then(|it| it.downcast_ref::<Pattern>());

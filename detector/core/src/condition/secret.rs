@@ -78,8 +78,8 @@ fn holds_named(text: &str) -> bool {
         let word = before.take_while(|it| in_token(**it)).filter(|it| it.is_ascii_alphanumeric()).take(24);
         let mut name: Vec<u8> = word.map(u8::to_ascii_lowercase).collect();
         name.reverse();
-        let telling = |it: &&str| name.ends_with(it.as_bytes());
-        if name.len() < 6 || !NAMES.iter().any(|it| telling(&it)) {
+        let telling = |it: &str| name.ends_with(it.as_bytes());
+        if name.len() < 6 || !NAMES.iter().any(|it| telling(it)) {
             return false;
         }
         let value = text.as_bytes()[at + 1..].iter().skip_while(|it| matches!(it, b'"' | b'\'' | b' ' | b'\\'));

@@ -95,7 +95,7 @@ impl Engine {
                 (Rule::Sequence { unless: Some(unless), names, .. }, Role::Unless) => one.unless(unless, names),
                 (Rule::Sequence { parts, names, within, .. }, Role::Part(at)) => one.part(parts, names, *within, at),
                 (Rule::Threshold { filter, sum, at_least, within }, _) => {
-                    one.threshold(filter, sum.as_ref(), *at_least, *within)
+                    one.threshold(filter, sum.as_ref(), *at_least, *within);
                 }
                 (Rule::Budget { metric, limit, warn_at, of_run }, _) => one.budget(*metric, *limit, *warn_at, *of_run),
                 (Rule::Delegation { depth_max, fan_out_max }, _) => one.delegation(*depth_max, *fan_out_max),
@@ -291,7 +291,7 @@ impl One<'_, '_, '_> {
         let decision = self.policy.then.decision;
         let over = |value: u32, max: Option<u32>| max.filter(|max| value > *max).map(|max| (value, max));
         let deep = over(depth, depth_max).filter(|_| starts || is_first || decision.stops());
-        if let Some((value, max)) = deep.or(over(fan_out, fan_out_max)) {
+        if let Some((value, max)) = deep.or_else(|| over(fan_out, fan_out_max)) {
             let mut scope = self.scope();
             scope.amounts = [f64::from(value), f64::from(max)];
             let message = self.render(&scope);

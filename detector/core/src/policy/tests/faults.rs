@@ -9,6 +9,11 @@ fn check(yaml: &str, expected: &Expect) {
     expected.assert_eq(&errors.chain(notes).collect::<String>());
 }
 
+/// A policy with the rule and all else in order.
+fn check_rule(rule: &str, expected: &Expect) {
+    check(&format!("id: a\ntitle: T\nseverity: low\n{rule}\nthen: {{ decision: warn }}\n"), expected);
+}
+
 #[test]
 fn every_fault_is_found() {
     check(
@@ -36,7 +41,7 @@ fn places_in_a_condition() {
         (
             "when: |\n  step.kind == \"plan\" &&\n    step.tex == \"x\"",
             expect![[r#"
-                p.yaml:6:7: policy a: when: unknown field `step.tex`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.text`?
+                p.yaml:6:5: policy a: when: unknown field `step.tex`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.text`?
             "#]],
         ),
         (
@@ -75,6 +80,14 @@ fn places_in_a_condition() {
             p.yaml:4:24: policy a: when: whole numbers and fractions do not mix here: write `2.0`, or `double(…)`
         "#]],
         ),
+    ] {
+        check_rule(yaml, &expected);
+    }
+}
+
+#[test]
+fn places_of_less_common_faults() {
+    for (yaml, expected) in [
         (
             "when: step.text.matches(\"(\")",
             expect![[r#"
@@ -130,7 +143,7 @@ fn places_in_a_condition() {
         "#]],
         ),
     ] {
-        check(&format!("id: a\ntitle: T\nseverity: low\n{yaml}\nthen: {{ decision: warn }}\n"), &expected);
+        check_rule(yaml, &expected);
     }
 }
 
@@ -183,6 +196,14 @@ fn shapes() {
             p.yaml:1:1: policy a: `within` is missing: how far the last step may be from the first, as `10m`
         "#]],
         ),
+    ] {
+        check(yaml, &expected);
+    }
+}
+
+#[test]
+fn shapes_of_other_rules() {
+    for (yaml, expected) in [
         (
             "id: a\ntitle: T\nseverity: low\nthreshold: { where: step.kind == \"plan\", at_least: 1000, within: soon }\nthen: { decision: warn }",
             expect![[r#"
@@ -193,10 +214,10 @@ fn shapes() {
         (
             "id: a\ntitle: T\nseverity: low\ndelegation: {}\nthen: { decision: warn, message: '{{valu}} {{' }",
             expect![[r#"
-            p.yaml:4:13: policy a: delegation: there is no limit: write `depth_max`, `fan_out_max` or both
-            p.yaml:5:35: policy a: then.message: unknown name `valu`: expected one of step, tool, labels, session, run
-            p.yaml:5:34: policy a: then.message: `{{` without `}}`: close it, or write one brace
-        "#]],
+                p.yaml:4:13: policy a: delegation: there is no limit: write `depth_max`, `fan_out_max` or both
+                p.yaml:5:37: policy a: then.message: unknown name `valu`: expected one of step, tool, labels, session, run
+                p.yaml:5:34: policy a: then.message: `{{` without `}}`: close it, or write one brace
+            "#]],
         ),
         (
             "id: a\ntitle: T\nseverity: low\nwhen: step.kind == \"plan\"\nthen: { decision: warn }\n---\nid: a\ntitle: T\nseverity: low\nwhen: step.kind == \"plan\"\nthen: { decision: warn }",
@@ -225,6 +246,27 @@ fn shapes() {
         ),
     ] {
         check(yaml, &expected);
+    }
+}
+
+/// However YAML folds, indents or quotes the condition.
+#[test]
+fn places_follow_the_text() {
+    for (rule, expected) in [
+        ("when: >\n  step.kind == \"plan\" &&\n  step.tex == \"x\"", expect![[r#"
+            p.yaml:6:3: policy a: when: unknown field `step.tex`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.text`?
+        "#]]),
+        ("when: step.kind == \"plan\" &&\n    step.tex == \"x\"", expect![[r#"
+            p.yaml:5:5: policy a: when: unknown field `step.tex`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.text`?
+        "#]]),
+        ("when: \"step.text == 'it\\\"s' && step.tex == 'x'\"", expect![[r#"
+            p.yaml:4:32: policy a: when: unknown field `step.tex`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.text`?
+        "#]]),
+        ("when: 'step.text == ''it'' && step.tex == \"x\"'", expect![[r#"
+            p.yaml:4:31: policy a: when: unknown field `step.tex`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.text`?
+        "#]]),
+    ] {
+        check_rule(rule, &expected);
     }
 }
 
@@ -262,7 +304,7 @@ fn notes() {
         "#]],
         ),
     ] {
-        check(&format!("id: a\ntitle: T\nseverity: low\n{rule}\nthen: {{ decision: warn }}\n"), &expected);
+        check_rule(rule, &expected);
     }
 }
 
