@@ -52,7 +52,8 @@ mod tests {
     use super::*;
 
     fn letter(value: Vec<u8>) -> DeadLetter {
-        let record = Record { offset: Offset(7), appended_at: 1_000_000, key: Bytes::from_static(b"k"), value: value.into() };
+        let record =
+            Record { offset: Offset(7), appended_at: 1_000_000, key: Bytes::from_static(b"k"), value: value.into() };
         let rejection = Rejection::field(Reason::MissingField, "kind", "`kind` is required");
         let append = append(topics::STEPS, Partition(3), &record, rejection);
         assert_eq!((append.topic, append.key.as_ref()), (topics::DEAD_LETTER, b"k".as_slice()));
@@ -71,8 +72,14 @@ mod tests {
         for (value, payload, payload_is_base64, payload_truncated_from) in cases {
             let got = letter(value);
             assert_eq!(got.payload, payload);
-            assert_eq!((got.payload_is_base64, got.payload_truncated_from), (payload_is_base64, payload_truncated_from));
-            assert_eq!((got.source.as_str(), got.reason, got.field.as_deref()), ("log_steps", Reason::MissingField, Some("kind")));
+            assert_eq!(
+                (got.payload_is_base64, got.payload_truncated_from),
+                (payload_is_base64, payload_truncated_from)
+            );
+            assert_eq!(
+                (got.source.as_str(), got.reason, got.field.as_deref()),
+                ("log_steps", Reason::MissingField, Some("kind"))
+            );
         }
         assert_eq!(letter(b"a".to_vec()).id, letter(b"b".to_vec()).id, "the place is the identity");
     }

@@ -71,7 +71,10 @@ mod tests {
     fn time_does_not_go_back() {
         let mut time = LogTime::new(800, 0);
         time.advance_to(time.tick_of(1_234));
-        assert_eq!((time.tick(), time.tick_of(5), time.tick_of(1_299), time.tick_of(1_300)), (1_200, 1_200, 1_200, 1_300));
+        assert_eq!(
+            (time.tick(), time.tick_of(5), time.tick_of(1_299), time.tick_of(1_300)),
+            (1_200, 1_200, 1_200, 1_300)
+        );
         let mut extreme = LogTime::new(i64::MAX, i64::MIN);
         extreme.advance_to(extreme.tick_of(i64::MIN));
         assert!(!extreme.is_over(i64::MAX));

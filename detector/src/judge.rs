@@ -30,6 +30,7 @@ pub(crate) struct Judge {
     /// Entries that were loaded for the first time in this tick: written again with it, whether they change or not.
     renewed: HashMap<Bytes, Bytes>,
     tick_changed: bool,
+    condition_errors: u64,
 }
 
 /// What a batch will publish, answers to orders first: a verdict under an order is never on the log without its answer.
@@ -61,7 +62,16 @@ impl Judge {
         let tick = stored.and_then(|it| it.as_ref().try_into().ok().map(i64::from_le_bytes)).unwrap_or(i64::MIN);
         let time = LogTime::new(config.session_idle.as_micros(), tick);
         let detector = Detector::new(rules);
-        Ok(Self { log, metrics, partition, detector, time, renewed: HashMap::new(), tick_changed: false })
+        Ok(Self {
+            log,
+            metrics,
+            partition,
+            detector,
+            time,
+            renewed: HashMap::new(),
+            tick_changed: false,
+            condition_errors: 0,
+        })
     }
 
     pub(crate) const fn time(&self) -> LogTime {
@@ -195,8 +205,12 @@ impl Judge {
         Ok(out)
     }
 
+    /// After a commit: lets go of what memory has no room for.
     pub(crate) fn evict(&mut self, sessions_max: usize) {
         self.detector.evict(sessions_max);
+        let errors = self.detector.cel_errors();
+        self.metrics.condition_errors.inc_by(errors - self.condition_errors);
+        self.condition_errors = errors;
     }
 
     /// Entries after `after` whose sessions are over, as their removal, and where to go on.

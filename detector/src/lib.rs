@@ -21,6 +21,8 @@ mod partition;
 mod published;
 mod run;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use config::Config;
 pub use error::Error;

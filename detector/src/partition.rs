@@ -25,9 +25,13 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
 }
 
-/// Waits between attempts at a log that does not take a commit.
-const RETRY_FIRST: Duration = Duration::from_millis(10);
-const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Waits before a loop starts again.
+const RESTART: Wait = Wait { next: Duration::from_millis(10), max: Duration::from_secs(1) };
+/// Waits while the log is busy: it writes a full queue in less than the longest.
+const BUSY: Wait = Wait { next: Duration::from_millis(1), max: Duration::from_millis(50) };
+
+/// State in memory is measured by walking all of it, so seldom.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
 /// Orders read at once; they are kept in memory until they are in force.
 const ORDERS: ReadLimit = ReadLimit { records_max: 256, bytes_max: 1 << 20 };
@@ -39,37 +43,47 @@ const TURNS_PER_SWEEP: u32 = 32;
 /// nothing kept in memory: whether the refused write will be seen is not known, and the commit says. A loop that was
 /// fenced does the same, after a longer wait: either it is about to be stopped, or the partition was given away and back.
 pub(crate) async fn follow(shared: Shared, partition: Partition, mut stop: Shutdown) -> Result<(), Error> {
-    let mut wait = RETRY_FIRST;
+    let mut wait = RESTART;
     while let Err(error) = live(&shared, partition, &mut stop, &mut wait).await {
         if matches!(error, Error::Log(log::Error::Fenced(_))) {
-            wait = RETRY_MAX;
+            wait.next = wait.max;
         } else if !error.is_transient() {
             return Err(error);
         }
         shared.metrics.restarts.inc();
         tracing::warn!(%partition, error = &error as &dyn std::error::Error, "partition starts again from its last commit");
-        if !pause(&mut wait, &mut stop).await {
+        if !wait.over(&mut stop).await {
             break;
         }
     }
     Ok(())
 }
 
-/// Whether to go on after waiting.
-async fn pause(wait: &mut Duration, stop: &mut Shutdown) -> bool {
-    let now = std::mem::replace(wait, (*wait * 2).min(RETRY_MAX));
-    tokio::select! {
-        biased;
-        () = stop.stopping() => false,
-        () = tokio::time::sleep(now) => true,
+/// A wait that doubles each time.
+#[derive(Clone, Copy)]
+struct Wait {
+    next: Duration,
+    max: Duration,
+}
+
+impl Wait {
+    /// Waits; false when it is time to stop.
+    async fn over(&mut self, stop: &mut Shutdown) -> bool {
+        let now = self.next;
+        self.next = (now * 2).min(self.max);
+        tokio::select! {
+            biased;
+            () = stop.stopping() => false,
+            () = tokio::time::sleep(now) => true,
+        }
     }
 }
 
-async fn live(shared: &Shared, partition: Partition, stop: &mut Shutdown, wait: &mut Duration) -> Result<(), Error> {
+async fn live(shared: &Shared, partition: Partition, stop: &mut Shutdown, wait: &mut Wait) -> Result<(), Error> {
     let mut it = Loop::restore(shared, partition, stop.clone()).await?;
     while !stop.is_stopping() {
         if it.turn().await? {
-            *wait = RETRY_FIRST;
+            *wait = RESTART;
         } else if !it.sweep().await? {
             tokio::select! {
                 biased;
@@ -97,6 +111,7 @@ struct Loop<'a> {
     verdicts: Offset,
     sweep: Sweep,
     turns_to_sweep: u32,
+    measured: Option<Instant>,
 }
 
 /// How far the search for forgotten sessions has come. Once through the store for each tick.
@@ -131,6 +146,7 @@ impl<'a> Loop<'a> {
             verdicts: committed.verdicts,
             sweep: Sweep::After(None),
             turns_to_sweep: TURNS_PER_SWEEP,
+            measured: None,
         })
     }
 
@@ -209,7 +225,8 @@ impl<'a> Loop<'a> {
 
     async fn commit(&mut self, batch: Batch) -> Result<Counts, Error> {
         // Verdicts below are of earlier commits, unless some of a lost one lie ahead still.
-        let verdicts = if self.next_step >= self.orders.floor() { *self.verdicts_grown.borrow() } else { self.verdicts };
+        let verdicts =
+            if self.next_step >= self.orders.floor() { *self.verdicts_grown.borrow() } else { self.verdicts };
         self.verdicts = verdicts.max(self.verdicts);
         let at = |topic, next| Progress { topic, partition: self.partition, next };
         let Batch { mut answers, verdicts, dead_letters, counts } = batch;
@@ -231,14 +248,14 @@ impl<'a> Loop<'a> {
 
     /// Commits, again and again while the log is busy: then nothing was written, and it is the same commit.
     async fn write(&mut self, commit: Commit) -> Result<(), Error> {
-        let mut wait = RETRY_FIRST;
+        let mut wait = BUSY;
         loop {
             let busy = match self.shared.log.commit(commit.clone()).await {
                 Err(busy @ log::Error::Full { .. }) => Err(busy),
                 done => return Ok(done?),
             };
             self.shared.metrics.commit_retries.inc();
-            if !pause(&mut wait, &mut self.stop).await {
+            if !wait.over(&mut self.stop).await {
                 return busy.map_err(Into::into);
             }
         }
@@ -262,11 +279,14 @@ impl<'a> Loop<'a> {
         ReadLimit { records_max: self.shared.config.batch_steps_max, bytes_max: self.shared.config.batch_bytes_max }
     }
 
-    fn gauge(&self) {
+    fn gauge(&mut self) {
         let end = *self.steps.grown.borrow();
         Gauges::set(&self.gauges.lag, end.0.saturating_sub(self.next_step.0));
         Gauges::set(&self.gauges.sessions, self.judge.detector().sessions_in_memory());
-        Gauges::set(&self.gauges.state_bytes, self.judge.detector().state_bytes());
+        if self.measured.is_none_or(|it| it.elapsed() >= MEASURE_EVERY) {
+            self.measured = Some(Instant::now());
+            Gauges::set(&self.gauges.state_bytes, self.judge.detector().state_bytes());
+        }
     }
 }
 

@@ -78,7 +78,13 @@ impl Published {
     }
 }
 
-async fn each(log: &dyn Log, topic: Topic, partition: Partition, from: Offset, mut f: impl FnMut(&Record)) -> Result<(), Error> {
+async fn each(
+    log: &dyn Log,
+    topic: Topic,
+    partition: Partition,
+    from: Offset,
+    mut f: impl FnMut(&Record),
+) -> Result<(), Error> {
     let mut next = from;
     loop {
         let records = log.read(topic, partition, next, PAGE).await?;

@@ -68,7 +68,8 @@ impl Loops {
         let mut outcome = Ok(());
         while lost > 0 {
             let Some(ended) = self.tasks.join_next_with_id().await else { break };
-            outcome = outcome.and(self.ended(ended));
+            let ended = self.ended(ended);
+            outcome = outcome.and(ended);
             lost = self.running.keys().filter(|it| !owned.contains(it)).count();
         }
         outcome?;

@@ -19,7 +19,9 @@ pub(crate) struct Entry<'a> {
 /// Why an entry cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("it has version {found}, this program reads up to {VERSION}: start the newer program again, or empty the state")]
+    #[error(
+        "it has version {found}, this program reads up to {VERSION}: start the newer program again, or empty the state"
+    )]
     Newer { found: u8 },
     #[error("it has {bytes} bytes, too few for its header: restore the data folder")]
     Short { bytes: usize },
@@ -60,5 +62,85 @@ impl Entry<'_> {
         out.put_i64_le(tick);
         out.put_slice(self.body);
         out.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use martingale_detector_core::{Detector, Rules, StateKey};
+    use martingale_schemas::{Control, Step};
+
+    use super::*;
+
+    /// States in which as much as possible has happened.
+    fn states() -> Vec<(StateKey, State)> {
+        let mut detector = Detector::new(Arc::new(Rules::starter()));
+        for n in 0..8 {
+            let (kind, session) = (["tool_call", "tool_result"][n % 2], ["root", "child"][n / 4]);
+            let step = format!(
+                r#"{{"session_id":"{session}","root_session_id":"root","parent_session_id":{parent},"step_id":"s{n}","seq":{n},
+                "time":"2026-01-01T00:00:0{n}Z","kind":"{kind}","agent":{{"id":"a"}},"tool":"read_secret","input":{{"n":1}},
+                "output":"AKIA","usage":{{"input_tokens":3,"cost_usd":0.5}}}}"#,
+                parent = if session == "root" { "null" } else { "\"root\"" },
+            );
+            let step = Step::from_log(step.as_bytes()).expect("a step");
+            while let Some(key) = detector.absent(&step).pop() {
+                detector.load(key, None);
+            }
+            detector.observe(&step);
+        }
+        let halt = r#"{"control_id":"c","action":"halt","scope":{"type":"session","session_id":"child"},
+            "time":"2026-01-01T00:00:00Z","by":"ada","reason":"to look","state":"requested"}"#;
+        let halt: Control = serde_json::from_str(halt).expect("a control");
+        detector.apply(&halt);
+        let mut states = Vec::new();
+        detector.drain_changed(|key, state| states.push((key.clone(), state.expect("worth storing").clone())));
+        states
+    }
+
+    fn fixture(version: u8, key: &StateKey) -> PathBuf {
+        let name = String::from_utf8(key.to_bytes()).expect("text").replace('/', "_");
+        [env!("CARGO_MANIFEST_DIR"), "fixtures", "state", &format!("v{version}_{name}.bin")].iter().collect()
+    }
+
+    /// Bytes that were written once are read for ever, and as long as the version stands the same state is written as the
+    /// same bytes. A new version adds its files (`WRITE_FIXTURES=1`) and leaves the old ones as they are.
+    #[test]
+    fn every_version_stays_readable() {
+        for (key, state) in states() {
+            let path = fixture(VERSION, &key);
+            let bytes = encode(1_767_225_600_000_000, &state).expect("encodes");
+            if std::env::var_os("WRITE_FIXTURES").is_some() && !path.exists() {
+                std::fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
+                std::fs::write(&path, &bytes).expect("fixture");
+            }
+            let stored = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let entry = read(&stored).expect("a header");
+            assert_eq!(entry.used, 1_767_225_600_000_000);
+            assert_eq!(entry.state().expect("a state"), state, "{key:?}");
+            assert_eq!(bytes, stored, "{key:?}: the layout of state changed, so must its version");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_used_again_without_reading_its_state() {
+        for (_, state) in states() {
+            let entry = encode(5, &state).expect("encodes");
+            assert_eq!(read(&entry).expect("a header").used_at(7), encode(7, &state).expect("encodes"));
+        }
+    }
+
+    #[test]
+    fn bytes_of_anybody_do_not_panic() {
+        let whole = encode(5, &states()[0].1).expect("encodes");
+        for end in 0..whole.len() {
+            assert!(read(&whole[..end]).map_or(true, |it| it.state().is_err()), "{end} bytes are not a whole entry");
+        }
+        let mut longer = whole.to_vec();
+        longer.push(0);
+        assert!(read(&longer).expect("a header").state().is_err());
     }
 }

@@ -1,0 +1,354 @@
+//! The loop against a log in memory. Faults in every order are the simulation's part (`tests/sim.rs`).
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use martingale_detector_core::Rules;
+use martingale_platform::clock::Clock;
+use martingale_platform::config::Span;
+use martingale_platform::log::{
+    Append, Cleanup, Log, MemoryLog, Offset, Partition, ReadLimit, StateChange, Topic, TopicSpec,
+};
+use martingale_platform::shutdown::{self, Trigger};
+use martingale_schemas::record::DeadLetter;
+use martingale_schemas::{Control, ControlState, Decision, Reason, Verdict, topics};
+use prometheus::{Registry, TextEncoder};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::{Config, Error, STORE, run};
+
+const ONLY: Partition = Partition(0);
+const HOUR_MICROS: i64 = 3_600_000_000;
+
+struct Bench {
+    log: Arc<MemoryLog>,
+    clock: Clock,
+    registry: Registry,
+    config: Config,
+    stop: Option<Trigger>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let clock = Clock::manual(1_767_225_600_000_000);
+        let topics = [topics::STEPS, topics::VERDICTS, topics::CONTROLS, topics::DEAD_LETTER];
+        let topics = topics.map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
+        let log = MemoryLog::new(1, &topics, clock.clone());
+        Self { log, clock, registry: Registry::new(), config: Config::default(), stop: None }
+    }
+
+    fn start(&mut self) -> JoinHandle<Result<(), Error>> {
+        let (trigger, shutdown) = shutdown::channel();
+        self.stop = Some(trigger);
+        self.registry = Registry::new();
+        let (config, log, registry) = (self.config.clone(), Arc::clone(&self.log), self.registry.clone());
+        tokio::spawn(async move { run(config, log, Arc::new(Rules::starter()), &registry, shutdown).await })
+    }
+
+    async fn stop(&mut self, running: JoinHandle<Result<(), Error>>) {
+        self.stop.take().expect("running").stop();
+        running.await.expect("no panic").expect("stops in order");
+    }
+
+    async fn append(&self, topic: Topic, value: impl Into<Bytes>) {
+        self.log.append(vec![Append::new(topic, Bytes::from_static(b"k"), value.into())]).await.expect("append");
+    }
+
+    async fn step(&self, session: &str, n: u64) {
+        let step = format!(
+            r#"{{"session_id":"{session}","step_id":"s{n}","time":"2026-01-01T00:00:00Z","kind":"reasoning","agent":{{"id":"a"}}}}"#
+        );
+        self.append(topics::STEPS, step).await;
+    }
+
+    async fn order(&self, action: &str, session: &str) {
+        let order = format!(
+            r#"{{"control_id":"c-{action}","action":"{action}","scope":{{"type":"session","session_id":"{session}"}},"time":"2026-01-01T00:00:00Z","state":"requested"}}"#
+        );
+        self.append(topics::CONTROLS, order).await;
+    }
+
+    async fn read<T: serde::de::DeserializeOwned>(&self, topic: Topic) -> Vec<T> {
+        let limit = ReadLimit { records_max: 1_000, bytes_max: usize::MAX };
+        let records = self.log.read(topic, ONLY, Offset::START, limit).await.expect("read");
+        records.iter().map(|it| serde_json::from_slice(&it.value).expect("own JSON")).collect()
+    }
+
+    async fn verdicts(&self) -> Vec<Verdict<'static>> {
+        self.read(topics::VERDICTS).await
+    }
+
+    async fn decisions(&self) -> Vec<Decision> {
+        self.verdicts().await.iter().map(|it| it.decision).collect()
+    }
+
+    /// Waits until a topic reaches so many records.
+    async fn until(&self, topic: Topic, records: u64) {
+        let mut grown = self.log.grown(topic, ONLY);
+        let reached = tokio::time::timeout(Duration::from_secs(60), grown.wait_for(|end| end.0 >= records)).await;
+        reached.unwrap_or_else(|_| panic!("{topic} does not reach {records}")).expect("open");
+    }
+
+    fn metric(&self, line: &str) -> u64 {
+        let text = TextEncoder::new().encode_to_string(&self.registry.gather()).expect("text");
+        let found = text.lines().find_map(|it| it.strip_prefix(&format!("martingale_detector_{line} ")));
+        found.unwrap_or_else(|| panic!("no {line} in\n{text}")).parse().expect("a number")
+    }
+
+    async fn state(&self) -> Vec<String> {
+        let entries = self.log.scan(STORE, ONLY, None, 100).await.expect("scan");
+        entries.into_iter().map(|(key, _)| String::from_utf8_lossy(&key).into_owned()).collect()
+    }
+}
+
+/// Lets everything run that can.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+/// On a clock that moves only when nobody has anything else to do.
+fn simulated<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("runtime")
+        .block_on(future)
+}
+
+#[test]
+fn a_step_is_judged_without_waiting() {
+    simulated(async {
+        let mut bench = Bench::new();
+        let running = bench.start();
+        settle().await;
+        for n in 0..3 {
+            let before = Instant::now();
+            bench.step("a", n).await;
+            bench.until(topics::VERDICTS, n + 1).await;
+            assert_eq!(before.elapsed(), Duration::ZERO);
+        }
+        bench.stop(running).await;
+        assert_eq!(bench.decisions().await, [Decision::Allow; 3]);
+        let positions: Vec<_> = bench.verdicts().await.iter().map(|it| it.position.offset).collect();
+        assert_eq!(positions, [0, 1, 2]);
+    });
+}
+
+#[test]
+fn an_order_is_in_force_for_the_steps_after_it_and_is_answered() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.step("a", 0).await;
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 1).await;
+        bench.order("halt", "a").await;
+        bench.step("a", 1).await;
+        bench.until(topics::VERDICTS, 2).await;
+        bench.order("resume", "a").await;
+        bench.step("a", 2).await;
+        bench.until(topics::VERDICTS, 3).await;
+        bench.stop(running).await;
+        assert_eq!(bench.decisions().await, [Decision::Allow, Decision::Halt, Decision::Allow]);
+        let answers: Vec<_> = bench.read::<Control>(topics::CONTROLS).await.into_iter().map(|it| it.state).collect();
+        let applied = |offset| {
+            let before = martingale_schemas::Position { partition: 0, offset };
+            ControlState::Applied { before, known: true }
+        };
+        assert_eq!(answers, [ControlState::Requested, applied(1), ControlState::Requested, applied(2)]);
+        assert_eq!(bench.metric("orders_applied_total"), 2);
+    });
+}
+
+#[test]
+fn a_halt_stands_after_a_restart() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.order("halt", "a").await;
+        let running = bench.start();
+        bench.until(topics::CONTROLS, 2).await;
+        settle().await;
+        bench.stop(running).await;
+        bench.log = bench.log.reopen();
+        let running = bench.start();
+        bench.step("a", 0).await;
+        bench.until(topics::VERDICTS, 1).await;
+        bench.stop(running).await;
+        assert_eq!(bench.decisions().await, [Decision::Halt]);
+        assert_eq!(bench.metric("decisions_total{decision=\"halt\"}"), 1);
+        assert_eq!(bench.metric("findings_total{column=\"control\",rule=\"halted_by_control\"}"), 1);
+    });
+}
+
+#[test]
+fn a_busy_log_is_asked_again_for_the_same_commit() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.step("a", 0).await;
+        bench.log.faults(|it| it.full = true);
+        let running = bench.start();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(bench.metric("commit_retries_total") > 10);
+        bench.log.faults(|it| it.full = false);
+        bench.until(topics::VERDICTS, 1).await;
+        settle().await;
+        assert_eq!((bench.metric("restarts_total"), bench.metric("steps_judged_total")), (0, 1));
+        assert_eq!(bench.metric("lag_steps{partition=\"0\"}"), 0);
+        bench.stop(running).await;
+        assert_eq!(bench.verdicts().await.len(), 1);
+    });
+}
+
+#[test]
+fn a_busy_log_does_not_hold_up_the_end() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.step("a", 0).await;
+        bench.log.faults(|it| it.full = true);
+        let running = bench.start();
+        settle().await;
+        bench.stop(running).await;
+        assert!(bench.verdicts().await.is_empty());
+    });
+}
+
+#[test]
+fn a_lost_commit_is_made_again_from_the_last() {
+    for crash in [false, true] {
+        simulated(async {
+            let mut bench = Bench::new();
+            bench.step("a", 0).await;
+            let running = bench.start();
+            bench.until(topics::VERDICTS, 1).await;
+            settle().await;
+            bench.log.faults(|it| {
+                it.fail_next_commit = !crash;
+                it.crash_between_publish_and_commit = crash;
+            });
+            bench.order("halt", "a").await;
+            bench.step("a", 1).await;
+            settle().await;
+            // What arrives before the second attempt must not change what was published at the first.
+            bench.order("resume", "a").await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            bench.step("a", 2).await;
+            bench.until(topics::VERDICTS, if crash { 4 } else { 3 }).await;
+            settle().await;
+            assert_eq!(bench.metric("restarts_total"), 1);
+            bench.stop(running).await;
+            let expected: &[Decision] = match crash {
+                false => &[Decision::Allow, Decision::Allow, Decision::Allow],
+                true => &[Decision::Allow, Decision::Halt, Decision::Halt, Decision::Allow],
+            };
+            assert_eq!(bench.decisions().await, expected);
+        });
+    }
+}
+
+#[test]
+fn a_record_that_is_no_step_is_set_aside() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.append(topics::STEPS, "{\"kind\":\"plan\"}").await;
+        bench.append(topics::CONTROLS, "stop everything").await;
+        bench.step("a", 0).await;
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 1).await;
+        settle().await;
+        assert_eq!(bench.metric("dead_letters_total{topic=\"steps\"}"), 1);
+        assert_eq!(bench.metric("dead_letters_total{topic=\"controls\"}"), 1);
+        bench.stop(running).await;
+        let mut letters = bench.read::<DeadLetter>(topics::DEAD_LETTER).await;
+        letters.sort_by(|a, b| a.source.cmp(&b.source));
+        let letters: Vec<_> = letters.iter().map(|it| (it.source.as_str(), it.reason, it.payload.as_str())).collect();
+        assert_eq!(
+            letters,
+            [
+                ("log_controls", Reason::InvalidJson, "stop everything"),
+                ("log_steps", Reason::MissingField, "{\"kind\":\"plan\"}"),
+            ]
+        );
+        assert_eq!(bench.verdicts().await[0].position.offset, 1);
+    });
+}
+
+#[test]
+fn a_silent_session_is_forgotten_unless_it_is_halted() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.config.session_idle = Span::from_millis(3_600_000);
+        bench.config.sessions_in_memory_max = 2;
+        for session in ["quiet", "halted", "busy"] {
+            bench.step(session, 0).await;
+        }
+        bench.order("halt", "halted").await;
+        let running = bench.start();
+        for (n, after) in [(1, HOUR_MICROS / 2), (2, HOUR_MICROS / 2), (3, HOUR_MICROS / 4)] {
+            settle().await;
+            bench.clock.advance(after);
+            bench.step("busy", n).await;
+        }
+        settle().await;
+        assert_eq!(bench.state().await, ["r/busy", "r/halted", "s/busy", "s/halted", "tick"]);
+        assert_eq!(bench.metric("states_forgotten_total"), 2);
+        // The same step again: known to the sessions that are remembered, new to the one that is not.
+        for session in ["quiet", "halted", "busy"] {
+            bench.step(session, 0).await;
+        }
+        bench.until(topics::VERDICTS, 7).await;
+        settle().await;
+        assert_eq!(bench.metric("duplicates_total"), 2);
+        assert_eq!(bench.metric("steps_judged_total"), 7);
+        bench.stop(running).await;
+    });
+}
+
+#[test]
+fn state_that_cannot_be_read_ends_it_with_the_key() {
+    for (value, says) in [
+        (vec![2, 0, 0], "it has version 2, this program reads up to 1"),
+        (vec![1, 0, 0], "it has 3 bytes, too few for its header"),
+        (vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 9], "it is damaged"),
+    ] {
+        simulated(async {
+            let mut bench = Bench::new();
+            let (key, value) = (Bytes::from_static(b"s/a"), Some(value.into()));
+            let change = StateChange { store: STORE, partition: ONLY, key, value };
+            let commit =
+                martingale_platform::log::Commit { consumer: "test", state: vec![change], ..Default::default() };
+            bench.log.commit(commit).await.expect("commit");
+            bench.step("a", 0).await;
+            let error = bench.start().await.expect("no panic").expect_err("unreadable");
+            let Error::State { source, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(error.to_string(), "state `s/a` of partition 0 cannot be read");
+            assert!(source.to_string().starts_with(says), "{source}");
+            assert!(bench.verdicts().await.is_empty());
+        });
+    }
+}
+
+#[test]
+fn partitions_are_followed_as_they_come_and_go() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.log.set_assigned(crate::CONSUMER, &[]);
+        bench.step("a", 0).await;
+        let running = bench.start();
+        settle().await;
+        assert!(bench.verdicts().await.is_empty());
+        bench.log.set_assigned(crate::CONSUMER, &[ONLY]);
+        bench.until(topics::VERDICTS, 1).await;
+        settle().await;
+        bench.log.set_assigned(crate::CONSUMER, &[]);
+        settle().await;
+        bench.step("a", 1).await;
+        settle().await;
+        assert_eq!(bench.verdicts().await.len(), 1);
+        bench.log.set_assigned(crate::CONSUMER, &[ONLY]);
+        bench.until(topics::VERDICTS, 2).await;
+        bench.stop(running).await;
+    });
+}
