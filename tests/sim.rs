@@ -8,7 +8,8 @@ use martingale_tests::member::Breakage;
 use martingale_tests::simulation::simulate;
 
 fn run(seed: u64, breakage: Option<Breakage>) -> Result<Tally, Violation> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
     runtime.block_on(simulate(seed, breakage))
 }
 

@@ -113,13 +113,14 @@ pub async fn check(log: &dyn Log, rules: &Arc<Rules>, witness: &Witness) -> Resu
         let live = published(&verdicts, &mut tally)?;
         same_verdicts(partition, &expected, &live)?;
         same_state(partition, &expected, &state)?;
-        halts_stand(&live, &steps, &controls, &mut tally)?;
+        halts_stand(&live, &steps, &controls, witness.idle_micros, &mut tally)?;
         orders_are_in_force(partition, &controls, witness, &mut tally)?;
         tally.states += state.len();
     }
     everything_has_an_outcome(&accepted, witness)?;
-    Invariant::I1
-        .check(dead.len() == witness.garbage, || format!("{} of {} bad records are dead letters", dead.len(), witness.garbage))?;
+    Invariant::I1.check(dead.len() == witness.garbage, || {
+        format!("{} of {} bad records are dead letters", dead.len(), witness.garbage)
+    })?;
     Ok(tally)
 }
 
@@ -145,7 +146,10 @@ fn published<'r>(records: &'r [Record], tally: &mut Tally) -> Result<Live<'r>, V
         }
         let watermark = live.last().map(|(it, _)| it.position);
         Invariant::D2.check(watermark.is_none_or(|it| it < verdict.position), || {
-            format!("the first verdict of {} at {:?} comes after that at {watermark:?}", verdict.step_id, verdict.position)
+            format!(
+                "the first verdict of {} at {:?} comes after that at {watermark:?}",
+                verdict.step_id, verdict.position
+            )
         })?;
         first.insert(verdict.verdict_id.clone(), &record.value);
         live.push((verdict, record));
@@ -183,13 +187,15 @@ fn text(bytes: &Bytes) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn halts_stand(live: &Live<'_>, steps: &[Record], controls: &[Record], tally: &mut Tally) -> Result<(), Violation> {
-    let mut parents: HashMap<SessionId<'_>, SessionId<'_>> = HashMap::new();
-    for step in steps.iter().filter_map(|it| Step::from_log(&it.value).ok()) {
-        if let Some(parent) = step.parent_session_id {
-            parents.insert(step.session_id, parent);
-        }
-    }
+fn halts_stand(
+    live: &Live<'_>,
+    steps: &[Record],
+    controls: &[Record],
+    idle_micros: i64,
+    tally: &mut Tally,
+) -> Result<(), Violation> {
+    let mut family = Family { idle_micros, ..Family::default() };
+    let mut steps = steps.iter().filter_map(|it| Some((it, Step::from_log(&it.value).ok()?))).peekable();
     let applied = controls.iter().filter_map(|it| serde_json::from_slice::<Control>(&it.value).ok());
     let mut resumes: Vec<(u64, String)> = applied
         .filter_map(|it| match it.state {
@@ -208,16 +214,12 @@ fn halts_stand(live: &Live<'_>, steps: &[Record], controls: &[Record], tally: &m
         while let Some((_, root)) = resumes.next_if(|(before, _)| *before <= verdict.position.offset) {
             halted.retain(|_, it| *it != root);
         }
-        let mut session = verdict.session_id.as_ref();
-        let stands = loop {
-            match (halted.contains_key(&session), parents.get(&session)) {
-                (true, _) => break true,
-                (false, Some(parent)) => session = parent.as_ref(),
-                (false, None) => break false,
-            }
-        };
-        Invariant::D4.check(!stands || verdict.decision == Decision::Halt, || {
-            format!("{session} was halted, {} of {} got {}", verdict.step_id, verdict.session_id, verdict.decision)
+        while let Some((record, step)) = steps.next_if(|(it, _)| it.offset.0 <= verdict.position.offset) {
+            family.meet(record.appended_at, &step, &halted);
+        }
+        let ancestor = family.line(&verdict.session_id).find(|it| halted.contains_key(it.as_str()));
+        Invariant::D4.check(ancestor.is_none() || verdict.decision == Decision::Halt, || {
+            format!("{ancestor:?} was halted, {} of {} got {}", verdict.step_id, verdict.session_id, verdict.decision)
         })?;
         if verdict.decision == Decision::Halt {
             tally.halts += 1;
@@ -225,6 +227,34 @@ fn halts_stand(live: &Live<'_>, steps: &[Record], controls: &[Record], tally: &m
         }
     }
     Ok(())
+}
+
+/// Who descends from whom, as far as the steps so far have said it and the detector may not have forgotten it.
+#[derive(Default)]
+struct Family {
+    idle_micros: i64,
+    /// Session, its parent and its root.
+    parents: BTreeMap<String, (String, String)>,
+    last: BTreeMap<String, i64>,
+}
+
+impl Family {
+    fn meet(&mut self, appended_at: i64, step: &Step<'_>, halted: &BTreeMap<SessionId<'_>, String>) {
+        let root = step.root_session_id.to_string();
+        let last = self.last.insert(root.clone(), appended_at).unwrap_or(appended_at);
+        if appended_at - last > self.idle_micros && !halted.values().any(|it| *it == root) {
+            self.parents.retain(|_, (_, it)| *it != root);
+        }
+        if let Some(parent) = &step.parent_session_id {
+            self.parents.insert(step.session_id.to_string(), (parent.to_string(), root));
+        }
+    }
+
+    /// The session and its ancestors.
+    fn line(&self, session: &SessionId<'_>) -> impl Iterator<Item = String> {
+        let parent = |it: &String| self.parents.get(it).map(|(parent, _)| parent.clone());
+        std::iter::successors(Some(session.to_string()), parent)
+    }
 }
 
 fn orders_are_in_force(
@@ -237,7 +267,8 @@ fn orders_are_in_force(
     for control in controls.iter().filter_map(|it| serde_json::from_slice::<Control>(&it.value).ok()) {
         if let ControlState::Applied { before, .. } = control.state {
             let again = answers.insert(control.control_id.clone(), Offset(before.offset));
-            Invariant::D6.check(again.is_none(), || format!("partition {partition}: {} answered twice", control.control_id))?;
+            Invariant::D6
+                .check(again.is_none(), || format!("partition {partition}: {} answered twice", control.control_id))?;
         }
     }
     for (order, ends) in &witness.ordered {

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use martingale_platform::log::{
-    Append, Appended, Bounds, Commit, Consumer, Error, Log, MemoryLog, Offset, Partition, ReadLimit, Record, Store, Topic,
+    Append, Appended, Bounds, Commit, Consumer, Error, Log, MemoryLog, Offset, Partition, ReadLimit, Record, Store,
+    Topic,
 };
 use tokio::sync::watch;
 
@@ -93,7 +94,12 @@ impl Member {
     /// The news of its partitions reaches the member.
     pub fn tell(&self) {
         let owned = self.group.of(self.number);
-        self.assigned.send_if_modified(|known| *known != owned && { *known = owned; true });
+        self.assigned.send_if_modified(|known| {
+            *known != owned && {
+                *known = owned;
+                true
+            }
+        });
     }
 
     pub fn trouble(&self, trouble: Trouble) {
@@ -178,7 +184,13 @@ impl Log for Member {
         self.log.append(records).await
     }
 
-    async fn read(&self, topic: Topic, partition: Partition, from: Offset, limit: ReadLimit) -> Result<Vec<Record>, Error> {
+    async fn read(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        from: Offset,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>, Error> {
         self.arrive_to_read().await?;
         let records = self.log.read(topic, partition, from, limit).await;
         // The answer may be old when it arrives.

@@ -37,7 +37,12 @@ struct Replay {
 
 /// # Errors
 /// When the log cannot be read.
-pub async fn replay(log: &dyn Log, partition: Partition, rules: &Arc<Rules>, idle_micros: i64) -> Result<Expected, Error> {
+pub async fn replay(
+    log: &dyn Log,
+    partition: Partition,
+    rules: &Arc<Rules>,
+    idle_micros: i64,
+) -> Result<Expected, Error> {
     let mut orders = orders(log, partition).await?;
     let detector = Detector::new(Arc::clone(rules));
     let mut it = Replay { rules: Arc::clone(rules), detector, kept: BTreeMap::new(), idle_micros, tick: i64::MIN };

@@ -206,7 +206,8 @@ impl Simulation {
             let premature = process.member.premature();
             Invariant::D3.check(premature.is_empty(), || format!("verdicts without a step: {premature:?}"))?;
             Invariant::L2.check(!process.task.is_finished(), || "a process ended by itself".to_owned())?;
-            let metrics = prometheus::TextEncoder::new().encode_to_string(&process.registry.gather()).unwrap_or_default();
+            let metrics =
+                prometheus::TextEncoder::new().encode_to_string(&process.registry.gather()).unwrap_or_default();
             let sessions = metrics.lines().filter(|it| it.starts_with("martingale_detector_sessions_in_memory{"));
             for line in sessions {
                 let now: usize = line.split(' ').next_back().and_then(|it| it.parse().ok()).unwrap_or(usize::MAX);

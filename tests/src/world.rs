@@ -4,7 +4,9 @@ use bytes::Bytes;
 use martingale_platform::clock::Clock;
 use martingale_platform::log::{Append, Partition};
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Control, ControlAction, ControlId, ControlState, Limits, Scope, SessionId, Timestamp, topics};
+use martingale_schemas::{
+    Control, ControlAction, ControlId, ControlState, Limits, Scope, SessionId, Timestamp, topics,
+};
 use serde_json::{Value, json};
 
 use crate::random::Random;
@@ -194,7 +196,10 @@ impl World {
             }
             50..70 => ("reasoning", json!({ "text": format!("thought {}", self.random.below(4)) })),
             70..80 => ("assistant_message", json!({ "text": "done with it" })),
-            80..90 => ("model_call", json!({ "model": "m", "usage": { "input_tokens": 10, "output_tokens": 5, "cost_usd": 0.01 } })),
+            80..90 => (
+                "model_call",
+                json!({ "model": "m", "usage": { "input_tokens": 10, "output_tokens": 5, "cost_usd": 0.01 } }),
+            ),
             90..94 => ("error", json!({ "status": "error", "error": { "type": "timeout", "message": "too late" } })),
             94..98 => ("user_message", json!({ "text": "go on" })),
             _ => ("session_end", json!({})),
