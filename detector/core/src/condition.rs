@@ -1,6 +1,7 @@
 //! Conditions in CEL, compiled once: names and types are checked when a policy is loaded, so that at run time only the
 //! agent's own data can surprise (a missing field of an input, say), and that means: no match.
 
+mod atom;
 mod check;
 mod facts;
 mod functions;
@@ -11,12 +12,14 @@ mod secret;
 mod trigger;
 mod vocabulary;
 
+use cel::common::ast::{CallExpr, Expr, operators};
 use cel::common::types::{CelBool, CelDouble, CelInt, CelString, CelUInt};
 use cel::common::value::Val;
 use cel::parser::Expression;
 use cel::{Context, Program, Value};
 
 use crate::yaml::{Faults, Node};
+use atom::Atom;
 pub(crate) use facts::{Bound, Facts, RunFacts, Scope, SessionFacts};
 pub(crate) use functions::base_context;
 use pattern::Pattern;
@@ -46,7 +49,10 @@ pub(crate) enum Want {
 /// A checked expression.
 #[derive(Debug)]
 pub(crate) struct Condition {
-    expression: Expression,
+    /// Comparisons asked first; all must hold.
+    atoms: Vec<Atom>,
+    /// What is left for the language: nothing, when the index and the comparisons say it all.
+    rest: Option<Expression>,
     patterns: Vec<Pattern>,
     pub(crate) trigger: Trigger,
     /// Whether it uses `flows`, which knows only the order in this version.
@@ -97,14 +103,20 @@ impl Condition {
         let (patterns, uses_flows) = checker.finish();
         (faults.len() == before).then(|| {
             let trigger = Trigger::of(&expression, names.current);
-            Self { expression, patterns, trigger, uses_flows }
+            let (atoms, rest) = match want {
+                Want::Truth => divide(expression, names.current),
+                Want::Number | Want::Anything => (Vec::new(), Some(expression)),
+            };
+            Self { atoms, rest, patterns, trigger, uses_flows }
         })
     }
 
-    /// Whether it holds.
+    /// Whether it holds for a step that its trigger let through.
     pub(crate) fn holds(&self, base: &Context<'_, '_>, scope: &Scope<'_>) -> Result<bool, Unknown> {
-        // All it asks was answered by the index.
-        if self.trigger.exact {
+        if !self.atoms.iter().all(|it| it.holds(scope)) {
+            return Ok(false);
+        }
+        if self.rest.is_none() {
             return Ok(true);
         }
         self.evaluate(base, scope, |it| it.downcast_ref::<CelBool>().map(|it| *it.inner()))
@@ -143,11 +155,51 @@ impl Condition {
         scope: &Scope<'_>,
         read: impl FnOnce(&dyn Val) -> Option<T>,
     ) -> Result<T, Unknown> {
+        let expression = self.rest.as_ref().ok_or(Unknown)?;
         let scope = scope.with_patterns(&self.patterns);
         let mut context = base.new_inner_scope();
         context.set_variable_resolver(&scope);
-        let value = Value::resolve_val(&self.expression, &context).map_err(|_| Unknown)?;
+        let value = Value::resolve_val(expression, &context).map_err(|_| Unknown)?;
         read(value.as_ref()).ok_or(Unknown)
+    }
+}
+
+/// Takes out of a conjunction what the index answers and what is a mere comparison.
+fn divide(expression: Expression, current: Option<&str>) -> (Vec<Atom>, Option<Expression>) {
+    let mut parts = Vec::new();
+    flatten(expression, &mut parts);
+    let mut atoms = Vec::new();
+    let mut rest: Option<Expression> = None;
+    for part in parts {
+        if Trigger::of(&part, current).exact {
+            continue;
+        }
+        if let Some(atom) = Atom::of(&part, current) {
+            atoms.push(atom);
+            continue;
+        }
+        rest = Some(match rest {
+            None => part,
+            Some(before) => Expression {
+                id: part.id,
+                expr: Expr::Call(CallExpr {
+                    func_name: operators::LOGICAL_AND.to_owned(),
+                    target: None,
+                    args: vec![before, part],
+                }),
+            },
+        });
+    }
+    atoms.sort_by_key(Atom::is_dear);
+    (atoms, rest)
+}
+
+fn flatten(expression: Expression, parts: &mut Vec<Expression>) {
+    match expression.expr {
+        Expr::Call(CallExpr { func_name, target: None, args }) if func_name == operators::LOGICAL_AND => {
+            args.into_iter().for_each(|it| flatten(it, parts));
+        }
+        expr => parts.push(Expression { id: expression.id, expr }),
     }
 }
 

@@ -26,7 +26,7 @@ pub struct StateLimits {
     pub evidence_max: usize,
     /// Bytes of `text` that conditions see; `step.truncated` says when there was more.
     pub condition_text_bytes_max: usize,
-    /// Bytes of `input`, `output` or `attributes` that conditions see; over it the value is `null`.
+    /// Bytes of `input`, `output` or `attributes` that conditions see; over it the value is an empty object.
     pub condition_json_bytes_max: usize,
     /// Longest text that a message quotes from one placeholder, in characters.
     pub quoted_chars_max: usize,

@@ -67,7 +67,7 @@ pub(crate) struct Tool {
 impl Tool {
     /// A step without a tool.
     pub(crate) fn none() -> Self {
-        Self { flags: Flags::NONE, level: 0, labels: Arc::from([]), annotated: false }
+        Self { flags: Flags::NONE, level: 0, labels: Arc::default(), annotated: false }
     }
 }
 

@@ -222,3 +222,6 @@ impl<'de> Deserialize<'de> for Raw {
         deserializer.deserialize_any(RawVisitor)
     }
 }
+
+#[cfg(test)]
+mod tests;

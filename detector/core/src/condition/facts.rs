@@ -17,6 +17,33 @@ use crate::limits::StateLimits;
 use crate::session::Counts;
 use crate::tools::{Flags, Tool};
 
+/// A field before it becomes a value of the language.
+#[derive(Debug)]
+pub(super) enum Field<'f> {
+    Text(&'f str),
+    Whole(u64),
+    Double(f64),
+    Truth(bool),
+    Any(&'f dyn Val),
+    Texts(Vec<&'f str>),
+}
+
+impl<'f> From<Field<'f>> for CowVal<'f, 'f> {
+    fn from(field: Field<'f>) -> Self {
+        match field {
+            Field::Text(it) => CowVal::owned(CelString::from(it)),
+            Field::Whole(it) => CowVal::owned(CelInt::from(i64::try_from(it).unwrap_or(i64::MAX))),
+            Field::Double(it) => CowVal::owned(CelDouble::from(it)),
+            Field::Truth(it) => CowVal::owned(CelBool::from(it)),
+            Field::Any(it) => CowVal::Borrowed(it),
+            Field::Texts(items) => {
+                let items = items.into_iter().map(|it| Box::new(CelString::from(it)) as Box<dyn Val + 'f>);
+                CowVal::owned(CelList::from(items.collect::<Vec<_>>()))
+            }
+        }
+    }
+}
+
 /// The session as conditions see it, this step counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SessionFacts {
@@ -90,48 +117,50 @@ impl<'a> Facts<'a> {
         self.content.get_or_init(|| sent.into_iter().flatten().map(|it| prefix(it, max)).collect::<Vec<_>>().join("\n"))
     }
 
-    fn step_field(&self, field: &str) -> Option<CowVal<'_, '_>> {
+    fn step_field(&self, field: &str) -> Option<Field<'_>> {
         let step = self.step;
         let json_max = self.limits.condition_json_bytes_max;
         let usage = step.usage.as_ref();
         Some(match field {
-            "id" => text(step.step_id.as_str()),
-            "kind" => text(step.kind.as_str()),
-            "tool" => text(or_empty(step.tool.as_deref())),
-            "seq" => whole(step.seq.unwrap_or(0)),
-            "status" => text(step.status.map_or("", Status::as_str)),
-            "text" => text(prefix(or_empty(step.text.as_deref()), self.limits.condition_text_bytes_max)),
-            "input" => CowVal::Borrowed(
+            "id" => Field::Text(step.step_id.as_str()),
+            "kind" => Field::Text(step.kind.as_str()),
+            "tool" => Field::Text(or_empty(step.tool.as_deref())),
+            "seq" => Field::Whole(step.seq.unwrap_or(0)),
+            "status" => Field::Text(step.status.map_or("", Status::as_str)),
+            "text" => Field::Text(prefix(or_empty(step.text.as_deref()), self.limits.condition_text_bytes_max)),
+            "input" => Field::Any(
                 self.input.get_or_init(|| json::value(step.input.as_ref().map(|it| it.get()), json_max)).as_ref(),
             ),
-            "output" => CowVal::Borrowed(
+            "output" => Field::Any(
                 self.output.get_or_init(|| json::value(step.output.as_ref().map(|it| it.get()), json_max)).as_ref(),
             ),
-            "content" => text(self.content()),
-            "attributes" => CowVal::Borrowed(
+            "content" => Field::Text(self.content()),
+            "attributes" => Field::Any(
                 self.attributes
                     .get_or_init(|| {
                         json::object(step.attributes.iter().map(|(name, it)| (name.as_ref(), it.get())), json_max)
                     })
                     .as_ref(),
             ),
-            "agent" => text(step.agent.id.as_str()),
-            "agent_name" => text(or_empty(step.agent.name.as_deref())),
-            "version" => text(or_empty(step.agent.version.as_deref())),
-            "model" => text(or_empty(step.model.as_deref())),
-            "environment" => text(or_empty(step.environment.as_deref())),
-            "principal" => text(step.principal.as_ref().map_or("", |it| it.id.as_ref())),
-            "on_behalf_of" => text(or_empty(step.principal.as_ref().and_then(|it| it.on_behalf_of.as_deref()))),
-            "scopes" => texts(step.principal.iter().flat_map(|it| it.scopes.iter().map(AsRef::as_ref))),
-            "owner" => text(or_empty(step.owner.as_deref())),
-            "error" => text(or_empty(step.error.as_ref().and_then(|it| it.message.as_deref()))),
-            "error_type" => text(or_empty(step.error.as_ref().and_then(|it| it.kind.as_deref()))),
-            "duration_ms" => CowVal::owned(CelDouble::from(step.duration_ms.unwrap_or(0.0))),
-            "usage.input_tokens" => whole(usage.and_then(|it| it.input_tokens).unwrap_or(0)),
-            "usage.output_tokens" => whole(usage.and_then(|it| it.output_tokens).unwrap_or(0)),
-            "usage.cached_tokens" => whole(usage.and_then(|it| it.cached_tokens).unwrap_or(0)),
-            "usage.cost_usd" => CowVal::owned(CelDouble::from(usage.and_then(|it| it.cost_usd).unwrap_or(0.0))),
-            "truncated" => truth(self.truncated()),
+            "agent" => Field::Text(step.agent.id.as_str()),
+            "agent_name" => Field::Text(or_empty(step.agent.name.as_deref())),
+            "version" => Field::Text(or_empty(step.agent.version.as_deref())),
+            "model" => Field::Text(or_empty(step.model.as_deref())),
+            "environment" => Field::Text(or_empty(step.environment.as_deref())),
+            "principal" => Field::Text(step.principal.as_ref().map_or("", |it| it.id.as_ref())),
+            "on_behalf_of" => Field::Text(or_empty(step.principal.as_ref().and_then(|it| it.on_behalf_of.as_deref()))),
+            "scopes" => {
+                Field::Texts(step.principal.iter().flat_map(|it| it.scopes.iter().map(AsRef::as_ref)).collect())
+            }
+            "owner" => Field::Text(or_empty(step.owner.as_deref())),
+            "error" => Field::Text(or_empty(step.error.as_ref().and_then(|it| it.message.as_deref()))),
+            "error_type" => Field::Text(or_empty(step.error.as_ref().and_then(|it| it.kind.as_deref()))),
+            "duration_ms" => Field::Double(step.duration_ms.unwrap_or(0.0)),
+            "usage.input_tokens" => Field::Whole(usage.and_then(|it| it.input_tokens).unwrap_or(0)),
+            "usage.output_tokens" => Field::Whole(usage.and_then(|it| it.output_tokens).unwrap_or(0)),
+            "usage.cached_tokens" => Field::Whole(usage.and_then(|it| it.cached_tokens).unwrap_or(0)),
+            "usage.cost_usd" => Field::Double(usage.and_then(|it| it.cost_usd).unwrap_or(0.0)),
+            "truncated" => Field::Truth(self.truncated()),
             _ => return None,
         })
     }
@@ -168,32 +197,32 @@ impl<'a> Facts<'a> {
         }
     }
 
-    fn tool_field(&self, field: &str) -> Option<CowVal<'_, '_>> {
+    fn tool_field(&self, field: &str) -> Option<Field<'_>> {
         let tool = self.tool;
         Some(match field {
-            "name" => text(or_empty(self.step.tool.as_deref())),
-            "read_only" => truth(tool.flags.has(Flags::READ_ONLY)),
-            "destructive" => truth(tool.flags.has(Flags::DESTRUCTIVE)),
-            "idempotent" => truth(tool.flags.has(Flags::IDEMPOTENT)),
-            "open_world" => truth(tool.flags.has(Flags::OPEN_WORLD)),
-            "labels" => texts(tool.labels.iter().map(AsRef::as_ref)),
-            "level" => whole(u64::from(tool.level)),
-            "source" => text(if tool.annotated { "annotated" } else { "heuristic" }),
+            "name" => Field::Text(or_empty(self.step.tool.as_deref())),
+            "read_only" => Field::Truth(tool.flags.has(Flags::READ_ONLY)),
+            "destructive" => Field::Truth(tool.flags.has(Flags::DESTRUCTIVE)),
+            "idempotent" => Field::Truth(tool.flags.has(Flags::IDEMPOTENT)),
+            "open_world" => Field::Truth(tool.flags.has(Flags::OPEN_WORLD)),
+            "labels" => Field::Texts(tool.labels.iter().map(AsRef::as_ref).collect()),
+            "level" => Field::Whole(u64::from(tool.level)),
+            "source" => Field::Text(if tool.annotated { "annotated" } else { "heuristic" }),
             _ => return None,
         })
     }
 
     #[expect(clippy::cast_precision_loss, reason = "amounts for comparison with limits far below 2^52")]
-    fn session_field(&self, field: &str) -> Option<CowVal<'_, '_>> {
+    fn session_field(&self, field: &str) -> Option<Field<'_>> {
         let counts = self.session.counts;
         Some(match field {
-            "steps" => whole(counts.steps),
-            "tool_calls" => whole(counts.tool_calls),
-            "errors" => whole(counts.errors),
-            "tokens" => whole(counts.tokens),
-            "cost_usd" => CowVal::owned(CelDouble::from(counts.micro_usd as f64 / 1e6)),
-            "depth" => whole(u64::from(self.session.depth)),
-            "elapsed_s" => CowVal::owned(CelDouble::from(self.session.elapsed as f64 / 1e6)),
+            "steps" => Field::Whole(counts.steps),
+            "tool_calls" => Field::Whole(counts.tool_calls),
+            "errors" => Field::Whole(counts.errors),
+            "tokens" => Field::Whole(counts.tokens),
+            "cost_usd" => Field::Double(counts.micro_usd as f64 / 1e6),
+            "depth" => Field::Whole(u64::from(self.session.depth)),
+            "elapsed_s" => Field::Double(self.session.elapsed as f64 / 1e6),
             _ => return None,
         })
     }
@@ -226,16 +255,16 @@ impl Bound {
         }
     }
 
-    fn field(&self, field: &str) -> Option<CowVal<'_, '_>> {
+    fn field(&self, field: &str) -> Option<Field<'_>> {
         Some(match field {
-            "id" => text(self.id.as_str()),
-            "kind" => text(self.kind.as_str()),
-            "tool" => text(&self.tool),
-            "seq" => whole(self.seq.unwrap_or(0)),
-            "status" => text(self.status.map_or("", Status::as_str)),
-            "agent" => text(&self.agent),
-            "agent_name" => text(&self.agent_name),
-            "principal" => text(&self.principal),
+            "id" => Field::Text(self.id.as_str()),
+            "kind" => Field::Text(self.kind.as_str()),
+            "tool" => Field::Text(&self.tool),
+            "seq" => Field::Whole(self.seq.unwrap_or(0)),
+            "status" => Field::Text(self.status.map_or("", Status::as_str)),
+            "agent" => Field::Text(&self.agent),
+            "agent_name" => Field::Text(&self.agent_name),
+            "principal" => Field::Text(&self.principal),
             _ => return None,
         })
     }
@@ -273,34 +302,20 @@ impl<'a> Scope<'a> {
     }
 }
 
-impl VariableResolver for Scope<'_> {
-    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
-        if let Some(internal) = variable.strip_prefix('@') {
-            let Some(field) = internal.strip_prefix("has.") else {
-                return pattern::find(variable, self.patterns).map(|it| CowVal::Borrowed(it as &dyn Val));
-            };
-            let (object, field) = field.split_once('.')?;
-            let is_step = object == "step" || object == self.current;
-            return Some(truth(!is_step || self.facts.has_step_field(field)));
-        }
-        let Some((object, field)) = variable.split_once('.') else {
-            let [value, limit] = self.amounts;
-            return match variable {
-                "value" => Some(CowVal::owned(CelDouble::from(value))),
-                "limit" => Some(CowVal::owned(CelDouble::from(limit))),
-                _ => None,
-            };
-        };
+impl Scope<'_> {
+    /// The field of that dotted name.
+    pub(super) fn field(&self, name: &str) -> Option<Field<'_>> {
+        let (object, field) = name.split_once('.')?;
         match object {
             "step" => self.facts.step_field(field),
             "tool" => self.facts.tool_field(field),
             "session" => self.facts.session_field(field),
             "run" => match field {
-                "sessions" => Some(whole(u64::from(self.facts.run.sessions))),
-                "depth" => Some(whole(u64::from(self.facts.run.depth))),
+                "sessions" => Some(Field::Whole(u64::from(self.facts.run.sessions))),
+                "depth" => Some(Field::Whole(u64::from(self.facts.run.depth))),
                 _ => None,
             },
-            "labels" => (field == "secret").then(|| truth(self.facts.holds_secret())),
+            "labels" => (field == "secret").then(|| Field::Truth(self.facts.holds_secret())),
             part if part == self.current => self.facts.step_field(field),
             part => {
                 let at = self.names.iter().position(|it| it == part)?;
@@ -308,10 +323,30 @@ impl VariableResolver for Scope<'_> {
             }
         }
     }
+
+    /// Whether the field of that dotted name was sent.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let Some((object, field)) = name.split_once('.') else { return false };
+        let is_step = object == "step" || object == self.current;
+        !is_step || self.facts.has_step_field(field)
+    }
 }
 
-fn text<'v>(it: &'v str) -> CowVal<'v, 'v> {
-    CowVal::owned(CelString::from(it))
+impl VariableResolver for Scope<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        if let Some(internal) = variable.strip_prefix('@') {
+            return match internal.strip_prefix("has.") {
+                Some(name) => Some(Field::Truth(self.has(name)).into()),
+                None => pattern::find(variable, self.patterns).map(|it| CowVal::Borrowed(it as &dyn Val)),
+            };
+        }
+        let [value, limit] = self.amounts;
+        match variable {
+            "value" => Some(Field::Double(value).into()),
+            "limit" => Some(Field::Double(limit).into()),
+            _ => self.field(variable).map(Into::into),
+        }
+    }
 }
 
 fn or_empty(it: Option<&str>) -> &str {
@@ -320,17 +355,4 @@ fn or_empty(it: Option<&str>) -> &str {
 
 fn prefix(text: &str, bytes_max: usize) -> &str {
     if text.len() <= bytes_max { text } else { &text[..text.floor_char_boundary(bytes_max)] }
-}
-
-fn texts<'v>(items: impl Iterator<Item = &'v str>) -> CowVal<'v, 'v> {
-    let items: Vec<Box<dyn Val + 'v>> = items.map(|it| Box::new(CelString::from(it)) as Box<dyn Val + 'v>).collect();
-    CowVal::owned(CelList::from(items))
-}
-
-fn whole<'v>(it: u64) -> CowVal<'v, 'v> {
-    CowVal::owned(CelInt::from(i64::try_from(it).unwrap_or(i64::MAX)))
-}
-
-fn truth<'v>(it: bool) -> CowVal<'v, 'v> {
-    CowVal::owned(CelBool::from(it))
 }

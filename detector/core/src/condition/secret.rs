@@ -72,14 +72,15 @@ fn holds_token(text: &str) -> bool {
 
 /// `password: hunter22`, `"api_key": "…"`, `secret=…`.
 fn holds_named(text: &str) -> bool {
-    let separators = text.bytes().enumerate().filter(|(_, it)| matches!(it, b':' | b'='));
-    separators.into_iter().any(|(at, _)| {
+    let mut separators = text.bytes().enumerate().filter(|(_, it)| matches!(it, b':' | b'='));
+    separators.any(|(at, _)| {
         let before = text.as_bytes()[..at].iter().rev().skip_while(|it| matches!(it, b'"' | b'\'' | b' ' | b'\\'));
-        let word = before.take_while(|it| in_token(**it)).filter(|it| it.is_ascii_alphanumeric()).take(24);
-        let mut name: Vec<u8> = word.map(u8::to_ascii_lowercase).collect();
-        name.reverse();
-        let telling = |it: &str| name.ends_with(it.as_bytes());
-        if name.len() < 6 || !NAMES.iter().any(|it| telling(it)) {
+        let word = before.take_while(|it| in_token(**it)).filter(|it| it.is_ascii_alphanumeric());
+        let backwards = |name: &&str| {
+            let mut word = word.clone();
+            name.bytes().rev().all(|it| word.next().is_some_and(|other| other.eq_ignore_ascii_case(&it)))
+        };
+        if !NAMES.iter().any(backwards) {
             return false;
         }
         let value = text.as_bytes()[at + 1..].iter().skip_while(|it| matches!(it, b'"' | b'\'' | b' ' | b'\\'));

@@ -172,3 +172,72 @@ fn a_deep_expression_is_refused() {
     assert!(compile(&"!".repeat(1000), Want::Truth).is_none());
     assert!(compile(&format!("true{}", " && true".repeat(400)), Want::Truth).is_some());
 }
+
+/// A condition asked as comparisons gives the answer the language gives.
+#[test]
+fn comparisons_agree_with_the_language() {
+    let atoms = [
+        "has(step.tool)",
+        "has(step.model)",
+        "!has(step.usage.cost_usd)",
+        "step.truncated",
+        "!step.truncated",
+        "labels.secret",
+        "step.seq == 3",
+        "3 == step.seq",
+        "step.seq != 3",
+        "step.seq < 4",
+        "4 > step.seq",
+        "step.seq <= 2",
+        "2 >= step.seq",
+        "step.seq >= 3.0",
+        "step.seq > 3.5",
+        "step.duration_ms == 0.0",
+        "step.duration_ms < 1",
+        "step.usage.cost_usd >= 0.0",
+        "send.text == \"aé\"",
+        "\"aé\" != step.text",
+        "step.text.contains(\"é\")",
+        "step.text.startsWith(\"a\")",
+        "step.text.endsWith(\"a\")",
+        "!step.text.endsWith(\"a\")",
+        "step.model == \"\"",
+        "step.status == \"ok\"",
+        "step.status != \"ok\"",
+        "session.steps == 0",
+        "run.depth < 1",
+        "tool.level > 0",
+        "tool.source == \"heuristic\"",
+    ];
+    let step = StepV1::parse(STEP.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap();
+    let (tool, limits) = (Tool::none(), StateLimits::DEFAULT);
+    let facts = Facts::new(&step, &tool, SessionFacts::default(), RunFacts::default(), &limits);
+    let base = base_context();
+    let mut scope = Scope::new(&facts);
+    scope.current = "send";
+    for one in atoms {
+        for other in atoms {
+            let source = format!("{one} && {other}");
+            let divided = compile(&source, Want::Truth).unwrap_or_else(|| panic!("{source}"));
+            assert!(divided.rest.is_none(), "{source}");
+            let whole = compile(&source, Want::Anything).unwrap().words(&base, &scope, 9).unwrap();
+            assert_eq!(divided.holds(&base, &scope).unwrap().to_string(), whole, "{source}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_comparison_is_left_to_the_language() {
+    for (source, atoms, rest) in [
+        ("step.kind == \"plan\" && step.tool == \"f\"", 0, false),
+        ("step.kind == \"plan\" && step.seq > 1", 1, false),
+        ("step.seq > 1 && step.input.a == 1 && step.text != \"\"", 2, true),
+        ("step.seq > 1 || step.text == \"\"", 0, true),
+        ("read.tool == step.tool", 0, true),
+        ("step.seq > session.steps", 0, true),
+        ("step.text.matches(\"a\")", 0, true),
+    ] {
+        let condition = compile(source, Want::Truth).unwrap();
+        assert_eq!((condition.atoms.len(), condition.rest.is_some()), (atoms, rest), "{source}");
+    }
+}

@@ -253,18 +253,30 @@ fn shapes_of_other_rules() {
 #[test]
 fn places_follow_the_text() {
     for (rule, expected) in [
-        ("when: >\n  step.kind == \"plan\" &&\n  step.tex == \"x\"", expect![[r#"
+        (
+            "when: >\n  step.kind == \"plan\" &&\n  step.tex == \"x\"",
+            expect![[r#"
             p.yaml:6:3: policy a: when: unknown field `step.tex`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.text`?
-        "#]]),
-        ("when: step.kind == \"plan\" &&\n    step.tex == \"x\"", expect![[r#"
+        "#]],
+        ),
+        (
+            "when: step.kind == \"plan\" &&\n    step.tex == \"x\"",
+            expect![[r#"
             p.yaml:5:5: policy a: when: unknown field `step.tex`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.text`?
-        "#]]),
-        ("when: \"step.text == 'it\\\"s' && step.tex == 'x'\"", expect![[r#"
+        "#]],
+        ),
+        (
+            "when: \"step.text == 'it\\\"s' && step.tex == 'x'\"",
+            expect![[r#"
             p.yaml:4:32: policy a: when: unknown field `step.tex`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.text`?
-        "#]]),
-        ("when: 'step.text == ''it'' && step.tex == \"x\"'", expect![[r#"
+        "#]],
+        ),
+        (
+            "when: 'step.text == ''it'' && step.tex == \"x\"'",
+            expect![[r#"
             p.yaml:4:31: policy a: when: unknown field `step.tex`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.text`?
-        "#]]),
+        "#]],
+        ),
     ] {
         check_rule(rule, &expected);
     }
