@@ -137,12 +137,20 @@ impl Server {
 
     /// Asks until the number is reached: rows become visible within a second of their verdict, not at once.
     pub(crate) async fn count_reaches(&self, query: &str, expected: u64) {
+        let seen = self.count_settles(query, expected).await;
+        assert_eq!(seen, expected, "{query}");
+    }
+
+    /// Asks until the number is at least the expected one, which it answers.
+    pub(crate) async fn count_settles(&self, query: &str, expected: u64) -> u64 {
         let until = tokio::time::Instant::now() + PATIENCE;
-        let mut seen = self.count(query).await;
-        while seen != expected {
+        loop {
+            let seen = self.count(query).await;
+            if seen >= expected {
+                return seen;
+            }
             assert!(tokio::time::Instant::now() < until, "{query}: {seen}, expected {expected}");
             tokio::time::sleep(Duration::from_millis(50)).await;
-            seen = self.count(query).await;
         }
     }
 
@@ -213,6 +221,10 @@ impl Random {
     pub(crate) fn seeded(default: u64) -> Self {
         let seed = std::env::var("SEED").ok().and_then(|it| it.parse().ok()).unwrap_or(default);
         eprintln!("SEED={seed}");
+        Self(seed)
+    }
+
+    pub(crate) fn seeded_quietly(seed: u64) -> Self {
         Self(seed)
     }
 
