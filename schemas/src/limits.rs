@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Limits of one step. Over an identity's or the step's own limit it is rejected; over the content limit the content is
 /// cut and says so (`text_truncated_from`, `input_truncated_from`, `output_truncated_from`), with a fingerprint of the whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Longest `session_id`, `step_id`, `agent.id` and the like, in bytes.
     pub id_bytes_max: usize,

@@ -37,12 +37,19 @@ impl Timestamp {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// Reads RFC 3339, as `2025-01-01T00:30:00.5Z` or with an offset.
+    /// Reads RFC 3339, as `2025-01-01T00:30:00.5Z` or with an offset. A time beyond the calendar's range, as the
+    /// `9999-12-31T23:59:59Z` that some write for "never", reads as the last moment of that range.
     ///
     /// # Errors
     /// The parser's own words when the text is no such time.
     pub fn parse(text: &str) -> Result<Self, jiff::Error> {
-        Ok(Self(PARSER.parse_timestamp(text)?.as_microsecond()))
+        let at = PARSER.parse_timestamp(text).or_else(|error| match PARSER.parse_pieces(text) {
+            Ok(it) if it.offset().is_some() && it.time().is_some() => {
+                Ok(if it.date().year() > 0 { jiff::Timestamp::MAX } else { jiff::Timestamp::MIN })
+            }
+            _ => Err(error),
+        })?;
+        Ok(Self(at.as_microsecond()))
     }
 }
 
