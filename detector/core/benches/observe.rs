@@ -71,7 +71,12 @@ fn benches(c: &mut Criterion) {
         let rules = Arc::new(rules);
         group.bench_function(format!("decode and observe: {name}"), |b| {
             b.iter_batched_ref(
-                || Detector::new(Arc::clone(&rules)),
+                || {
+                    // The policies of an agent are indexed when its first step comes.
+                    let mut detector = Detector::new(Arc::clone(&rules));
+                    run(&mut detector, &session("warm-up", 1));
+                    detector
+                },
                 |detector| sessions.iter().for_each(|steps| run(detector, steps)),
                 BatchSize::LargeInput,
             );

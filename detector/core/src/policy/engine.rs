@@ -1,6 +1,7 @@
 //! Judging one step against the policies that can match it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::mem::take;
 
 use martingale_schemas::{Calibration, Column, Decision, Finding, Kind, Step, StepId, Timestamp};
@@ -9,33 +10,35 @@ use super::index::{Candidate, Index};
 use super::progress::{Partial, Progress};
 use super::rule::{Metric, Part, Policies, Policy, Role, Rule};
 use crate::condition::{Bound, Condition, Facts, Scope, amount};
-use crate::hash::mix;
+use crate::hash::{hash_text, mix};
 use crate::limits::StateLimits;
 use crate::run::RunState;
 use crate::session::Counts;
 use crate::tools::Flags;
 
-/// Indexes by agent, version and environment; one for each combination seen, bounded.
+/// The policies of each agent, version and environment seen, bounded.
 #[derive(Debug, Default)]
 pub(crate) struct Engine {
     reaches: Vec<Reached>,
+    by_hash: HashMap<u64, usize>,
+    /// Agents that the same policies are about share one index.
+    indexes: Vec<Index>,
     /// Conditions that could not be evaluated.
     pub(crate) errors: u64,
 }
 
+/// One agent, version and environment.
 #[derive(Debug)]
 struct Reached {
     agent: Box<str>,
     version: Box<str>,
     environment: Box<str>,
-    index: Index,
+    index: usize,
 }
 
 impl Reached {
-    fn is_for(&self, step: &Step<'_>) -> bool {
-        *self.agent == *step.agent.id.as_str()
-            && *self.version == *step.agent.version.as_deref().unwrap_or_default()
-            && *self.environment == *step.environment.as_deref().unwrap_or_default()
+    fn is_for(&self, (agent, version, environment): (&str, &str, &str)) -> bool {
+        *self.agent == *agent && *self.version == *version && *self.environment == *environment
     }
 }
 
@@ -54,25 +57,33 @@ pub(crate) struct Judged<'j, 'a> {
 
 impl Engine {
     /// Index for the step's agent. `hint` is where it was found for the session's last step.
-    fn reach(&mut self, step: &Step<'_>, policies: &Policies, hint: &mut usize, limits: &StateLimits) -> usize {
-        if self.reaches.get(*hint).is_some_and(|it| it.is_for(step)) {
-            return *hint;
+    fn index(&mut self, step: &Step<'_>, policies: &Policies, hint: &mut usize, limits: &StateLimits) -> usize {
+        let agent = step.agent.id.as_str();
+        let version = step.agent.version.as_deref().unwrap_or_default();
+        let environment = step.environment.as_deref().unwrap_or_default();
+        let who = (agent, version, environment);
+        if let Some(reached) = self.reaches.get(*hint).filter(|it| it.is_for(who)) {
+            return reached.index;
         }
-        let found = self.reaches.iter().position(|it| it.is_for(step));
-        *hint = found.unwrap_or_else(|| {
-            if self.reaches.len() >= limits.scopes_max {
-                self.reaches.clear();
-            }
-            let agent = step.agent.id.as_str();
-            let version = step.agent.version.as_deref().unwrap_or_default();
-            let environment = step.environment.as_deref().unwrap_or_default();
-            let index = Index::new(policies, agent, version, environment);
-            let reached =
-                Reached { agent: agent.into(), version: version.into(), environment: environment.into(), index };
-            self.reaches.push(reached);
-            self.reaches.len() - 1
+        let hash = mix(mix(hash_text(agent), hash_text(version)), hash_text(environment));
+        let found = self.by_hash.get(&hash).and_then(|at| Some((*at, self.reaches.get(*at)?)));
+        if let Some((at, reached)) = found.filter(|(_, it)| it.is_for(who)) {
+            *hint = at;
+            return reached.index;
+        }
+        if self.reaches.len() >= limits.scopes_max {
+            (self.reaches, self.by_hash, self.indexes) = Default::default();
+        }
+        let covered = policies.covering(agent, version, environment);
+        let index = self.indexes.iter().position(|it| *it.policies() == covered).unwrap_or_else(|| {
+            self.indexes.push(Index::new(policies, covered));
+            self.indexes.len() - 1
         });
-        *hint
+        *hint = self.reaches.len();
+        self.by_hash.insert(hash, *hint);
+        let (agent, version, environment) = (agent.into(), version.into(), environment.into());
+        self.reaches.push(Reached { agent, version, environment, index });
+        index
     }
 
     pub(crate) fn judge(&mut self, hint: &mut usize, mut on: Judged<'_, '_>) {
@@ -80,11 +91,12 @@ impl Engine {
             return;
         }
         let step = on.facts.step;
-        let at = self.reach(step, on.policies, hint, on.limits);
-        let tool = step.tool.as_deref().unwrap_or_default();
+        let at = self.index(step, on.policies, hint, on.limits);
         let mut errors = 0;
         let flags: Flags = on.facts.tool.flags;
-        for Candidate { policy: index, role, .. } in self.reaches[at].index.candidates(step.kind, tool, flags) {
+        for Candidate { policy: index, role, .. } in
+            self.indexes[at].candidates(step.kind, step.tool.as_deref().unwrap_or_default(), flags)
+        {
             let policy = &on.policies.all[index];
             if !policy.reach.covers_tool(step) {
                 continue;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use martingale_schemas::{Kind, Mode};
+use martingale_schemas::Kind;
 
 use super::rule::{Policies, Role};
 use crate::condition::Trigger;
@@ -20,29 +20,35 @@ pub(super) struct Candidate {
     rank: u32,
 }
 
-/// The policies of one agent, version and environment.
+/// Policies by the steps they look at.
 #[derive(Debug, Default)]
 pub(super) struct Index {
+    /// Which policies it is made of.
+    policies: Vec<usize>,
     by_kind: [Vec<Candidate>; Kind::ALL.len()],
     by_tool: HashMap<Box<str>, Vec<(Trigger, Candidate)>>,
 }
 
 impl Index {
-    pub(super) fn new(policies: &Policies, agent: &str, version: &str, environment: &str) -> Self {
+    /// `covered` are indexes into the policies, ascending.
+    pub(super) fn new(policies: &Policies, covered: Vec<usize>) -> Self {
         let mut index = Self::default();
         let mut rank = 0;
-        for (at, policy) in policies.all.iter().enumerate() {
-            if policy.mode == Mode::Off || !policy.reach.covers(agent, version, environment) {
-                continue;
-            }
+        for at in &covered {
+            let policy = &policies.all[*at];
             for (role, trigger) in policy.rule.triggers() {
                 let only_tool = policy.reach.tool.as_ref().and_then(|it| it.literal()).map(|it| vec![it.to_owned()]);
                 let trigger = trigger.and(Trigger { tools: only_tool, ..Trigger::ANY });
                 rank += 1;
-                index.insert(&trigger, Candidate { policy: at, role, flags: trigger.flags, rank });
+                index.insert(&trigger, Candidate { policy: *at, role, flags: trigger.flags, rank });
             }
         }
+        index.policies = covered;
         index
+    }
+
+    pub(super) fn policies(&self) -> &Vec<usize> {
+        &self.policies
     }
 
     fn insert(&mut self, trigger: &Trigger, candidate: Candidate) {

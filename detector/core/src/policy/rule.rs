@@ -138,6 +138,12 @@ impl Policies {
     pub(crate) fn new(all: Vec<Policy>) -> Self {
         Self { all, base: base_context() }
     }
+
+    /// Indexes of the policies that are about this agent.
+    pub(super) fn covering(&self, agent: &str, version: &str, environment: &str) -> Vec<usize> {
+        let on = |it: &Policy| it.mode != Mode::Off && it.reach.covers(agent, version, environment);
+        self.all.iter().enumerate().filter(|(_, it)| on(it)).map(|(at, _)| at).collect()
+    }
 }
 
 impl std::fmt::Debug for Policies {

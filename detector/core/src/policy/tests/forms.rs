@@ -31,7 +31,8 @@ fn names_of_a_step() {
         (r#"step.text.matches("^a+$")"#, r#"user_message "aaa""#, true),
         (r#"step.text.matches("^a+$")"#, r#"user_message "aab""#, false),
         (r#"step.status == "error""#, "tool_result f status=error", true),
-        (r#"step.failed == true || true"#, "", false),
+        (r#"step.tool == """#, r#"plan "x""#, true),
+        (r#"step.tool in ["", "f"] && step.kind == "plan""#, r#"plan "x""#, true),
         ("has(step.tool)", "tool_call f", true),
         ("has(step.tool)", r#"user_message "x""#, false),
         ("!has(step.input.to)", r#"tool_call f {"a":1}"#, true),
@@ -60,9 +61,6 @@ fn names_of_a_step() {
         ("step.truncated", "plan", false),
         (r#"size(step.text) > 2 ? true : false"#, r#"plan "abc""#, true),
     ] {
-        if condition.contains("failed") {
-            continue;
-        }
         let expected = if expected { format!("{step} // warn p") } else { step.to_owned() };
         let yaml = policy(&format!("when: '{condition}'"), "warn");
         check(&yaml, &expected);
@@ -255,4 +253,18 @@ unless: 'step.kind == "approval" && step.status == "ok" && step.tool == refused.
         tool_call g {}          // deny p
         "#,
     );
+}
+
+/// Many agents, versions and environments, more than are kept ready.
+#[test]
+fn reach_is_per_step() {
+    let yaml = policy("scope: { agent: 'a1*', version: '2', environment: e }\nwhen: step.kind == \"plan\"", "warn");
+    let mut script = String::new();
+    for n in 0..1200 {
+        let (version, environment) = (n % 3, if n % 2 == 0 { "e" } else { "f" });
+        let hit = format!("a{n}").starts_with("a1") && version == 2 && environment == "e";
+        let expected = if hit { " // warn p" } else { "" };
+        script += &format!("plan agent=a{n} version={version} environment={environment}{expected}\n");
+    }
+    check(&yaml, &script);
 }
