@@ -159,7 +159,7 @@ impl Feed {
     fn note_controls(&self, partition: Partition, records: &[Record]) {
         for record in records {
             match serde_json::from_slice::<Control>(&record.value) {
-                Ok(control) => self.board.note(partition, control),
+                Ok(control) => self.board.note(partition, &control),
                 Err(error) => {
                     tracing::warn!(%partition, offset = %record.offset, %error, "record of controls is no control");
                 }

@@ -43,7 +43,7 @@ async fn alive() -> Response {
 
 async fn ready(State(health): State<Arc<Health>>) -> Response {
     let log = match tokio::time::timeout(LOG_ANSWERS_WITHIN, health.log_answers()).await {
-        Ok(Ok(())) => None,
+        Ok(Ok(())) => health.log.healthy().err(),
         Ok(Err(error)) => Some(with_causes(&error)),
         Err(_) => Some(format!("it does not answer within {LOG_ANSWERS_WITHIN:?}")),
     };

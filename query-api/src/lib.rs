@@ -142,7 +142,6 @@ impl QueryApi {
     }
 
     /// All routes of the service. It has the fallback for unknown paths, so routes merged into it must have none.
-    #[must_use]
     pub fn router(&self) -> Router {
         self.router.clone()
     }

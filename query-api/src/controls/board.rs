@@ -96,7 +96,7 @@ impl Board {
         self.changed.subscribe()
     }
 
-    pub(crate) fn note(&self, partition: Partition, control: Control) {
+    pub(crate) fn note(&self, partition: Partition, control: &Control) {
         let mut table = self.lock();
         if !table.by_id.contains_key(&control.control_id) {
             if table.in_order.len() >= self.controls_max
@@ -105,7 +105,7 @@ impl Board {
                 table.by_id.remove(&oldest);
             }
             table.in_order.push_back(control.control_id.clone());
-            table.by_id.insert(control.control_id.clone(), Given::requested(&control, self.partitions));
+            table.by_id.insert(control.control_id.clone(), Given::requested(control, self.partitions));
         }
         if let ControlState::Applied { before, known } = control.state
             && let Some(standing) = table.by_id.get_mut(&control.control_id)
@@ -167,7 +167,7 @@ mod tests {
             (1, ControlState::Requested, (false, false, 1)),
             (1, applied(1, true), (true, true, 2)),
         ] {
-            board.note(Partition(partition), control("c", state));
+            board.note(Partition(partition), &control("c", state));
             assert_eq!(seen(), Some(expected), "{partition} {state:?}");
         }
     }
@@ -176,7 +176,7 @@ mod tests {
     fn the_oldest_is_forgotten_at_the_limit() {
         let board = Board::new(1, 2);
         for id in ["a", "b", "c"] {
-            board.note(Partition(0), control(id, ControlState::Requested));
+            board.note(Partition(0), &control(id, ControlState::Requested));
         }
         let ids: Vec<String> = board.newest(9, |_| true).iter().map(|it| it.control_id.to_string()).collect();
         assert_eq!(ids, ["c", "b"]);

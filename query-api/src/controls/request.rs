@@ -30,7 +30,7 @@ impl Request {
                 format!("a control is a JSON object with {FIELDS}: {error}"),
             )
         })?;
-        let action = action(text(&mut fields, "action", TEXT_BYTES_MAX)?)?;
+        let action = action(text(&mut fields, "action", TEXT_BYTES_MAX)?.as_deref())?;
         let session = text(&mut fields, "session_id", id_bytes_max)?;
         let root = text(&mut fields, "root_session_id", id_bytes_max)?;
         let scope = match (session, root) {
@@ -62,8 +62,8 @@ impl Request {
     }
 }
 
-fn action(sent: Option<String>) -> Result<ControlAction, Failure> {
-    match sent.as_deref() {
+fn action(sent: Option<&str>) -> Result<ControlAction, Failure> {
+    match sent {
         Some("halt") => Ok(ControlAction::Halt),
         Some("resume") => Ok(ControlAction::Resume),
         Some(other) => {

@@ -35,7 +35,7 @@ pub(crate) async fn verdict_of(log: &dyn Log, step: Position) -> Result<Lookup, 
         let middle = Offset(low.0 + (high.0 - low.0) / 2);
         match first(log, step.partition, middle).await {
             Ok(Some(record)) if record.offset < high && offset_of_step(&record) < step.offset => {
-                low = record.offset.next()
+                low = record.offset.next();
             }
             Ok(_) => high = middle,
             Err(log::Error::Expired { start, .. }) => low = start.max(middle.next()),

@@ -1,7 +1,5 @@
 //! Every path, as a table.
 
-use serde_json::{Value, json};
-
 pub(super) struct Operation {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
@@ -151,7 +149,7 @@ pub(super) const PATHS: &[Operation] = &[
         path: "/v1/deliveries/{id}/retry",
         summary: "Sends a delivery again, with all its attempts; a disabled endpoint is enabled.",
         params: &[path("id", "`id` of the delivery.")],
-        answers: &[("202", "It is pending again.", JSON, "Object")],
+        answers: &[("202", "It is pending again.", JSON, "Delivery")],
         errors: &[MISSING, ("409", "No endpoint is configured.")],
         ..NONE
     },
@@ -181,6 +179,53 @@ pub(super) const PATHS: &[Operation] = &[
         ..NONE
     },
     Operation {
+        path: "/v1/sessions",
+        summary: "Sessions, the latest first.",
+        params: &[
+            query("agent", "string", "Of this agent."),
+            query("environment", "string", "Of this environment."),
+            query("decision", "string", "With this as their worst decision."),
+            query("q", "string", "Whose id or title holds this text."),
+            query("after", "string", "`next` of the page before."),
+            LIMIT,
+        ],
+        answers: &[("200", "A page of sessions.", JSON, "Object")],
+        errors: &[BAD],
+        ..NONE
+    },
+    Operation {
+        path: "/v1/sessions/{session}",
+        summary: "One session.",
+        params: &[path("session", "`session_id`.")],
+        answers: &[("200", "The session.", JSON, "Object")],
+        errors: &[MISSING],
+        ..NONE
+    },
+    Operation {
+        path: "/v1/sessions/{session}/timeline",
+        summary: "The steps of a session in order, with what was decided and found.",
+        params: &[
+            path("session", "`session_id`."),
+            LIMIT,
+            query("after", "integer", "Offset of the last step of the page before."),
+        ],
+        answers: &[("200", "A page of steps.", JSON, "Object")],
+        errors: &[BAD, MISSING],
+        ..NONE
+    },
+    Operation {
+        path: "/v1/sessions/{session}/steps/{step}/why",
+        summary: "What led to a step: declared and structural causes, each edge with its kind.",
+        params: &[
+            path("session", "`session_id`."),
+            path("step", "`step_id`."),
+            query("depth", "integer", "How many edges back."),
+        ],
+        answers: &[("200", "Steps and edges.", JSON, "Object")],
+        errors: &[BAD, MISSING],
+        ..NONE
+    },
+    Operation {
         path: "/healthz",
         summary: "Whether the process answers.",
         answers: &[("200", "It does.", JSON, "Object")],
@@ -199,146 +244,3 @@ pub(super) const PATHS: &[Operation] = &[
         ..NONE
     },
 ];
-
-/// Schemas of what is no type of this crate.
-pub(super) fn schemas() -> Value {
-    let text = || json!({ "type": "string" });
-    json!({
-        "Object": { "type": "object" },
-        "Text": text(),
-        "Error": {
-            "type": "object",
-            "required": ["error"],
-            "properties": { "error": {
-                "type": "object",
-                "required": ["reason", "message"],
-                "properties": { "reason": text(), "field": text(), "message": text() },
-            } },
-        },
-        "Step": {
-            "description": "Step, wire format v1. Unknown fields are kept as attributes.",
-            "type": "object",
-            "required": ["session_id", "kind", "agent"],
-            "properties": {
-                "session_id": text(),
-                "root_session_id": text(),
-                "parent_session_id": text(),
-                "step_id": text(),
-                "seq": { "type": "integer", "minimum": 0 },
-                "time": { "type": "string", "format": "date-time" },
-                "kind": { "$ref": "#/components/schemas/Kind" },
-                "agent": {
-                    "type": "object",
-                    "required": ["id"],
-                    "properties": { "id": text(), "name": text(), "version": text() },
-                },
-                "environment": text(),
-                "owner": text(),
-                "causes": { "type": "array", "items": text() },
-                "tool": text(),
-                "model": text(),
-                "input": {},
-                "output": {},
-                "text": text(),
-                "status": { "enum": ["ok", "error"] },
-                "duration_ms": { "type": "number" },
-                "attributes": { "type": "object" },
-            },
-        },
-        "Steps": {
-            "oneOf": [
-                { "$ref": "#/components/schemas/Step" },
-                { "type": "array", "items": { "$ref": "#/components/schemas/Step" } },
-            ],
-        },
-        "Accepted": {
-            "type": "object",
-            "required": ["accepted", "duplicate", "rejected"],
-            "properties": {
-                "accepted": { "type": "integer" },
-                "duplicate": { "type": "integer" },
-                "rejected": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "required": ["index", "reason"],
-                        "properties": { "index": { "type": "integer" }, "reason": text(), "field": text() },
-                    },
-                },
-            },
-        },
-        "ControlRequest": {
-            "type": "object",
-            "required": ["action"],
-            "additionalProperties": false,
-            "properties": {
-                "action": { "enum": ["halt", "resume"] },
-                "session_id": text(),
-                "root_session_id": text(),
-                "reason": text(),
-                "by": text(),
-                "control_id": { "type": "string", "description": "Makes the request repeatable without effect." },
-            },
-            "oneOf": [{ "required": ["session_id"] }, { "required": ["root_session_id"] }],
-        },
-        "Controls": {
-            "type": "object",
-            "required": ["controls"],
-            "properties": { "controls": { "type": "array", "items": { "$ref": "#/components/schemas/Given" } } },
-        },
-        "Deliveries": {
-            "type": "object",
-            "required": ["endpoint", "deliveries"],
-            "properties": {
-                "endpoint": {
-                    "type": ["object", "null"],
-                    "properties": {
-                        "origin": text(),
-                        "failing_since": { "type": ["string", "null"] },
-                        "disabled": { "type": ["object", "null"] },
-                    },
-                },
-                "deliveries": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "required": ["id", "type", "state", "created_at", "attempts", "payload"],
-                        "properties": {
-                            "id": text(),
-                            "type": { "enum": ["session.halted", "alert.firing", "alert.resolved"] },
-                            "state": { "enum": ["pending", "delivered", "failed"] },
-                            "created_at": text(),
-                            "next_at": text(),
-                            "at": text(),
-                            "why": text(),
-                            "attempts": { "type": "integer" },
-                            "last_attempt": { "type": "object" },
-                            "payload": { "type": "object" },
-                        },
-                    },
-                },
-            },
-        },
-        "SqlRequest": { "type": "object", "required": ["query"], "properties": { "query": text() } },
-        "SqlAnswer": {
-            "type": "object",
-            "required": ["columns", "rows"],
-            "properties": {
-                "columns": {
-                    "type": "array",
-                    "items": { "type": "object", "properties": { "name": text(), "type": text() } },
-                },
-                "rows": { "type": "array", "items": { "type": "array" } },
-                "truncated": { "type": "boolean" },
-            },
-        },
-        "Ready": {
-            "type": "object",
-            "required": ["ready", "checks"],
-            "properties": {
-                "ready": { "type": "boolean" },
-                "checks": { "type": "object", "additionalProperties": text() },
-            },
-        },
-    })
-}

@@ -10,6 +10,7 @@ use martingale_platform::shutdown::Shutdown;
 use martingale_schemas::topics;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 
 use super::cursor::{After, Cursor};
 use super::filter::Filter;
@@ -38,6 +39,8 @@ pub(super) struct Follower {
     /// Parts of the cursor that may lie behind the end of the log.
     behind: VecDeque<usize>,
     ready: VecDeque<Sse>,
+    /// When something was last sent. What the filter holds back is silence, however busy the log is.
+    sent: Instant,
     ended: bool,
 }
 
@@ -64,6 +67,7 @@ impl Follower {
             judged: vec![None; cursor.0.len()],
             behind: (0..cursor.0.len()).collect(),
             ready: VecDeque::from([hello]),
+            sent: Instant::now(),
             ended: false,
             log,
             live,
@@ -79,10 +83,15 @@ impl Follower {
     pub(super) async fn next(&mut self) -> Option<Sse> {
         loop {
             if let Some(event) = self.ready.pop_front() {
+                self.sent = Instant::now();
                 return Some(event);
             }
             if self.ended || self.shutdown.is_stopping() {
                 return None;
+            }
+            if self.sent.elapsed() >= self.heartbeat {
+                self.ready.push_back(Sse::default().comment("alive").id(self.cursor.to_string()));
+                continue;
             }
             match self.behind.front().copied() {
                 Some(part) => self.read(part).await,
@@ -121,12 +130,11 @@ impl Follower {
 
     async fn listen(&mut self) {
         let heard = tokio::select! {
-            heard = self.live.recv() => heard,
-            () = tokio::time::sleep(self.heartbeat) => {
-                self.ready.push_back(Sse::default().comment("alive").id(self.cursor.to_string()));
-                return;
-            }
+            // In this order: what has happened is heard before its silence ends.
+            biased;
             () = self.shutdown.stopping() => return,
+            heard = self.live.recv() => heard,
+            () = tokio::time::sleep_until(self.sent + self.heartbeat) => return,
         };
         match heard {
             Ok(batch) => {

@@ -128,6 +128,23 @@ async fn silence_is_filled_and_shutdown_ends_it() {
     assert_eq!(rig.metrics.streams.get(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_filter_holds_back_is_silence_too() {
+    let log = memory_log(1);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let mut events = rig.events("/v1/stream", &[]).await;
+    events.block().await.expect("hello");
+    let mut heartbeat = None;
+    for second in 0..16 {
+        assert_eq!(heartbeat, None, "second {second}");
+        rig.post("/v1/gate", &step("s", &second.to_string(), "ls")).await;
+        heartbeat = futures::FutureExt::now_or_never(events.block()).flatten();
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    }
+    // It carries how far the stream has come, so that a reader that comes back does not begin at the start.
+    assert_eq!(heartbeat.map(|it| (it.event, it.id)), Some((String::new(), "16.0".to_owned())));
+}
+
 #[tokio::test]
 async fn wrong_questions_name_the_field() {
     let log = memory_log(2);

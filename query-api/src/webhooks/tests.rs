@@ -27,22 +27,26 @@ use crate::testing::{Rig, append_steps, call, holds, memory_log, step};
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
+type Call = (HeaderMap, Bytes);
+/// Status, and `Location` or `Retry-After`.
+type Reply = (u16, Option<&'static str>);
+
 /// An endpoint that answers what it is told to, 204 when it was told nothing.
 struct Receiver {
     url: String,
-    calls: mpsc::Receiver<(HeaderMap, Bytes)>,
-    answers: Arc<Mutex<VecDeque<(u16, Option<&'static str>)>>>,
+    calls: mpsc::Receiver<Call>,
+    answers: Arc<Mutex<VecDeque<Reply>>>,
     server: tokio::task::JoinHandle<()>,
 }
 
 #[derive(Clone)]
 struct Desk {
-    calls: mpsc::Sender<(HeaderMap, Bytes)>,
-    answers: Arc<Mutex<VecDeque<(u16, Option<&'static str>)>>>,
+    calls: mpsc::Sender<Call>,
+    answers: Arc<Mutex<VecDeque<Reply>>>,
 }
 
 impl Receiver {
-    async fn start(answers: &[(u16, Option<&'static str>)]) -> Self {
+    async fn start(answers: &[Reply]) -> Self {
         async fn receive(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> Response {
             desk.calls.send((headers, body)).await.expect("listened to");
             let (status, header) = desk.answers.lock().expect("lock").pop_front().unwrap_or((204, None));

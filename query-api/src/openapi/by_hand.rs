@@ -1,0 +1,175 @@
+//! Schemas of what is no type of this crate.
+
+use serde_json::{Map, Value, json};
+
+pub(super) fn schemas() -> Map<String, Value> {
+    [common(), steps(), controls(), deliveries(), sql()]
+        .into_iter()
+        .filter_map(|group| if let Value::Object(group) = group { Some(group) } else { None })
+        .flatten()
+        .collect()
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn common() -> Value {
+    json!({
+        "Object": { "type": "object" },
+        "Text": text(),
+        "Error": {
+            "type": "object",
+            "required": ["error"],
+            "properties": { "error": {
+                "type": "object",
+                "required": ["reason", "message"],
+                "properties": { "reason": text(), "field": text(), "message": text() },
+            } },
+        },
+        "Ready": {
+            "type": "object",
+            "required": ["ready", "checks"],
+            "properties": {
+                "ready": { "type": "boolean" },
+                "checks": { "type": "object", "additionalProperties": text() },
+            },
+        },
+    })
+}
+
+fn steps() -> Value {
+    json!({
+        "Step": {
+            "description": "Step, wire format v1. Unknown fields are kept as attributes.",
+            "type": "object",
+            "required": ["session_id", "kind", "agent"],
+            "properties": {
+                "session_id": text(),
+                "root_session_id": text(),
+                "parent_session_id": text(),
+                "step_id": text(),
+                "seq": { "type": "integer", "minimum": 0 },
+                "time": { "type": "string", "format": "date-time" },
+                "kind": { "$ref": "#/components/schemas/Kind" },
+                "agent": {
+                    "type": "object",
+                    "required": ["id"],
+                    "properties": { "id": text(), "name": text(), "version": text() },
+                },
+                "environment": text(),
+                "owner": text(),
+                "causes": { "type": "array", "items": text() },
+                "tool": text(),
+                "model": text(),
+                "input": {},
+                "output": {},
+                "text": text(),
+                "status": { "enum": ["ok", "error"] },
+                "duration_ms": { "type": "number" },
+                "attributes": { "type": "object" },
+            },
+        },
+        "Steps": {
+            "oneOf": [
+                { "$ref": "#/components/schemas/Step" },
+                { "type": "array", "items": { "$ref": "#/components/schemas/Step" } },
+            ],
+        },
+        "Accepted": {
+            "type": "object",
+            "required": ["accepted", "duplicate", "rejected"],
+            "properties": {
+                "accepted": { "type": "integer" },
+                "duplicate": { "type": "integer" },
+                "rejected": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["index", "reason"],
+                        "properties": { "index": { "type": "integer" }, "reason": text(), "field": text() },
+                    },
+                },
+            },
+        },
+    })
+}
+
+fn controls() -> Value {
+    json!({
+        "ControlRequest": {
+            "type": "object",
+            "required": ["action"],
+            "additionalProperties": false,
+            "properties": {
+                "action": { "enum": ["halt", "resume"] },
+                "session_id": text(),
+                "root_session_id": text(),
+                "reason": text(),
+                "by": text(),
+                "control_id": { "type": "string", "description": "Makes the request repeatable without effect." },
+            },
+            "oneOf": [{ "required": ["session_id"] }, { "required": ["root_session_id"] }],
+        },
+        "Controls": {
+            "type": "object",
+            "required": ["controls"],
+            "properties": { "controls": { "type": "array", "items": { "$ref": "#/components/schemas/Given" } } },
+        },
+    })
+}
+
+fn deliveries() -> Value {
+    let delivery = json!({
+        "type": "object",
+        "required": ["id", "type", "state", "created_at", "attempts", "payload"],
+        "properties": {
+            "id": text(),
+            "type": { "enum": ["session.halted", "alert.firing", "alert.resolved"] },
+            "state": { "enum": ["pending", "delivered", "failed"] },
+            "created_at": text(),
+            "next_at": text(),
+            "at": text(),
+            "why": text(),
+            "attempts": { "type": "integer" },
+            "last_attempt": { "type": "object" },
+            "payload": { "type": "object" },
+        },
+    });
+    json!({
+        "Delivery": delivery,
+        "Deliveries": {
+            "type": "object",
+            "required": ["endpoint", "deliveries"],
+            "properties": {
+                "endpoint": {
+                    "type": ["object", "null"],
+                    "properties": {
+                        "origin": text(),
+                        "failing_since": { "type": ["string", "null"] },
+                        "disabled": { "type": ["object", "null"] },
+                    },
+                },
+                "deliveries": { "type": "array", "items": { "$ref": "#/components/schemas/Delivery" } },
+            },
+        },
+    })
+}
+
+fn sql() -> Value {
+    json!({
+        "SqlRequest": { "type": "object", "required": ["query"], "properties": { "query": text() } },
+        "SqlAnswer": {
+            "type": "object",
+            "required": ["columns", "rows"],
+            "properties": {
+                "columns": {
+                    "type": "array",
+                    "items": { "type": "object", "properties": { "name": text(), "type": text() } },
+                },
+                "rows": { "type": "array", "items": { "type": "array" } },
+                "truncated": { "type": "boolean" },
+            },
+        },
+    })
+}
