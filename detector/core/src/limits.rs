@@ -19,8 +19,9 @@ pub struct StateLimits {
     pub windows_max: usize,
     /// Largest `at_least` of a counting threshold and most amounts kept of a summing one. Full: the oldest is forgotten.
     pub window_events_max: usize,
-    /// Sessions kept of one run. Full: an ended one without a halt makes room; if there is none, the new one is counted
-    /// but not kept: it still inherits from its parent and its run.
+    /// Sessions kept of one run. Full: an ended one makes room if no halt stands against it or above it; if there is none,
+    /// the new one is counted but not kept. It still inherits from its parent, its root and its run; but once an ended
+    /// session was forgotten, a new child of it inherits from the root and the run only.
     pub run_sessions_max: usize,
     /// Steps named as evidence by one finding: the first and the latest.
     pub evidence_max: usize,

@@ -142,12 +142,21 @@ impl RunState {
         let halted = u32::from(member.halt.is_some());
         if self.members.len() < sessions_max {
             self.members.push(member);
-        } else if let Some(spare) = self.members.iter_mut().find(|it| it.ended && it.halt.is_none()) {
-            *spare = member;
+        } else if let Some(at) = self.spare() {
+            let gone = std::mem::replace(&mut self.members[at], member);
+            // Its children go on from its parent, whose halts reached them through it.
+            let children = self.members.iter_mut().filter(|it| it.parent == gone.id);
+            children.for_each(|it| it.parent = gone.parent);
         } else {
             return;
         }
         self.halted += halted;
+    }
+
+    /// A member that can make room: it has ended, and no halt stands against it or is passed on by it.
+    fn spare(&self) -> Option<usize> {
+        let free = |it: &Member| it.ended && it.halt.is_none() && self.above(it.parent).is_none();
+        self.members.iter().position(free)
     }
 
     pub(crate) fn spawned(&mut self, session: &SessionId<'_>) {
@@ -183,14 +192,25 @@ impl RunState {
         }
         let own = self.find(hash_text(step.session_id.as_str()));
         let declared = || parent_of(step).map_or(0, |it| hash_text(it.as_str()));
-        let mut at = own.map_or_else(declared, |it| it.parent);
+        let above = self.above(own.map_or_else(declared, |it| it.parent));
+        // Whatever the parents claim, every session of a run descends from its root.
+        let root = || self.find(hash_text(step.root_session_id.as_str()))?.halt.as_deref();
+        above.or_else(root)
+    }
+
+    /// The first halt from `id` upwards.
+    fn above(&self, id: u64) -> Option<&Halt> {
+        if self.halted == 0 {
+            return None;
+        }
+        let mut at = id;
         // Bounded, because declared parents may form a circle.
         for _ in 0..=self.members.len() {
-            let ancestor = self.find(at)?;
-            if let Some(halt) = &ancestor.halt {
+            let member = self.find(at)?;
+            if let Some(halt) = &member.halt {
                 return Some(halt);
             }
-            at = ancestor.parent;
+            at = member.parent;
         }
         None
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use martingale_schemas::{Limits, SessionId, Timestamp, wire::StepV1};
 
-use crate::testing::{BEGIN, check, control, step_json};
+use crate::testing::{BEGIN, check, check_with, control, step_json};
 use crate::{Detector, Observed, Rules, State, StateKey};
 
 #[test]
@@ -86,6 +86,47 @@ fn a_halt_may_come_before_the_session() {
         resume session parent
         kid<parent: plan
         parent<root: plan
+        "#,
+    );
+}
+
+/// A run that is full makes room, and nobody loses a halt by it.
+#[test]
+fn making_room_keeps_halts() {
+    let mut rules = Rules::load::<&str, &str>(&[]).unwrap();
+    rules.limits.run_sessions_max = 4;
+    check_with(
+        Arc::new(rules),
+        r#"
+        root: plan
+        grand<root: plan
+        mid<grand: plan
+        leaf<mid: plan
+        mid<grand: session_end
+        halt session grand
+        one<root: plan
+        leaf<mid: plan          // halt halted_by_control
+        late<mid: plan          // halt halted_by_control
+        resume session grand
+        two<root: plan
+        halt session grand
+        leaf<mid: plan          // halt halted_by_control
+        "#,
+    );
+}
+
+/// A circle that cuts sessions off from their root does not cut them off from its halt.
+#[test]
+fn a_circle_still_descends_from_its_root() {
+    check(
+        "",
+        r#"
+        b<c: plan
+        a<b: plan
+        halt session root
+        b: plan                 // halt halted_by_control
+        c<a: plan               // halt halted_by_control
+        b<c: plan               // halt halted_by_control
         "#,
     );
 }
