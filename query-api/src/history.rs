@@ -73,7 +73,9 @@ pub enum Error {
     Delta { table: &'static str, source: Box<DeltaTableError> },
     #[error("rows cannot be built")]
     Rows(#[from] arrow::error::ArrowError),
-    #[error("the Delta table `{table}` was written by another version (columns {columns}): use that version or another folder")]
+    #[error(
+        "the Delta table `{table}` was written by another version (columns {columns}): use that version or another folder"
+    )]
     OtherVersion { table: &'static str, columns: String },
     #[error(
         "the Delta table `{table}` is at offset {next} of partition {partition}, the log ends at {end}: \
@@ -144,6 +146,12 @@ impl History {
     #[must_use]
     pub fn changes(&self) -> Changes {
         Changes(self.seen.subscribe())
+    }
+
+    /// Where the tables are, as plans of queries show it: without the leading separator.
+    pub(crate) fn folder(&self) -> String {
+        let folder = self.config.dir.canonicalize().unwrap_or_else(|_| self.config.dir.clone());
+        format!("{}/", folder.display().to_string().trim_start_matches('/'))
     }
 
     /// Ends everything where it is, as a crash would.

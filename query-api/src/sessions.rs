@@ -3,9 +3,9 @@
 mod graph;
 mod list;
 mod read;
-mod timeline;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod why;
 
 use axum::Router;

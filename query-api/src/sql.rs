@@ -18,6 +18,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::config::Dialect;
 use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, SQLOptions};
 use datafusion::sql::parser::Statement;
 use futures::TryStreamExt;
@@ -73,6 +74,13 @@ pub(crate) struct Table {
     truncated: bool,
 }
 
+#[cfg(test)]
+impl Table {
+    pub(crate) fn of(batch: RecordBatch) -> Self {
+        Self { schema: batch.schema(), batches: vec![batch], truncated: false }
+    }
+}
+
 impl Engine {
     #[must_use]
     pub fn new(history: Arc<History>, config: Config) -> Self {
@@ -98,7 +106,12 @@ impl Engine {
         self.run(move |it| async move {
             let context = it.context().await?;
             let frame = plan(&context, &sql).await?;
-            it.collect(frame).await
+            let explains = matches!(frame.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
+            let mut table = it.collect(frame).await?;
+            if explains {
+                table.remove_text(&it.0.history.folder()).map_err(Error::internal)?;
+            }
+            Ok(table)
         })
         .await
     }
@@ -153,7 +166,8 @@ impl Engine {
             bytes += batch.get_array_memory_size();
             if bytes > config.answer_bytes_max {
                 let max = config.answer_bytes_max;
-                let message = format!("the answer is larger than {max} bytes: select fewer columns or rows, or aggregate");
+                let message =
+                    format!("the answer is larger than {max} bytes: select fewer columns or rows, or aggregate");
                 return Err(Error::TooLarge { message });
             }
             let room = config.rows_max - rows;

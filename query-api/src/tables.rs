@@ -61,7 +61,9 @@ impl Table {
     /// Columns whose least and greatest value of each file are in the Delta log, so that a query can leave files out.
     pub(crate) const fn statistics(self) -> &'static str {
         match self {
-            Self::Steps | Self::Verdicts | Self::Findings => "session_id,root_session_id,time,agent_id,partition,offset",
+            Self::Steps | Self::Verdicts | Self::Findings => {
+                "session_id,root_session_id,time,agent_id,partition,offset"
+            }
             Self::SessionParts => "session_id,root_session_id,started_at,last_at,agent_id",
             Self::ControlEvents => "control_id,scope_id,time",
         }

@@ -10,7 +10,7 @@ use martingale_platform::log::{Append, Appended, Cleanup, Log, MemoryLog, Partit
 use martingale_platform::shutdown::{self, Trigger};
 use martingale_schemas::verdict::{Calibration, Column, Finding, Mode, Severity};
 use martingale_schemas::{
-    Control, Decision, Limits, Position, Scores, Step, Timestamp, Verdict, VerdictId, topics, wire::StepV1,
+    Control, Decision, Kind, Limits, Position, Scores, Step, Timestamp, Verdict, VerdictId, topics, wire::StepV1,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -130,7 +130,8 @@ pub(crate) fn checked(text: &str) -> Step<'_> {
 
 /// Halts a step that calls `danger`, warns in shadow about one that calls `odd`, allows the rest.
 pub(crate) fn verdict(step: &Step<'_>, position: Position) -> Verdict<'static> {
-    let (would, mode) = match step.tool.as_deref() {
+    let called = step.tool.as_deref().filter(|_| step.kind == Kind::ToolCall);
+    let (would, mode) = match called {
         Some("danger") => (Decision::Halt, Some(Mode::Enforce)),
         Some("odd") => (Decision::Warn, Some(Mode::Shadow)),
         _ => (Decision::Allow, None),

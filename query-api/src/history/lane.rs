@@ -71,7 +71,12 @@ impl Lane {
     }
 
     /// Reads what there is, up to a limit.
-    pub(super) async fn read(&mut self, log: &dyn Log, into: &mut Pending, metrics: &Metrics) -> Result<Pass, log::Error> {
+    pub(super) async fn read(
+        &mut self,
+        log: &dyn Log,
+        into: &mut Pending,
+        metrics: &Metrics,
+    ) -> Result<Pass, log::Error> {
         let controls = read(log, topics::CONTROLS, self.partition, &mut self.controls, metrics).await?;
         for record in &controls {
             self.control(record, into, metrics);
@@ -81,10 +86,7 @@ impl Lane {
             self.verdict(log, record, into, metrics).await?;
         }
         let newest = controls.last().into_iter().chain(verdicts.last());
-        Ok(Pass {
-            records: controls.len() + verdicts.len(),
-            appended_at: newest.map(|it| it.appended_at).max(),
-        })
+        Ok(Pass { records: controls.len() + verdicts.len(), appended_at: newest.map(|it| it.appended_at).max() })
     }
 
     fn control(&mut self, record: &Record, into: &mut Pending, metrics: &Metrics) {
@@ -125,7 +127,14 @@ impl Lane {
 
     /// Adds the rows of tables that do not have them yet. A table has them when it is past the verdict's offset, or past
     /// the step's: then the verdict was published twice.
-    fn judged(&mut self, at: Offset, verdict: &Verdict<'_>, step: Option<&Record>, into: &mut Pending, metrics: &Metrics) {
+    fn judged(
+        &mut self,
+        at: Offset,
+        verdict: &Verdict<'_>,
+        step: Option<&Record>,
+        into: &mut Pending,
+        metrics: &Metrics,
+    ) {
         let step = step.and_then(|record| {
             Step::from_log(&record.value)
                 .map_err(|error| metrics.unreadable(topics::STEPS, self.partition, record.offset, &error))

@@ -13,7 +13,8 @@ pub(super) struct Background(Mutex<Option<Runtime>>, Handle);
 
 impl Background {
     pub(super) fn start() -> Result<Self, Error> {
-        let runtime = Builder::new_multi_thread().thread_name("history").enable_all().build().map_err(Error::Threads)?;
+        let runtime =
+            Builder::new_multi_thread().thread_name("history").enable_all().build().map_err(Error::Threads)?;
         let handle = runtime.handle().clone();
         Ok(Self(Mutex::new(Some(runtime)), handle))
     }

@@ -1,5 +1,8 @@
 //! One Delta table: append exactly once, read back how far it is, keep it small.
 
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
@@ -92,7 +95,8 @@ impl Store {
         if self.is_at(marks).await? {
             return Ok(());
         }
-        let mut writer = RecordBatchWriter::for_table(&self.table).map_err(fail)?.with_writer_properties(properties(self.kind));
+        let mut writer =
+            RecordBatchWriter::for_table(&self.table).map_err(fail)?.with_writer_properties(properties(self.kind));
         if let Some(rows) = sorted(rows, self.kind.sort_columns()).map_err(|it| fail(it.into()))? {
             writer.write(rows).await.map_err(fail)?;
         }

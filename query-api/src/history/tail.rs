@@ -75,9 +75,9 @@ impl Tail {
 
 /// Each batch stays larger than the ones after it, so a row is copied a logarithmic number of times.
 fn push_merged(batches: &mut Vec<RecordBatch>, mut batch: RecordBatch) -> Result<(), ArrowError> {
-    while let Some(last) = batches.pop_if(|last| {
-        last.num_rows() <= 2 * batch.num_rows() && last.num_rows() + batch.num_rows() <= MERGED_ROWS_MAX
-    }) {
+    while let Some(last) = batches
+        .pop_if(|last| last.num_rows() <= 2 * batch.num_rows() && last.num_rows() + batch.num_rows() <= MERGED_ROWS_MAX)
+    {
         batch = concat_batches(batch.schema_ref(), [&last, &batch])?;
     }
     batches.push(batch);

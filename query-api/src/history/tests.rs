@@ -173,14 +173,19 @@ async fn a_control_is_one_row_and_says_who_applied_it() {
     }
     process.until("SELECT applied_partitions FROM controls", 2).await;
     let row = process.rows("SELECT control_id, action, scope, scope_id, given_by, state, known FROM controls").await;
-    assert_eq!(row, [[json!("c1"), json!("halt"), json!("session"), json!("a"), json!("ana"), json!("applied"), json!(true)]]);
+    assert_eq!(
+        row,
+        [[json!("c1"), json!("halt"), json!("session"), json!("a"), json!("ana"), json!("applied"), json!(true)]]
+    );
     process.stop().await;
 }
 
 #[tokio::test]
 async fn records_that_are_gone_or_broken_are_passed_over() {
     let world = World::new(1);
-    world.judge(&[step("a", 1, "plan", json!({})), step("a", 2, "plan", json!({})), step("a", 3, "plan", json!({}))]).await;
+    world
+        .judge(&[step("a", 1, "plan", json!({})), step("a", 2, "plan", json!({})), step("a", 3, "plan", json!({}))])
+        .await;
     world.log.expire(topics::STEPS, Partition(0), Offset(1)).expect("expires");
     let broken = martingale_platform::log::Append::new(topics::VERDICTS, "k".into(), "{".into());
     world.log.append(vec![broken]).await.expect("appends");

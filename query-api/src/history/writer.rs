@@ -58,9 +58,17 @@ struct Writer<'h> {
 /// What the tables on disk are doing.
 enum Disk {
     Idle(Stores),
-    Flushing { frozen: Frozen, task: JoinHandle<Written>, began: Instant },
+    Flushing {
+        frozen: Frozen,
+        task: JoinHandle<Written>,
+        began: Instant,
+    },
     /// The flush failed and is repeated at `again`; its rows stay in memory and visible.
-    Failed { frozen: Frozen, stores: Stores, again: Instant },
+    Failed {
+        frozen: Frozen,
+        stores: Stores,
+        again: Instant,
+    },
     /// Between two of the others.
     Moving,
 }
@@ -295,7 +303,10 @@ impl<'h> Writer<'h> {
         self.history.metrics.flush_seconds.observe(began.elapsed().as_secs_f64());
         if let Err(error) = written {
             self.history.metrics.flush_failures.inc();
-            tracing::error!(error = &error as &dyn std::error::Error, "history cannot be written; its rows stay in memory");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "history cannot be written; its rows stay in memory"
+            );
             self.disk = Disk::Failed { frozen, stores, again: Instant::now() + AGAIN };
             return Ok(());
         }

@@ -103,7 +103,11 @@ fn causes_of(
         .iter()
         .map(|cause| {
             let from = by_id.get(cause.as_str()).copied();
-            let because = if from.is_some() { "the producer named it" } else { "the producer named it; it is not in this session" };
+            let because = if from.is_some() {
+                "the producer named it"
+            } else {
+                "the producer named it; it is not in this session"
+            };
             (edge(cause, EdgeKind::Declared, because), from)
         })
         .collect();
@@ -140,18 +144,16 @@ fn before(nodes: &[Node], to: usize) -> Option<(usize, &'static str)> {
 const fn decides(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::UserMessage
-            | Kind::Plan
-            | Kind::Reasoning
-            | Kind::ModelCall
-            | Kind::AssistantMessage
-            | Kind::Approval
+        Kind::UserMessage | Kind::Plan | Kind::Reasoning | Kind::ModelCall | Kind::AssistantMessage | Kind::Approval
     )
 }
 
 const fn informs(kind: Kind) -> bool {
     decides(kind)
-        || matches!(kind, Kind::ToolResult | Kind::Retrieval | Kind::MemoryRead | Kind::Handoff | Kind::State | Kind::Error)
+        || matches!(
+            kind,
+            Kind::ToolResult | Kind::Retrieval | Kind::MemoryRead | Kind::Handoff | Kind::State | Kind::Error
+        )
 }
 
 /// The call that each result answers: the one it names, else the oldest open call of the same tool.

@@ -82,7 +82,8 @@ pub(super) async fn sessions(State(engine): State<Engine>, fields: Fields) -> Re
         .await?;
     let truncated = found.len() > limit;
     found.truncate(limit);
-    let next = found.last().filter(|_| truncated).map(|it| format!("{}~{}", text(it, "last_at"), text(it, "session_id")));
+    let next =
+        found.last().filter(|_| truncated).map(|it| format!("{}~{}", text(it, "last_at"), text(it, "session_id")));
     Ok(Json(json!({ "sessions": found, "next": next, "truncated": truncated })))
 }
 

@@ -97,7 +97,9 @@ async fn a_timeline_is_whole_and_in_order() {
 
     let (status, answer) = get(&process, "/v1/sessions/x'%3B%20DROP%20TABLE%20steps%3B%20--/timeline").await;
     assert_eq!((status, ids(&answer["steps"], "step_id").as_str()), (200, "s9"));
-    for (path, wanted) in [("nobody/timeline", 404), ("nobody", 404), ("c/timeline?limit=x", 400), ("c/timeline?from=1", 400)] {
+    for (path, wanted) in
+        [("nobody/timeline", 404), ("nobody", 404), ("c/timeline?limit=x", 400), ("c/timeline?from=1", 400)]
+    {
         let (status, answer) = get(&process, &format!("/v1/sessions/{path}")).await;
         assert_eq!(status, wanted, "{path}: {answer}");
     }
@@ -115,9 +117,19 @@ async fn why_leads_back_to_the_parent() {
     let edges: Vec<_> = answer["edges"].as_array().expect("edges").iter().collect();
     let shown: Vec<_> = edges
         .iter()
-        .map(|it| format!("{}>{} {}", it["from"].as_str().unwrap_or("?"), it["to"].as_str().unwrap_or("?"), it["kind"].as_str().unwrap_or("?")))
+        .map(|it| {
+            format!(
+                "{}>{} {}",
+                it["from"].as_str().unwrap_or("?"),
+                it["to"].as_str().unwrap_or("?"),
+                it["kind"].as_str().unwrap_or("?")
+            )
+        })
         .collect();
-    assert_eq!(shown, ["s5>s6 declared", "gone>s6 declared", "s4>s5 structural", "s3>s4 structural", "s2>s3 structural"]);
+    assert_eq!(
+        shown,
+        ["s5>s6 declared", "gone>s6 declared", "s4>s5 structural", "s3>s4 structural", "s2>s3 structural"]
+    );
     assert!(edges.iter().all(|it| it["because"].is_string()));
     assert_eq!((&edges[4]["from_session"], &answer["decision"]), (&json!("p"), &json!("allow")));
     assert_eq!(ids(&answer["steps"], "step_id"), "s2 s3 s4 s5 s6");

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use axum::extract::{Path, State};
 use axum::response::Json;
-use datafusion::prelude::{ident, lit};
+use datafusion::prelude::{Expr, ident, lit};
 use serde_json::{Value, json};
 
 use super::read::{self, Object, fail, is, number, objects, text};
@@ -30,27 +30,29 @@ pub(super) async fn timeline(
 async fn page(engine: &Engine, id: &str, after: i64, limit: usize) -> Result<Option<Value>, Error> {
     let context = engine.context().await?;
     let Some(session) = read::session(engine, &context, id).await? else { return Ok(None) };
-    let rows = |name, limit| {
+    let rows = |name, matching: Expr, limit| {
         let context = &context;
         async move {
             let frame = read::table(context, name).await?;
-            let frame = frame.filter(is("session_id", id).and(ident("offset").gt(lit(after)))).map_err(fail)?;
+            let frame = frame.filter(is("session_id", id).and(matching)).map_err(fail)?;
             let frame = frame.sort_by(vec![ident("offset")]).and_then(|it| it.limit(0, limit)).map_err(fail)?;
             objects(engine, frame).await
         }
     };
-    let mut steps = rows("steps", Some(limit + 1)).await?;
+    let later = ident("offset").gt(lit(after));
+    let mut steps = rows("steps", later.clone(), Some(limit + 1)).await?;
     let truncated = steps.len() > limit;
     steps.truncate(limit);
 
+    let last = steps.last().map_or(after, |it| number(it, "offset"));
     let mut findings: HashMap<String, Vec<Object>> = HashMap::new();
-    for finding in rows("findings", None).await? {
+    for finding in rows("findings", later.and(ident("offset").lt_eq(lit(last))), None).await? {
         findings.entry(text(&finding, "step_id").to_owned()).or_default().push(finding);
     }
     for step in &mut steps {
         let found = findings.remove(text(step, "step_id")).unwrap_or_default();
         step.insert("findings".to_owned(), json!(found));
     }
-    let next = steps.last().filter(|_| truncated).map(|it| number(it, "offset"));
+    let next = truncated.then_some(last);
     Ok(Some(json!({ "session": session, "steps": steps, "next": next, "truncated": truncated })))
 }

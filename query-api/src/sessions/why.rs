@@ -21,8 +21,26 @@ const STEPS_MAX: usize = 20_000;
 
 const STRUCTURE: [&str; 6] = ["step_id", "kind", "agent_name", "tool", "causes", "offset"];
 const SUMMARY: [&str; 20] = [
-    "session_id", "step_id", "seq", "time", "kind", "agent_id", "agent_name", "agent_version", "tool", "model", "text",
-    "input", "output", "status", "error_type", "error_message", "causes", "decision", "partition", "offset",
+    "session_id",
+    "step_id",
+    "seq",
+    "time",
+    "kind",
+    "agent_id",
+    "agent_name",
+    "agent_version",
+    "tool",
+    "model",
+    "text",
+    "input",
+    "output",
+    "status",
+    "error_type",
+    "error_message",
+    "causes",
+    "decision",
+    "partition",
+    "offset",
 ];
 
 pub(super) async fn why(
@@ -63,7 +81,8 @@ async fn answer(engine: &Engine, session: &str, step: &str, bounds: Bounds) -> R
         .iter()
         .map(|it| json!({ "from": it.from, "to": it.to, "kind": it.kind.as_str(), "because": it.because }))
         .collect();
-    if let Some((edge, spawner)) = parent_edge(engine, &context, &nodes[0], &asked).await? {
+    let earliest = nodes.iter().find(|it| named.contains(it.step_id.as_str())).unwrap_or(&nodes[target]);
+    if let Some((edge, spawner)) = parent_edge(engine, &context, earliest, &asked).await? {
         edges.push(edge);
         seen.insert(0, spawner);
     }
@@ -78,11 +97,12 @@ async fn answer(engine: &Engine, session: &str, step: &str, bounds: Bounds) -> R
     })))
 }
 
-/// From the parent session: its latest handoff or spawn before this session began, else its latest step.
+/// From the parent session to the earliest step of a chain: its latest handoff or spawn before this session began, else
+/// its latest step.
 async fn parent_edge(
     engine: &Engine,
     context: &Context,
-    first: &Node,
+    earliest: &Node,
     asked: &Object,
 ) -> Result<Option<(Value, Object)>, Error> {
     let Some(session) = read::session(engine, context, text(asked, "session_id")).await? else { return Ok(None) };
@@ -104,7 +124,7 @@ async fn parent_edge(
     let edge = json!({
         "from": text(&found, "step_id"),
         "from_session": parent,
-        "to": first.step_id,
+        "to": earliest.step_id,
         "kind": EdgeKind::Structural.as_str(),
         "because": "the parent session was here when this one began",
     });

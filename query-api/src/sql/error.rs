@@ -87,5 +87,6 @@ pub(super) const fn reads(statement: &Statement) -> bool {
             | Statement::ShowTables { .. }
             | Statement::ShowColumns { .. }
             | Statement::ShowFunctions { .. }
+            | Statement::ShowVariable { .. }
     )
 }

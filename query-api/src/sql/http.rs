@@ -43,7 +43,10 @@ async fn sql(State(engine): State<Engine>, headers: HeaderMap, body: Bytes) -> R
         Form::Json => Json(json(table)?).into_response(),
         Form::Csv => {
             let csv = json(table)?.to_csv();
-            ([(CONTENT_TYPE.as_str(), HeaderValue::from_static("text/csv; charset=utf-8")), (TRUNCATED, truncated)], csv)
+            (
+                [(CONTENT_TYPE.as_str(), HeaderValue::from_static("text/csv; charset=utf-8")), (TRUNCATED, truncated)],
+                csv,
+            )
                 .into_response()
         }
         Form::Arrow => {

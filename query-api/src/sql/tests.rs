@@ -38,29 +38,50 @@ async fn queries_answer() {
         ("SELECT count(*) FROM steps", json!([[3]])),
         ("SELECT 1 AS one, NULL, 1.5, true, 'x', [1, 2]", json!([[1, null, 1.5, true, "x", [1, 2]]])),
         ("VALUES (1), (2)", json!([[1], [2]])),
-        ("WITH t AS (SELECT tool FROM steps) SELECT tool FROM t WHERE tool IS NOT NULL ORDER BY tool", json!([["danger"], ["odd"]])),
+        (
+            "WITH t AS (SELECT tool FROM steps) SELECT tool FROM t WHERE tool IS NOT NULL ORDER BY tool",
+            json!([["danger"], ["odd"]]),
+        ),
         ("SELECT offset, partition FROM steps WHERE session_id = 'b'", json!([[2, 0]])),
         ("SELECT agent_id, count(*) FROM steps GROUP BY ALL ORDER BY 1", json!([["bot", 2], ["other", 1]])),
-        ("SELECT session_id, agent_id, title, steps, tool_calls, findings, input_tokens, cost_usd, decision, halted, ended \
-          FROM sessions ORDER BY session_id", json!([
-            ["a", "bot", "find, then \"mail\"", 2, 1, 1, 7, 0.25, "allow", false, false],
-            ["b", "other", null, 1, 1, 1, 0, 0.0, "halt", true, false],
-        ])),
-        ("SELECT detector, rule, mode, decision, evidence, notify FROM findings ORDER BY offset", json!([
-            ["policy", "no-danger", "shadow", "warn", ["s2"], ["security"]],
-            ["policy", "no-danger", "enforce", "halt", ["s1"], ["security"]],
-        ])),
-        ("SELECT scores, time FROM verdicts WHERE step_id = 's2'", json!([[r#"{"policy":1.0}"#, "2023-11-14T22:13:22Z"]])),
+        (
+            "SELECT session_id, agent_id, title, steps, tool_calls, findings, input_tokens, cost_usd, decision, halted, ended \
+          FROM sessions ORDER BY session_id",
+            json!([
+                ["a", "bot", "find, then \"mail\"", 2, 1, 1, 7, 0.25, "allow", false, false],
+                ["b", "other", null, 1, 1, 1, 0, 0.0, "halt", true, false],
+            ]),
+        ),
+        (
+            "SELECT detector, rule, mode, decision, evidence, notify FROM findings ORDER BY offset",
+            json!([
+                ["policy", "no-danger", "shadow", "warn", ["s2"], ["security"]],
+                ["policy", "no-danger", "enforce", "halt", ["s1"], ["security"]],
+            ]),
+        ),
+        (
+            "SELECT scores, time FROM verdicts WHERE step_id = 's2'",
+            json!([[r#"{"policy":1.0}"#, "2023-11-14T22:13:22Z"]]),
+        ),
         ("SELECT date_trunc('minute', min(time)) FROM steps", json!([["2023-11-14T22:13:00Z"]])),
         ("SELECT named_struct('a', 1, 'b', 'x')", json!([[{ "a": 1, "b": "x" }]])),
-        ("SELECT CAST('nan' AS DOUBLE), CAST(1.10 AS DECIMAL(5,2)), CAST(18446744073709551615 AS BIGINT UNSIGNED)",
-            json!([[null, "1.10", 18446744073709551615_u64]])),
+        (
+            "SELECT CAST('nan' AS DOUBLE), CAST(1.10 AS DECIMAL(5,2)), CAST(18446744073709551615 AS BIGINT UNSIGNED)",
+            json!([[null, "1.10", 18446744073709551615_u64]]),
+        ),
     ] {
         assert_eq!(json!(process.rows(sql).await), rows, "{sql}");
     }
     let tables = process.rows("SHOW TABLES").await;
     let public: Vec<_> = tables.iter().filter(|it| it[1] == "public").map(|it| it[2].as_str().unwrap_or("")).collect();
-    assert_eq!({ let mut it = public; it.sort_unstable(); it }, ["controls", "findings", "sessions", "steps", "verdicts"]);
+    assert_eq!(
+        {
+            let mut it = public;
+            it.sort_unstable();
+            it
+        },
+        ["controls", "findings", "sessions", "steps", "verdicts"]
+    );
     assert!(!json!(tables).to_string().contains("session_parts"), "partial rows are not shown");
     process.stop().await;
 }
@@ -97,15 +118,16 @@ async fn what_writes_is_forbidden() {
 async fn what_is_wrong_is_named() {
     let (world, process) = small().await;
     for (sql, says) in [
-        ("", "select"),
+        ("", "statement"),
         ("SELEC 1", "selec"),
-        ("SELECT * FROM steps WHERE", "line: 1"),
+        ("SELECT * FROM steps WHERE", "expected: an expression"),
+        ("SELECT *\nFROM steps WHERE )", "line: 2"),
         ("SELECT * FROM step", "steps, sessions, verdicts, findings, controls"),
         ("SELECT * FROM '/etc/passwd'", "/etc/passwd"),
         ("SELECT * FROM read_csv('/etc/passwd')", "read_csv"),
         ("SELECT sesion_id FROM steps", "session_id"),
         ("SELECT nonsense(tool) FROM steps", "nonsense"),
-        ("SELECT 1; DROP TABLE steps", "one statement"),
+        ("SELECT 1; DROP TABLE steps", "single sql statement"),
         ("SELECT 1 / 0", "zero"),
         ("SELECT CAST('x' AS BIGINT)", "x"),
         ("SELECT * FROM session_parts", "session_parts"),
@@ -124,7 +146,12 @@ async fn no_answer_shows_where_history_is() {
     let (world, process) = small().await;
     process.stop().await;
     let process = world.start().await;
-    for sql in ["EXPLAIN SELECT * FROM steps", "EXPLAIN ANALYZE SELECT count(*) FROM steps", "SELECT * FROM information_schema.df_settings", "SHOW ALL"] {
+    for sql in [
+        "EXPLAIN SELECT * FROM steps",
+        "EXPLAIN ANALYZE SELECT count(*) FROM steps",
+        "SELECT * FROM information_schema.df_settings",
+        "SHOW ALL",
+    ] {
         let shown = json!(process.rows(sql).await).to_string();
         assert!(!shown.contains(world.folder().to_str().unwrap_or_default().trim_start_matches('/')), "{sql}: {shown}");
     }
@@ -171,7 +198,8 @@ async fn http_answers_in_three_forms() {
         let router = router(process.engine.clone());
         async move {
             let response = router.oneshot(request).await.expect("answers");
-            let (status, kind) = (response.status(), response.headers()["content-type"].to_str().unwrap_or("").to_owned());
+            let (status, kind) =
+                (response.status(), response.headers()["content-type"].to_str().unwrap_or("").to_owned());
             (status, kind, axum::body::to_bytes(response.into_body(), 1 << 20).await.expect("a body"))
         }
     };
@@ -210,8 +238,8 @@ async fn a_query_sees_one_moment() {
         let steps: Vec<_> = (n..n + 10).map(|it| step("a", it, "tool_call", json!({ "tool": "odd" }))).collect();
         n += 10;
         world.judge(&steps).await;
-        let sql = "SELECT (SELECT count(*) FROM steps), (SELECT count(*) FROM verdicts), (SELECT count(*) FROM findings), \
-                   (SELECT coalesce(sum(steps), 0) FROM sessions)";
+        let sql = "SELECT (SELECT count(*) FROM steps) AS a, (SELECT count(*) FROM verdicts) AS b, \
+                   (SELECT count(*) FROM findings) AS c, (SELECT coalesce(sum(steps), 0) FROM sessions) AS d";
         let row = &process.rows(sql).await[0];
         assert!(row.iter().all(|it| it == &row[0]), "{row:?}");
         seen = row[0].as_u64().unwrap_or(0);

@@ -1,6 +1,8 @@
 //! Arrow values as JSON, CSV and Arrow streams.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
@@ -28,7 +30,9 @@ impl TryFrom<Table> for Answer {
         for batch in &table.batches {
             let columns = batch.columns().iter().map(values).collect::<Result<Vec<_>, _>>()?;
             let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
-            rows.extend((0..batch.num_rows()).map(|_| columns.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>()));
+            rows.extend(
+                (0..batch.num_rows()).map(|_| columns.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>()),
+            );
         }
         Ok(Self { columns, rows, truncated: table.truncated })
     }
@@ -42,17 +46,35 @@ impl Answer {
         let header = self.columns.iter().map(|it| quoted(&it.name));
         line(&mut out, header);
         for row in &self.rows {
-            line(&mut out, row.iter().map(|it| match it {
-                Value::Null => String::new(),
-                Value::String(text) => quoted(text),
-                other => quoted(&other.to_string()),
-            }));
+            line(
+                &mut out,
+                row.iter().map(|it| match it {
+                    Value::Null => String::new(),
+                    Value::String(text) => quoted(text),
+                    other => quoted(&other.to_string()),
+                }),
+            );
         }
         out
     }
 }
 
 impl Table {
+    /// Takes a text out of every value, wherever it stands: a plan names files, and where they are is nobody's business.
+    pub(super) fn remove_text(&mut self, unwanted: &str) -> Result<(), ArrowError> {
+        for batch in &mut self.batches {
+            let columns = batch.columns().iter().map(|column| match column.as_string_opt::<i32>() {
+                Some(texts) => {
+                    let kept = texts.iter().map(|it| it.map(|it| it.replace(unwanted, "")));
+                    Arc::new(kept.collect::<StringArray>())
+                }
+                None => Arc::clone(column),
+            });
+            *batch = RecordBatch::try_new(batch.schema(), columns.collect())?;
+        }
+        Ok(())
+    }
+
     /// An Arrow IPC stream.
     pub(super) fn to_arrow(&self) -> Result<Vec<u8>, ArrowError> {
         let mut writer = StreamWriter::try_new(Vec::new(), &self.schema)?;
@@ -150,7 +172,10 @@ mod tests {
     #[test]
     fn csv_quotes_what_it_must() {
         let answer = Answer {
-            columns: vec![Column { name: "a,b".into(), kind: "Utf8".into() }, Column { name: "n".into(), kind: "Int64".into() }],
+            columns: vec![
+                Column { name: "a,b".into(), kind: "Utf8".into() },
+                Column { name: "n".into(), kind: "Int64".into() },
+            ],
             rows: vec![
                 vec!["say \"x\"\n".into(), 1.into()],
                 vec![serde_json::Value::Null, 2.into()],

@@ -1,0 +1,82 @@
+//! One table by itself: appends that are repeated, compaction, folders of other versions.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array};
+use martingale_platform::log::Partition;
+
+use super::{Mark, Store, maintain};
+use crate::history::Error;
+use crate::tables::Table;
+
+const P0: Partition = Partition(0);
+
+fn control(id: &str) -> RecordBatch {
+    let schema = Arc::new(Table::ControlEvents.description().schema());
+    let column = |name: &str| -> ArrayRef {
+        match name {
+            "control_id" => Arc::new(StringArray::from(vec![id])),
+            "time" => Arc::new(TimestampMicrosecondArray::from(vec![1]).with_timezone("UTC")),
+            other => {
+                let field = schema.field_with_name(other).expect("a column");
+                new_null_array(field.data_type(), 1)
+            }
+        }
+    };
+    let columns = schema.fields().iter().map(|it| column(it.name())).collect();
+    RecordBatch::try_new(Arc::clone(&schema), columns).expect("fits")
+}
+
+fn files(store: &Store) -> (usize, usize) {
+    let state = store.table.snapshot().expect("open");
+    let files: Vec<_> = state.log_data().iter().map(|it| it.num_records().unwrap_or(0)).collect();
+    (files.len(), files.iter().sum())
+}
+
+#[tokio::test]
+async fn an_append_that_is_repeated_adds_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
+    assert_eq!(store.mark(P0).await.expect("reads"), Mark::default());
+    let mark = Mark { next: 7, next_step: 3 };
+    for _ in 0..2 {
+        store.append(&[control("a"), control("b")], &[(P0, mark)]).await.expect("appends");
+    }
+    assert_eq!(files(&store), (1, 2));
+    let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens again");
+    assert_eq!(store.mark(P0).await.expect("reads"), mark);
+    assert_eq!(store.mark(Partition(1)).await.expect("reads"), Mark::default());
+    // Nothing new in this table, but the position moved on.
+    store.append(&[], &[(P0, Mark { next: 9, ..mark })]).await.expect("appends");
+    assert_eq!((files(&store), store.mark(P0).await.expect("reads").next), ((1, 2), 9));
+}
+
+#[tokio::test]
+async fn compaction_merges_files_and_keeps_rows_and_marks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
+    for n in 1..=9 {
+        store.append(&[control(&format!("c{n}"))], &[(P0, Mark { next: n, next_step: 0 })]).await.expect("appends");
+    }
+    assert_eq!((files(&store), store.commits), ((9, 9), 9));
+    maintain(store.handle(), Table::ControlEvents).await.expect("compacts");
+    // The store that went on appending takes the compaction over with its next commit.
+    store.append(&[control("late")], &[(P0, Mark { next: 10, next_step: 0 })]).await.expect("appends");
+    assert_eq!(files(&store), (2, 10));
+    let store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens from the checkpoint");
+    assert_eq!((files(&store), store.mark(P0).await.expect("reads").next), ((2, 10), 10));
+}
+
+#[tokio::test]
+async fn a_folder_of_another_version_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    Store::open(folder.path(), Table::Verdicts).await.expect("creates");
+    std::fs::rename(folder.path().join("verdicts"), folder.path().join("findings")).expect("moves");
+    match Store::open(folder.path(), Table::Findings).await {
+        Err(Error::OtherVersion { table: "findings", columns }) => {
+            assert!(columns.contains("severity") && columns.contains("scores"), "{columns}");
+        }
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("it was opened"),
+    }
+}
