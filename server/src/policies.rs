@@ -85,7 +85,7 @@ pub(crate) fn display(error: &PolicyError) -> String {
         out.push_str(&format!("\n   = {place}"));
     }
     if let Some(suggestion) = &error.suggestion {
-        out.push_str(&format!("\n   = help: {suggestion}"));
+        out.push_str(&format!("\n   = help: did you mean `{suggestion}`?"));
     }
     out
 }
@@ -126,7 +126,7 @@ mod tests {
             line: 2,
             column: 11,
             message: "unknown severity `critcal`".into(),
-            suggestion: Some("did you mean `critical`?".into()),
+            suggestion: Some("critical".into()),
         };
         let shown = "error: unknown severity `critcal`\n  --> p.yaml:2:11\n   = policy `x`, at `severity`\n   = help: did you mean `critical`?";
         assert_eq!(display(&error), shown);

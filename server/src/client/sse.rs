@@ -101,7 +101,12 @@ mod tests {
             parser.push(b"id: 0.0\n\n", |_| panic!("no data")).expect("small");
             assert_eq!(parser.last_id(), Some("0.0"), "an event without data moves the place");
             for piece in stream.as_bytes().chunks(size) {
-                parser.push(piece, |event| Ok(seen.push(event))).expect("small");
+                parser
+                    .push(piece, |event| {
+                        seen.push(event);
+                        Ok(())
+                    })
+                    .expect("small");
             }
             assert_eq!((&seen[..], parser.last_id()), (&expected[..], Some("1.2")), "in pieces of {size}");
         }

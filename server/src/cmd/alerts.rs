@@ -47,7 +47,7 @@ fn table(alerts: &[Value]) -> Table {
             (pairs(&alert["labels"]), Paint::Plain),
             (text(&alert["value"]), Paint::Plain),
             (text(&alert["since"]), Paint::Dim),
-            (text(what.unwrap_or(&alert["title"])), Paint::Plain),
+            (text(what.unwrap_or_else(|| &alert["title"])), Paint::Plain),
         ]);
     }
     table

@@ -13,6 +13,9 @@ use crate::output::{Paint, Table, decision_paint, note, painted, plain, say, say
 /// Longest content of a step in a timeline; `why` and `--json` show more.
 const CONTENT_CHARS_MAX: usize = 100;
 
+/// Most steps of the chain that `why` shows to people.
+const CHAIN_STEPS_MAX: usize = 12;
+
 pub(crate) async fn sessions(args: Sessions) -> Result<ExitCode> {
     let limit = args.limit.to_string();
     let query = [("agent", args.agent.as_deref()), ("limit", Some(limit.as_str()))];
@@ -113,18 +116,30 @@ fn why_text(answer: &Value) -> String {
         let evidence: Vec<_> = list(finding, "evidence").iter().map(text).collect();
         out.push_str(&format!("  evidence: {}\n", plain(&evidence.join(", "), 2_000)));
     }
-    let edges = list(answer, "edges");
-    if !edges.is_empty() {
-        let mut table = Table::new(["from", "to", "edge", "because"]);
-        for edge in edges {
-            let because = first(edge, &["because", "rule", "detail"]);
-            table.row(
-                [text(&edge["from"]), text(&edge["to"]), text(&edge["kind"]), because].map(|it| (it, Paint::Plain)),
-            );
-        }
-        out.push_str(&format!("\n{table}"));
-    }
+    out.push_str(&chain(answer));
     out
+}
+
+/// What led to the step, nearest first: each step once, with what says that it did.
+fn chain(answer: &Value) -> String {
+    let steps = list(answer, "steps");
+    let step = |id: &str| steps.iter().find(|it| it["step_id"] == *id).unwrap_or(&Value::Null);
+    let (mut table, mut shown) = (Table::new(["led to it", "kind", "tool", "content", "by"]), Vec::new());
+    for edge in list(answer, "edges") {
+        let from = text(&edge["from"]);
+        if shown.contains(&from) {
+            continue;
+        }
+        if shown.len() == CHAIN_STEPS_MAX {
+            return format!("\n{table}…\n(--json shows the whole chain)\n");
+        }
+        let led = step(&from);
+        let by = format!("{} edge to {}: {}", text(&edge["kind"]), text(&edge["to"]), text(&edge["because"]));
+        let about = plain(&content(led), CONTENT_CHARS_MAX).into_owned();
+        table.row([from.clone(), kind(led), text(&led["tool"]), about, by].map(|it| (it, Paint::Plain)));
+        shown.push(from);
+    }
+    if shown.is_empty() { String::new() } else { format!("\n{table}") }
 }
 
 fn first(value: &Value, fields: &[&str]) -> String {
@@ -147,7 +162,8 @@ fn content(step: &Value) -> String {
 /// The time of day; the day is the session's.
 fn clock(time: &Value) -> String {
     let time = text(time);
-    time.split_once('T').map_or(time.clone(), |(_, clock)| clock.trim_end_matches('Z').chars().take(12).collect())
+    time.split_once('T')
+        .map_or_else(|| time.clone(), |(_, clock)| clock.trim_end_matches('Z').chars().take(12).collect())
 }
 
 #[cfg(test)]
@@ -174,9 +190,22 @@ mod tests {
         let shown = why_text(&json!({
             "step": { "step_id": "4", "kind": "tool_call", "tool": "send", "decision": "halt", "agent_id": "a" },
             "findings": [{ "rule": "secret", "mode": "enforce", "decision": "halt", "message": "left\u{7}", "evidence": ["2", "4"] }],
-            "edges": [{ "from": "2", "to": "4", "kind": "declared" }],
+            "edges": [
+                { "from": "2", "to": "4", "kind": "declared", "because": "named" },
+                { "from": "2", "to": "3", "kind": "structural", "because": "twice" },
+            ],
+            "steps": [{ "step_id": "2", "kind": "tool_result", "output": "key\u{1b}" }],
         }));
-        for text in ["4 tool_call send", "halt", "secret (enforce: halt)", "left␇", "evidence: 2, 4", "declared"] {
+        assert!(!shown.contains("twice"), "a step of the chain is shown once:\n{shown}");
+        for text in [
+            "4 tool_call send",
+            "halt",
+            "secret (enforce: halt)",
+            "left␇",
+            "evidence: 2, 4",
+            "declared edge to 4: named",
+            "key␛",
+        ] {
             assert!(shown.contains(text), "{text} in\n{shown}");
         }
     }

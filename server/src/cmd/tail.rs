@@ -80,7 +80,7 @@ fn print(event: &Event, json: bool) -> Result<()> {
     let line = match event.name.as_deref() {
         Some("lost") => painted(&format!("some events were lost: {}", plain(&event.data, 400)), decision_paint("halt")),
         Some("control") => {
-            let scope = value["scope"]["session_id"].as_str().or(value["scope"]["root_session_id"].as_str());
+            let scope = value["scope"]["session_id"].as_str().or_else(|| value["scope"]["root_session_id"].as_str());
             let reason = value["reason"].as_str().map_or_else(String::new, |it| format!(": {}", plain(it, 400)));
             let what = painted(&format!("{:<8}", text("action")), decision_paint(&text("action")));
             let scope = plain(scope.unwrap_or(""), 200);

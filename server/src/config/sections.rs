@@ -103,7 +103,7 @@ pub(crate) struct Telemetry {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { filter: "info".into(), format: Format::Text }
+        Self { filter: "warn,martingale=info".into(), format: Format::Text }
     }
 }
 

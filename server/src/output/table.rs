@@ -2,13 +2,16 @@
 
 use std::fmt;
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, presets};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement};
 use martingale_schemas::Decision;
 
 use super::plain;
 
 /// Most characters of one cell; what is longer is for `--json`.
 const CELL_CHARS_MAX: usize = 400;
+
+/// One line, under the header: the fifth to seventh character of a preset.
+const UNDER_THE_HEADER: &str = "     ──            ";
 
 /// How a cell stands out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +40,7 @@ pub(crate) struct Table(comfy_table::Table);
 impl Table {
     pub(crate) fn new<T: AsRef<str>>(header: impl IntoIterator<Item = T>) -> Self {
         let mut table = comfy_table::Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_preset(UNDER_THE_HEADER).set_content_arrangement(ContentArrangement::Dynamic);
         // Piped output has no width: one line a row, as tools for lines expect.
         if !std::io::IsTerminal::is_terminal(&std::io::stdout()) {
             table.set_content_arrangement(ContentArrangement::Disabled);

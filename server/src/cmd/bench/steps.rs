@@ -18,7 +18,7 @@ pub(super) fn write(line: &mut Vec<u8>, session: &str, number: u64) {
     let tool = TOOLS[usize::try_from(turn % 8).unwrap_or(0)];
     let mark = mix(number ^ (session.len() as u64) << 32);
     let head = format_args!(
-        r#"{{"session_id":"{session}","step_id":"{number}","seq":{number},"time":"{time}","agent":{{"id":"bench-agent","version":"1.4.2"}},"environment":"production","#
+        r#"{{"session_id":"{session}","step_id":"{number}","seq":{number},"time":"{time}","agent":{{"id":"bench-agent","version":"1.4.2"}},"environment":"production","principal":{{"id":"customer-17"}},"#
     );
     // Writing to memory cannot fail.
     let _ = match number % 3 {

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use martingale_platform::clock::Clock;
 use martingale_schemas::{Decision, Timestamp};
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -100,20 +99,32 @@ async fn session(client: &Client, otlp_http: SocketAddr, scenario: &Scenario, ba
                 played.stopped = Some((at, decision));
                 return Ok(played);
             }
-            if decision.stops() {
+            if decision == Decision::StepUp && scenario.approved {
+                let approval =
+                    json!({ "kind": "approval", "tool": step["tool"], "status": "ok", "text": "fine, go on" });
+                let mut approval = complete(scenario, at, &approval, now());
+                approval["step_id"] = format!("{}-approval", at + 1).into();
+                observe(client, &approval).await?;
+                played.sent += 1;
+            } else if decision.stops() {
                 denied = true;
                 played.stopped.get_or_insert((at, decision));
             }
         } else {
-            let answer = client.send(client.request(Method::POST, &["v1", "steps"], &[]).json(&body)).await?;
-            let answer: Value = answer.json().await.context("the answer is not that of /v1/steps")?;
-            if answer["accepted"].as_u64().unwrap_or(0) + answer["duplicate"].as_u64().unwrap_or(0) != 1 {
-                bail!("a step of the demo was not taken: {answer}");
-            }
+            observe(client, &body).await?;
         }
         tokio::time::sleep(THINK).await;
     }
     Ok(played)
+}
+
+/// Tells of a step that has happened.
+async fn observe(client: &Client, body: &Value) -> Result<()> {
+    let answer = client.post(&["v1", "steps"], body).await?;
+    if answer["accepted"].as_u64().unwrap_or(0) + answer["duplicate"].as_u64().unwrap_or(0) != 1 {
+        bail!("a step of the demo was not taken: {answer}");
+    }
+    Ok(())
 }
 
 /// A step of the script as the agent sends it: whose it is, which one, when.

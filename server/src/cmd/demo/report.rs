@@ -132,6 +132,7 @@ pub(super) fn hints(played: &[Played], seen: &BTreeMap<String, Seen>, server: &s
     let (session, step) = shown.map_or((String::new(), String::new()), |it| {
         (it.session.clone(), found(&it).unwrap_or_else(|| "1".to_owned()))
     });
+    let healthy = played.iter().find(|it| it.family == HEALTHY).map_or("demo-healthy-1", |it| &it.session);
     let at = if server.ends_with(":7676") { String::new() } else { format!(" --server {server}") };
     format!(
         "\
@@ -140,6 +141,6 @@ Look further, in another terminal:
   martingale why {session} {step}{at}
   martingale sql \"SELECT session_id, rule, decision, message FROM findings\"{at}
   martingale tail --min-decision warn{at}
-  martingale halt demo-healthy-1 --reason \"just to see\"{at}"
+  martingale halt {healthy} --reason \"just to see\"{at}"
     )
 }

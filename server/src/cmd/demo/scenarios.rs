@@ -26,6 +26,8 @@ pub(super) struct Scenario {
     pub(super) agent: &'static str,
     pub(super) version: &'static str,
     pub(super) via: Via,
+    /// Whether somebody in a hurry approves whatever it asks for.
+    pub(super) approved: bool,
     /// Steps without identity: the agent numbers them.
     pub(super) script: Vec<Value>,
 }
@@ -36,7 +38,9 @@ pub(super) fn all(mark: &str) -> Vec<Scenario> {
     let mut all = healthy(mark);
     let mut add = |family, name: &str, agent, via, script| {
         let session = format!("demo-{name}{mark}");
-        all.push(Scenario { family, session, parent: None, root: None, agent, version: "2.1.0", via, script });
+        let approved = name == "runaway-loop";
+        let version = "2.1.0";
+        all.push(Scenario { family, session, parent: None, root: None, agent, version, via, approved, script });
     };
     add("unsafe tool chain", "secret-egress", "ops-assistant", Via::Gate, secret_then_egress());
     add("runaway loop", "runaway-loop", "research-bot", Via::Gate, runaway_loop());
@@ -102,6 +106,7 @@ fn healthy(mark: &str) -> Vec<Scenario> {
             agent: "support-bot",
             version: "2.0.3",
             via: [Via::Gate, Via::Steps, Via::Otlp][number % 3],
+            approved: false,
             script: script(&format!("Where is my order {order}?"), steps.concat(), &format!("{order} is on its way.")),
         }
     };
@@ -109,7 +114,7 @@ fn healthy(mark: &str) -> Vec<Scenario> {
 }
 
 fn secret_then_egress() -> Vec<Value> {
-    let secret = "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    let secret = "DB_PASSWORD=tr0ub4dor-and-3";
     let steps = [
         call("read_file", &json!({ "path": "/app/.env" }), &json!(format!("DB_HOST=db.internal\n{secret}\n"))).to_vec(),
         vec![says(
@@ -159,7 +164,7 @@ fn leak_through_memory() -> Vec<Value> {
     let steps = [
         call("get_customer", &json!({ "id": 8812 }), &json!({ "name": "R. Roe", "api_key": "4f9c2b7a1d8e63" }))
             .to_vec(),
-        vec![step("memory_write", json!({ "tool": "notes", "input": kept.clone() }))],
+        vec![step("memory_write", json!({ "tool": "notes", "input": kept }))],
         vec![step("memory_read", json!({ "tool": "notes", "output": kept }))],
         call(
             "post_message",
@@ -232,6 +237,7 @@ fn recursion(mark: &str) -> Vec<Scenario> {
             agent: "splitter",
             version: "0.9.0",
             via: Via::Gate,
+            approved: false,
             script: vec![step("session_start", json!({})), says("user_message", task), spawn],
         }
     };

@@ -27,6 +27,7 @@ use super::follow::{Expected, Follower};
 use super::source::Source;
 use super::{Faults, Outcomes, Sessions, Summary};
 use crate::client::{Client, refusal};
+use crate::output::plain;
 
 /// Steps and bytes of one request. Small enough that one is a single append on the server: all of it counts or none.
 const BATCH_STEPS_MAX: usize = 1_000;
@@ -220,9 +221,12 @@ async fn post(client: &Client, batch: &Batch) -> Result<Option<Answer>> {
             .body(body.clone());
         let answer = client.send_any(request).await?;
         match answer.status() {
-            status if status.is_success() => {
-                let answer: Answer =
-                    answer.json().await.context("the answer is not that of /v1/steps: is this a martingale server?")?;
+            // 400 is what a batch of nothing but rejected steps is answered with.
+            status if status.is_success() || status == StatusCode::BAD_REQUEST => {
+                let text = answer.text().await.context("the answer broke off")?;
+                let Ok(answer) = serde_json::from_str::<Answer>(&text) else {
+                    bail!("the server does not take these steps: {status}: {}", plain(&text, 2_000));
+                };
                 let counted = answer.accepted + answer.duplicate + answer.rejected.len() as u64;
                 if counted != batch.steps.len() as u64 {
                     bail!("{} steps were sent and the server accounts for {counted}", batch.steps.len());
