@@ -7,8 +7,8 @@ use martingale_schemas::{Control, ControlId, ControlState};
 
 use crate::published::Published;
 
-/// Orders that were read and are not in force yet, in the order of the log. Bounded by what one read returns: another is
-/// only made when the queue is empty.
+/// Orders that were read and are not in force yet, in the order of the log. Bounded by what one turn takes in: another
+/// does only when the queue is empty.
 #[derive(Debug)]
 pub(crate) struct Orders {
     queue: VecDeque<Order>,

@@ -4,9 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use martingale_detector_core::{Applied, Detector, Observed, State, StateKey};
+use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateKey};
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
-use martingale_schemas::{Control, ControlState, Position, Reason, Rejection, Step, topics};
+use martingale_schemas::record::Standing;
+use martingale_schemas::{Control, ControlState, Decision, Finding, Position, Reason, Rejection, Step, VerdictId, topics};
 
 use crate::controls::Order;
 use crate::dead_letter::{self, json};
@@ -25,6 +26,7 @@ pub(crate) struct Judge {
     log: Arc<dyn Log>,
     metrics: Metrics,
     partition: Partition,
+    rules: Arc<Rules>,
     detector: Detector,
     time: LogTime,
     /// Entries that were loaded for the first time in this tick: written again with it, whether they change or not.
@@ -39,6 +41,7 @@ pub(crate) struct Batch {
     pub(crate) answers: Vec<Append>,
     pub(crate) verdicts: Vec<Append>,
     pub(crate) dead_letters: Vec<Append>,
+    pub(crate) standings: Vec<Append>,
     pub(crate) counts: Counts,
 }
 
@@ -53,6 +56,17 @@ impl Batch {
         let rejection = Rejection::new(Reason::InvalidJson, format!("no control: {error}"));
         self.dead_letters.push(dead_letter::append(topics::CONTROLS, partition, record, rejection));
     }
+
+    /// Tells a gate that waits what stands against a step that was judged before.
+    fn standing(&mut self, partition: Partition, record: &Record, step: &Step<'_>, finding: Option<Finding>) {
+        let standing = Standing {
+            verdict_id: VerdictId::of(&step.session_id, &step.step_id),
+            standing: finding.as_ref().map_or(Decision::Allow, Finding::effective),
+            finding,
+        };
+        let append = Append::new(topics::STANDINGS, record.key.clone(), json(&standing)).to_partition(partition);
+        self.standings.push(append);
+    }
 }
 
 impl Judge {
@@ -61,11 +75,12 @@ impl Judge {
         let stored = log.state(STORE, partition, TICK_KEY).await?;
         let tick = stored.and_then(|it| it.as_ref().try_into().ok().map(i64::from_le_bytes)).unwrap_or(i64::MIN);
         let time = LogTime::new(config.session_idle.as_micros(), tick);
-        let detector = Detector::new(rules);
+        let detector = Detector::new(Arc::clone(&rules));
         Ok(Self {
             log,
             metrics,
             partition,
+            rules,
             detector,
             time,
             renewed: HashMap::new(),
@@ -171,6 +186,7 @@ impl Judge {
         }
         let Observed::Judged(judgement) = self.detector.observe(&step) else {
             batch.counts.duplicate();
+            batch.standing(self.partition, record, &step, self.detector.standing(&step));
             return Ok(());
         };
         let position = Position { partition: self.partition.0, offset: record.offset.0 };
@@ -179,6 +195,29 @@ impl Judge {
         // Beside its step, also where a foreign producer has put that into a partition its key does not belong to.
         let append = Append::new(topics::VERDICTS, record.key.clone(), json(&verdict)).to_partition(self.partition);
         batch.verdicts.push(append);
+        Ok(())
+    }
+
+    /// Answers a gate that asks again about a step. From what is stored and in a detector of its own: a question is no step,
+    /// and may neither keep a session alive nor be seen in a replay. Called between batches, when everything is stored.
+    pub(crate) async fn ask(&self, record: &Record, batch: &mut Batch) -> Result<(), Error> {
+        // Only gates write here, and whoever else does waits for nothing.
+        let Ok(step) = Step::from_log(&record.value) else { return Ok(()) };
+        let mut detector = Detector::new(Arc::clone(&self.rules));
+        loop {
+            let absent = detector.absent(&step);
+            if absent.is_empty() {
+                break;
+            }
+            for key in absent {
+                let name = Bytes::from(key.to_bytes());
+                let stored = self.log.state(STORE, self.partition, &name).await?;
+                let fail = |source| self.unreadable(&name, source);
+                let state = stored.map(|it| state::read(&it).and_then(|it| it.state())).transpose().map_err(fail)?;
+                detector.load(key, state);
+            }
+        }
+        batch.standing(self.partition, record, &step, detector.standing(&step));
         Ok(())
     }
 

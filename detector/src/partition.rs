@@ -33,8 +33,19 @@ const BUSY: Wait = Wait { next: Duration::from_millis(1), max: Duration::from_mi
 /// State in memory is measured by walking all of it, so seldom.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
-/// Orders read at once; they are kept in memory until they are in force.
+/// Orders of one page, and about as many of one turn; they are kept in memory until they are in force.
 const ORDERS: ReadLimit = ReadLimit { records_max: 256, bytes_max: 1 << 20 };
+
+/// Orders taken in by one turn.
+#[derive(Clone, Copy)]
+struct TakenIn {
+    count: usize,
+    /// There was no more to take in.
+    all: bool,
+}
+
+/// Questions answered in one turn; a step that comes meanwhile waits for as many.
+const ASKS: ReadLimit = ReadLimit { records_max: 64, bytes_max: 4 << 20 };
 
 /// While steps never stop coming, one in so many turns goes to the sweep.
 const TURNS_PER_SWEEP: u32 = 32;
@@ -90,6 +101,7 @@ async fn live(shared: &Shared, partition: Partition, stop: &mut Shutdown, wait: 
                 () = stop.stopping() => {}
                 grown = it.steps.grown.changed() => it.steps.woken(grown)?,
                 grown = it.orders_source.grown.changed() => it.orders_source.woken(grown)?,
+                grown = it.asks.grown.changed() => it.asks.woken(grown)?,
             }
         }
     }
@@ -107,6 +119,11 @@ struct Loop<'a> {
     next_step: Offset,
     orders_source: Source,
     orders: Orders,
+    asks: Source,
+    /// Heard and not answered yet.
+    asked: Vec<Record>,
+    /// Never committed: who asked before a restart waits no more.
+    next_ask: Offset,
     verdicts_grown: watch::Receiver<Offset>,
     verdicts: Offset,
     sweep: Sweep,
@@ -127,6 +144,8 @@ impl<'a> Loop<'a> {
         // Subscribed before anything is read: what is appended meanwhile wakes the loop.
         let steps = Source::new(log, topics::STEPS, partition);
         let orders_source = Source::new(log, topics::CONTROLS, partition);
+        let asks = Source::new(log, topics::ASKS, partition);
+        let next_ask = log.bounds(topics::ASKS, partition).await?.end;
         let verdicts_grown = log.grown(topics::VERDICTS, partition);
         let committed = Committed::read(log, partition).await?;
         let published = Published::read(log, partition, &committed).await?;
@@ -142,6 +161,9 @@ impl<'a> Loop<'a> {
             next_step: committed.steps,
             orders_source,
             orders: Orders::new(committed.controls, published),
+            asks,
+            asked: Vec::new(),
+            next_ask,
             verdicts_grown,
             verdicts: committed.verdicts,
             sweep: Sweep::After(None),
@@ -156,21 +178,13 @@ impl<'a> Loop<'a> {
         let shared = self.shared;
         let log = &*shared.log;
         let mut records = self.steps.read(log, self.next_step, self.steps_limit()).await?;
-        // After the steps: an order that was on the log before one of them is in force when that is judged.
-        let read = if self.orders.is_empty() {
-            self.orders_source.read(log, self.orders.next(), ORDERS).await?
-        } else {
-            Vec::new()
-        };
+        self.hear().await?;
+        // After both: an order that was on the log before a step or a question is in force when that is answered.
         let mut batch = Batch::default();
-        for record in &read {
-            if let Err(error) = self.orders.take_in(record, self.next_step) {
-                batch.dead_order(self.partition, record, &error);
-            }
-        }
-        self.choose(&mut records, read.len());
-        if records.is_empty() && read.is_empty() && !self.orders.is_due(self.next_step) {
-            return Ok(false);
+        let orders = self.take_orders(&mut batch).await?;
+        self.choose(&mut records, orders);
+        if records.is_empty() && orders.count == 0 && !self.orders.is_due(self.next_step) {
+            return self.answer().await;
         }
 
         let steps: Vec<_> = records.iter().map(|it| Step::from_log(&it.value)).collect();
@@ -196,6 +210,9 @@ impl<'a> Loop<'a> {
         self.judge.evict(shared.config.sessions_in_memory_max);
         shared.metrics.add(&counts, observed, began.elapsed().saturating_sub(observed));
         self.gauge();
+        if orders.all && self.orders.is_empty() {
+            self.answer().await?;
+        }
         if self.turns_to_sweep == 0 {
             self.turns_to_sweep = TURNS_PER_SWEEP;
             self.sweep().await?;
@@ -204,13 +221,68 @@ impl<'a> Loop<'a> {
         Ok(true)
     }
 
+    /// Reads what gates ask again. Answered once every order is in force that was on the log by now.
+    async fn hear(&mut self) -> Result<(), Error> {
+        let log = &*self.shared.log;
+        if !self.asked.is_empty() {
+            return Ok(());
+        }
+        self.asked = match self.asks.read(log, self.next_ask, ASKS).await {
+            Err(log::Error::Expired { start, .. }) => {
+                self.next_ask = start;
+                self.asks.read(log, start, ASKS).await?
+            }
+            read => read?,
+        };
+        if let Some(last) = self.asked.last() {
+            self.next_ask = last.offset.next();
+        }
+        Ok(())
+    }
+
+    /// Answers what was heard, from what is committed; false when that was nothing.
+    async fn answer(&mut self) -> Result<bool, Error> {
+        if self.asked.is_empty() {
+            return Ok(false);
+        }
+        let mut batch = Batch::default();
+        for record in std::mem::take(&mut self.asked) {
+            self.judge.ask(&record, &mut batch).await?;
+        }
+        self.commit(batch).await?;
+        Ok(true)
+    }
+
+    /// Takes in the orders there are. Pages until one is empty, since only that says that there is no more.
+    async fn take_orders(&mut self, batch: &mut Batch) -> Result<TakenIn, Error> {
+        let mut taken = TakenIn { count: 0, all: true };
+        if !self.orders.is_empty() {
+            return Ok(taken);
+        }
+        loop {
+            let page = self.orders_source.read(&*self.shared.log, self.orders.next(), ORDERS).await?;
+            if page.is_empty() {
+                return Ok(taken);
+            }
+            for record in &page {
+                if let Err(error) = self.orders.take_in(record, self.next_step) {
+                    batch.dead_order(self.partition, record, &error);
+                }
+            }
+            taken.count += page.len();
+            if taken.count >= ORDERS.records_max {
+                return Ok(TakenIn { all: false, ..taken });
+            }
+        }
+    }
+
     /// Keeps of the records what this batch judges: the steps of one tick, and none while orders are left to read or
     /// take force before a tick begins.
-    fn choose(&mut self, records: &mut Vec<Record>, orders_read: usize) {
+    fn choose(&mut self, records: &mut Vec<Record>, orders: TakenIn) {
         let Some(first) = records.first() else { return };
         let time = self.judge.time();
         let tick = time.tick_of(first.appended_at);
-        if orders_read == ORDERS.records_max || (tick != time.tick() && self.orders.is_due(self.next_step)) {
+        if !orders.all || (tick != time.tick() && self.orders.is_due(self.next_step)) {
             records.clear();
             return;
         }
@@ -229,9 +301,10 @@ impl<'a> Loop<'a> {
             if self.next_step >= self.orders.floor() { *self.verdicts_grown.borrow() } else { self.verdicts };
         self.verdicts = verdicts.max(self.verdicts);
         let at = |topic, next| Progress { topic, partition: self.partition, next };
-        let Batch { mut answers, verdicts, dead_letters, counts } = batch;
+        let Batch { mut answers, verdicts, dead_letters, standings, counts } = batch;
         answers.extend(verdicts);
         answers.extend(dead_letters);
+        answers.extend(standings);
         let commit = Commit {
             consumer: CONSUMER,
             publish: answers,

@@ -34,8 +34,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let clock = Clock::manual(1_767_225_600_000_000);
-        let topics = [topics::STEPS, topics::VERDICTS, topics::CONTROLS, topics::DEAD_LETTER];
-        let topics = topics.map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
+        let topics = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
         let log = MemoryLog::new(1, &topics, clock.clone());
         Self { log, clock, registry: Registry::new(), config: Config::default(), stop: None }
     }

@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use futures::StreamExt as _;
 
-use crate::budget::{Budget, Share};
+use martingale_platform::budget::{Budget, Share};
 use crate::{Config, metrics};
 use inflate::Inflater;
 

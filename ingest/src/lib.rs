@@ -10,7 +10,6 @@
 //! acknowledged before it is durable.
 
 mod body;
-mod budget;
 mod config;
 mod dead_letter;
 mod http;
@@ -31,7 +30,7 @@ pub use config::Config;
 pub use intake::Outcome;
 pub use metrics::Door;
 
-use budget::Budget;
+use martingale_platform::budget::Budget;
 use intake::Intake;
 use metrics::Metrics;
 

@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::http::bodies;
 use crate::{alerts, controls, gate, stream, verdicts, webhooks};
 
 /// Everything the enforcing side can be told. History and SQL have their own (`history::Config`, `sql::Config`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    pub requests: bodies::Config,
     pub gate: gate::Config,
     pub controls: controls::Config,
     pub stream: stream::Config,

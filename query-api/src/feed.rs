@@ -71,13 +71,15 @@ impl Feed {
         for partition in (0..partitions).map(Partition) {
             let end = feed.log.bounds(topics::VERDICTS, partition).await?.end;
             tasks.spawn(Arc::clone(&feed).follow(topics::VERDICTS, partition, end, shutdown.clone()));
+            let end = feed.log.bounds(topics::STANDINGS, partition).await?.end;
+            tasks.spawn(Arc::clone(&feed).follow(topics::STANDINGS, partition, end, shutdown.clone()));
             let next = feed.read_board(partition).await?;
             tasks.spawn(Arc::clone(&feed).follow(topics::CONTROLS, partition, next, shutdown.clone()));
         }
         Ok(feed)
     }
 
-    /// Waits for the verdict of a step from now on. Dropping the answer stops waiting.
+    /// Waits for what is said of a step from now on: its verdict, or its standing when it had one. Dropping the answer stops waiting.
     pub(crate) fn wait_for(&self, partition: Partition, step: [u8; 16]) -> Result<Waiting<'_>, TooMany> {
         // A partition of the log's own numbering is always there.
         let at = partition.0 as usize % self.waiters.len();
@@ -147,10 +149,11 @@ impl Feed {
 
     fn hand_out(&self, topic: Topic, partition: Partition, next: Offset, records: Vec<Record>) {
         match topic {
-            topics::VERDICTS => self.waiters[partition.0 as usize % self.waiters.len()].complete(&records),
-            _ => self.note_controls(partition, &records),
+            topics::CONTROLS => self.note_controls(partition, &records),
+            _ => self.waiters[partition.0 as usize % self.waiters.len()].complete(&records),
         }
-        if self.batches.receiver_count() > 0 {
+        // A standing is for the gate that asked alone.
+        if topic != topics::STANDINGS && self.batches.receiver_count() > 0 {
             // No receiver any more is no error.
             let _ = self.batches.send(Arc::new(Batch::decode(topic, partition, next, records)));
         }

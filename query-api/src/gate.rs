@@ -1,8 +1,8 @@
 //! `POST /v1/gate`: a step about to run goes in, its verdict comes out.
 //!
 //! Who waits is registered before the step is appended, so that no verdict can be missed. A step that was sent before
-//! gets the verdict it was given then. What an agent is told when there is no verdict in time is the operator's choice,
-//! for each agent.
+//! gets the verdict it was given then, or what stands against it now, whichever is worse; another step under its id is
+//! refused. What an agent is told when there is no verdict in time is the operator's choice, for each agent.
 
 mod answer;
 #[cfg(test)]
@@ -18,13 +18,15 @@ use axum::routing::post;
 use bytes::Bytes;
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
-use martingale_platform::log::{self, Append, Appended, Log, Position};
+use martingale_platform::log::{self, Append, Appended, Log, Position, ReadLimit};
+use martingale_schemas::record::{DeadLetter, Standing};
+use martingale_schemas::rejection::shown;
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Decision, Limits, Step, Timestamp, Verdict, VerdictId, topics};
+use martingale_schemas::{Decision, Limits, Rejection, Step, Timestamp, Verdict, VerdictId, topics};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::feed::{Feed, Lookup, Waiting, verdict_of};
+use crate::feed::{Feed, Lookup, verdict_of};
 use crate::http::{self, Failure, glob};
 use crate::metrics::Metrics;
 
@@ -84,6 +86,9 @@ impl Config {
     }
 }
 
+/// Bytes of a rejected step that are kept.
+const DEAD_LETTER_BYTES_MAX: usize = 64 * 1024;
+
 pub(crate) struct Gate {
     pub(crate) config: Config,
     pub(crate) log: Arc<dyn Log>,
@@ -105,66 +110,139 @@ async fn pass(State(gate): State<Arc<Gate>>, headers: HeaderMap, body: axum::bod
     }
     let body = http::body(body, gate.limits.step_bytes_max).await?;
     let arrival = Timestamp::from_micros(gate.clock.now_micros());
-    let step = StepV1::parse(&body)?.check(arrival, &gate.limits)?;
-    let (answer, outcome) = gate.judge(&step).await?;
+    let step = match StepV1::parse(&body).and_then(|step| step.check(arrival, &gate.limits)) {
+        Ok(step) => step,
+        Err(rejection) => {
+            gate.reject(arrival, &body, &rejection).await;
+            return Err(rejection.into());
+        }
+    };
+    let (answer, outcome) = gate.judge(&step).await;
     gate.metrics.gate_seconds.observe(begun.elapsed().as_secs_f64());
     gate.metrics.gate_answers.with_label_values(&[answer.decision.as_str(), outcome.as_str()]).inc();
-    Ok((outcome.status(), axum::Json(answer)).into_response())
+    let mut response = (outcome.status(), axum::Json(answer)).into_response();
+    http::may_retry(&mut response);
+    Ok(response)
+}
+
+/// What the log told a gate.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Verdict(Box<Verdict<'static>>),
+    /// The step had its verdict before.
+    Standing(Box<Standing>),
 }
 
 impl Gate {
-    async fn judge(&self, step: &Step<'_>) -> Result<(Answer, Outcome), Failure> {
+    async fn judge(&self, step: &Step<'_>) -> (Answer, Outcome) {
+        let deadline = Instant::now() + self.config.timeout.0;
+        match tokio::time::timeout_at(deadline, self.ask(step)).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(failure)) => {
+                let outcome = match failure.status {
+                    StatusCode::TOO_MANY_REQUESTS => Outcome::Busy,
+                    _ => Outcome::Unavailable,
+                };
+                (self.without_verdict(step, &failure.message).with_error(failure), outcome)
+            }
+            Err(_) => {
+                let why = format!("no verdict within {}", self.config.timeout);
+                (self.without_verdict(step, &why).timed_out(), Outcome::TimedOut)
+            }
+        }
+    }
+
+    async fn ask(&self, step: &Step<'_>) -> Result<(Answer, Outcome), Failure> {
         let root = step.root_session_id.as_str().as_bytes();
         let partition = self.log.partition_of(root);
         let mut waiting =
             self.feed.wait_for(partition, step.key()).map_err(|error| Failure::busy(error.to_string()))?;
         let _counted = Counted::new(&self.metrics.gate_waiting);
 
-        let record =
-            Append::new(topics::STEPS, Bytes::copy_from_slice(root), step.to_json().into()).with_id(step.key());
-        let deadline = Instant::now() + self.config.timeout.0;
-        let (appended, outcome) = match tokio::time::timeout_at(deadline, self.log.append(vec![record])).await {
-            Ok(Ok(appended)) => match appended.first() {
-                Some(Appended::Duplicate(position)) => (Some(*position), Outcome::Duplicate),
-                _ => (None, Outcome::Judged),
-            },
-            Ok(Err(error @ log::Error::Full { .. })) => return Err(error.into()),
-            Ok(Err(error)) => return Ok(self.without_verdict(step, Outcome::Unavailable, &http::with_causes(&error))),
-            Err(_) => return Ok(self.timed_out(step)),
+        let (root, json) = (Bytes::copy_from_slice(root), Bytes::from(step.to_json()));
+        let record = Append::new(topics::STEPS, root.clone(), json.clone()).with_id(step.key());
+        let before = match self.log.append(vec![record]).await?.first() {
+            Some(Appended::Duplicate(before)) => Some(*before),
+            _ => None,
         };
-        match tokio::time::timeout_at(deadline, self.verdict(appended, &mut waiting)).await {
-            Ok(Ok(Some(verdict))) => match serde_json::from_slice::<Verdict<'static>>(&verdict) {
-                Ok(verdict) => Ok((Answer::of(verdict), outcome)),
-                Err(error) => {
-                    tracing::error!(%error, "verdict unreadable");
-                    Ok(self.without_verdict(step, Outcome::Unavailable, "its verdict cannot be read"))
-                }
-            },
-            Ok(Ok(None)) => Ok(self.without_verdict(step, Outcome::Unavailable, "the server is stopping")),
-            Ok(Err(error)) => Ok(self.without_verdict(step, Outcome::Unavailable, &http::with_causes(&error))),
-            Err(_) => Ok(self.timed_out(step)),
+        if let Some(before) = before {
+            if !self.is_same(step, before).await? {
+                return Ok((self.conflict(step), Outcome::Conflict));
+            }
+            // Not answered by the verdict of then alone: a halt may have come since.
+            self.log.append(vec![Append::new(topics::ASKS, root, json)]).await?;
         }
+        let told = waiting.verdict().await.ok_or_else(|| Failure::unavailable("the server is stopping"))?;
+        let told: Told = serde_json::from_slice(&told).map_err(|error| {
+            tracing::error!(%error, "verdict unreadable");
+            Failure::unavailable("its verdict cannot be read")
+        })?;
+        Ok(match told {
+            Told::Verdict(verdict) if before.is_none() => (Answer::of(*verdict), Outcome::Judged),
+            Told::Verdict(verdict) => (Answer::of(*verdict), Outcome::Duplicate),
+            Told::Standing(standing) => (self.again(step, before, *standing).await?, Outcome::Duplicate),
+        })
     }
 
-    /// The verdict's record. For a step that stood on the log already it may have been published before anybody waited.
-    async fn verdict(&self, before: Option<Position>, waiting: &mut Waiting<'_>) -> Result<Option<Bytes>, log::Error> {
-        if let Some(position) = before
-            && let Lookup::Found(verdict) = verdict_of(&*self.log, position).await?
-        {
-            return Ok(Some(verdict));
-        }
-        Ok(waiting.verdict().await)
+    /// Whether the step on the log is this one; what is not kept any more counts as the same. Times are not compared:
+    /// a step that carries none has that of its arrival.
+    async fn is_same(&self, step: &Step<'_>, at: Position) -> Result<bool, log::Error> {
+        const ONE: ReadLimit = ReadLimit { records_max: 1, bytes_max: 1 };
+        let records = match self.log.read(topics::STEPS, at.partition, at.offset, ONE).await {
+            Err(log::Error::Expired { .. }) => return Ok(true),
+            read => read?,
+        };
+        let Some(record) = records.first().filter(|it| it.offset == at.offset) else { return Ok(true) };
+        let Ok(mut before) = Step::from_log(&record.value) else { return Ok(true) };
+        before.time = step.time;
+        before.time_clamped_from.clone_from(&step.time_clamped_from);
+        Ok(before.to_json() == step.to_json())
     }
 
-    fn timed_out(&self, step: &Step<'_>) -> (Answer, Outcome) {
-        let why = format!("no verdict within {}", self.config.timeout);
-        self.without_verdict(step, Outcome::TimedOut, &why)
+    async fn again(&self, step: &Step<'_>, before: Option<Position>, now: Standing) -> Result<Answer, log::Error> {
+        let lookup = match before {
+            Some(position) => verdict_of(&*self.log, position).await?,
+            // A log that does not know its records says that it is here, not where it was.
+            None => Lookup::Missing,
+        };
+        let verdict = match &lookup {
+            Lookup::Found(verdict) => serde_json::from_slice(verdict).ok(),
+            Lookup::Missing | Lookup::Expired => None,
+        };
+        Ok(match verdict {
+            Some(verdict) => Answer::again(verdict, now),
+            None => Answer::standing(now, self.config.without_verdict(step.agent.id.as_str())),
+        })
     }
 
-    fn without_verdict(&self, step: &Step<'_>, outcome: Outcome, why: &str) -> (Answer, Outcome) {
+    fn conflict(&self, step: &Step<'_>) -> Answer {
+        let message = format!(
+            "session \"{}\" has another step of id \"{}\": send each step under an id of its own",
+            shown(step.session_id.as_str()),
+            shown(step.step_id.as_str())
+        );
+        let error = Failure::new(StatusCode::CONFLICT, "conflict", message.clone()).of_field("step_id");
+        let id = VerdictId::of(&step.session_id, &step.step_id);
+        Answer::refused(id, message).with_error(error)
+    }
+
+    fn without_verdict(&self, step: &Step<'_>, why: &str) -> Answer {
         let decision = self.config.without_verdict(step.agent.id.as_str());
-        let verdict_id = VerdictId::of(&step.session_id, &step.step_id);
-        (Answer::without_verdict(verdict_id, decision, outcome, why), outcome)
+        Answer::without_verdict(VerdictId::of(&step.session_id, &step.step_id), decision, why)
+    }
+
+    /// Counts it and keeps it, as ingest does. The caller has been told either way.
+    async fn reject(&self, arrival: Timestamp, body: &[u8], rejection: &Rejection) {
+        self.metrics.gate_answers.with_label_values(&["none", "rejected"]).inc();
+        let identity = [body, &arrival.as_micros().to_le_bytes()];
+        let letter = DeadLetter::new("gate", &identity, arrival, rejection.clone(), body, DEAD_LETTER_BYTES_MAX);
+        // Cannot fail: the writer is memory and every key is a string.
+        let value = serde_json::to_vec(&letter).unwrap_or_default();
+        let record = Append::new(topics::DEAD_LETTER, Bytes::from(letter.id), Bytes::from(value));
+        if let Err(error) = self.log.append(vec![record]).await {
+            tracing::warn!(error = %http::with_causes(&error), "rejected step could not be kept");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What all answers share: one shape of errors, and query strings read with the field, the value and the remedy.
 
+pub mod bodies;
+
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -40,6 +42,11 @@ impl Failure {
         Self { field: Some(field.into()), ..Self::new(StatusCode::BAD_REQUEST, reason, message) }
     }
 
+    #[must_use]
+    pub fn of_field(self, field: &'static str) -> Self {
+        Self { field: Some(Cow::Borrowed(field)), ..self }
+    }
+
     pub fn not_found(what: &str, id: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("no {what} \"{}\"", shown(id)))
     }
@@ -61,10 +68,15 @@ impl IntoResponse for Failure {
             error: &'f Failure,
         }
         let mut response = (self.status, Json(Shape { error: &self })).into_response();
-        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
-        }
+        may_retry(&mut response);
         response
+    }
+}
+
+/// Says when to ask again, where asking again may help.
+pub(crate) fn may_retry(response: &mut Response) {
+    if matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }
 }
 
@@ -100,12 +112,14 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     line
 }
 
-/// The whole body, at most `bytes_max` long.
+fn too_large(bytes_max: usize) -> Failure {
+    let message = format!("the body is too large: at most {bytes_max} bytes are taken");
+    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+}
+
+/// The body, at most `bytes_max` long. [`bodies::whole`] has read it.
 pub(crate) async fn body(body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
-    axum::body::to_bytes(body, bytes_max).await.map_err(|error| {
-        let status = StatusCode::PAYLOAD_TOO_LARGE;
-        Failure::new(status, "too_large", format!("{}: at most {bytes_max} bytes are taken", with_causes(&error)))
-    })
+    axum::body::to_bytes(body, bytes_max).await.map_err(|_| too_large(bytes_max))
 }
 
 pub(crate) async fn no_such_path(uri: Uri) -> Failure {

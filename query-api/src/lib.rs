@@ -38,6 +38,7 @@ use prometheus::Registry;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 pub use config::Config;
+pub use http::bodies::Config as RequestsConfig;
 
 use crate::http::with_causes;
 
@@ -86,6 +87,7 @@ impl QueryApi {
         let metrics = metrics::Metrics::new(&registry)?;
         let mut tasks = JoinSet::new();
 
+        let bodies = http::bodies::Bodies::new(&config.requests, limits.step_bytes_max);
         let webhooks =
             webhooks::Webhooks::open(config.webhook, Arc::clone(&log), clock.clone(), metrics.clone()).await?;
         let alerts = alerts::Alerts::open(
@@ -137,7 +139,8 @@ impl QueryApi {
             .merge(sql::router(engine))
             .merge(openapi::router())
             .fallback(http::no_such_path)
-            .method_not_allowed_fallback(http::no_such_method);
+            .method_not_allowed_fallback(http::no_such_method)
+            .layer(axum::middleware::from_fn_with_state(bodies, http::bodies::whole));
         Ok(Self { router, tasks, history })
     }
 

@@ -11,7 +11,7 @@ const GATE_SECONDS: [f64; 14] =
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     pub(crate) gate_seconds: Histogram,
-    /// By `decision` and by `outcome`: judged, duplicate, timed_out, unavailable.
+    /// By `decision` and by `outcome`: judged, duplicate, conflict, timed_out, busy, unavailable, rejected.
     pub(crate) gate_answers: IntCounterVec,
     pub(crate) gate_waiting: IntGauge,
     pub(crate) streams: IntGauge,

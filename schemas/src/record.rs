@@ -1,15 +1,30 @@
 //! Where a record stands on the log, and the records that are neither step, verdict nor control.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Reason, Timestamp};
+use crate::{Decision, Finding, Reason, Rejection, Timestamp, VerdictId, ids};
 
 /// Position of a step on the log: partition of its topic and offset in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Position {
     pub partition: u32,
     pub offset: u64,
+}
+
+/// What stands against a step that was judged before: the answer to a gate that is asked about it again. Lives as long as
+/// that gate waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Of the verdict the step was given. First, so that it is found without a parse.
+    pub verdict_id: VerdictId<'static>,
+    /// `halt` while a halt stands against the session, an ancestor or the run; otherwise `allow`.
+    pub standing: Decision,
+    /// Says which halt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Finding>,
 }
 
 /// A record that could not be accepted, with what is needed to mend and replay it.
@@ -33,4 +48,79 @@ pub struct DeadLetter {
     /// Bytes of the whole payload when it was cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_truncated_from: Option<u64>,
+}
+
+impl DeadLetter {
+    /// The letter of a `payload` that came through `source` and was rejected. `identity` tells it from every other one of
+    /// its source; beyond `payload_bytes_max` the payload is cut.
+    #[must_use]
+    pub fn new(
+        source: impl Into<String>,
+        identity: &[&[u8]],
+        time: Timestamp,
+        rejection: Rejection,
+        payload: &[u8],
+        payload_bytes_max: usize,
+    ) -> Self {
+        let source = source.into();
+        let parts: Vec<&[u8]> = std::iter::once(source.as_bytes()).chain(identity.iter().copied()).collect();
+        let (text, payload_is_base64) = match std::str::from_utf8(payload) {
+            Ok(text) => (text[..text.floor_char_boundary(payload_bytes_max)].to_owned(), false),
+            Err(_) => (BASE64.encode(&payload[..payload.len().min(payload_bytes_max)]), true),
+        };
+        Self {
+            id: ids::derive("dl-", &parts),
+            time,
+            source,
+            reason: rejection.reason,
+            field: rejection.field.map(std::borrow::Cow::into_owned),
+            message: rejection.message,
+            payload: text,
+            payload_is_base64,
+            payload_truncated_from: (payload.len() > payload_bytes_max).then_some(payload.len() as u64),
+        }
+    }
+
+    /// The payload as it came.
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be had.
+    pub fn payload(&self) -> Result<Vec<u8>, String> {
+        if let Some(whole) = self.payload_truncated_from {
+            return Err(format!("the payload had {whole} bytes and was cut: send it again from its source"));
+        }
+        if self.payload_is_base64 {
+            return BASE64.decode(&self.payload).map_err(|error| format!("the payload is no base64: {error}"));
+        }
+        Ok(self.payload.clone().into_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DeadLetter;
+    use crate::{Reason, Rejection, Timestamp};
+
+    fn letter(identity: u64, bytes: &[u8], max: usize) -> DeadLetter {
+        let rejection = Rejection::field(Reason::MissingField, "kind", "`kind` is required");
+        DeadLetter::new("http_steps", &[&identity.to_le_bytes()], Timestamp::from_micros(1), rejection, bytes, max)
+    }
+
+    #[test]
+    fn a_payload_comes_back_as_it_was_unless_it_was_cut() {
+        for bytes in [&b"{\"a\":1}"[..], b"", b"\xff\xfe\x00", "größer".as_bytes()] {
+            assert_eq!(letter(0, bytes, 64).payload().as_deref(), Ok(bytes));
+        }
+        let cut = letter(0, "größer".as_bytes(), 3);
+        assert_eq!((cut.payload.as_str(), cut.payload_truncated_from), ("gr", Some(8)));
+        assert!(cut.payload().is_err_and(|message| message.contains("8 bytes")));
+        assert!(letter(0, b"\xff\xfe\x00", 2).payload().is_err());
+        assert_eq!((cut.reason, cut.field.as_deref()), (Reason::MissingField, Some("kind")));
+    }
+
+    #[test]
+    fn its_identity_is_its_id() {
+        assert_eq!(letter(1, b"a", 9).id, letter(1, b"b", 9).id);
+        assert_ne!(letter(1, b"a", 9).id, letter(2, b"a", 9).id);
+    }
 }

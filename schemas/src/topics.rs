@@ -14,3 +14,11 @@ pub const CONTROLS: &str = "controls";
 pub const DEAD_LETTER: &str = "dead_letter";
 /// State changes of fleet alerts, as JSON.
 pub const ALERTS: &str = "alerts";
+/// A [`crate::Step`] as JSON that a gate was asked about again: it is on the log, and what stands against it now is
+/// wanted. Never judged.
+pub const ASKS: &str = "asks";
+/// A [`crate::record::Standing`] as JSON for each of `asks`, and for each step of `steps` that was judged before.
+pub const STANDINGS: &str = "standings";
+
+/// Every topic.
+pub const ALL: [&str; 7] = [STEPS, VERDICTS, CONTROLS, DEAD_LETTER, ALERTS, ASKS, STANDINGS];

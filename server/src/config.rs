@@ -31,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) log: EmbeddedConfig,
     pub(crate) ingest: martingale_ingest::Config,
     pub(crate) detector: martingale_detector::Config,
+    pub(crate) requests: query_api::RequestsConfig,
     pub(crate) gate: query_api::gate::Config,
     pub(crate) controls: query_api::controls::Config,
     pub(crate) stream: query_api::stream::Config,
@@ -88,6 +89,7 @@ impl Config {
     /// What the query side takes as one.
     pub(crate) fn query_api(&self) -> query_api::Config {
         query_api::Config {
+            requests: self.requests.clone(),
             gate: self.gate.clone(),
             controls: self.controls.clone(),
             stream: self.stream.clone(),

@@ -31,14 +31,6 @@ use crate::serve::Bound;
 /// streams, which the end of the services ends, take it up.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Retained and not compacted: history tells of every control and alert, and what stands is in the detector's state.
-const TOPICS: [TopicSpec; 5] = [
-    TopicSpec { topic: topics::STEPS, cleanup: Cleanup::Retain },
-    TopicSpec { topic: topics::VERDICTS, cleanup: Cleanup::Retain },
-    TopicSpec { topic: topics::CONTROLS, cleanup: Cleanup::Retain },
-    TopicSpec { topic: topics::DEAD_LETTER, cleanup: Cleanup::Retain },
-    TopicSpec { topic: topics::ALERTS, cleanup: Cleanup::Retain },
-];
 
 /// Where a running server is reached.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -112,7 +104,9 @@ async fn open(config: Config, rules: Rules) -> Result<Open> {
     let query_api_config = config.query_api();
     let embedded = {
         let (config, clock, registry) = (config.log, clock.clone(), registry.clone());
-        tokio::task::spawn_blocking(move || EmbeddedLog::open(config, &TOPICS, clock, &registry)).await??
+        // Retained and not compacted: history tells of every control and alert, and what stands is in the detector's state.
+        let topics = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
+        tokio::task::spawn_blocking(move || EmbeddedLog::open(config, &topics, clock, &registry)).await??
     };
     let log: Arc<dyn Log> = Arc::clone(&embedded) as Arc<dyn Log>;
     let limits = config.ingest.limits.clone();

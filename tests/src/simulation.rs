@@ -118,8 +118,7 @@ impl Simulation {
         let mut random = Random::new(seed);
         let plan = Plan::draw(&mut random);
         let clock = Clock::manual(BEGIN_MICROS);
-        let topics = [topics::STEPS, topics::VERDICTS, topics::CONTROLS, topics::DEAD_LETTER];
-        let topics = topics.map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
+        let topics = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
         let log = MemoryLog::new(plan.partitions, &topics, clock.clone());
         log.faults(|it| it.duplicate_appends = !plan.identities);
         let group = Arc::new(Group::default());

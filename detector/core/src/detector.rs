@@ -144,6 +144,13 @@ impl Detector {
         Observed::Judged(conclude(session, run, step, findings))
     }
 
+    /// The halt that stands now against a step that was judged before. Changes nothing; what is [`Detector::absent`]
+    /// counts as never stored.
+    #[must_use]
+    pub fn standing(&self, step: &Step<'_>) -> Option<Finding> {
+        standing_halt(self.sessions.get(&step.session_id)?, self.runs.get(&step.root_session_id)?, step)
+    }
+
     /// Takes the session into its run when a step of it is seen there for the first time.
     fn join(&mut self, step: &Step<'_>, at: usize, run_at: usize, sessions_max: usize) {
         let joined = self.sessions.slot(at).is_some_and(|it| it.state.is_in(&step.root_session_id));

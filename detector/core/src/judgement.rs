@@ -8,7 +8,7 @@ use martingale_schemas::{Decision, Finding, Position, Scores, Step, Verdict, Ver
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observed {
     Judged(Judgement),
-    /// This step was judged before: nothing changed and there is nothing to publish.
+    /// This step was judged before: nothing changed. What stands against it is [`crate::Detector::standing`].
     Duplicate,
 }
 

@@ -6,7 +6,7 @@ use flate2::write::MultiGzDecoder;
 use zstd::stream::raw::{DParameter, Decoder as RawZstd, InBuffer, Operation as _, OutBuffer};
 
 use super::{Encoding, Fault};
-use crate::budget::Share;
+use martingale_platform::budget::Share;
 
 /// Largest window a zstd frame may ask for, as a power of two: 8 MiB, what `zstd -19` uses and every decoder has to
 /// support (RFC 8878).

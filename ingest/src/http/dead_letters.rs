@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Problem, json};
 use crate::intake::{Keep, Outcome};
-use crate::{Door, Parts, body, dead_letter, otlp};
+use crate::{Door, Parts, body, otlp};
 
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -153,7 +153,7 @@ async fn replay_wanted(parts: &Parts, request: Request) -> Result<Replayed, Prob
 
 /// Feeds one dead letter through intake, with the time it first arrived: a step that says no time keeps its own.
 async fn feed(parts: &Parts, letter: &DeadLetter, replayed: &mut Replayed) -> Result<(), log::Error> {
-    let payload = match dead_letter::payload(letter) {
+    let payload = match letter.payload() {
         Ok(payload) => payload,
         Err(message) => {
             replayed.not_replayable.push(NotReplayable { id: letter.id.clone(), message });

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::http::{logs_answer, traces_answer};
 use super::{aside, of_logs, of_traces, take};
-use crate::budget::Share;
+use martingale_platform::budget::Share;
 use crate::metrics::Refused;
 use crate::{Door, Parts};
 

@@ -1,6 +1,7 @@
 //! What an agent is told.
 
 use axum::http::StatusCode;
+use martingale_schemas::record::Standing;
 use martingale_schemas::{Decision, Finding, Verdict, VerdictId};
 use serde::Serialize;
 
@@ -33,7 +34,11 @@ pub(super) enum Outcome {
     Judged,
     /// The step had been sent before.
     Duplicate,
+    /// Another step had been sent under this id.
+    Conflict,
     TimedOut,
+    /// A limit of this server is reached.
+    Busy,
     Unavailable,
 }
 
@@ -42,7 +47,9 @@ impl Outcome {
         match self {
             Self::Judged => "judged",
             Self::Duplicate => "duplicate",
+            Self::Conflict => "conflict",
             Self::TimedOut => "timed_out",
+            Self::Busy => "busy",
             Self::Unavailable => "unavailable",
         }
     }
@@ -50,6 +57,8 @@ impl Outcome {
     pub(super) const fn status(self) -> StatusCode {
         match self {
             Self::Judged | Self::Duplicate | Self::TimedOut => StatusCode::OK,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -71,17 +80,65 @@ impl Answer {
         }
     }
 
-    pub(super) fn without_verdict(id: VerdictId<'static>, decision: Decision, outcome: Outcome, why: &str) -> Self {
-        let told = if decision == Decision::Allow { "allowed" } else { "refused" };
-        let error = (outcome == Outcome::Unavailable).then(|| Failure::unavailable(why));
+    /// The verdict a step was given before, and what stands against it now: whichever is worse.
+    pub(super) fn again(verdict: Verdict<'static>, now: Standing) -> Self {
+        let mut answer = Self::of(verdict);
+        answer.standing = Some(now.standing);
+        if now.standing > answer.decision {
+            answer.decision = now.standing;
+            answer.message = now.finding.as_ref().map(|finding| finding.message.clone());
+            answer.findings.extend(now.finding);
+        }
+        answer
+    }
+
+    /// A step that was judged before, and its verdict is no longer at hand: what stands against it, or `otherwise`.
+    pub(super) fn standing(now: Standing, otherwise: Decision) -> Self {
+        let decision = now.standing.max(otherwise);
+        let message = match &now.finding {
+            Some(finding) => finding.message.clone(),
+            None => format!("it was judged before and its verdict is not kept any more: {}", chosen(otherwise)),
+        };
+        Self {
+            decision,
+            verdict_id: now.verdict_id,
+            standing: Some(now.standing),
+            message: Some(message),
+            findings: now.finding.into_iter().collect(),
+            timed_out: false,
+            error: None,
+        }
+    }
+
+    pub(super) fn refused(id: VerdictId<'static>, message: String) -> Self {
+        Self { message: Some(message), ..Self::without_verdict(id, Decision::Deny, "") }
+    }
+
+    /// No verdict: the decision is the operator's choice.
+    pub(super) fn without_verdict(id: VerdictId<'static>, decision: Decision, why: &str) -> Self {
         Self {
             decision,
             verdict_id: id,
             findings: Vec::new(),
             standing: None,
-            message: Some(format!("{why}: {told}, as configured for this agent (`gate.on_timeout`)")),
-            timed_out: outcome == Outcome::TimedOut,
-            error,
+            message: Some(format!("{why}: {}", chosen(decision))),
+            timed_out: false,
+            error: None,
         }
     }
+
+    pub(super) fn timed_out(mut self) -> Self {
+        self.timed_out = true;
+        self
+    }
+
+    pub(super) fn with_error(mut self, error: Failure) -> Self {
+        self.error = Some(error);
+        self
+    }
+}
+
+fn chosen(decision: Decision) -> String {
+    let told = if decision == Decision::Allow { "allowed" } else { "refused" };
+    format!("{told}, as configured for this agent (`gate.on_timeout`)")
 }

@@ -42,11 +42,43 @@ async fn a_step_sent_again_gets_the_verdict_it_was_given() {
     append_steps(&log, &(1..500).map(|it| step("s", &it.to_string(), "ls")).collect::<Vec<_>>()).await;
     append_steps(&log, &[step("s", "500", "rm")]).await;
     holds(&log, topics::VERDICTS, 501).await;
-    assert_eq!(rig.post("/v1/gate", &step("s", "0", "curl")).await.json(), first);
-    assert_eq!(rig.post("/v1/gate", &step("s", "250", "ls")).await.json()["decision"], "allow");
+    let again = rig.post("/v1/gate", &step("s", "0", "curl")).await.json();
+    assert_eq!(again["verdict_id"], first["verdict_id"]);
+    assert_eq!((&again["decision"], &again["standing"]), (&json!("halt"), &json!("halt")));
+    assert_eq!(again["findings"].as_array().map(Vec::len), Some(2), "the one of then and the one of now: {again}");
+    assert_eq!(rig.post("/v1/gate", &step("s", "250", "ls")).await.json()["decision"], "halt");
     assert_eq!(rig.post("/v1/gate", &step("s", "500", "rm")).await.json()["decision"], "halt");
-    assert_eq!(rig.metrics.gate_answers.with_label_values(&["warn", "duplicate"]).get(), 1);
+    assert_eq!(rig.metrics.gate_answers.with_label_values(&["halt", "duplicate"]).get(), 3);
     holds(&log, topics::STEPS, 501).await;
+}
+
+#[tokio::test]
+async fn a_step_sent_again_is_answered_under_what_stands_by_then() {
+    let log = memory_log(2);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let ask = async || rig.post("/v1/gate", &step("s", "0", "curl")).await.json();
+    let first = ask().await;
+    assert_eq!(ask().await, first, "nothing came in between");
+    for (action, decision, findings) in [("halt", "halt", 2), ("resume", "warn", 1)] {
+        let order = json!({ "action": action, "session_id": "s", "reason": "to see" }).to_string();
+        assert_eq!(rig.post("/v1/controls", &order).await.json()["state"], "applied");
+        let again = ask().await;
+        assert_eq!(again["decision"], decision, "{again}");
+        assert_eq!(again["findings"].as_array().map(Vec::len), Some(findings), "{again}");
+    }
+    holds(&log, topics::STEPS, 1).await;
+}
+
+#[tokio::test]
+async fn another_step_under_an_id_that_is_taken_is_refused() {
+    let log = memory_log(1);
+    let rig = Rig::judged(&log, |_| {}).await;
+    assert_eq!(rig.post("/v1/gate", &step("s", "1", "ls")).await.json()["decision"], "allow");
+    let answer = rig.post("/v1/gate", &step("s", "1", "drop_database")).await;
+    let json = answer.json();
+    assert_eq!(answer.reason(), (409, "conflict".to_owned()));
+    assert_eq!((&json["decision"], &json["error"]["field"]), (&json!("deny"), &json!("step_id")));
+    assert!(json["message"].as_str().is_some_and(|it| it.contains("another step")), "{json}");
 }
 
 #[tokio::test]
@@ -94,6 +126,9 @@ async fn what_is_no_step_is_refused_as_ingest_refuses_it() {
     }
     let bounds = log.bounds(topics::STEPS, martingale_platform::log::Partition(0)).await.expect("bounds");
     assert_eq!(bounds.start, bounds.end, "nothing was appended");
+    // Whatever could be read is counted and kept; a body that could not has been refused by its size.
+    holds(&log, topics::DEAD_LETTER, 4).await;
+    assert_eq!(rig.metrics.gate_answers.with_label_values(&["none", "rejected"]).get(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,7 +164,7 @@ async fn a_log_that_is_busy_or_broken_is_said() {
     let rig = Rig::start(&log, |config| config.gate.on_timeout = OnTimeout::Allow).await;
     log.faults(|it| it.full = true);
     let answer = rig.post("/v1/gate", &step("s", "1", "ls")).await;
-    assert_eq!(answer.reason(), (429, "busy".to_owned()));
+    assert_eq!((answer.reason(), &answer.json()["decision"]), ((429, "busy".to_owned()), &json!("allow")));
     assert_eq!(answer.headers["retry-after"], "1");
     log.faults(|it| {
         it.full = false;

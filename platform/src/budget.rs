@@ -7,31 +7,36 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// A number of bytes that requests take from and give back. When it is used up, a request is turned away at once
 /// rather than queued: a sender that waits holds its body in memory somewhere else.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget(Arc<Semaphore>);
+pub struct Budget(Arc<Semaphore>);
 
 /// The budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct UsedUp;
+pub struct UsedUp;
 
 /// Bytes taken from a budget; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub struct Share {
     budget: Arc<Semaphore>,
     taken: Option<OwnedSemaphorePermit>,
 }
 
 impl Budget {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes_max.min(Semaphore::MAX_PERMITS))))
     }
 
-    pub(crate) fn share(&self) -> Share {
+    /// Nothing yet of it.
+    #[must_use]
+    pub fn share(&self) -> Share {
         Share { budget: Arc::clone(&self.0), taken: None }
     }
 }
 
 impl Share {
-    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), UsedUp> {
+    /// # Errors
+    /// [`UsedUp`]; what was taken before stays taken.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), UsedUp> {
         let bytes = u32::try_from(bytes).map_err(|_| UsedUp)?;
         let more = Arc::clone(&self.budget).try_acquire_many_owned(bytes).map_err(|_| UsedUp)?;
         match &mut self.taken {
