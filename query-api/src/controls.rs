@@ -10,7 +10,6 @@ mod request;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -26,6 +25,7 @@ use martingale_schemas::{Control, ControlId, ControlState, Timestamp, ids, topic
 use serde::{Deserialize, Serialize};
 
 use crate::feed::Feed;
+use crate::fresh;
 use crate::http::{self, Failure, Fields};
 
 pub use board::{Board, Given};
@@ -95,7 +95,7 @@ struct List {
 impl Controls {
     async fn give(&self, request: Request) -> Result<Given, Failure> {
         let now = Timestamp::from_micros(self.clock.now_micros());
-        let id = request.control_id.clone().unwrap_or_else(|| fresh_id(now));
+        let id = request.control_id.clone().unwrap_or_else(|| fresh::id("c-", now));
         let control = Control {
             control_id: ControlId::from(id.clone()),
             action: request.action,
@@ -157,13 +157,4 @@ fn same_order(standing: &Given, control: &Control) -> Result<(), Failure> {
         standing.scope.id()
     );
     Err(Failure { field: Some("control_id".into()), ..Failure::new(StatusCode::CONFLICT, "conflict", message) })
-}
-
-/// Drawn from the keys the standard library seeds its hash tables with, the time and a count.
-fn fresh_id(now: Timestamp) -> String {
-    use std::hash::{BuildHasher, RandomState};
-    static DRAWN: AtomicU64 = AtomicU64::new(0);
-    let random = RandomState::new().hash_one(now.as_micros()).to_le_bytes();
-    let count = DRAWN.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-    ids::derive("c-", &[&random, &now.as_micros().to_le_bytes(), &count])
 }

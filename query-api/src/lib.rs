@@ -8,6 +8,7 @@ pub mod alerts;
 pub mod config;
 pub mod controls;
 pub mod feed;
+mod fresh;
 pub mod gate;
 mod health;
 pub mod history;

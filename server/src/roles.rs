@@ -31,7 +31,6 @@ use crate::serve::Bound;
 /// streams, which the end of the services ends, take it up.
 const GRACE: Duration = Duration::from_secs(1);
 
-
 /// Where a running server is reached.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Addresses {
