@@ -24,7 +24,9 @@ use martingale_platform::log::{self, Consumer, Log, Partition, Store};
 use martingale_platform::shutdown::Shutdown;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
+use url::Url;
 
+use crate::config::{Invalid, at_least_one, some_time};
 use crate::metrics::Metrics;
 use crate::sql;
 use crate::webhooks::Webhooks;
@@ -79,6 +81,31 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// # Errors
+    /// [`Invalid`] with the first key that cannot work.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        at_least_one(&[("alerts.instances_max", self.instances_max)])?;
+        some_time(&[("alerts.timeout", self.timeout)])?;
+        for (key, text) in
+            [("alerts.alertmanager_url", &self.alertmanager_url), ("alerts.external_url", &self.external_url)]
+        {
+            if !text.is_empty() {
+                address(key, text)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A base address, without the `/` at its end.
+fn address(key: &'static str, text: &str) -> Result<Url, Invalid> {
+    match Url::parse(text.trim_end_matches('/')) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        _ => Err(Invalid::new(key, format!("\"{text}\""), "write an address as http://host:port")),
+    }
+}
+
 /// Why alerts cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -86,8 +113,8 @@ pub enum Error {
     Rule(#[from] RuleError),
     #[error("the log cannot be used")]
     Log(#[from] log::Error),
-    #[error("`alerts.alertmanager_url` \"{url}\" is no address: {why}")]
-    Url { url: String, why: String },
+    #[error(transparent)]
+    Config(#[from] Invalid),
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),
 }

@@ -25,6 +25,7 @@ use martingale_platform::log::{Append, Log, Partition};
 use martingale_schemas::{Control, ControlId, ControlState, Timestamp, ids, topics};
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Invalid, at_least_one, some_time};
 use crate::feed::Feed;
 use crate::http::{self, Failure, Fields};
 
@@ -46,6 +47,15 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { timeout: Span::from_millis(5_000), controls_max: 10_000, body_bytes_max: 64 * 1024 }
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// [`Invalid`] with the first key that cannot work.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        some_time(&[("controls.timeout", self.timeout)])?;
+        at_least_one(&[("controls.controls_max", self.controls_max), ("controls.body_bytes_max", self.body_bytes_max)])
     }
 }
 

@@ -62,6 +62,8 @@ pub struct QueryApi {
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("the configuration cannot work")]
+    Config(#[from] config::Error),
     #[error("the log cannot be used")]
     Log(#[from] log::Error),
     #[error("webhooks cannot work")]
@@ -82,6 +84,7 @@ impl QueryApi {
     /// # Errors
     /// [`Error`] when a part cannot be opened: a wrong configuration, a wrong alert rule, a log that cannot be read.
     pub async fn start(config: Config, parts: Parts, shutdown: Shutdown) -> Result<Self, Error> {
+        config.validate()?;
         let Parts { log, history, engine, clock, registry, limits } = parts;
         let metrics = metrics::Metrics::new(&registry)?;
         let mut tasks = JoinSet::new();

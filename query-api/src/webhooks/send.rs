@@ -12,9 +12,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 use tokio::task::JoinSet;
-use url::{Host, Url};
+use url::Url;
 
-use super::address::{Resolver, is_public};
+use super::address::{Resolver, checked};
 use super::delivery::{Delivery, Outcome};
 use super::{Config, ConfigError, Secret, Webhooks};
 use crate::http::with_causes;
@@ -39,10 +39,8 @@ impl Target {
         if config.url.is_empty() {
             return Ok(None);
         }
+        config.validate()?;
         let url = checked(&config.url, config.allow_private)?;
-        if config.retries.is_empty() {
-            return Err(ConfigError::NoRetries);
-        }
         let secret = config.secret()?;
         let signer = signer(&secret).ok_or(ConfigError::Secret)?;
         let client = client(config.timeout, config.allow_private).map_err(ConfigError::Client)?;
@@ -91,39 +89,8 @@ pub(crate) fn client(timeout: Span, allow_private: bool) -> Result<reqwest::Clie
         .build()
 }
 
-/// An address that is written as such never comes to the resolver, so it is checked here.
-fn checked(text: &str, allow_private: bool) -> Result<Url, ConfigError> {
-    let wrong = |why: &str| ConfigError::Url { url: shown(text), why: why.to_owned() };
-    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong("expected http:// or https://"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("leave out user and password: receivers check the signature"));
-    }
-    let literal = match url.host() {
-        Some(Host::Ipv4(ip)) => Some(ip.into()),
-        Some(Host::Ipv6(ip)) => Some(ip.into()),
-        Some(Host::Domain(_)) => None,
-        None => return Err(wrong("it has no host")),
-    };
-    match literal {
-        Some(ip) if !allow_private && !is_public(ip) => {
-            Err(wrong("it is not public: set `webhook.allow_private` to call it all the same"))
-        }
-        _ => Ok(url),
-    }
-}
-
-/// What may be shown of a URL that cannot be used: nothing behind its host.
-fn shown(text: &str) -> String {
-    match Url::parse(text) {
-        Ok(url) if url.has_host() => format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default()),
-        _ => "…".to_owned(),
-    }
-}
-
-fn signer(secret: &Secret) -> Option<Webhook> {
+/// None for a secret that is not `whsec_` and 24 to 64 bytes in base64.
+pub(super) fn signer(secret: &Secret) -> Option<Webhook> {
     use base64::Engine;
     let digits = secret.reveal().strip_prefix("whsec_")?;
     let key = base64::engine::general_purpose::STANDARD.decode(digits).ok()?;
