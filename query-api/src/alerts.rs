@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
 use martingale_platform::log::{self, Consumer, Log, Partition, Store};
@@ -27,8 +26,10 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use crate::config::{Invalid, at_least_one, some_time};
+use crate::http::with_causes;
 use crate::metrics::Metrics;
 use crate::sql;
+use crate::store;
 use crate::webhooks::Webhooks;
 use alertmanager::Alertmanager;
 pub(crate) use http::{List, router};
@@ -129,7 +130,16 @@ pub struct Alerts {
     alertmanager: Option<Alertmanager>,
     metrics: Metrics,
     rules: Vec<Arc<Rule>>,
+    unreadable: Vec<Unreadable>,
     state: Mutex<BTreeMap<String, RuleState>>,
+}
+
+/// A kept alert that this release cannot read, as found at start. It is left alone until its row is seen again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub(crate) struct Unreadable {
+    /// Rule and fingerprint.
+    key: String,
+    why: String,
 }
 
 /// What is known of one rule.
@@ -160,7 +170,9 @@ impl Alerts {
         let alertmanager = Alertmanager::open(&config)?;
         let mut state: BTreeMap<String, RuleState> =
             rules.iter().map(|rule| (rule.id.clone(), RuleState::default())).collect();
-        for alert in stored(&*log).await? {
+        let (stored, unreadable) = stored(&*log).await?;
+        metrics.unreadable.with_label_values(&[STORE]).set(unreadable.len().try_into().unwrap_or(i64::MAX));
+        for alert in stored {
             // What a rule left behind that is gone is resolved by nobody, so it is dropped.
             if let Some(state) = state.get_mut(&alert.rule) {
                 state.instances.put(alert);
@@ -168,7 +180,7 @@ impl Alerts {
         }
         let rules = rules.into_iter().map(Arc::new).collect();
         let state = Mutex::new(state);
-        Ok(Arc::new(Self { config, log, engine, clock, webhooks, alertmanager, metrics, rules, state }))
+        Ok(Arc::new(Self { config, log, engine, clock, webhooks, alertmanager, metrics, rules, unreadable, state }))
     }
 
     /// Evaluates every rule at its own pace, in `tasks`, until shutdown.
@@ -183,22 +195,18 @@ impl Alerts {
     }
 }
 
-async fn stored(log: &dyn Log) -> Result<Vec<Alert>, log::Error> {
-    const PAGE: usize = 256;
-    let mut alerts = Vec::new();
-    let mut after: Option<Bytes> = None;
-    loop {
-        let page = log.scan(STORE, FIRST, after, PAGE).await?;
-        let more = page.len() == PAGE;
-        after = page.last().map(|(key, _)| key.clone());
-        for (_, value) in page {
-            match serde_json::from_slice(&value) {
-                Ok(alert) => alerts.push(alert),
-                Err(error) => tracing::error!(%error, "kept alert unreadable, left alone"),
+/// What is kept, and what of it cannot be read.
+async fn stored(log: &dyn Log) -> Result<(Vec<Alert>, Vec<Unreadable>), log::Error> {
+    let (mut alerts, mut unreadable) = (Vec::new(), Vec::new());
+    for (key, entry) in store::entries(log, STORE, FIRST, "").await? {
+        match store::read(instance::VERSION, &entry) {
+            Ok(alert) => alerts.push(alert),
+            Err(error) => {
+                let (key, why) = (String::from_utf8_lossy(&key).into_owned(), with_causes(&error));
+                tracing::error!(alert = %key, error = %why, "kept alert unreadable, left alone");
+                unreadable.push(Unreadable { key, why });
             }
         }
-        if !more {
-            return Ok(alerts);
-        }
     }
+    Ok((alerts, unreadable))
 }

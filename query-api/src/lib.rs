@@ -16,6 +16,7 @@ mod metrics;
 pub mod openapi;
 pub mod sessions;
 pub mod sql;
+mod store;
 pub mod stream;
 pub mod tables;
 #[cfg(test)]

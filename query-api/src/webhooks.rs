@@ -26,10 +26,12 @@ use martingale_platform::shutdown::Shutdown;
 use martingale_schemas::{Timestamp, ids};
 use tokio::task::JoinSet;
 
+use crate::http::with_causes;
 use crate::metrics::Metrics;
+use crate::store;
 use book::Book;
 pub use config::{Config, ConfigError};
-use delivery::Delivery;
+use delivery::{Delivery, Endpoint, VERSION};
 pub(crate) use http::router;
 pub(crate) use message::{Message, PAYLOAD_BYTES_MAX, Topic as MessageKind};
 pub use secret::Secret;
@@ -83,11 +85,14 @@ impl Webhooks {
         for partition in (0..log.partitions()).map(Partition) {
             load(&*log, partition, &book).await?;
         }
-        if let Some(target) = &target
-            && let Some(bytes) = log.state(STORE, FIRST, endpoint_key(target).as_bytes()).await?
-        {
-            book.set_endpoint(serde_json::from_slice(&bytes).unwrap_or_default());
+        let mut unreadable = book.unreadable().len();
+        if let Some(target) = &target {
+            match load_endpoint(&*log, target).await? {
+                Some(endpoint) => book.set_endpoint(endpoint),
+                None => unreadable += 1,
+            }
         }
+        metrics.unreadable.with_label_values(&[STORE]).set(unreadable.try_into().unwrap_or(i64::MAX));
         metrics.deliveries_pending.set(book.pending().try_into().unwrap_or(i64::MAX));
         Ok(Arc::new(Self { config, target, log, clock, book, metrics }))
     }
@@ -144,15 +149,14 @@ impl Webhooks {
     /// Writes what became of a delivery and of the endpoint.
     async fn settle(&self, partition: Partition, delivery: Delivery) {
         let mut state = vec![put(partition, &delivery)];
-        if let Some(target) = &self.target
-            && let Ok(json) = serde_json::to_vec(&self.book.endpoint())
-        {
-            state.push(change(FIRST, endpoint_key(target), Some(json.into())));
+        if let Some(target) = &self.target {
+            let endpoint = store::write(VERSION, &self.book.endpoint());
+            state.push(change(FIRST, endpoint_key(target), Some(endpoint)));
         }
         let commit = Commit { consumer: CONSUMER, publish: Vec::new(), state, progress: Vec::new() };
         if let Err(error) = self.log.commit(commit).await {
             // Known in memory; after a restart it is sent once more under the same id.
-            let error = crate::http::with_causes(&error);
+            let error = with_causes(&error);
             tracing::error!(delivery = %delivery.id, %error, "outcome of a delivery cannot be written");
         }
         self.book.put(partition, delivery);
@@ -165,31 +169,33 @@ impl Webhooks {
 }
 
 async fn load(log: &dyn Log, partition: Partition, book: &Book) -> Result<(), log::Error> {
-    const PAGE: usize = 256;
-    let mut after = Some(Bytes::from_static(DELIVERY.as_bytes()));
-    loop {
-        let page = log.scan(STORE, partition, after, PAGE).await?;
-        let more = page.len() == PAGE;
-        after = page.last().map(|(key, _)| key.clone());
-        for (key, value) in page {
-            if !key.starts_with(DELIVERY.as_bytes()) {
-                continue;
+    for (key, entry) in store::entries(log, STORE, partition, DELIVERY).await? {
+        match store::read(VERSION, &entry) {
+            Ok(delivery) => book.put(partition, delivery),
+            Err(error) => {
+                let id = String::from_utf8_lossy(&key[DELIVERY.len()..]).into_owned();
+                let error = with_causes(&error);
+                tracing::error!(delivery = %id, %error, "kept delivery unreadable, not sent and left alone");
+                book.put_unreadable(id, error);
             }
-            match serde_json::from_slice(&value) {
-                Ok(delivery) => book.put(partition, delivery),
-                Err(error) => tracing::error!(%partition, %error, "kept delivery unreadable, left alone"),
-            }
-        }
-        if !more {
-            return Ok(());
         }
     }
+    Ok(())
+}
+
+/// What stands against the endpoint; nothing when that cannot be read.
+async fn load_endpoint(log: &dyn Log, target: &Target) -> Result<Option<Endpoint>, log::Error> {
+    let Some(entry) = log.state(STORE, FIRST, endpoint_key(target).as_bytes()).await? else {
+        return Ok(Some(Endpoint::default()));
+    };
+    let read = store::read(VERSION, &entry).inspect_err(|error| {
+        tracing::error!(error = with_causes(error), "kept state of the endpoint unreadable, taken as enabled");
+    });
+    Ok(read.ok())
 }
 
 fn put(partition: Partition, delivery: &Delivery) -> StateChange {
-    // Cannot fail: plain fields with string keys.
-    let json = serde_json::to_vec(delivery).unwrap_or_default();
-    change(partition, format!("{DELIVERY}{}", delivery.id), Some(json.into()))
+    change(partition, format!("{DELIVERY}{}", delivery.id), Some(store::write(VERSION, delivery)))
 }
 
 fn change(partition: Partition, key: String, value: Option<Bytes>) -> StateChange {

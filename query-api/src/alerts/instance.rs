@@ -11,6 +11,9 @@ use serde_json::Value;
 use super::rule::{Rule, is_label};
 use crate::sql::Answer;
 
+/// Version of the kept form, which is also the form on the `alerts` topic; `fixtures/alert` holds each.
+pub(crate) const VERSION: u32 = 1;
+
 /// One alert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Alert {

@@ -13,6 +13,7 @@ use super::rule::{Rule, RuleError};
 use super::{Alerts, CONSUMER, FIRST, STORE};
 use crate::http::with_causes;
 use crate::sql;
+use crate::store;
 use crate::webhooks::{Message, MessageKind};
 
 /// Lets the engine plan a rule's query, so that a wrong one is found at start and not at night.
@@ -103,12 +104,12 @@ impl Alerts {
         for change in changes {
             let (Change::To(alert) | Change::Gone(alert) | Change::Forgotten(alert)) = change;
             let key = format!("{}/{}", alert.rule, alert.fingerprint);
-            let json = serde_json::to_vec(alert).unwrap_or_default();
+            let json = store::write(instance::VERSION, alert);
             if matches!(change, Change::To(_)) {
-                let record = Append::new(topics::ALERTS, alert.fingerprint.clone().into(), json.clone().into());
+                let record = Append::new(topics::ALERTS, alert.fingerprint.clone().into(), json.clone());
                 commit.publish.push(record.to_partition(FIRST));
             }
-            let value = matches!(change, Change::To(_)).then(|| json.into());
+            let value = matches!(change, Change::To(_)).then_some(json);
             commit.state.push(StateChange { store: STORE, partition: FIRST, key: key.into(), value });
         }
         self.log.commit(commit).await

@@ -79,6 +79,21 @@ fn an_alert_carries_what_its_row_says() {
 }
 
 #[test]
+fn what_was_kept_once_is_read_for_ever() {
+    let at = |minutes: i64| Timestamp::from_micros(1_767_225_600_000_000 + minutes * MINUTE);
+    let mut instances = Instances::default();
+    let mut samples = Vec::new();
+    for (minute, rows) in (0..).zip([&[("x", 0.1)][..], &[("x", 0.25)], &[]]) {
+        let seen = instance::read(&rule(1), &answer(rows), 10, at(minute)).expect("reads");
+        instances.evaluate(&rule(1), seen, at(minute), 60 * MINUTE);
+        samples.extend(instances.iter().cloned());
+    }
+    let states: Vec<&str> = samples.iter().map(|it| it.state.as_str()).collect();
+    assert_eq!(states, ["pending", "firing", "resolved"]);
+    crate::store::check_fixture("alert", instance::VERSION, &samples);
+}
+
+#[test]
 fn an_answer_of_another_shape_changes_nothing_and_says_why() {
     let good = || answer(&[("x", 1.0)]);
     let without = || {
@@ -114,7 +129,7 @@ mod service {
     use axum::http::StatusCode;
     use axum::routing::post;
     use martingale_platform::clock::Clock;
-    use martingale_platform::log::{Log, MemoryLog, Offset, Partition, ReadLimit};
+    use martingale_platform::log::{Commit, Log, MemoryLog, Offset, Partition, ReadLimit, StateChange};
     use martingale_schemas::{Timestamp, topics};
     use prometheus::Registry;
     use serde_json::{Value, json};
@@ -229,6 +244,25 @@ mod service {
             .map(|it| serde_json::from_slice::<Value>(&it.value).expect("JSON")["state"].clone())
             .collect();
         assert_eq!(states, ["pending", "firing", "resolved"]);
+    }
+
+    #[tokio::test]
+    async fn a_kept_alert_that_cannot_be_read_is_shown_and_left_alone() {
+        let log = memory_log(1);
+        let entry = StateChange {
+            store: crate::alerts::STORE,
+            partition: Partition(0),
+            key: "r/a-1".into(),
+            value: Some(Bytes::from_static(br#"{"v":9}"#)),
+        };
+        log.commit(Commit { consumer: "later", state: vec![entry], ..Commit::default() }).await.expect("commits");
+        let fleet = open(&log, &Clock::manual(START_MICROS), "").await.expect("opens");
+        let router = crate::alerts::router(Arc::clone(&fleet.alerts));
+        let list = call(&router, "GET", "/v1/alerts", &[], "").await.json();
+        assert_eq!(list["unreadable"][0]["key"], "r/a-1");
+        assert!(list["unreadable"][0]["why"].as_str().is_some_and(|it| it.contains("version 9")), "{list}");
+        assert_eq!(fleet.alerts.metrics.unreadable.with_label_values(&["alerts"]).get(), 1);
+        assert!(log.state(crate::alerts::STORE, Partition(0), b"r/a-1").await.expect("reads").is_some());
     }
 
     #[tokio::test]

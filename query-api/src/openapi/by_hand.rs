@@ -121,8 +121,9 @@ fn controls() -> Value {
 
 fn deliveries() -> Value {
     let delivery = json!({
+        "description": "One that is kept in a form this release cannot read has failed, and has neither `type` nor `payload`.",
         "type": "object",
-        "required": ["id", "type", "state", "created_at", "attempts", "payload"],
+        "required": ["id", "state", "attempts", "payload"],
         "properties": {
             "id": text(),
             "type": { "enum": ["session.halted", "alert.firing", "alert.resolved"] },
@@ -133,7 +134,7 @@ fn deliveries() -> Value {
             "why": text(),
             "attempts": { "type": "integer" },
             "last_attempt": { "type": "object" },
-            "payload": { "type": "object" },
+            "payload": { "type": ["object", "null"] },
         },
     });
     json!({

@@ -6,16 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::message::{Message, Topic};
 
-/// Version of the kept form.
-const VERSION: u8 = 1;
+/// Version of the kept form of deliveries and endpoints; `fixtures/delivery` and `fixtures/endpoint` hold each.
+pub(crate) const VERSION: u32 = 1;
 
 /// Longest wait an endpoint may ask for by `Retry-After`.
 const RETRY_AFTER_MICROS_MAX: i64 = 24 * 3_600 * 1_000_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Delivery {
-    #[serde(rename = "v")]
-    version: u8,
     pub(crate) id: String,
     #[serde(rename = "type")]
     pub(crate) kind: Topic,
@@ -86,7 +84,7 @@ impl Delivery {
     pub(crate) fn new(message: Message, now: Timestamp) -> Self {
         let Message { id, kind, payload } = message;
         let state = State::Pending { next_at: now };
-        Self { version: VERSION, id, kind, created_at: now, payload, attempts: 0, state, last_attempt: None }
+        Self { id, kind, created_at: now, payload, attempts: 0, state, last_attempt: None }
     }
 
     pub(crate) const fn next_at(&self) -> Option<Timestamp> {
@@ -161,7 +159,8 @@ mod tests {
     use martingale_schemas::Timestamp;
 
     use super::super::Config;
-    use super::{Delivery, Endpoint, Outcome, State};
+    use super::{Delivery, Endpoint, Outcome, State, VERSION};
+    use crate::store;
     use crate::webhooks::message::{Message, Topic};
 
     const SECOND: i64 = 1_000_000;
@@ -230,10 +229,30 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_delivery_reads_back() {
-        let mut kept = delivery();
-        kept.attempted(&refused(500, None), Timestamp::from_micros(7), &Config::default().retries);
-        let json = serde_json::to_string(&kept).expect("writes");
-        assert_eq!(serde_json::from_str::<Delivery>(&json).expect("reads"), kept, "{json}");
+    fn what_was_kept_once_is_read_for_ever() {
+        let at = |seconds: i64| Timestamp::from_micros(1_767_225_600_000_000 + seconds * SECOND);
+        let waits = Config::default().retries;
+        let told = |id: &str, kind, outcomes: &[Outcome]| {
+            let message = Message { id: id.into(), kind, payload: r#"{"type":"session.halted"}"#.into() };
+            let mut delivery = Delivery::new(message, at(0));
+            for (seconds, outcome) in (1..).zip(outcomes) {
+                delivery.attempted(outcome, at(seconds), &waits);
+            }
+            delivery
+        };
+        let refused = || refused(500, Some(3));
+        let unreachable = || Outcome::Unreachable { error: "refused".into() };
+        let deliveries = [
+            told("msg_1", Topic::SessionHalted, &[]),
+            told("msg_2", Topic::SessionHalted, &[refused(), unreachable()]),
+            told("msg_3", Topic::AlertFiring, &[unreachable(), Outcome::Delivered { status: 204 }]),
+            told("msg_4", Topic::AlertResolved, &[Outcome::Gone]),
+        ];
+        store::check_fixture("delivery", VERSION, &deliveries);
+
+        let mut endpoints = [Endpoint::default(), Endpoint::default(), Endpoint::default()];
+        endpoints[1].attempted(&refused(), at(1), Config::default().disable_after);
+        endpoints[2].attempted(&Outcome::Gone, at(2), Config::default().disable_after);
+        store::check_fixture("endpoint", VERSION, &endpoints);
     }
 }

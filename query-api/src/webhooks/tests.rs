@@ -11,7 +11,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
-use martingale_platform::log::{Log, MemoryLog};
+use martingale_platform::log::{Commit, Log, MemoryLog, StateChange};
 use martingale_platform::shutdown::{self, Trigger};
 use martingale_schemas::topics;
 use prometheus::Registry;
@@ -265,6 +265,35 @@ async fn a_restart_neither_loses_a_delivery_nor_adds_one() {
     assert_eq!(list["deliveries"][0]["id"], json!(told));
     assert!(receiver.calls.try_recv().is_err());
     assert!(receiver.answers.lock().expect("lock").is_empty());
+    hooks.stop().await;
+}
+
+#[tokio::test]
+async fn a_kept_delivery_that_cannot_be_read_has_failed_and_is_left_alone() {
+    let log = memory_log(1);
+    let entry = |id: &str, value: &'static [u8]| StateChange {
+        store: super::STORE,
+        partition: super::FIRST,
+        key: format!("d/{id}").into(),
+        value: Some(Bytes::from_static(value)),
+    };
+    let state = vec![entry("msg_9", br#"{"v":9,"id":"msg_9"}"#), entry("msg_x", b"torn")];
+    log.commit(Commit { consumer: super::CONSUMER, state, ..Commit::default() }).await.expect("commits");
+    let receiver = Receiver::start(&[]).await;
+    let hooks = Hooks::start(&log, receiver.config()).await;
+    assert_eq!(hooks.webhooks.metrics.unreadable.with_label_values(&["webhooks"]).get(), 2);
+    for query in ["", "?state=failed"] {
+        let list = hooks.list(query).await;
+        assert_eq!(
+            (&list["deliveries"][0]["id"], &list["deliveries"][0]["state"]),
+            (&json!("msg_9"), &json!("failed"))
+        );
+        assert!(list["deliveries"][0]["why"].as_str().is_some_and(|it| it.contains("version 9")), "{list}");
+    }
+    assert_eq!(hooks.list("?state=pending").await["deliveries"], json!([]));
+    let answer = call(&hooks.router, "POST", "/v1/deliveries/msg_9/retry", &[], "").await;
+    assert_eq!(answer.reason(), (409, "unreadable".to_owned()));
+    assert!(log.state(super::STORE, super::FIRST, b"d/msg_9").await.expect("reads").is_some());
     hooks.stop().await;
 }
 
