@@ -21,6 +21,7 @@ use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
 use martingale_platform::log::{self, Consumer, Log, Partition, Store};
 use martingale_platform::shutdown::Shutdown;
+use martingale_schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use url::Url;
@@ -30,13 +31,13 @@ use crate::http::with_causes;
 use crate::metrics::Metrics;
 use crate::sql;
 use crate::store;
-use crate::webhooks::Webhooks;
+use crate::webhooks::{self, Webhooks};
 use alertmanager::Alertmanager;
 pub(crate) use http::{List, router};
 pub(crate) use instance::Alert;
-use instance::Instances;
 #[cfg(test)]
 pub(crate) use instance::read;
+use instance::{Change, Instances};
 pub use rule::{Rule, RuleError};
 
 /// Name under which changes are committed.
@@ -116,6 +117,8 @@ pub enum Error {
     Log(#[from] log::Error),
     #[error(transparent)]
     Config(#[from] Invalid),
+    #[error(transparent)]
+    Full(#[from] webhooks::Full),
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),
 }
@@ -172,15 +175,31 @@ impl Alerts {
             rules.iter().map(|rule| (rule.id.clone(), RuleState::default())).collect();
         let (stored, unreadable) = stored(&*log).await?;
         metrics.unreadable.with_label_values(&[STORE]).set(unreadable.len().try_into().unwrap_or(i64::MAX));
+        let mut orphans = Vec::new();
         for alert in stored {
-            // What a rule left behind that is gone is resolved by nobody, so it is dropped.
-            if let Some(state) = state.get_mut(&alert.rule) {
-                state.instances.put(alert);
+            match state.get_mut(&alert.rule) {
+                Some(state) => state.instances.put(alert),
+                None => orphans.push(alert),
             }
         }
         let rules = rules.into_iter().map(Arc::new).collect();
         let state = Mutex::new(state);
-        Ok(Arc::new(Self { config, log, engine, clock, webhooks, alertmanager, metrics, rules, unreadable, state }))
+        let alerts = Self { config, log, engine, clock, webhooks, alertmanager, metrics, rules, unreadable, state };
+        alerts.end(orphans).await?;
+        Ok(Arc::new(alerts))
+    }
+
+    /// Resolves what a rule left behind that is gone. Alertmanager lets it end by itself.
+    async fn end(&self, orphans: Vec<Alert>) -> Result<(), Error> {
+        let now = Timestamp::from_micros(self.clock.now_micros());
+        let changes: Vec<Change> = orphans.into_iter().map(|it| it.without_rule(now)).collect();
+        match self.commit(&changes, now).await {
+            Err(error @ Error::Full(_)) => {
+                tracing::warn!(%error, "alerts of a rule that is gone are resolved with the next start");
+                Ok(())
+            }
+            ended => ended,
+        }
     }
 
     /// Evaluates every rule at its own pace, in `tasks`, until shutdown.

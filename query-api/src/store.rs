@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(&entry[..], br#"{"v":1,"a":1}"#);
         assert!(read::<Value>(1, &entry).is_ok());
         assert!(read::<Value>(1, br#"{"a":1}"#).is_ok(), "of before versions were written");
-        for (entry, says) in [(&br#"{"v":2}"#[..], "version 2"), (b"[]", "form"), (b"{", "form"), (b"", "form")] {
+        for (entry, says) in [(&br#"{"v":2}"#[..], "version 2"), (b"7", "form"), (b"{", "form"), (b"", "form")] {
             let error = read::<Value>(1, entry).expect_err(says).to_string();
             assert!(error.contains(says), "{error}");
         }

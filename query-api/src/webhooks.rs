@@ -11,6 +11,8 @@ mod delivery;
 mod follow;
 mod http;
 mod message;
+mod orders;
+mod queue;
 mod secret;
 mod send;
 
@@ -21,9 +23,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use martingale_platform::clock::Clock;
-use martingale_platform::log::{self, Commit, Consumer, Log, Partition, StateChange, Store};
+use martingale_platform::log::{self, Consumer, Log, Partition, StateChange, Store};
 use martingale_platform::shutdown::Shutdown;
 use martingale_schemas::{Timestamp, ids};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::http::with_causes;
@@ -34,13 +37,15 @@ pub use config::{Config, ConfigError};
 use delivery::{Delivery, Endpoint, VERSION};
 pub(crate) use http::router;
 pub(crate) use message::{Message, PAYLOAD_BYTES_MAX, Topic as MessageKind};
+pub use queue::Full;
 pub use secret::Secret;
 use send::Target;
 pub(crate) use send::client;
 
 /// Name under which positions are committed.
 pub const CONSUMER: Consumer = "webhooks";
-/// Deliveries by `d/` and id, on the partition they came from; the endpoint's state by `e/` and its digest, on the first.
+/// Deliveries by `d/` and id, those of verdicts on their partition, the others on the first; the endpoint's state by `e/`
+/// and its digest, on the first.
 pub const STORE: Store = "webhooks";
 
 const DELIVERY: &str = "d/";
@@ -55,6 +60,8 @@ pub struct Webhooks {
     log: Arc<dyn Log>,
     clock: Clock,
     book: Book,
+    /// Held by whoever queues or settles deliveries.
+    turn: Mutex<()>,
     metrics: Metrics,
 }
 
@@ -93,8 +100,9 @@ impl Webhooks {
             }
         }
         metrics.unreadable.with_label_values(&[STORE]).set(unreadable.try_into().unwrap_or(i64::MAX));
-        metrics.deliveries_pending.set(book.pending().try_into().unwrap_or(i64::MAX));
-        Ok(Arc::new(Self { config, target, log, clock, book, metrics }))
+        let webhooks = Self { config, target, log, clock, book, turn: Mutex::default(), metrics };
+        webhooks.count_pending();
+        Ok(Arc::new(webhooks))
     }
 
     /// Follows the log and sends, in `tasks`, until shutdown.
@@ -109,62 +117,12 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Takes over a message from another part of this service. Durable when it returns.
-    ///
-    /// # Errors
-    /// When the log cannot be written.
-    pub(crate) async fn enqueue(&self, message: Message) -> Result<(), log::Error> {
-        if self.target.is_none() {
-            return Ok(());
-        }
-        self.keep(FIRST, vec![message], Vec::new()).await
-    }
-
-    /// Writes new deliveries and progress together, then lets the sender see them.
-    async fn keep(
-        &self,
-        partition: Partition,
-        messages: Vec<Message>,
-        progress: Vec<log::Progress>,
-    ) -> Result<(), log::Error> {
-        let now = self.now();
-        let deliveries: Vec<Delivery> = if self.target.is_some() {
-            messages.into_iter().filter(|it| !self.book.holds(&it.id)).map(|it| Delivery::new(it, now)).collect()
-        } else {
-            Vec::new()
-        };
-        let mut state: Vec<StateChange> = deliveries.iter().map(|it| put(partition, it)).collect();
-        let pruned = self.book.to_prune(deliveries.len());
-        state.extend(pruned.iter().map(|(partition, id)| change(*partition, format!("{DELIVERY}{id}"), None)));
-        self.log.commit(Commit { consumer: CONSUMER, publish: Vec::new(), state, progress }).await?;
-        self.book.forget(&pruned);
-        for delivery in deliveries {
-            tracing::info!(delivery = %delivery.id, kind = delivery.kind.as_str(), "delivery queued");
-            self.book.put(partition, delivery);
-        }
-        self.metrics.deliveries_pending.set(self.book.pending().try_into().unwrap_or(i64::MAX));
-        Ok(())
-    }
-
-    /// Writes what became of a delivery and of the endpoint.
-    async fn settle(&self, partition: Partition, delivery: Delivery) {
-        let mut state = vec![put(partition, &delivery)];
-        if let Some(target) = &self.target {
-            let endpoint = store::write(VERSION, &self.book.endpoint());
-            state.push(change(FIRST, endpoint_key(target), Some(endpoint)));
-        }
-        let commit = Commit { consumer: CONSUMER, publish: Vec::new(), state, progress: Vec::new() };
-        if let Err(error) = self.log.commit(commit).await {
-            // Known in memory; after a restart it is sent once more under the same id.
-            let error = with_causes(&error);
-            tracing::error!(delivery = %delivery.id, %error, "outcome of a delivery cannot be written");
-        }
-        self.book.put(partition, delivery);
-        self.metrics.deliveries_pending.set(self.book.pending().try_into().unwrap_or(i64::MAX));
-    }
-
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.clock.now_micros())
+    }
+
+    fn count_pending(&self) {
+        self.metrics.deliveries_pending.set(self.book.pending().try_into().unwrap_or(i64::MAX));
     }
 }
 

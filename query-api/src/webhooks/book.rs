@@ -69,19 +69,19 @@ impl Book {
     }
 
     /// The pending delivery that is due first and that `busy` does not hold.
-    pub(super) fn first_due(&self, busy: &HashSet<String>) -> Option<(Timestamp, Partition, Delivery)> {
+    pub(super) fn first_due(&self, busy: &HashSet<String>) -> Option<(Timestamp, Delivery)> {
         let inner = self.lock();
         let of = |id: &String| {
-            let (partition, delivery) = inner.deliveries.get(id)?;
-            Some((delivery.next_at()?, *partition, delivery))
+            let (_, delivery) = inner.deliveries.get(id)?;
+            Some((delivery.next_at()?, delivery))
         };
-        let (at, partition, delivery) = inner
+        let (at, delivery) = inner
             .pending
             .iter()
             .filter(|id| !busy.contains(*id))
             .filter_map(of)
-            .min_by(|a, b| (a.0, &a.2.id).cmp(&(b.0, &b.2.id)))?;
-        Some((at, partition, delivery.clone()))
+            .min_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)))?;
+        Some((at, delivery.clone()))
     }
 
     /// Settled deliveries to forget so that there is room for `more`, oldest first.

@@ -28,7 +28,7 @@ pub struct Config {
     pub retries: Vec<Span>,
     /// An endpoint that failed all this time is disabled until a delivery is retried by hand.
     pub disable_after: Span,
-    /// Deliveries of all partitions that may wait; beyond it halts wait on the log instead.
+    /// Deliveries that may wait. Beyond it halts wait on the log instead, and alerts do not change state.
     pub pending_max: usize,
     /// Settled deliveries that are kept for `GET /v1/deliveries`, the oldest forgotten first.
     pub kept_max: usize,

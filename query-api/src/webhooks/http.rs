@@ -77,12 +77,13 @@ async fn retry(
         let message = format!("delivery \"{id}\" cannot be read, so it cannot be sent: {why}");
         return Err(Failure::new(StatusCode::CONFLICT, "unreadable", message));
     }
-    let (partition, mut delivery) = webhooks.book.get(&id).ok_or_else(|| Failure::not_found("delivery", &id))?;
-    delivery.retry(webhooks.now());
-    let answer = shown(&delivery);
-    // A person asks for it: whatever stood against the endpoint is forgotten.
-    webhooks.book.set_endpoint(Endpoint::default());
-    webhooks.settle(partition, delivery).await;
+    let now = webhooks.now();
+    let retried = webhooks.settle(&id, |delivery, endpoint| {
+        delivery.retry(now);
+        // A person asks for it: whatever stood against the endpoint is forgotten.
+        *endpoint = Endpoint::default();
+    });
+    let answer = retried.await.map(|it| shown(&it)).ok_or_else(|| Failure::not_found("delivery", &id))?;
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 

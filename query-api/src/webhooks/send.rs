@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use martingale_platform::config::Span;
-use martingale_platform::log::Partition;
 use martingale_platform::shutdown::Shutdown;
 use martingale_schemas::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
@@ -118,43 +117,22 @@ fn wait(text: &str, now: Timestamp) -> Option<Span> {
     u64::try_from(micros / 1_000).ok().map(Span::from_millis)
 }
 
+/// An attempt that has ended: the delivery as it stood when it began, and what came of it.
+type Done = (Delivery, Outcome);
+
 /// Sends until shutdown. What is under way then is sent again after the restart, under the same id.
 pub(super) async fn run(webhooks: Arc<Webhooks>, mut shutdown: Shutdown) {
-    let mut under_way: JoinSet<(Partition, Delivery, Outcome)> = JoinSet::new();
+    let mut under_way: JoinSet<Done> = JoinSet::new();
     let mut busy = HashSet::new();
     let mut changes = webhooks.book.changes();
     loop {
         changes.mark_unchanged();
-        let mut sleep = LOOK_AGAIN;
-        while under_way.len() < AT_ONCE_MAX {
-            let Some((at, partition, mut delivery)) = webhooks.book.first_due(&busy) else { break };
-            if let Some(disabled) = webhooks.book.endpoint().disabled {
-                delivery.fail(&format!("the endpoint is disabled: {}", disabled.why), webhooks.now());
-                webhooks.metrics.deliveries.with_label_values(&["failed"]).inc();
-                webhooks.settle(partition, delivery).await;
-                continue;
-            }
-            let now = webhooks.now();
-            if at > now {
-                let micros = u64::try_from(at.micros_since(now)).unwrap_or_default();
-                sleep = Duration::from_micros(micros).min(LOOK_AGAIN);
-                break;
-            }
-            busy.insert(delivery.id.clone());
-            let webhooks = Arc::clone(&webhooks);
-            under_way.spawn(async move {
-                let outcome = match &webhooks.target {
-                    Some(target) => target.attempt(&delivery, now).await,
-                    None => Outcome::Unreachable { error: "no endpoint".to_owned() },
-                };
-                (partition, delivery, outcome)
-            });
-        }
+        let sleep = begin(&webhooks, &mut under_way, &mut busy).await;
         tokio::select! {
             done = under_way.join_next(), if !under_way.is_empty() => match done {
-                Some(Ok((partition, delivery, outcome))) => {
+                Some(Ok((delivery, outcome))) => {
                     busy.remove(&delivery.id);
-                    settle(&webhooks, partition, delivery, &outcome).await;
+                    settle(&webhooks, &delivery, &outcome).await;
                 }
                 Some(Err(error)) => {
                     // An attempt that panicked: nothing is known of it, so all are looked at again.
@@ -171,16 +149,60 @@ pub(super) async fn run(webhooks: Arc<Webhooks>, mut shutdown: Shutdown) {
     }
 }
 
-async fn settle(webhooks: &Webhooks, partition: Partition, mut delivery: Delivery, outcome: &Outcome) {
-    let now = webhooks.now();
-    delivery.attempted(outcome, now, &webhooks.config.retries);
-    let mut endpoint = webhooks.book.endpoint();
-    let was_disabled = endpoint.disabled.is_some();
-    endpoint.attempted(outcome, now, webhooks.config.disable_after);
-    if let (false, Some(disabled)) = (was_disabled, &endpoint.disabled) {
-        tracing::error!(why = %disabled.why, "webhook endpoint disabled, retry a delivery by hand to enable it");
+/// Begins what is due, and says how long nothing else will be.
+async fn begin(webhooks: &Arc<Webhooks>, under_way: &mut JoinSet<Done>, busy: &mut HashSet<String>) -> Duration {
+    while under_way.len() < AT_ONCE_MAX {
+        let Some((at, delivery)) = webhooks.book.first_due(busy) else { break };
+        if webhooks.book.endpoint().disabled.is_some() {
+            fail(webhooks, &delivery.id).await;
+            continue;
+        }
+        let now = webhooks.now();
+        if at > now {
+            let micros = u64::try_from(at.micros_since(now)).unwrap_or_default();
+            return Duration::from_micros(micros).min(LOOK_AGAIN);
+        }
+        busy.insert(delivery.id.clone());
+        let webhooks = Arc::clone(webhooks);
+        under_way.spawn(async move {
+            let outcome = match &webhooks.target {
+                Some(target) => target.attempt(&delivery, now).await,
+                None => Outcome::Unreachable { error: "no endpoint".to_owned() },
+            };
+            (delivery, outcome)
+        });
     }
-    webhooks.book.set_endpoint(endpoint);
+    LOOK_AGAIN
+}
+
+/// Fails a delivery to a disabled endpoint, unless somebody has enabled it meanwhile.
+async fn fail(webhooks: &Webhooks, id: &str) {
+    let now = webhooks.now();
+    let failed = webhooks.settle(id, |delivery, endpoint| {
+        if let Some(disabled) = &endpoint.disabled {
+            delivery.fail(&format!("the endpoint is disabled: {}", disabled.why), now);
+        }
+    });
+    if failed.await.is_some_and(|it| it.next_at().is_none()) {
+        webhooks.metrics.deliveries.with_label_values(&["failed"]).inc();
+    }
+}
+
+/// Applies an outcome to the delivery as it stands now, which may not be as the attempt found it.
+pub(super) async fn settle(webhooks: &Webhooks, begun: &Delivery, outcome: &Outcome) {
+    let now = webhooks.now();
+    let settled = webhooks.settle(&begun.id, |delivery, endpoint| {
+        // An attempt from before a retry by hand says nothing against the endpoint either.
+        if !delivery.attempted(begun, outcome, now, &webhooks.config.retries) {
+            return;
+        }
+        let was_disabled = endpoint.disabled.is_some();
+        endpoint.attempted(outcome, now, webhooks.config.disable_after);
+        if let (false, Some(disabled)) = (was_disabled, &endpoint.disabled) {
+            tracing::error!(why = %disabled.why, "webhook endpoint disabled, retry a delivery by hand to enable it");
+        }
+    });
+    let Some(delivery) = settled.await else { return };
     let told = match (outcome, delivery.next_at()) {
         (Outcome::Delivered { .. }, _) => "delivered",
         (_, Some(_)) => "retried",
@@ -188,5 +210,4 @@ async fn settle(webhooks: &Webhooks, partition: Partition, mut delivery: Deliver
     };
     webhooks.metrics.deliveries.with_label_values(&[told]).inc();
     tracing::info!(delivery = %delivery.id, attempt = delivery.attempts, ?outcome, told, "delivery attempted");
-    webhooks.settle(partition, delivery).await;
 }
