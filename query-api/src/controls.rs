@@ -38,7 +38,8 @@ use request::Request;
 pub struct Config {
     /// How long a request waits until every partition has applied it; then it is answered 202 and goes on.
     pub timeout: Span,
-    /// Newest controls kept in memory for lists and look-ups.
+    /// Newest controls kept in memory for lists and look-ups. An older one that is ordered again is answered 202 after
+    /// `timeout`, though it holds.
     pub controls_max: usize,
     /// Largest request, in bytes.
     pub body_bytes_max: usize,

@@ -134,6 +134,10 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn start(log: &Arc<MemoryLog>, adjust: impl FnOnce(&mut Config)) -> Self {
+        Self::start_at(log, &Clock::manual(START_MICROS), adjust).await
+    }
+
+    async fn start_at(log: &Arc<MemoryLog>, clock: &Clock, adjust: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         adjust(&mut config);
         let (trigger, shutdown) = shutdown::channel();
@@ -149,7 +153,7 @@ impl Rig {
             config: config.gate,
             log: Arc::clone(&shared),
             feed: Arc::clone(&feed),
-            clock: Clock::manual(START_MICROS),
+            clock: clock.clone(),
             limits: Limits::DEFAULT,
             metrics: metrics.clone(),
         };
@@ -157,7 +161,7 @@ impl Rig {
             config: config.controls,
             log: Arc::clone(&shared),
             feed: Arc::clone(&feed),
-            clock: Clock::manual(START_MICROS),
+            clock: clock.clone(),
             id_bytes_max: 128,
         };
         let streams = stream::Streams::new(config.stream, Arc::clone(&shared), feed, shutdown, metrics.clone());
@@ -172,7 +176,11 @@ impl Rig {
 
     /// The same with a detector on every partition.
     pub(crate) async fn judged(log: &Arc<MemoryLog>, adjust: impl FnOnce(&mut Config)) -> Self {
-        let mut rig = Self::start(log, adjust).await;
+        Self::judged_at(log, &Clock::manual(START_MICROS), adjust).await
+    }
+
+    pub(crate) async fn judged_at(log: &Arc<MemoryLog>, clock: &Clock, adjust: impl FnOnce(&mut Config)) -> Self {
+        let mut rig = Self::start_at(log, clock, adjust).await;
         spawn_detector(log, &mut rig.tasks);
         rig
     }
