@@ -404,7 +404,7 @@ async fn a_halt_that_is_under_way_at_a_restart_is_told_when_it_holds() {
 async fn no_more_deliveries_wait_than_may() {
     const HALTS: usize = 20;
     let log = memory_log(2);
-    let rig = Rig::judged(&log, |_| {}).await;
+    let _rig = Rig::judged(&log, |_| {}).await;
     let receiver = Receiver::start(&[(500, None), (500, None)]).await;
     let retries = vec![Span::from_millis(0), Span::from_millis(3_600_000)];
     let hooks = Hooks::start(&log, Config { pending_max: 2, retries, ..receiver.config() }).await;
