@@ -82,7 +82,7 @@ impl Metrics {
                 IntGaugeVec::new(
                     Opts::new(
                         "martingale_store_unreadable",
-                        "Kept deliveries, endpoints and alerts that this release cannot read and leaves alone.",
+                        "Kept deliveries, endpoints and alerts that this release cannot read.",
                     ),
                     &["store"],
                 )?,

@@ -141,7 +141,7 @@ async fn load(log: &dyn Log, partition: Partition, book: &Book) -> Result<(), lo
     Ok(())
 }
 
-/// What stands against the endpoint; nothing when that cannot be read.
+/// What stands against the endpoint; `None` when that cannot be read, and then it is written anew with the next attempt.
 async fn load_endpoint(log: &dyn Log, target: &Target) -> Result<Option<Endpoint>, log::Error> {
     let Some(entry) = log.state(STORE, FIRST, endpoint_key(target).as_bytes()).await? else {
         return Ok(Some(Endpoint::default()));
