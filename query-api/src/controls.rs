@@ -24,6 +24,7 @@ use martingale_platform::log::{Append, Log, Partition};
 use martingale_schemas::{Control, ControlId, ControlState, Timestamp, ids, topics};
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Invalid, at_least_one, some_time};
 use crate::feed::Feed;
 use crate::fresh;
 use crate::http::{self, Failure, Fields};
@@ -37,7 +38,8 @@ use request::Request;
 pub struct Config {
     /// How long a request waits until every partition has applied it; then it is answered 202 and goes on.
     pub timeout: Span,
-    /// Newest controls kept in memory for lists and look-ups.
+    /// Newest controls kept in memory for lists and look-ups. An older one that is ordered again is answered 202 after
+    /// `timeout`, though it holds.
     pub controls_max: usize,
     /// Largest request, in bytes.
     pub body_bytes_max: usize,
@@ -46,6 +48,15 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { timeout: Span::from_millis(5_000), controls_max: 10_000, body_bytes_max: 64 * 1024 }
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// [`Invalid`] with the first key that cannot work.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        some_time(&[("controls.timeout", self.timeout)])?;
+        at_least_one(&[("controls.controls_max", self.controls_max), ("controls.body_bytes_max", self.body_bytes_max)])
     }
 }
 

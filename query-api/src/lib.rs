@@ -17,6 +17,7 @@ mod metrics;
 pub mod openapi;
 pub mod sessions;
 pub mod sql;
+mod store;
 pub mod stream;
 pub mod tables;
 #[cfg(test)]
@@ -64,6 +65,8 @@ pub struct QueryApi {
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("the configuration cannot work")]
+    Config(#[from] config::Error),
     #[error("the log cannot be used")]
     Log(#[from] log::Error),
     #[error("webhooks cannot work")]
@@ -84,6 +87,7 @@ impl QueryApi {
     /// # Errors
     /// [`Error`] when a part cannot be opened: a wrong configuration, a wrong alert rule, a log that cannot be read.
     pub async fn start(config: Config, parts: Parts, shutdown: Shutdown) -> Result<Self, Error> {
+        config.validate()?;
         let Parts { log, history, engine, clock, registry, limits } = parts;
         let metrics = metrics::Metrics::new(&registry)?;
         let mut tasks = JoinSet::new();

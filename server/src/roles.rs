@@ -169,3 +169,6 @@ fn ended_early<E: std::error::Error + Send + Sync + 'static>(
         Err(error) => anyhow::Error::new(error).context(format!("{what} broke")),
     }
 }
+
+#[cfg(test)]
+mod tests;
