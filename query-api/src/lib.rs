@@ -112,7 +112,7 @@ impl QueryApi {
         alerts.start(&shutdown, &mut tasks);
 
         let trouble = Arc::new(Mutex::new(None));
-        let history = tokio::spawn(keep_history(history, Arc::clone(&trouble), shutdown.clone()));
+        let followed = tokio::spawn(keep_history(Arc::clone(&history), Arc::clone(&trouble), shutdown.clone()));
 
         let controls = controls::Controls {
             config: config.controls,
@@ -131,7 +131,7 @@ impl QueryApi {
         };
         let streams = stream::Streams::new(config.stream, Arc::clone(&log), Arc::clone(&feed), shutdown, metrics);
         let verdicts = verdicts::Verdicts { config: config.verdicts, log: Arc::clone(&log) };
-        let health = health::Health { log, feed, registry, history: trouble };
+        let health = health::Health { log, feed, registry, history, history_ended: trouble };
         let router = Router::new()
             .merge(gate::router(Arc::new(gate)))
             .merge(controls::router(Arc::new(controls)))
@@ -146,7 +146,7 @@ impl QueryApi {
             .fallback(http::no_such_path)
             .method_not_allowed_fallback(http::no_such_method)
             .layer(axum::middleware::from_fn_with_state(bodies, http::bodies::whole));
-        Ok(Self { router, tasks, history })
+        Ok(Self { router, tasks, history: followed })
     }
 
     /// All routes of the service. It has the fallback for unknown paths, so routes merged into it must have none.

@@ -17,6 +17,7 @@ use martingale_platform::log::{
     TopicSpec,
 };
 use martingale_platform::shutdown::{self, Trigger};
+use martingale_schemas::record::Standing;
 use martingale_schemas::{
     Calibration, Column, Control, ControlAction, ControlState, Decision, Finding, Limits, Mode, Position, Scores,
     Severity, Step, Verdict, VerdictId, topics,
@@ -353,9 +354,11 @@ impl Detector {
     async fn run(mut self, log: Arc<MemoryLog>, partition: Partition) {
         let mut steps = log.grown(topics::STEPS, partition);
         let mut controls = log.grown(topics::CONTROLS, partition);
+        let mut asks = log.grown(topics::ASKS, partition);
         loop {
             steps.mark_unchanged();
             controls.mark_unchanged();
+            asks.mark_unchanged();
             let mut publish = Vec::new();
             for (topic, key, value) in self.read(&log, topics::CONTROLS, partition).await {
                 publish.extend(self.control(&value, partition).map(|it| Append::new(topic, key, it)));
@@ -367,6 +370,9 @@ impl Detector {
                 let position = Position { partition: partition.0, offset: record.offset.0 };
                 publish.push(Append::new(topics::VERDICTS, record.key, self.judge(&record.value, position)));
             }
+            for (_, key, value) in self.read(&log, topics::ASKS, partition).await {
+                publish.push(Append::new(topics::STANDINGS, key, self.standing(&value)));
+            }
             if !publish.is_empty() {
                 let publish = publish.into_iter().map(|it| it.to_partition(partition)).collect();
                 let commit = Commit { consumer: "fake-detector", publish, ..Commit::default() };
@@ -377,6 +383,7 @@ impl Detector {
             tokio::select! {
                 changed = steps.changed() => if changed.is_err() { return },
                 changed = controls.changed() => if changed.is_err() { return },
+                changed = asks.changed() => if changed.is_err() { return },
             }
         }
     }
@@ -407,14 +414,24 @@ impl Detector {
         Some(serde_json::to_vec(&control).expect("writes").into())
     }
 
+    fn halt_of(&self, step: &Step<'_>) -> Option<Finding> {
+        let halted = [step.session_id.as_str(), step.root_session_id.as_str()].iter().any(|it| self.halted.contains(*it));
+        halted.then(|| finding(Column::Control, Decision::Halt, "halted before", step))
+    }
+
+    fn standing(&self, value: &[u8]) -> Bytes {
+        let step = Step::from_log(value).expect("step");
+        let finding = self.halt_of(&step);
+        let standing = finding.as_ref().map_or(Decision::Allow, Finding::effective);
+        let verdict_id = VerdictId::of(&step.session_id, &step.step_id);
+        serde_json::to_vec(&Standing { verdict_id, standing, finding }).expect("writes").into()
+    }
+
     fn judge(&mut self, value: &[u8], position: Position) -> Bytes {
         let step = Step::from_log(value).expect("step");
         let session = step.session_id.to_string();
         self.seen.insert(session.clone());
-        let mut findings = Vec::new();
-        if self.halted.contains(&session) || self.halted.contains(step.root_session_id.as_str()) {
-            findings.push(finding(Column::Control, Decision::Halt, "halted before", &step));
-        }
+        let mut findings = Vec::from_iter(self.halt_of(&step));
         match step.tool.as_deref() {
             Some("rm") => {
                 self.halted.insert(session);

@@ -178,7 +178,7 @@ mod service {
         let registry = Registry::new();
         let history = history::Config { dir: dir.path().join("history"), ..history::Config::default() };
         let history = History::open(history, Arc::clone(&log), clock.clone(), &registry).await.expect("history");
-        let engine = sql::Engine::new(history, sql::Config::default());
+        let engine = sql::Engine::new(history, sql::Config::default()).expect("threads");
         let metrics = Metrics::new(&registry).expect("metrics");
         let endpoint = webhooks::Config {
             url: "https://example.com/hook".to_owned(),

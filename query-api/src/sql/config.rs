@@ -12,7 +12,8 @@ use crate::config::{Invalid, at_least_one, some_time};
 pub struct Config {
     /// Longest query text, in bytes; beyond it the query is refused.
     pub query_bytes_max: usize,
-    /// Memory of all queries together, in bytes. A query that needs more fails; nothing is spilled to disk.
+    /// What all queries together hold in bytes, as far as they sort, group and join, and answers until they are sent. A
+    /// query that needs more fails; nothing is spilled to disk.
     pub memory_bytes_max: usize,
     /// Most rows of an answer; the rest is left out and the answer says so.
     pub rows_max: usize,
@@ -20,7 +21,7 @@ pub struct Config {
     pub answer_bytes_max: usize,
     /// Longest time of a query.
     pub time_max: Span,
-    /// Most queries that run at once; more wait, within their time.
+    /// Most queries that run, or whose answers are not sent yet, at once; more wait, within their time.
     pub queries_max: usize,
 }
 
