@@ -154,3 +154,35 @@ fn results_that_bring_nothing_new() {
     check("", &script);
     check("", &script.replace("the same long answer again", "ok").replace(" // warn no_progress", ""));
 }
+
+/// What was cut is compared by the fingerprint of the whole, not by its beginning.
+#[test]
+fn contents_that_differ_after_the_cut_differ() {
+    let head = "x".repeat(200 * 1024);
+    let calls = |differ: bool, expected: [&str; 6]| -> String {
+        let lines = expected.into_iter().enumerate().map(|(n, expected)| {
+            let tail = if differ { n } else { 0 };
+            format!(
+                "tool_call write_file {{\"content\":\"{head}{tail}\"}}{expected}\ntool_result write_file \"written\"\n"
+            )
+        });
+        lines.collect()
+    };
+    check("", &calls(true, [""; 6]));
+    let repeated = ["", "", " // warn repeat", " // step_up repeat", " // step_up repeat", " // halt repeat"];
+    check("", calls(false, repeated).trim_end().trim_end_matches("tool_result write_file \"written\""));
+}
+
+#[test]
+fn results_that_differ_after_the_cut_differ() {
+    let call = "tool_call read_log {}\n";
+    for name in ["output", "text"] {
+        let result = |more: &str| {
+            format!("{call}tool_result read_log {name}=the_same_beginning_of_it {name}_truncated_from=200000{more}\n")
+        };
+        let changing = |n| result(&format!(" {name}_fingerprint=a23456789012345678901234{n:0>8}"));
+        check("", &(0..12).map(changing).collect::<String>());
+        // A producer that cut its own content and sent no fingerprint: nothing shows that they are equal.
+        check("", &result("").repeat(12));
+    }
+}
