@@ -100,9 +100,13 @@ impl Calls {
             simhash: if step.input_cut.is_some() { 0 } else { arguments.simhash },
             step: step.step_id.to_static(),
         };
-        let finding = repeat::observe(&self.ring, &call, step, rules)
-            .or_else(|| cycle::observe(&self.ring, &call, rules))
-            .or_else(|| near_duplicate::observe(&self.ring, &call, step, rules));
+        // The worst is said; of equals the last of this list, which is the plainest.
+        let findings = [
+            near_duplicate::observe(&self.ring, &call, step, rules),
+            cycle::observe(&self.ring, &call, rules),
+            repeat::observe(&self.ring, &call, step, rules),
+        ];
+        let finding = findings.into_iter().flatten().max_by_key(|it| it.decision);
         if self.ring.len() >= calls_max {
             self.ring.pop_front();
         }
@@ -180,6 +184,18 @@ impl Saw {
             notify: Vec::new(),
         }
     }
+}
+
+/// 1st, 2nd, 3rd, 4th, 11th, 21st.
+fn ordinal(n: u32) -> String {
+    let suffix = match (n % 100, n % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
+    };
+    format!("{n}{suffix}")
 }
 
 /// A tool's name in a sentence: short, and on one line.
