@@ -34,6 +34,7 @@ fn what_the_index_reads_off_a_condition() {
         (r#"step.kind in ["plan", "spawn"] && tool.open_world"#, "plan|spawn of any flags 8 exact"),
         (r#"step.kind == "tool_call" && step.tool == "f""#, "tool_call of f flags 0 exact"),
         (r#"step.kind == "tool_call" && tool.name in ["f", "g"]"#, "tool_call of f|g flags 0 exact"),
+        (r#"step.tool in ["g", "f", "g"]"#, "any of f|g flags 0 exact"),
         (r#"step.kind == "plan" || step.kind == "spawn""#, "plan|spawn of any flags 0 exact"),
         (r#"step.tool == "f" || step.tool == "g""#, "any of f|g flags 0 exact"),
         (r#"step.tool == "f" || step.kind == "plan""#, "any of any flags 0"),
