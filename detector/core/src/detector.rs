@@ -69,8 +69,8 @@ impl Detector {
             Scope::Session { session_id: id } => match self.sessions.get(id) {
                 None => vec![StateKey::Session(id.clone())],
                 Some(session) => {
-                    let run = session.root.iter().filter(|it| !self.runs.has(it));
-                    run.map(|it| StateKey::Run(it.clone())).collect()
+                    let absent = runs_of(id, session).into_iter().filter(|it| !self.runs.has(it));
+                    absent.map(StateKey::Run).collect()
                 }
             },
         }
@@ -199,14 +199,14 @@ impl Detector {
             // The first halt keeps saying why.
             ControlAction::Halt | ControlAction::Resume => return applied,
         }
-        if let Some(root) = &session.root {
-            let run_at = self.runs.touch(root);
-            if let Some(run) = self.runs.slot(run_at) {
-                run.state.mirror(id, root, session, self.rules.limits.run_sessions_max);
-                if by_rule {
-                    // The rule may have been a budget of the run, which would give the halt again at the next step.
-                    run.state.grant();
-                }
+        for root in runs_of(id, session) {
+            let run_at = self.runs.touch(&root);
+            let run = self.runs.slot(run_at);
+            let Some(run) = run.filter(|it| session.belongs_to(&root) || it.state.has(id)) else { continue };
+            run.state.mirror(id, &root, session, self.rules.limits.run_sessions_max);
+            if by_rule && control.action == ControlAction::Resume {
+                // The rule may have been a budget of the run, which would give the halt again at the next step.
+                run.state.grant();
             }
             self.runs.mark(run_at);
         }
@@ -286,6 +286,12 @@ impl Detector {
     pub fn rules(&self) -> &Rules {
         &self.rules
     }
+}
+
+/// Runs in which a halt of this session counts: the one it is in, and the one that it is the root of for sessions that
+/// named it as their parent and no root.
+fn runs_of(id: &SessionId<'static>, session: &SessionState) -> Vec<SessionId<'static>> {
+    session.root.iter().filter(|it| *it != id).chain([id]).cloned().collect()
 }
 
 /// The finding that a halt stands against this step: of its session, of an ancestor, or of the run.

@@ -147,6 +147,10 @@ impl RunState {
         self.members.get_mut(at)
     }
 
+    pub(crate) fn has(&self, session: &SessionId<'_>) -> bool {
+        self.at(hash_text(session.as_str())).is_ok()
+    }
+
     /// Whether a step of the session was seen here, and it is still in the tree.
     pub(crate) fn has_seen(&self, session: &SessionId<'_>) -> bool {
         self.find(hash_text(session.as_str())).is_some_and(|it| !it.placed)
@@ -178,7 +182,7 @@ impl RunState {
         is_new: bool,
         max: usize,
     ) {
-        if self.at(hash_text(id.as_str())).is_ok() {
+        if self.has(id) {
             return;
         }
         let of_other_run = !session.belongs_to(root);

@@ -235,6 +235,30 @@ fn the_deepest_sessions_inherit_every_halt() {
     check("", &script);
 }
 
+/// A session that names its parent and no root is in a run of its parent's; orders for the parent reach it there.
+#[test]
+fn orders_reach_children_that_name_no_root() {
+    check(
+        "",
+        r#"
+        root: plan
+        a<root: plan
+        b<a: plan root_session_id=a
+        halt session a
+        b<a: plan root_session_id=a     // halt halted_by_control
+        c<a: plan root_session_id=a     // halt halted_by_control
+        a<root: plan                    // halt halted_by_control
+        resume session a
+        b<a: plan root_session_id=a
+        c<a: plan root_session_id=a
+        halt session a
+        d<a: plan root_session_id=a     // halt halted_by_control
+        resume session a
+        d<a: plan root_session_id=a
+        "#,
+    );
+}
+
 /// Whatever halted, a person can lift it: the next step does not bring it back.
 #[test]
 fn every_halt_can_be_lifted() {
