@@ -177,8 +177,8 @@ impl<'a> Loop<'a> {
         let began = Instant::now();
         let shared = self.shared;
         let log = &*shared.log;
-        let mut records = self.steps.read(log, self.next_step, self.steps_limit()).await?;
         self.hear().await?;
+        let mut records = self.steps.read(log, self.next_step, self.steps_limit()).await?;
         // After both: an order that was on the log before a step or a question is in force when that is answered.
         let mut batch = Batch::default();
         let orders = self.take_orders(&mut batch).await?;

@@ -170,27 +170,32 @@ impl Gate {
 
         let (root, json) = (Bytes::copy_from_slice(root), Bytes::from(step.to_json()));
         let record = Append::new(topics::STEPS, root.clone(), json.clone()).with_id(step.key());
-        let before = match self.log.append(vec![record]).await?.first() {
-            Some(Appended::Duplicate(before)) => Some(*before),
-            _ => None,
+        let (position, outcome) = match self.log.append(vec![record]).await?.first() {
+            Some(Appended::At(position)) => (*position, Outcome::Judged),
+            Some(Appended::Duplicate(position)) => (*position, Outcome::Duplicate),
+            None => return Err(Failure::unavailable("the log did not say where the step is")),
         };
-        if let Some(before) = before {
-            if !self.is_same(step, before).await? {
+        if outcome == Outcome::Duplicate {
+            if !self.is_same(step, position).await? {
                 return Ok((self.conflict(step), Outcome::Conflict));
             }
             // Not answered by the verdict of then alone: a halt may have come since.
             self.log.append(vec![Append::new(topics::ASKS, root, json)]).await?;
         }
-        let told = waiting.verdict().await.ok_or_else(|| Failure::unavailable("the server is stopping"))?;
-        let told: Told = serde_json::from_slice(&told).map_err(|error| {
-            tracing::error!(%error, "verdict unreadable");
-            Failure::unavailable("its verdict cannot be read")
-        })?;
-        Ok(match told {
-            Told::Verdict(verdict) if before.is_none() => (Answer::of(*verdict), Outcome::Judged),
-            Told::Verdict(verdict) => (Answer::of(*verdict), Outcome::Duplicate),
-            Told::Standing(standing) => (self.again(step, before, *standing).await?, Outcome::Duplicate),
-        })
+        loop {
+            let told = waiting.verdict().await.ok_or_else(|| Failure::unavailable("the server is stopping"))?;
+            match serde_json::from_slice(&told).map_err(|error| unreadable(&error))? {
+                Told::Verdict(verdict) => return Ok((Answer::of(*verdict), outcome)),
+                Told::Standing(standing) => {
+                    // Before the log is looked at, so that a verdict that comes meanwhile is not missed.
+                    waiting =
+                        self.feed.wait_for(partition, step.key()).map_err(|error| Failure::busy(error.to_string()))?;
+                    if let Some(answer) = self.again(step, position, *standing).await? {
+                        return Ok((answer, Outcome::Duplicate));
+                    }
+                }
+            }
+        }
     }
 
     /// Whether the step on the log is this one; what is not kept any more counts as the same. Times are not compared:
@@ -208,19 +213,16 @@ impl Gate {
         Ok(before.to_json() == step.to_json())
     }
 
-    async fn again(&self, step: &Step<'_>, before: Option<Position>, now: Standing) -> Result<Answer, log::Error> {
-        let lookup = match before {
-            Some(position) => verdict_of(&*self.log, position).await?,
-            // A log that does not know its records says that it is here, not where it was.
-            None => Lookup::Missing,
-        };
-        let verdict = match &lookup {
-            Lookup::Found(verdict) => serde_json::from_slice(verdict).ok(),
-            Lookup::Missing | Lookup::Expired => None,
-        };
-        Ok(match verdict {
-            Some(verdict) => Answer::again(verdict, now),
-            None => Answer::standing(now, self.config.without_verdict(step.agent.id.as_str())),
+    /// The verdict of then under what stands now; `None` while there is no verdict and nothing that stands.
+    async fn again(&self, step: &Step<'_>, position: Position, now: Standing) -> Result<Option<Answer>, Failure> {
+        let otherwise = self.config.without_verdict(step.agent.id.as_str());
+        Ok(match verdict_of(&*self.log, position).await? {
+            Lookup::Found(verdict) => {
+                let verdict = serde_json::from_slice(&verdict).map_err(|error| unreadable(&error))?;
+                Some(Answer::again(verdict, now))
+            }
+            Lookup::Missing if now.standing == Decision::Allow => None,
+            Lookup::Missing | Lookup::Expired => Some(Answer::standing(now, otherwise)),
         })
     }
 
@@ -252,6 +254,11 @@ impl Gate {
             tracing::warn!(error = %http::with_causes(&error), "rejected step could not be kept");
         }
     }
+}
+
+fn unreadable(error: &serde_json::Error) -> Failure {
+    tracing::error!(%error, "verdict unreadable");
+    Failure::unavailable("its verdict cannot be read")
 }
 
 /// One more in a gauge for as long as it lives.

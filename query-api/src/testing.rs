@@ -415,7 +415,8 @@ impl Detector {
     }
 
     fn halt_of(&self, step: &Step<'_>) -> Option<Finding> {
-        let halted = [step.session_id.as_str(), step.root_session_id.as_str()].iter().any(|it| self.halted.contains(*it));
+        let halted =
+            [step.session_id.as_str(), step.root_session_id.as_str()].iter().any(|it| self.halted.contains(*it));
         halted.then(|| finding(Column::Control, Decision::Halt, "halted before", step))
     }
 

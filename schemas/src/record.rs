@@ -34,7 +34,7 @@ pub struct DeadLetter {
     pub id: String,
     /// When it arrived.
     pub time: Timestamp,
-    /// Through which door: `http_steps`, `otlp_traces`, `otlp_logs`, `kafka`.
+    /// Through which door: `http_steps`, `gate`, `otlp_traces`, `otlp_logs`, or `log_` and the topic it was found on.
     pub source: String,
     pub reason: Reason,
     /// Field at fault, where there is one.

@@ -87,12 +87,12 @@ impl Answer {
     /// The verdict a step was given before, and what stands against it now: whichever is worse.
     pub(super) fn again(verdict: Verdict<'static>, now: Standing) -> Self {
         let mut answer = Self::of(verdict);
-        answer.standing = Some(now.standing);
         if now.standing > answer.decision {
             answer.decision = now.standing;
             answer.message = now.finding.as_ref().map(|finding| finding.message.clone());
             answer.findings.extend(now.finding);
         }
+        answer.standing = Some(answer.decision);
         answer
     }
 
@@ -107,7 +107,7 @@ impl Answer {
             decision,
             verdict_id: now.verdict_id,
             step_id: None,
-            standing: Some(now.standing),
+            standing: Some(decision),
             message: Some(message),
             findings: now.finding.into_iter().collect(),
             timed_out: false,

@@ -120,6 +120,7 @@ fn shortened(verdict: &Verdict<'_>, finding: &Finding) -> Value {
         "message": clipped(&finding.message),
         "evidence": finding.evidence[last..],
         "began_at": finding.began_at,
+        "notify": finding.notify,
     })
 }
 

@@ -8,7 +8,8 @@
 //! `repeat_between_max` other calls in between: agents that work for a hundred steps look things up again.
 //!
 //! Wrong when a person or another system changes the world meanwhile (waiting for a deployment): label such tools
-//! `poll`. Calls that never reported a result count as well, but only to warn, because nothing proves them useless.
+//! `poll`. Calls without a result count as well, since an agent that was refused has none to report and may ask again;
+//! but unless two others gave the same result they only warn, because nothing proves them useless.
 //!
 //! Cost: one hash of the arguments and a scan back over few calls.
 
@@ -18,9 +19,12 @@ use martingale_schemas::{Calibration, Column, Decision, Finding, Severity, Step,
 
 use super::{Call, LoopRules, Saw, ordinal, shown_tool};
 
+/// Calls that must have given the same result before it is a fact that calling again does not help.
+const ANSWERED_MIN: usize = 2;
+
 pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules: &LoopRules) -> Option<Finding> {
     let mut same: Vec<&Call> = Vec::new();
-    let mut between = 0;
+    let (mut between, mut result) = (0, 0);
     for earlier in ring.iter().rev() {
         if earlier.key != call.key {
             between += 1;
@@ -29,14 +33,18 @@ pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules
             }
             continue;
         }
-        if same.last().is_some_and(|it| it.result != earlier.result) {
-            break;
+        if earlier.result != 0 {
+            if result != 0 && result != earlier.result {
+                break;
+            }
+            result = earlier.result;
         }
         between = 0;
         same.push(earlier);
     }
     let count = u32::try_from(same.len()).unwrap_or(u32::MAX).saturating_add(1);
-    let answered = same.first().is_some_and(|it| it.result != 0);
+    let with_result = same.iter().filter(|it| it.result != 0).count();
+    let answered = with_result >= ANSWERED_MIN;
     let (decision, severity) = match count {
         n if n < rules.repeat_warn => return None,
         n if n >= rules.repeat_halt && answered => (Decision::Halt, Severity::High),
@@ -46,15 +54,12 @@ pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules
         _ => (Decision::Warn, Severity::Low),
     };
     let (tool, nth, before) = (shown_tool(step), ordinal(count), count - 1);
-    let message = if answered {
-        format!(
-            "{tool} is called for the {nth} time with the same arguments; the {before} calls before gave the same result."
-        )
-    } else {
-        format!(
-            "{tool} is called for the {nth} time with the same arguments; no result of the {before} calls before was reported."
-        )
+    let results = match with_result {
+        0 => format!("no result of the {before} calls before was reported"),
+        all if all == same.len() => format!("the {before} calls before gave the same result"),
+        some => format!("of the {before} calls before, {some} gave the same result and the others none"),
     };
+    let message = format!("{tool} is called for the {nth} time with the same arguments; {results}.");
     let evidence: Vec<StepId<'static>> =
         same.iter().rev().map(|it| it.step.clone()).chain(std::iter::once(call.step.clone())).collect();
     let calibration = if answered { Calibration::Fact } else { Calibration::Uncalibrated };
