@@ -3,14 +3,16 @@
 //! **Invariant:** text that came from an agent or a server passes [`plain`] before it reaches a terminal: an escape
 //! sequence in a tool result must not be able to hide a line, rewrite one or change what the terminal does.
 
+mod invocation;
 mod plain;
 mod table;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
+pub(crate) use invocation::myself;
 pub(crate) use plain::plain;
-pub(crate) use table::{Paint, Table, decision_paint};
+pub(crate) use table::{Paint, Table, decision_paint, opinion};
 
 /// Writes one line to standard output at once.
 ///
