@@ -101,6 +101,9 @@ pub(crate) struct Demo {
 /// Judge recorded steps: through a server, or offline in this process.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Ends with what came in, what was decided, and what each rule found: a rule in shadow mode with what it would have decided.
+Lines that are rejected are named with file and line, and the exit code is not 0.
+
 Examples:
   martingale replay steps.jsonl.gz                              to the server on this machine
   martingale replay a.jsonl b.jsonl.gz --server http://10.0.0.5:7676
