@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use martingale_schemas::Decision;
 
 pub(crate) mod bench;
+pub(crate) mod policy;
 
 const OVERVIEW: &str = "\
 Examples:
@@ -40,7 +41,7 @@ pub(crate) enum Command {
     Resume(Control),
     Alerts(Alerts),
     DeadLetters(DeadLetters),
-    Policy(Policy),
+    Policy(policy::Policy),
     Bench(bench::Bench),
 }
 
@@ -65,7 +66,8 @@ pub(crate) struct Up {
     /// Address of OTLP over HTTP [default: 127.0.0.1:4318].
     #[arg(long, value_name = "ADDR", overrides_with = "otlp_http")]
     pub(crate) otlp_http: Option<SocketAddr>,
-    /// Folder of policies (`*.yaml`) to judge by, instead of the ones that are built in.
+    /// Folder of policies (`*.yaml`), added to the shipped ones; one there replaces the shipped one of the same id.
+    /// `policies.shipped = false` leaves the shipped ones out.
     #[arg(long, value_name = "DIR")]
     pub(crate) policies: Option<PathBuf>,
     /// Folder of fleet alert rules (`*.yaml`); one there replaces the built-in one of the same id.
@@ -116,9 +118,13 @@ pub(crate) struct Replay {
     /// Judge in this process, as fast as it can, without a server. The same steps give the same verdicts.
     #[arg(long, conflicts_with = "concurrency")]
     pub(crate) offline: bool,
-    /// Offline only: folder of policies (`*.yaml`) to judge by, instead of the ones that are built in.
+    /// Offline only: folder of policies (`*.yaml`), added to the shipped ones; one there replaces the shipped one of the
+    /// same id.
     #[arg(long, value_name = "DIR", requires = "offline")]
     pub(crate) policies: Option<PathBuf>,
+    /// Offline only: leave the shipped policies out.
+    #[arg(long, requires = "offline")]
+    pub(crate) no_shipped: bool,
     /// Write one line of JSON for each judged step, in the order of the files.
     #[arg(long, value_name = "OUT.jsonl")]
     pub(crate) verdicts: Option<PathBuf>,
@@ -277,37 +283,6 @@ pub(crate) enum DeadLettersCommand {
         #[command(flatten)]
         output: Output,
     },
-}
-
-/// Check policies and run the cases beside them, without a server.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  martingale policy check ./policies
-  martingale policy test ./policies --json")]
-pub(crate) struct Policy {
-    #[command(subcommand)]
-    pub(crate) command: PolicyCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Names, types, conditions: every mistake with its place and a suggestion.
-    #[command(after_help = "Example:\n  martingale policy check ./policies/secret-then-egress.yaml")]
-    Check(PolicyPaths),
-    /// Run the cases beside each policy.
-    #[command(after_help = "Example:\n  martingale policy test ./policies")]
-    Test(PolicyPaths),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PolicyPaths {
-    /// Policy files, or folders of them (`*.yaml`, `*.yml`).
-    #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
-    /// One JSON object instead of text.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Where the server is.

@@ -33,6 +33,17 @@ pub(crate) fn say_json(value: &impl serde::Serialize) -> io::Result<()> {
     say(text)
 }
 
+/// Writes the text of a file as it stands, so that it can go into another; on a terminal made harmless line by line.
+///
+/// # Errors
+/// As [`say`].
+pub(crate) fn say_text(text: &str) -> io::Result<()> {
+    if !io::stdout().is_terminal() {
+        return say(text);
+    }
+    text.lines().try_for_each(|line| say(plain(line, usize::MAX)))
+}
+
 /// Writes one line to standard error; there is nobody to tell when that fails.
 pub(crate) fn note(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");

@@ -37,7 +37,7 @@ pub(crate) async fn run(args: Replay) -> Result<ExitCode> {
     let source = Source::open(&args.files)?;
     let verdicts = args.verdicts.as_deref().map(create).transpose()?;
     let summary = if args.offline {
-        let rules = crate::policies::load(args.policies.as_deref())?;
+        let rules = crate::policies::load(args.policies.as_deref(), !args.no_shipped)?.rules;
         tokio::task::spawn_blocking(move || offline::run(source, rules, verdicts)).await??
     } else {
         let client = Client::new(&args.server)?;
