@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use martingale_schemas::Decision;
 
 pub(crate) mod bench;
+pub(crate) mod control;
 pub(crate) mod policy;
 
 const OVERVIEW: &str = "\
@@ -37,8 +38,8 @@ pub(crate) enum Command {
     Timeline(Timeline),
     Why(Why),
     Tail(Tail),
-    Halt(Control),
-    Resume(Control),
+    Halt(control::Halt),
+    Resume(control::Resume),
     Alerts(Alerts),
     DeadLetters(DeadLetters),
     Policy(policy::Policy),
@@ -209,30 +210,6 @@ pub(crate) struct Tail {
     /// Only decisions at least this severe: allow, warn, throttle, modify, step_up, deny, halt.
     #[arg(long, value_name = "DECISION")]
     pub(crate) min_decision: Option<Decision>,
-    #[command(flatten)]
-    pub(crate) output: Output,
-}
-
-/// Give a standing order for a session, or for the whole run that grew from a root.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  martingale halt my-session --reason \"sends mail to strangers\"
-  martingale halt --run root-session --reason \"cost\"
-  martingale resume my-session --reason \"looked at, harmless\"")]
-pub(crate) struct Control {
-    /// The session; its descendants follow.
-    #[arg(required_unless_present = "run", conflicts_with = "run")]
-    pub(crate) session: Option<String>,
-    /// Every session that grew from this root.
-    #[arg(long, value_name = "ROOT")]
-    pub(crate) run: Option<String>,
-    /// Why: shown to the agent and kept.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: Option<String>,
-    /// Who gives the order.
-    #[arg(long, value_name = "WHO", env = "USER")]
-    pub(crate) by: Option<String>,
     #[command(flatten)]
     pub(crate) output: Output,
 }
