@@ -8,6 +8,7 @@ use martingale_schemas::Decision;
 
 pub(crate) mod bench;
 pub(crate) mod control;
+pub(crate) mod letters;
 pub(crate) mod policy;
 
 const OVERVIEW: &str = "\
@@ -41,7 +42,7 @@ pub(crate) enum Command {
     Halt(control::Halt),
     Resume(control::Resume),
     Alerts(Alerts),
-    DeadLetters(DeadLetters),
+    DeadLetters(letters::DeadLetters),
     Policy(policy::Policy),
     Bench(bench::Bench),
 }
@@ -223,43 +224,6 @@ Examples:
 pub(crate) struct Alerts {
     #[command(flatten)]
     pub(crate) output: Output,
-}
-
-/// Look at records that could not be accepted, and send them again.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  martingale dead-letters list
-  martingale dead-letters replay <id>...       after the cause is mended
-  martingale dead-letters replay --all")]
-pub(crate) struct DeadLetters {
-    #[command(subcommand)]
-    pub(crate) command: DeadLettersCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DeadLettersCommand {
-    /// List them, newest last.
-    #[command(after_help = "Example:\n  martingale dead-letters list --limit 100 --json")]
-    List {
-        /// Most records to list.
-        #[arg(long, value_name = "N", default_value_t = 50)]
-        limit: u32,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Send them through ingest again.
-    #[command(after_help = "Example:\n  martingale dead-letters replay --all")]
-    Replay {
-        /// Which ones.
-        #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
-        ids: Vec<String>,
-        /// All of them.
-        #[arg(long)]
-        all: bool,
-        #[command(flatten)]
-        output: Output,
-    },
 }
 
 /// Where the server is.
