@@ -178,6 +178,9 @@ Examples:
   martingale timeline demo-secret-egress --json")]
 pub(crate) struct Timeline {
     pub(crate) session: String,
+    /// Most steps to show.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -209,8 +212,8 @@ pub(crate) struct Tail {
     #[arg(long, value_name = "AGENT")]
     pub(crate) agent: Option<String>,
     /// Only decisions at least this severe: allow, warn, throttle, modify, step_up, deny, halt.
-    #[arg(long, value_name = "DECISION")]
-    pub(crate) min_decision: Option<Decision>,
+    #[arg(long, value_name = "DECISION", default_value_t = Decision::Warn)]
+    pub(crate) min_decision: Decision,
     #[command(flatten)]
     pub(crate) output: Output,
 }
