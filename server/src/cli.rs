@@ -11,14 +11,25 @@ pub(crate) mod control;
 pub(crate) mod letters;
 pub(crate) mod policy;
 
+/// One example of each command, in the order of [`Command`].
 const OVERVIEW: &str = "\
 Examples:
-  martingale demo                                  a server and a simulated fleet that misbehaves
   martingale up --data ./data                      a server; agents send to http://127.0.0.1:7676 and OTLP :4317
+  martingale demo                                  a server and a simulated fleet that misbehaves
   martingale replay steps.jsonl.gz                 send recorded executions to it
   martingale sql \"SELECT decision, count(*) FROM steps GROUP BY decision\"
+  martingale sessions --limit 100                  which there are, and what stands against them
+  martingale timeline my-session                   one of them, step by step
+  martingale why my-session 4                      what was decided at a step, and what led to it
   martingale tail --min-decision warn              what is being decided, live
-  martingale halt my-session --reason \"loops\"      stop it before its next step";
+  martingale halt my-session --reason \"loops\"      stop it before its next step
+  martingale resume my-session --reason \"mended\"   let it go on
+  martingale alerts                                what the fleet's rules say now
+  martingale dead-letters list                     records that could not be accepted
+  martingale policy list                           what is judged by
+  martingale bench gate                            what this machine does
+
+`martingale COMMAND --help` shows more of each.";
 
 /// The execution control plane for autonomous agents: it follows every session as it unfolds, decides each step before
 /// its side effect, and answers why afterwards.
@@ -251,63 +262,4 @@ pub(crate) struct Output {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::{CommandFactory, Parser};
-
-    use super::{Cli, Command};
-
-    fn parse(line: &str) -> Result<Command, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace()).map(|it| it.command)
-    }
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_command_shows_an_example() {
-        fn check(command: &mut clap::Command) {
-            let help = command.render_long_help().to_string();
-            assert!(help.contains("Example"), "{}:\n{help}", command.get_name());
-            command.get_subcommands_mut().for_each(check);
-        }
-        let mut root = Cli::command().disable_help_subcommand(true);
-        root.build();
-        root.get_subcommands_mut().for_each(check);
-    }
-
-    #[test]
-    fn lines_are_taken_or_refused() {
-        for (line, good) in [
-            ("martingale up --data d --http 127.0.0.1:0 --http 127.0.0.1:1 --json", true),
-            ("martingale up --http localhost", false),
-            ("martingale replay", false),
-            ("martingale replay a b --offline --policies p --verdicts v", true),
-            ("martingale replay a --policies p", false),
-            ("martingale replay a --offline --concurrency 2", false),
-            ("martingale replay a --concurrency 0", false),
-            ("martingale halt s --reason r", true),
-            ("martingale halt --run r", true),
-            ("martingale halt", false),
-            ("martingale halt s --run r", false),
-            ("martingale tail --min-decision step_up", true),
-            ("martingale tail --min-decision stepup", false),
-            ("martingale dead-letters replay", false),
-            ("martingale dead-letters replay --all", true),
-            ("martingale policy check", false),
-            ("martingale bench detect --steps 1000 --json", true),
-            ("martingale bench gate --rate 0", false),
-        ] {
-            assert_eq!(parse(line).is_ok(), good, "{line}");
-        }
-    }
-
-    #[test]
-    fn of_a_flag_given_twice_the_last_counts() {
-        let Ok(Command::Up(up)) = parse("martingale up --http 127.0.0.1:0 --http 127.0.0.1:81") else {
-            panic!("not taken")
-        };
-        assert_eq!(up.http.map(|it| it.port()), Some(81));
-    }
-}
+mod tests;
