@@ -12,8 +12,7 @@ const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 pub(crate) fn append(topic: Topic, partition: Partition, record: &Record, rejection: Rejection) -> Append {
     let identity: [&[u8]; 2] = [&partition.0.to_le_bytes(), &record.offset.0.to_le_bytes()];
     let time = Timestamp::from_micros(record.appended_at);
-    let letter =
-        DeadLetter::new(format!("log_{topic}"), &identity, time, rejection, &record.value, PAYLOAD_BYTES_MAX);
+    let letter = DeadLetter::new(format!("log_{topic}"), &identity, time, rejection, &record.value, PAYLOAD_BYTES_MAX);
     Append::new(topics::DEAD_LETTER, record.key.clone(), json(&letter)).to_partition(partition)
 }
 

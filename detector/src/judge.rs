@@ -7,7 +7,9 @@ use bytes::Bytes;
 use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateKey};
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
 use martingale_schemas::record::Standing;
-use martingale_schemas::{Control, ControlState, Decision, Finding, Position, Reason, Rejection, Step, VerdictId, topics};
+use martingale_schemas::{
+    Control, ControlState, Decision, Finding, Position, Reason, Rejection, Step, VerdictId, topics,
+};
 
 use crate::controls::Order;
 use crate::dead_letter::{self, json};

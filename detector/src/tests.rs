@@ -12,7 +12,7 @@ use martingale_platform::log::{
     Append, Cleanup, Log, MemoryLog, Offset, Partition, ReadLimit, StateChange, Topic, TopicSpec,
 };
 use martingale_platform::shutdown::{self, Trigger};
-use martingale_schemas::record::DeadLetter;
+use martingale_schemas::record::{DeadLetter, Standing};
 use martingale_schemas::{Control, ControlState, Decision, Reason, Verdict, topics};
 use prometheus::{Registry, TextEncoder};
 use tokio::task::JoinHandle;
@@ -57,10 +57,7 @@ impl Bench {
     }
 
     async fn step(&self, session: &str, n: u64) {
-        let step = format!(
-            r#"{{"session_id":"{session}","step_id":"s{n}","time":"2026-01-01T00:00:00Z","kind":"reasoning","agent":{{"id":"a"}}}}"#
-        );
-        self.append(topics::STEPS, step).await;
+        self.append(topics::STEPS, step(session, n)).await;
     }
 
     async fn order(&self, action: &str, session: &str) {
@@ -101,6 +98,12 @@ impl Bench {
         let entries = self.log.scan(STORE, ONLY, None, 100).await.expect("scan");
         entries.into_iter().map(|(key, _)| String::from_utf8_lossy(&key).into_owned()).collect()
     }
+}
+
+fn step(session: &str, n: u64) -> String {
+    format!(
+        r#"{{"session_id":"{session}","step_id":"s{n}","time":"2026-01-01T00:00:00Z","kind":"reasoning","agent":{{"id":"a"}}}}"#
+    )
 }
 
 /// Lets everything run that can.
@@ -349,5 +352,51 @@ fn partitions_are_followed_as_they_come_and_go() {
         bench.log.set_assigned(crate::CONSUMER, &[ONLY]);
         bench.until(topics::VERDICTS, 2).await;
         bench.stop(running).await;
+    });
+}
+
+#[test]
+fn a_question_is_answered_under_every_order_before_it_and_leaves_no_trace() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.step("a", 0).await;
+        for (at, (orders, standing)) in
+            [(&[][..], Decision::Allow), (&["halt"], Decision::Halt), (&["resume"], Decision::Allow)]
+                .into_iter()
+                .enumerate()
+        {
+            let running = bench.start();
+            bench.until(topics::VERDICTS, 1).await;
+            settle().await;
+            let state = bench.state().await;
+            // All on the log before the loop has a turn.
+            for action in orders {
+                bench.order(action, "a").await;
+            }
+            bench.append(topics::ASKS, step("a", 0)).await;
+            bench.until(topics::STANDINGS, at as u64 + 1).await;
+            bench.stop(running).await;
+            let answers: Vec<Standing> = bench.read(topics::STANDINGS).await;
+            let answer = answers.last().expect("an answer");
+            assert_eq!(answer.standing, standing, "after {orders:?}");
+            assert_eq!(answer.finding.is_some(), standing == Decision::Halt);
+            assert_eq!((bench.verdicts().await.len(), bench.state().await), (1, state));
+        }
+    });
+}
+
+#[test]
+fn a_question_that_is_no_step_is_passed_over() {
+    simulated(async {
+        let mut bench = Bench::new();
+        let running = bench.start();
+        settle().await;
+        bench.append(topics::ASKS, "{").await;
+        bench.append(topics::ASKS, step("unknown", 0)).await;
+        bench.until(topics::STANDINGS, 1).await;
+        bench.stop(running).await;
+        let answers: Vec<Standing> = bench.read(topics::STANDINGS).await;
+        assert_eq!((answers.len(), answers[0].standing), (1, Decision::Allow));
+        assert_eq!(bench.state().await, [] as [&str; 0]);
     });
 }

@@ -9,9 +9,9 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use futures::StreamExt as _;
 
-use martingale_platform::budget::{Budget, Share};
 use crate::{Config, metrics};
 use inflate::Inflater;
+use martingale_platform::budget::{Budget, Share};
 
 /// A body, whole and inflated. Its bytes count against the budget until it is dropped.
 #[derive(Debug)]

@@ -30,8 +30,8 @@ pub use config::Config;
 pub use intake::Outcome;
 pub use metrics::Door;
 
-use martingale_platform::budget::Budget;
 use intake::Intake;
+use martingale_platform::budget::Budget;
 use metrics::Metrics;
 
 /// Why ingest cannot start.

@@ -17,23 +17,27 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
 use martingale_platform::log::{self, Consumer, Log, Partition, Store};
 use martingale_platform::shutdown::Shutdown;
+use martingale_schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
+use url::Url;
 
+use crate::config::{Invalid, at_least_one, some_time};
+use crate::http::with_causes;
 use crate::metrics::Metrics;
 use crate::sql;
-use crate::webhooks::Webhooks;
+use crate::store;
+use crate::webhooks::{self, Webhooks};
 use alertmanager::Alertmanager;
 pub(crate) use http::{List, router};
 pub(crate) use instance::Alert;
-use instance::Instances;
 #[cfg(test)]
 pub(crate) use instance::read;
+use instance::{Change, Instances};
 pub use rule::{Rule, RuleError};
 
 /// Name under which changes are committed.
@@ -79,6 +83,31 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// # Errors
+    /// [`Invalid`] with the first key that cannot work.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        at_least_one(&[("alerts.instances_max", self.instances_max)])?;
+        some_time(&[("alerts.timeout", self.timeout)])?;
+        for (key, text) in
+            [("alerts.alertmanager_url", &self.alertmanager_url), ("alerts.external_url", &self.external_url)]
+        {
+            if !text.is_empty() {
+                address(key, text)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A base address, without the `/` at its end.
+fn address(key: &'static str, text: &str) -> Result<Url, Invalid> {
+    match Url::parse(text.trim_end_matches('/')) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        _ => Err(Invalid::new(key, format!("\"{text}\""), "write an address as http://host:port")),
+    }
+}
+
 /// Why alerts cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -86,8 +115,10 @@ pub enum Error {
     Rule(#[from] RuleError),
     #[error("the log cannot be used")]
     Log(#[from] log::Error),
-    #[error("`alerts.alertmanager_url` \"{url}\" is no address: {why}")]
-    Url { url: String, why: String },
+    #[error(transparent)]
+    Config(#[from] Invalid),
+    #[error(transparent)]
+    Full(#[from] webhooks::Full),
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),
 }
@@ -102,7 +133,16 @@ pub struct Alerts {
     alertmanager: Option<Alertmanager>,
     metrics: Metrics,
     rules: Vec<Arc<Rule>>,
+    unreadable: Vec<Unreadable>,
     state: Mutex<BTreeMap<String, RuleState>>,
+}
+
+/// A kept alert that this release cannot read, as found at start. It is left alone until its row is seen again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub(crate) struct Unreadable {
+    /// Rule and fingerprint.
+    key: String,
+    why: String,
 }
 
 /// What is known of one rule.
@@ -133,15 +173,33 @@ impl Alerts {
         let alertmanager = Alertmanager::open(&config)?;
         let mut state: BTreeMap<String, RuleState> =
             rules.iter().map(|rule| (rule.id.clone(), RuleState::default())).collect();
-        for alert in stored(&*log).await? {
-            // What a rule left behind that is gone is resolved by nobody, so it is dropped.
-            if let Some(state) = state.get_mut(&alert.rule) {
-                state.instances.put(alert);
+        let (stored, unreadable) = stored(&*log).await?;
+        metrics.unreadable.with_label_values(&[STORE]).set(unreadable.len().try_into().unwrap_or(i64::MAX));
+        let mut orphans = Vec::new();
+        for alert in stored {
+            match state.get_mut(&alert.rule) {
+                Some(state) => state.instances.put(alert),
+                None => orphans.push(alert),
             }
         }
         let rules = rules.into_iter().map(Arc::new).collect();
         let state = Mutex::new(state);
-        Ok(Arc::new(Self { config, log, engine, clock, webhooks, alertmanager, metrics, rules, state }))
+        let alerts = Self { config, log, engine, clock, webhooks, alertmanager, metrics, rules, unreadable, state };
+        alerts.end(orphans).await?;
+        Ok(Arc::new(alerts))
+    }
+
+    /// Resolves what a rule left behind that is gone. Alertmanager lets it end by itself.
+    async fn end(&self, orphans: Vec<Alert>) -> Result<(), Error> {
+        let now = Timestamp::from_micros(self.clock.now_micros());
+        let changes: Vec<Change> = orphans.into_iter().map(|it| it.without_rule(now)).collect();
+        match self.commit(&changes, now).await {
+            Err(error @ Error::Full(_)) => {
+                tracing::warn!(%error, "alerts of a rule that is gone are resolved with the next start");
+                Ok(())
+            }
+            ended => ended,
+        }
     }
 
     /// Evaluates every rule at its own pace, in `tasks`, until shutdown.
@@ -156,22 +214,18 @@ impl Alerts {
     }
 }
 
-async fn stored(log: &dyn Log) -> Result<Vec<Alert>, log::Error> {
-    const PAGE: usize = 256;
-    let mut alerts = Vec::new();
-    let mut after: Option<Bytes> = None;
-    loop {
-        let page = log.scan(STORE, FIRST, after, PAGE).await?;
-        let more = page.len() == PAGE;
-        after = page.last().map(|(key, _)| key.clone());
-        for (_, value) in page {
-            match serde_json::from_slice(&value) {
-                Ok(alert) => alerts.push(alert),
-                Err(error) => tracing::error!(%error, "kept alert unreadable, left alone"),
+/// What is kept, and what of it cannot be read.
+async fn stored(log: &dyn Log) -> Result<(Vec<Alert>, Vec<Unreadable>), log::Error> {
+    let (mut alerts, mut unreadable) = (Vec::new(), Vec::new());
+    for (key, entry) in store::entries(log, STORE, FIRST, "").await? {
+        match store::read(instance::VERSION, &entry) {
+            Ok(alert) => alerts.push(alert),
+            Err(error) => {
+                let (key, why) = (String::from_utf8_lossy(&key).into_owned(), with_causes(&error));
+                tracing::error!(alert = %key, error = %why, "kept alert unreadable, left alone");
+                unreadable.push(Unreadable { key, why });
             }
         }
-        if !more {
-            return Ok(alerts);
-        }
     }
+    Ok((alerts, unreadable))
 }

@@ -10,7 +10,6 @@ mod request;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -25,7 +24,9 @@ use martingale_platform::log::{Append, Log, Partition};
 use martingale_schemas::{Control, ControlId, ControlState, Timestamp, ids, topics};
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Invalid, at_least_one, some_time};
 use crate::feed::Feed;
+use crate::fresh;
 use crate::http::{self, Failure, Fields};
 
 pub use board::{Board, Given};
@@ -37,7 +38,8 @@ use request::Request;
 pub struct Config {
     /// How long a request waits until every partition has applied it; then it is answered 202 and goes on.
     pub timeout: Span,
-    /// Newest controls kept in memory for lists and look-ups.
+    /// Newest controls kept in memory for lists and look-ups. An older one that is ordered again is answered 202 after
+    /// `timeout`, though it holds.
     pub controls_max: usize,
     /// Largest request, in bytes.
     pub body_bytes_max: usize,
@@ -46,6 +48,15 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { timeout: Span::from_millis(5_000), controls_max: 10_000, body_bytes_max: 64 * 1024 }
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// [`Invalid`] with the first key that cannot work.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        some_time(&[("controls.timeout", self.timeout)])?;
+        at_least_one(&[("controls.controls_max", self.controls_max), ("controls.body_bytes_max", self.body_bytes_max)])
     }
 }
 
@@ -95,7 +106,7 @@ struct List {
 impl Controls {
     async fn give(&self, request: Request) -> Result<Given, Failure> {
         let now = Timestamp::from_micros(self.clock.now_micros());
-        let id = request.control_id.clone().unwrap_or_else(|| fresh_id(now));
+        let id = request.control_id.clone().unwrap_or_else(|| fresh::id("c-", now));
         let control = Control {
             control_id: ControlId::from(id.clone()),
             action: request.action,
@@ -157,13 +168,4 @@ fn same_order(standing: &Given, control: &Control) -> Result<(), Failure> {
         standing.scope.id()
     );
     Err(Failure { field: Some("control_id".into()), ..Failure::new(StatusCode::CONFLICT, "conflict", message) })
-}
-
-/// Drawn from the keys the standard library seeds its hash tables with, the time and a count.
-fn fresh_id(now: Timestamp) -> String {
-    use std::hash::{BuildHasher, RandomState};
-    static DRAWN: AtomicU64 = AtomicU64::new(0);
-    let random = RandomState::new().hash_one(now.as_micros()).to_le_bytes();
-    let count = DRAWN.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-    ids::derive("c-", &[&random, &now.as_micros().to_le_bytes(), &count])
 }

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::feed::{Feed, Lookup, verdict_of};
+use crate::fresh;
 use crate::http::{self, Failure, glob};
 use crate::metrics::Metrics;
 
@@ -110,14 +111,21 @@ async fn pass(State(gate): State<Arc<Gate>>, headers: HeaderMap, body: axum::bod
     }
     let body = http::body(body, gate.limits.step_bytes_max).await?;
     let arrival = Timestamp::from_micros(gate.clock.now_micros());
-    let step = match StepV1::parse(&body).and_then(|step| step.check(arrival, &gate.limits)) {
-        Ok(step) => step,
+    let checked = StepV1::parse(&body).and_then(|step| {
+        let has_id = step.fields.step_id.is_some();
+        step.check(arrival, &gate.limits).map(|step| (step, has_id))
+    });
+    let step = match checked {
+        Ok((step, true)) => step,
+        // An agent that proposes the same call again proposes another one: only an id of its own makes it the same.
+        Ok((step, false)) => Step { step_id: fresh::id("g-", arrival).into(), ..step },
         Err(rejection) => {
             gate.reject(arrival, &body, &rejection).await;
             return Err(rejection.into());
         }
     };
-    let (answer, outcome) = gate.judge(&step).await;
+    let (mut answer, outcome) = gate.judge(&step).await;
+    answer.step_id = Some(step.step_id.to_static());
     gate.metrics.gate_seconds.observe(begun.elapsed().as_secs_f64());
     gate.metrics.gate_answers.with_label_values(&[answer.decision.as_str(), outcome.as_str()]).inc();
     let mut response = (outcome.status(), axum::Json(answer)).into_response();

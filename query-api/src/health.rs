@@ -14,6 +14,7 @@ use prometheus::{Registry, TextEncoder};
 use serde_json::json;
 
 use crate::feed::Feed;
+use crate::history::History;
 use crate::http::{Failure, with_causes};
 
 /// Longest time the log may take to answer where it stands.
@@ -24,8 +25,9 @@ pub(crate) struct Health {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) registry: Registry,
+    pub(crate) history: Arc<History>,
     /// Why history does not run any more.
-    pub(crate) history: Arc<Mutex<Option<String>>>,
+    pub(crate) history_ended: Arc<Mutex<Option<String>>>,
 }
 
 pub(crate) fn router(health: Arc<Health>) -> Router {
@@ -47,7 +49,8 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
         Ok(Err(error)) => Some(with_causes(&error)),
         Err(_) => Some(format!("it does not answer within {LOG_ANSWERS_WITHIN:?}")),
     };
-    let history = health.history.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let ended = health.history_ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let history = ended.or_else(|| health.history.trouble().map(ToOwned::to_owned));
     let checks = [("log", log), ("feed", health.feed.trouble()), ("history", history)];
     let ready = checks.iter().all(|(_, trouble)| trouble.is_none());
     let shown: serde_json::Map<_, _> = checks

@@ -9,6 +9,7 @@ mod config;
 mod lane;
 mod metrics;
 mod runtime;
+mod standing;
 mod store;
 mod tail;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 use crate::tables::{TABLES, Table};
 use metrics::Metrics;
 use runtime::Background;
+use standing::Standing;
 use store::Store;
 
 pub use config::Config;
@@ -45,6 +47,7 @@ pub struct History {
     /// Taken by [`History::run`].
     stores: Mutex<Option<Stores>>,
     seen: watch::Sender<Arc<Snapshot>>,
+    standing: watch::Sender<Standing>,
     background: Background,
 }
 
@@ -123,8 +126,9 @@ impl History {
             unreachable!("one of each for every table");
         };
         let (seen, _) = watch::channel(Arc::new(Snapshot { tables }));
+        let (standing, _) = watch::channel(Standing::CatchingUp);
         let stores = Mutex::new(Some(stores));
-        Ok(Arc::new(Self { config, log, clock, metrics, stores, seen, background }))
+        Ok(Arc::new(Self { config, log, clock, metrics, stores, seen, standing, background }))
     }
 
     /// Follows the log until shutdown, then flushes what is in memory.
@@ -140,6 +144,22 @@ impl History {
     /// All tables as they are now.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.seen.borrow())
+    }
+
+    /// Returns once everything is visible that was on the log when the writer started. Before that the tables may lack rows
+    /// that the last process showed, and each of them other ones.
+    pub(crate) async fn current(&self) {
+        // It cannot be closed: its sender is here.
+        let _ = self.standing.subscribe().wait_for(|it| *it != Standing::CatchingUp).await;
+    }
+
+    pub(crate) fn is_current(&self) -> bool {
+        *self.standing.borrow() != Standing::CatchingUp
+    }
+
+    /// Why what is asked of history may lack the newest rows.
+    pub(crate) fn trouble(&self) -> Option<&'static str> {
+        self.standing.borrow().trouble()
     }
 
     /// Changes whenever rows become visible.
@@ -158,11 +178,6 @@ impl History {
     #[cfg(test)]
     pub(crate) fn kill(&self) {
         self.background.kill();
-    }
-
-    /// Where heavy work runs, away from the threads that answer agents.
-    pub(crate) fn background(&self) -> tokio::runtime::Handle {
-        self.background.handle()
     }
 }
 

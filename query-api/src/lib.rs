@@ -8,6 +8,7 @@ pub mod alerts;
 pub mod config;
 pub mod controls;
 pub mod feed;
+mod fresh;
 pub mod gate;
 mod health;
 pub mod history;
@@ -16,6 +17,7 @@ mod metrics;
 pub mod openapi;
 pub mod sessions;
 pub mod sql;
+mod store;
 pub mod stream;
 pub mod tables;
 #[cfg(test)]
@@ -63,6 +65,8 @@ pub struct QueryApi {
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("the configuration cannot work")]
+    Config(#[from] config::Error),
     #[error("the log cannot be used")]
     Log(#[from] log::Error),
     #[error("webhooks cannot work")]
@@ -83,6 +87,7 @@ impl QueryApi {
     /// # Errors
     /// [`Error`] when a part cannot be opened: a wrong configuration, a wrong alert rule, a log that cannot be read.
     pub async fn start(config: Config, parts: Parts, shutdown: Shutdown) -> Result<Self, Error> {
+        config.validate()?;
         let Parts { log, history, engine, clock, registry, limits } = parts;
         let metrics = metrics::Metrics::new(&registry)?;
         let mut tasks = JoinSet::new();
@@ -107,7 +112,7 @@ impl QueryApi {
         alerts.start(&shutdown, &mut tasks);
 
         let trouble = Arc::new(Mutex::new(None));
-        let history = tokio::spawn(keep_history(history, Arc::clone(&trouble), shutdown.clone()));
+        let followed = tokio::spawn(keep_history(Arc::clone(&history), Arc::clone(&trouble), shutdown.clone()));
 
         let controls = controls::Controls {
             config: config.controls,
@@ -126,7 +131,7 @@ impl QueryApi {
         };
         let streams = stream::Streams::new(config.stream, Arc::clone(&log), Arc::clone(&feed), shutdown, metrics);
         let verdicts = verdicts::Verdicts { config: config.verdicts, log: Arc::clone(&log) };
-        let health = health::Health { log, feed, registry, history: trouble };
+        let health = health::Health { log, feed, registry, history, history_ended: trouble };
         let router = Router::new()
             .merge(gate::router(Arc::new(gate)))
             .merge(controls::router(Arc::new(controls)))
@@ -141,7 +146,7 @@ impl QueryApi {
             .fallback(http::no_such_path)
             .method_not_allowed_fallback(http::no_such_method)
             .layer(axum::middleware::from_fn_with_state(bodies, http::bodies::whole));
-        Ok(Self { router, tasks, history })
+        Ok(Self { router, tasks, history: followed })
     }
 
     /// All routes of the service. It has the fallback for unknown paths, so routes merged into it must have none.

@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     /// By `rule`.
     pub(crate) alert_errors: IntCounterVec,
     pub(crate) alertmanager_errors: IntCounter,
+    /// By `store`.
+    pub(crate) unreadable: IntGaugeVec,
 }
 
 impl Metrics {
@@ -75,6 +77,16 @@ impl Metrics {
                 &["rule"],
             )?,
             alertmanager_errors: counter("martingale_alertmanager_errors_total", "Posts to Alertmanager that failed.")?,
+            unreadable: registered(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "martingale_store_unreadable",
+                        "Kept deliveries, endpoints and alerts that this release cannot read.",
+                    ),
+                    &["store"],
+                )?,
+            )?,
         })
     }
 }

@@ -6,15 +6,18 @@
 mod by_hand;
 mod paths;
 
+use std::collections::BTreeMap;
+
 use axum::Router;
 use axum::http::header;
 use axum::routing::get;
+use martingale_schemas::record::DeadLetter;
 use martingale_schemas::{Control, Verdict};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::{alerts, controls, gate};
-use paths::{In, Operation, PATHS, Param};
+use paths::{GUARD, In, OPEN, Operation, PATHS, Param};
 
 const FILE: &str = include_str!("../generated/openapi.json");
 
@@ -40,7 +43,17 @@ pub fn document() -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "paths": paths,
-        "components": { "schemas": schemas() },
+        // The second says that there may be none: it depends on the configuration.
+        "security": [{ "bearer": [] }, {}],
+        "components": { "schemas": schemas(), "securitySchemes": { "bearer": bearer() } },
+    })
+}
+
+fn bearer() -> Value {
+    json!({
+        "type": "http",
+        "scheme": "bearer",
+        "description": "Needed where `auth.token` or `auth.token_file` is set.",
     })
 }
 
@@ -49,16 +62,31 @@ fn shown(operation: &Operation) -> Value {
     for (status, what, media, schema) in operation.answers {
         answers.insert((*status).to_owned(), json!({ "description": what, "content": content(media, schema) }));
     }
-    for (status, what) in operation.errors {
+    for (status, what) in errors(operation) {
         let error = json!({ "description": what, "content": content("application/json", "Error") });
-        answers.insert((*status).to_owned(), error);
+        answers.insert(status.to_owned(), error);
     }
     let parameters: Vec<Value> = operation.params.iter().map(parameter).collect();
     let mut shown = json!({ "summary": operation.summary, "parameters": parameters, "responses": answers });
     if let Some((media, schema)) = operation.body {
         shown["requestBody"] = json!({ "required": true, "content": content(media, schema) });
     }
+    if operation.path == OPEN {
+        shown["security"] = json!([]);
+    }
     shown
+}
+
+/// Its own errors and those of the guard in front of it.
+fn errors(operation: &Operation) -> BTreeMap<&'static str, String> {
+    let guard = GUARD.iter().filter(|(status, _)| operation.path != OPEN || *status != "401");
+    let mut errors = BTreeMap::<_, String>::new();
+    for (status, what) in operation.errors.iter().chain(guard) {
+        let said = errors.entry(*status).or_default();
+        let or = if said.is_empty() { "" } else { " Or: " };
+        *said = format!("{said}{or}{what}");
+    }
+    errors
 }
 
 fn parameter(param: &Param) -> Value {
@@ -95,6 +123,7 @@ fn schemas() -> Value {
     let mut generator = settings.into_generator();
     generator.subschema_for::<Verdict<'static>>();
     generator.subschema_for::<Control>();
+    generator.subschema_for::<DeadLetter>();
     generator.subschema_for::<controls::Given>();
     generator.subschema_for::<gate::Answer>();
     generator.subschema_for::<alerts::List>();

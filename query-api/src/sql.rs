@@ -1,14 +1,22 @@
 //! SQL over history: read only, one consistent snapshot for each query, within limits.
 
+mod bounded;
 mod config;
 mod context;
+mod encode;
 mod error;
+mod functions;
+mod held;
 mod http;
+mod plan;
 mod provider;
+mod shape;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod value;
 mod views;
+mod yielding;
 
 use std::sync::Arc;
 
@@ -16,14 +24,12 @@ use arc_swap::ArcSwapOption;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::config::Dialect;
-use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::{DataFrame, SQLOptions};
-use datafusion::sql::parser::Statement;
+use datafusion::prelude::DataFrame;
 use futures::TryStreamExt;
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 pub use config::Config;
@@ -32,6 +38,8 @@ pub use error::Error;
 pub use http::router;
 
 use crate::history::History;
+use held::Held;
+use threads::Threads;
 
 /// What a query may name.
 const TABLES: [&str; 5] = ["steps", "sessions", "verdicts", "findings", "controls"];
@@ -43,10 +51,11 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     history: Arc<History>,
     config: Config,
-    runtime: Result<Arc<RuntimeEnv>, DataFusionError>,
+    runtime: Arc<RuntimeEnv>,
     /// That of the newest snapshot asked about, so that a burst of queries does not build it again and again.
     context: ArcSwapOption<Context>,
-    running: Semaphore,
+    running: Arc<Semaphore>,
+    threads: Threads,
 }
 
 /// A column of an answer.
@@ -72,21 +81,25 @@ pub(crate) struct Table {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
     truncated: bool,
+    /// Given back when the answer is written.
+    held: Held,
 }
 
 #[cfg(test)]
 impl Table {
     pub(crate) fn of(batch: RecordBatch) -> Self {
-        Self { schema: batch.schema(), batches: vec![batch], truncated: false }
+        Self { schema: batch.schema(), batches: vec![batch], truncated: false, held: Held::nothing() }
     }
 }
 
 impl Engine {
-    #[must_use]
-    pub fn new(history: Arc<History>, config: Config) -> Self {
-        let runtime = context::runtime(&config);
-        let running = Semaphore::new(config.queries_max);
-        Self(Arc::new(Inner { history, config, runtime, context: ArcSwapOption::empty(), running }))
+    /// # Errors
+    /// When threads for queries cannot be started.
+    pub fn new(history: Arc<History>, config: Config) -> Result<Self, Error> {
+        let runtime = context::runtime(&config).map_err(Error::internal)?;
+        let running = Arc::new(Semaphore::new(config.queries_max));
+        let threads = Threads::start(config.queries_max).map_err(Error::internal)?;
+        Ok(Self(Arc::new(Inner { history, config, runtime, context: ArcSwapOption::empty(), running, threads })))
     }
 
     /// Runs one query.
@@ -94,116 +107,129 @@ impl Engine {
     /// # Errors
     /// [`Error`], each with its HTTP status.
     pub async fn query(&self, sql: &str) -> Result<Answer, Error> {
-        self.answer(sql).await?.try_into().map_err(Error::internal)
+        self.check_length(sql)?;
+        let sql = sql.to_owned();
+        self.run(move |it| async move { it.table(&sql).await?.try_into().map_err(Error::internal) }).await
     }
 
+    /// The same, to be encoded: the answer keeps its place among the queries until it is dropped.
     pub(crate) async fn answer(&self, sql: &str) -> Result<Table, Error> {
+        self.check_length(sql)?;
+        let sql = sql.to_owned();
+        let (mut table, place) = self.placed(move |it| async move { it.table(&sql).await }).await?;
+        table.held.place(place);
+        Ok(table)
+    }
+
+    fn check_length(&self, sql: &str) -> Result<(), Error> {
         let max = self.0.config.query_bytes_max;
         if sql.len() > max {
             return Err(Error::invalid(format!("the query has {} bytes: at most {max} are taken", sql.len())));
         }
-        let sql = sql.to_owned();
-        self.run(move |it| async move {
-            let context = it.context().await?;
-            let frame = plan(&context, &sql).await?;
-            let explains = matches!(frame.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
-            let mut table = it.collect(frame).await?;
-            if explains {
-                table.remove_text(&it.0.history.folder()).map_err(Error::internal)?;
-            }
-            Ok(table)
-        })
-        .await
+        Ok(())
     }
 
-    /// Runs work of a query within its limits, on the threads for heavy work. Dropping the future ends the work.
+    async fn table(&self, sql: &str) -> Result<Table, Error> {
+        shape::check_text(sql)?;
+        let now = self.context_now().await?;
+        let statement =
+            now.session.state().sql_to_statement(sql, &Dialect::Generic).map_err(|it| Error::of(it, &TABLES))?;
+        plan::check_reads(&statement)?;
+        shape::check_tables(&statement)?;
+        let context = if plan::reads_rows(&statement) { self.context().await? } else { now };
+        let frame = plan::plan(&context, statement).await?;
+        let explains = matches!(frame.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
+        let mut table = self.collect(frame).await?;
+        if explains {
+            table.remove_text(&self.0.history.folder()).map_err(Error::internal)?;
+        }
+        Ok(table)
+    }
+
+    /// Runs work of a query within its limits, on the threads of queries. Dropping the future ends the work.
     pub(crate) async fn run<T, F>(&self, work: impl FnOnce(Self) -> F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        self.placed(work).await.map(|(done, _)| done)
+    }
+
+    /// The place goes with the work: a query that was given up keeps it until it has really ended.
+    async fn placed<T, F>(&self, work: impl FnOnce(Self) -> F) -> Result<(T, OwnedSemaphorePermit), Error>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let limit = self.0.config.time_max;
         let within = async {
-            let _running = self.0.running.acquire().await.map_err(Error::internal)?;
+            let place = Arc::clone(&self.0.running).acquire_owned().await.map_err(Error::internal)?;
+            let work = work(self.clone());
             let mut task = JoinSet::new();
-            task.spawn_on(work(self.clone()), &self.0.history.background());
+            task.spawn_on(async move { work.await.map(|done| (done, place)) }, self.0.threads.handle());
             match task.join_next().await {
                 Some(Ok(done)) => done,
                 Some(Err(error)) => Err(Error::internal(error)),
                 None => Err(Error::internal("a query ended without an answer")),
             }
         };
-        let done = tokio::time::timeout(limit.0, within).await.unwrap_or(Err(Error::TimedOut { limit }));
+        let late = |_| if self.0.history.is_current() { Error::TimedOut { limit } } else { Error::CatchingUp };
+        let done = tokio::time::timeout(limit.0, within).await.map_err(late).flatten();
         if let Err(Error::Internal(error)) = &done {
             tracing::error!(error = &**error as &dyn std::error::Error, "a query failed");
         }
         done
     }
 
-    /// All tables as they are now.
+    /// Work that nobody waits for.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        drop(self.0.threads.handle().spawn(work));
+    }
+
+    /// All tables as they are now, once they are what they were when the last process ended.
     pub(crate) async fn context(&self) -> Result<Arc<Context>, Error> {
+        self.0.history.current().await;
+        self.context_now().await
+    }
+
+    async fn context_now(&self) -> Result<Arc<Context>, Error> {
         let snapshot = self.0.history.snapshot();
         if let Some(held) = &*self.0.context.load()
             && Arc::ptr_eq(&held.snapshot, &snapshot)
         {
             return Ok(Arc::clone(held));
         }
-        let runtime = self.0.runtime.as_ref().map_err(|it| Error::internal(it.to_string()))?;
-        let built = Context::new(snapshot, Arc::clone(runtime)).await.map_err(Error::internal)?;
+        let built = Context::new(snapshot, Arc::clone(&self.0.runtime)).await.map_err(Error::internal)?;
         let built = Arc::new(built);
         self.0.context.store(Some(Arc::clone(&built)));
         Ok(built)
     }
 
-    /// The rows of a frame, up to the limits of an answer.
+    /// The rows of a frame, up to the limits of an answer. They count as memory of queries for as long as they are held.
     pub(crate) async fn collect(&self, frame: DataFrame) -> Result<Table, Error> {
         let config = &self.0.config;
         let fail = |it| Error::of(it, &TABLES);
+        let mut held = Held::new(&self.0.runtime);
         let mut stream = frame.execute_stream().await.map_err(fail)?;
-        let (mut rows, mut bytes) = (0, 0);
-        let mut table = Table { schema: stream.schema(), batches: Vec::new(), truncated: false };
+        let schema = stream.schema();
+        let (mut rows, mut batches, mut truncated) = (0, Vec::new(), false);
         while let Some(batch) = stream.try_next().await.map_err(fail)? {
-            bytes += batch.get_array_memory_size();
-            if bytes > config.answer_bytes_max {
+            let room = config.rows_max - rows;
+            truncated = batch.num_rows() > room;
+            let batch = if truncated { batch.slice(0, room) } else { batch };
+            held.take(&batch).map_err(fail)?;
+            if held.bytes() > config.answer_bytes_max {
                 let max = config.answer_bytes_max;
                 let message =
                     format!("the answer is larger than {max} bytes: select fewer columns or rows, or aggregate");
                 return Err(Error::TooLarge { message });
             }
-            let room = config.rows_max - rows;
-            if batch.num_rows() > room {
-                table.batches.push(batch.slice(0, room));
-                table.truncated = true;
+            rows += batch.num_rows();
+            batches.push(batch);
+            if truncated {
                 break;
             }
-            rows += batch.num_rows();
-            table.batches.push(batch);
         }
-        Ok(table)
-    }
-}
-
-/// From text to a plan that only reads.
-async fn plan(context: &Context, sql: &str) -> Result<DataFrame, Error> {
-    let fail = |it| Error::of(it, &TABLES);
-    let state = context.session.state();
-    let statement = state.sql_to_statement(sql, &Dialect::Generic).map_err(fail)?;
-    check_reads(&statement)?;
-    let plan = state.statement_to_plan(statement).await.map_err(fail)?;
-    // A second wall: whatever the statement was called, the plan must not write.
-    SQLOptions::new()
-        .with_allow_ddl(false)
-        .with_allow_dml(false)
-        .with_allow_statements(false)
-        .verify_plan(&plan)
-        .map_err(|it| Error::Forbidden { statement: it.strip_backtrace() })?;
-    Ok(DataFrame::new(state, plan))
-}
-
-fn check_reads(statement: &Statement) -> Result<(), Error> {
-    match statement {
-        Statement::Statement(it) if error::reads(it) => Ok(()),
-        Statement::Explain(it) => check_reads(&it.statement),
-        other => Err(Error::forbidden(other)),
+        Ok(Table { schema, batches, truncated, held })
     }
 }

@@ -26,6 +26,7 @@ use martingale_schemas::Decision;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use crate::config::{Invalid, at_least_one};
 use crate::feed::Feed;
 use crate::http::{Failure, Fields};
 use crate::metrics::Metrics;
@@ -33,6 +34,9 @@ use crate::metrics::Metrics;
 pub(crate) use cursor::{After, Cursor};
 use filter::Filter;
 use follower::Follower;
+
+/// Shortest `heartbeat`.
+const HEARTBEAT_MIN: Span = Span::from_millis(1_000);
 
 /// See `deploy/config.default.toml`, section `stream`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +51,18 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { streams_max: 1_000, heartbeat: Span::from_millis(15_000) }
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// [`Invalid`] with the first key that cannot work.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        if self.heartbeat < HEARTBEAT_MIN {
+            let remedy = format!("set at least {HEARTBEAT_MIN}, or streams carry little else");
+            return Err(Invalid::new("stream.heartbeat", self.heartbeat, remedy));
+        }
+        at_least_one(&[("stream.streams_max", self.streams_max)])
     }
 }
 

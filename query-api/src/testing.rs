@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -10,14 +12,19 @@ use bytes::Bytes;
 use futures::StreamExt;
 use martingale_platform::clock::Clock;
 use martingale_platform::log::MemoryLog;
-use martingale_platform::log::{Append, Cleanup, Commit, Log, Offset, Partition, ReadLimit, TopicSpec};
+use martingale_platform::log::{
+    self, Append, Appended, Bounds, Cleanup, Commit, Consumer, Log, Offset, Partition, ReadLimit, Record, Store, Topic,
+    TopicSpec,
+};
 use martingale_platform::shutdown::{self, Trigger};
+use martingale_schemas::record::Standing;
 use martingale_schemas::{
     Calibration, Column, Control, ControlAction, ControlState, Decision, Finding, Limits, Mode, Position, Scores,
     Severity, Step, Verdict, VerdictId, topics,
 };
 use prometheus::Registry;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
@@ -33,6 +40,90 @@ pub(crate) fn memory_log(partitions: u32) -> Arc<MemoryLog> {
     MemoryLog::new(partitions, &specs, Clock::manual(START_MICROS))
 }
 
+/// A log whose commits fail after so many, until it is mended.
+pub(crate) struct FailingLog {
+    log: Arc<MemoryLog>,
+    commits_left: AtomicUsize,
+}
+
+impl FailingLog {
+    pub(crate) fn new(log: Arc<MemoryLog>, commits: usize) -> Self {
+        Self { log, commits_left: AtomicUsize::new(commits) }
+    }
+
+    pub(crate) fn mend(&self) {
+        self.commits_left.store(usize::MAX, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Log for FailingLog {
+    fn partitions(&self) -> u32 {
+        self.log.partitions()
+    }
+
+    async fn append(&self, records: Vec<Append>) -> Result<Vec<Appended>, log::Error> {
+        self.log.append(records).await
+    }
+
+    async fn read(
+        &self,
+        topic: Topic,
+        at: Partition,
+        from: Offset,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>, log::Error> {
+        self.log.read(topic, at, from, limit).await
+    }
+
+    fn grown(&self, topic: Topic, partition: Partition) -> watch::Receiver<Offset> {
+        self.log.grown(topic, partition)
+    }
+
+    async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, log::Error> {
+        self.log.bounds(topic, partition).await
+    }
+
+    async fn latest(
+        &self,
+        topic: Topic,
+        after: Option<Bytes>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, log::Error> {
+        self.log.latest(topic, after, limit).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), log::Error> {
+        let left = self.commits_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        match left {
+            Ok(_) => self.log.commit(commit).await,
+            Err(_) => Err(log::Error::Storage("broken on request".into())),
+        }
+    }
+
+    async fn committed(&self, consumer: Consumer, topic: Topic, at: Partition) -> Result<Option<Offset>, log::Error> {
+        self.log.committed(consumer, topic, at).await
+    }
+
+    async fn state(&self, store: Store, partition: Partition, key: &[u8]) -> Result<Option<Bytes>, log::Error> {
+        self.log.state(store, partition, key).await
+    }
+
+    async fn scan(
+        &self,
+        store: Store,
+        partition: Partition,
+        after: Option<Bytes>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, log::Error> {
+        self.log.scan(store, partition, after, limit).await
+    }
+
+    fn assigned(&self, consumer: Consumer) -> watch::Receiver<Arc<[Partition]>> {
+        self.log.assigned(consumer)
+    }
+}
+
 /// Gate, controls, stream and export over a log, without history.
 pub(crate) struct Rig {
     pub(crate) router: Router,
@@ -43,6 +134,10 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn start(log: &Arc<MemoryLog>, adjust: impl FnOnce(&mut Config)) -> Self {
+        Self::start_at(log, &Clock::manual(START_MICROS), adjust).await
+    }
+
+    async fn start_at(log: &Arc<MemoryLog>, clock: &Clock, adjust: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         adjust(&mut config);
         let (trigger, shutdown) = shutdown::channel();
@@ -58,7 +153,7 @@ impl Rig {
             config: config.gate,
             log: Arc::clone(&shared),
             feed: Arc::clone(&feed),
-            clock: Clock::manual(START_MICROS),
+            clock: clock.clone(),
             limits: Limits::DEFAULT,
             metrics: metrics.clone(),
         };
@@ -66,7 +161,7 @@ impl Rig {
             config: config.controls,
             log: Arc::clone(&shared),
             feed: Arc::clone(&feed),
-            clock: Clock::manual(START_MICROS),
+            clock: clock.clone(),
             id_bytes_max: 128,
         };
         let streams = stream::Streams::new(config.stream, Arc::clone(&shared), feed, shutdown, metrics.clone());
@@ -81,7 +176,11 @@ impl Rig {
 
     /// The same with a detector on every partition.
     pub(crate) async fn judged(log: &Arc<MemoryLog>, adjust: impl FnOnce(&mut Config)) -> Self {
-        let mut rig = Self::start(log, adjust).await;
+        Self::judged_at(log, &Clock::manual(START_MICROS), adjust).await
+    }
+
+    pub(crate) async fn judged_at(log: &Arc<MemoryLog>, clock: &Clock, adjust: impl FnOnce(&mut Config)) -> Self {
+        let mut rig = Self::start_at(log, clock, adjust).await;
         spawn_detector(log, &mut rig.tasks);
         rig
     }
@@ -255,9 +354,11 @@ impl Detector {
     async fn run(mut self, log: Arc<MemoryLog>, partition: Partition) {
         let mut steps = log.grown(topics::STEPS, partition);
         let mut controls = log.grown(topics::CONTROLS, partition);
+        let mut asks = log.grown(topics::ASKS, partition);
         loop {
             steps.mark_unchanged();
             controls.mark_unchanged();
+            asks.mark_unchanged();
             let mut publish = Vec::new();
             for (topic, key, value) in self.read(&log, topics::CONTROLS, partition).await {
                 publish.extend(self.control(&value, partition).map(|it| Append::new(topic, key, it)));
@@ -269,6 +370,9 @@ impl Detector {
                 let position = Position { partition: partition.0, offset: record.offset.0 };
                 publish.push(Append::new(topics::VERDICTS, record.key, self.judge(&record.value, position)));
             }
+            for (_, key, value) in self.read(&log, topics::ASKS, partition).await {
+                publish.push(Append::new(topics::STANDINGS, key, self.standing(&value)));
+            }
             if !publish.is_empty() {
                 let publish = publish.into_iter().map(|it| it.to_partition(partition)).collect();
                 let commit = Commit { consumer: "fake-detector", publish, ..Commit::default() };
@@ -279,6 +383,7 @@ impl Detector {
             tokio::select! {
                 changed = steps.changed() => if changed.is_err() { return },
                 changed = controls.changed() => if changed.is_err() { return },
+                changed = asks.changed() => if changed.is_err() { return },
             }
         }
     }
@@ -309,14 +414,24 @@ impl Detector {
         Some(serde_json::to_vec(&control).expect("writes").into())
     }
 
+    fn halt_of(&self, step: &Step<'_>) -> Option<Finding> {
+        let halted = [step.session_id.as_str(), step.root_session_id.as_str()].iter().any(|it| self.halted.contains(*it));
+        halted.then(|| finding(Column::Control, Decision::Halt, "halted before", step))
+    }
+
+    fn standing(&self, value: &[u8]) -> Bytes {
+        let step = Step::from_log(value).expect("step");
+        let finding = self.halt_of(&step);
+        let standing = finding.as_ref().map_or(Decision::Allow, Finding::effective);
+        let verdict_id = VerdictId::of(&step.session_id, &step.step_id);
+        serde_json::to_vec(&Standing { verdict_id, standing, finding }).expect("writes").into()
+    }
+
     fn judge(&mut self, value: &[u8], position: Position) -> Bytes {
         let step = Step::from_log(value).expect("step");
         let session = step.session_id.to_string();
         self.seen.insert(session.clone());
-        let mut findings = Vec::new();
-        if self.halted.contains(&session) || self.halted.contains(step.root_session_id.as_str()) {
-            findings.push(finding(Column::Control, Decision::Halt, "halted before", &step));
-        }
+        let mut findings = Vec::from_iter(self.halt_of(&step));
         match step.tool.as_deref() {
             Some("rm") => {
                 self.halted.insert(session);

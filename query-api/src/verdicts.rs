@@ -22,6 +22,7 @@ use martingale_platform::log::{self, Bounds, Log, Partition, ReadLimit};
 use martingale_schemas::topics;
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Invalid, at_least_one};
 use crate::http::{Failure, Fields};
 use crate::stream::{After, Cursor};
 
@@ -46,6 +47,14 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// # Errors
+    /// [`Invalid`] with the first key that cannot work.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        at_least_one(&[("verdicts.limit_max", self.limit_max), ("verdicts.page_bytes_max", self.page_bytes_max)])
+    }
+}
+
 pub(crate) struct Verdicts {
     pub(crate) config: Config,
     pub(crate) log: Arc<dyn Log>,
@@ -61,7 +70,7 @@ async fn page(State(verdicts): State<Arc<Verdicts>>, mut fields: Fields) -> Resu
     let after = fields.take::<String>("after")?.unwrap_or_else(|| "start".to_owned());
     let after =
         After::parse(&after, partitions).map_err(|message| Failure::field("after", "invalid_value", message))?;
-    let limit = fields.take::<usize>("limit")?.unwrap_or(LIMIT).clamp(1, verdicts.config.limit_max);
+    let limit = fields.take::<usize>("limit")?.unwrap_or(LIMIT).min(verdicts.config.limit_max).max(1);
     let wait = fields.take::<Span>("wait")?.unwrap_or_default().0.min(verdicts.config.wait_max.0);
     fields.finish(&["after", "limit", "wait"])?;
 

@@ -11,6 +11,8 @@ mod delivery;
 mod follow;
 mod http;
 mod message;
+mod orders;
+mod queue;
 mod secret;
 mod send;
 
@@ -21,24 +23,29 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use martingale_platform::clock::Clock;
-use martingale_platform::log::{self, Commit, Consumer, Log, Partition, StateChange, Store};
+use martingale_platform::log::{self, Consumer, Log, Partition, StateChange, Store};
 use martingale_platform::shutdown::Shutdown;
 use martingale_schemas::{Timestamp, ids};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use crate::http::with_causes;
 use crate::metrics::Metrics;
+use crate::store;
 use book::Book;
 pub use config::{Config, ConfigError};
-use delivery::Delivery;
+use delivery::{Delivery, Endpoint, VERSION};
 pub(crate) use http::router;
 pub(crate) use message::{Message, PAYLOAD_BYTES_MAX, Topic as MessageKind};
+pub use queue::Full;
 pub use secret::Secret;
 use send::Target;
 pub(crate) use send::client;
 
 /// Name under which positions are committed.
 pub const CONSUMER: Consumer = "webhooks";
-/// Deliveries by `d/` and id, on the partition they came from; the endpoint's state by `e/` and its digest, on the first.
+/// Deliveries by `d/` and id, those of verdicts on their partition, the others on the first; the endpoint's state by `e/`
+/// and its digest, on the first.
 pub const STORE: Store = "webhooks";
 
 const DELIVERY: &str = "d/";
@@ -53,6 +60,8 @@ pub struct Webhooks {
     log: Arc<dyn Log>,
     clock: Clock,
     book: Book,
+    /// Held by whoever queues or settles deliveries.
+    turn: Mutex<()>,
     metrics: Metrics,
 }
 
@@ -83,13 +92,17 @@ impl Webhooks {
         for partition in (0..log.partitions()).map(Partition) {
             load(&*log, partition, &book).await?;
         }
-        if let Some(target) = &target
-            && let Some(bytes) = log.state(STORE, FIRST, endpoint_key(target).as_bytes()).await?
-        {
-            book.set_endpoint(serde_json::from_slice(&bytes).unwrap_or_default());
+        let mut unreadable = book.unreadable().len();
+        if let Some(target) = &target {
+            match load_endpoint(&*log, target).await? {
+                Some(endpoint) => book.set_endpoint(endpoint),
+                None => unreadable += 1,
+            }
         }
-        metrics.deliveries_pending.set(book.pending().try_into().unwrap_or(i64::MAX));
-        Ok(Arc::new(Self { config, target, log, clock, book, metrics }))
+        metrics.unreadable.with_label_values(&[STORE]).set(unreadable.try_into().unwrap_or(i64::MAX));
+        let webhooks = Self { config, target, log, clock, book, turn: Mutex::default(), metrics };
+        webhooks.count_pending();
+        Ok(Arc::new(webhooks))
     }
 
     /// Follows the log and sends, in `tasks`, until shutdown.
@@ -104,92 +117,43 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Takes over a message from another part of this service. Durable when it returns.
-    ///
-    /// # Errors
-    /// When the log cannot be written.
-    pub(crate) async fn enqueue(&self, message: Message) -> Result<(), log::Error> {
-        if self.target.is_none() {
-            return Ok(());
-        }
-        self.keep(FIRST, vec![message], Vec::new()).await
-    }
-
-    /// Writes new deliveries and progress together, then lets the sender see them.
-    async fn keep(
-        &self,
-        partition: Partition,
-        messages: Vec<Message>,
-        progress: Vec<log::Progress>,
-    ) -> Result<(), log::Error> {
-        let now = self.now();
-        let deliveries: Vec<Delivery> = if self.target.is_some() {
-            messages.into_iter().filter(|it| !self.book.holds(&it.id)).map(|it| Delivery::new(it, now)).collect()
-        } else {
-            Vec::new()
-        };
-        let mut state: Vec<StateChange> = deliveries.iter().map(|it| put(partition, it)).collect();
-        let pruned = self.book.to_prune(deliveries.len());
-        state.extend(pruned.iter().map(|(partition, id)| change(*partition, format!("{DELIVERY}{id}"), None)));
-        self.log.commit(Commit { consumer: CONSUMER, publish: Vec::new(), state, progress }).await?;
-        self.book.forget(&pruned);
-        for delivery in deliveries {
-            tracing::info!(delivery = %delivery.id, kind = delivery.kind.as_str(), "delivery queued");
-            self.book.put(partition, delivery);
-        }
-        self.metrics.deliveries_pending.set(self.book.pending().try_into().unwrap_or(i64::MAX));
-        Ok(())
-    }
-
-    /// Writes what became of a delivery and of the endpoint.
-    async fn settle(&self, partition: Partition, delivery: Delivery) {
-        let mut state = vec![put(partition, &delivery)];
-        if let Some(target) = &self.target
-            && let Ok(json) = serde_json::to_vec(&self.book.endpoint())
-        {
-            state.push(change(FIRST, endpoint_key(target), Some(json.into())));
-        }
-        let commit = Commit { consumer: CONSUMER, publish: Vec::new(), state, progress: Vec::new() };
-        if let Err(error) = self.log.commit(commit).await {
-            // Known in memory; after a restart it is sent once more under the same id.
-            let error = crate::http::with_causes(&error);
-            tracing::error!(delivery = %delivery.id, %error, "outcome of a delivery cannot be written");
-        }
-        self.book.put(partition, delivery);
-        self.metrics.deliveries_pending.set(self.book.pending().try_into().unwrap_or(i64::MAX));
-    }
-
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.clock.now_micros())
+    }
+
+    fn count_pending(&self) {
+        self.metrics.deliveries_pending.set(self.book.pending().try_into().unwrap_or(i64::MAX));
     }
 }
 
 async fn load(log: &dyn Log, partition: Partition, book: &Book) -> Result<(), log::Error> {
-    const PAGE: usize = 256;
-    let mut after = Some(Bytes::from_static(DELIVERY.as_bytes()));
-    loop {
-        let page = log.scan(STORE, partition, after, PAGE).await?;
-        let more = page.len() == PAGE;
-        after = page.last().map(|(key, _)| key.clone());
-        for (key, value) in page {
-            if !key.starts_with(DELIVERY.as_bytes()) {
-                continue;
+    for (key, entry) in store::entries(log, STORE, partition, DELIVERY).await? {
+        match store::read(VERSION, &entry) {
+            Ok(delivery) => book.put(partition, delivery),
+            Err(error) => {
+                let id = String::from_utf8_lossy(&key[DELIVERY.len()..]).into_owned();
+                let error = with_causes(&error);
+                tracing::error!(delivery = %id, %error, "kept delivery unreadable, not sent and left alone");
+                book.put_unreadable(id, error);
             }
-            match serde_json::from_slice(&value) {
-                Ok(delivery) => book.put(partition, delivery),
-                Err(error) => tracing::error!(%partition, %error, "kept delivery unreadable, left alone"),
-            }
-        }
-        if !more {
-            return Ok(());
         }
     }
+    Ok(())
+}
+
+/// What stands against the endpoint; `None` when that cannot be read, and then it is written anew with the next attempt.
+async fn load_endpoint(log: &dyn Log, target: &Target) -> Result<Option<Endpoint>, log::Error> {
+    let Some(entry) = log.state(STORE, FIRST, endpoint_key(target).as_bytes()).await? else {
+        return Ok(Some(Endpoint::default()));
+    };
+    let read = store::read(VERSION, &entry).inspect_err(|error| {
+        tracing::error!(error = with_causes(error), "kept state of the endpoint unreadable, taken as enabled");
+    });
+    Ok(read.ok())
 }
 
 fn put(partition: Partition, delivery: &Delivery) -> StateChange {
-    // Cannot fail: plain fields with string keys.
-    let json = serde_json::to_vec(delivery).unwrap_or_default();
-    change(partition, format!("{DELIVERY}{}", delivery.id), Some(json.into()))
+    change(partition, format!("{DELIVERY}{}", delivery.id), Some(store::write(VERSION, delivery)))
 }
 
 fn change(partition: Partition, key: String, value: Option<Bytes>) -> StateChange {

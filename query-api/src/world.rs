@@ -61,7 +61,7 @@ impl World {
         let history = History::open(self.config.clone(), log, Clock::manual(0), &registry).await.expect("opens");
         let (trigger, shutdown) = shutdown::channel();
         let task = tokio::spawn(Arc::clone(&history).run(shutdown));
-        let engine = Engine::new(Arc::clone(&history), sql);
+        let engine = Engine::new(Arc::clone(&history), sql).expect("threads");
         Process { history, engine, trigger, task }
     }
 
@@ -107,6 +107,20 @@ impl Process {
         let mut changes = self.history.changes();
         while self.rows(sql).await != [[json!(wanted)]] {
             assert!(changes.changed().await, "history ended before `{sql}` was {wanted}");
+        }
+    }
+
+    /// Waits until so many steps can be seen, in files and in memory together. A query takes longer than to become visible.
+    pub(crate) async fn holds_steps(&self, wanted: u64) {
+        let mut changes = self.history.changes();
+        loop {
+            let seen = &self.history.snapshot().tables[0];
+            let stored: usize = seen.stored.snapshot.log_data().iter().map(|it| it.num_records().unwrap_or(0)).sum();
+            let fresh: usize = seen.fresh.iter().map(|it| it.num_rows()).sum();
+            if (stored + fresh) as u64 >= wanted {
+                return;
+            }
+            assert!(changes.changed().await, "history ended before {wanted} steps were visible");
         }
     }
 

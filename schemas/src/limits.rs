@@ -21,7 +21,9 @@ pub struct Limits {
     pub list_max: usize,
     /// Most attributes, and their total size is bound by `content_bytes_max`.
     pub attributes_max: usize,
-    /// How far ahead of its arrival an event time may be before it is clamped, in microseconds.
+    /// How far ahead of its arrival an event time may be before it is clamped, in microseconds: as far as clocks are apart
+    /// that nobody keeps in step. A session's time never goes back, so a step from the future closes every window that
+    /// is shorter than it is early.
     pub future_micros_max: i64,
 }
 
@@ -34,7 +36,7 @@ impl Limits {
         depth_max: 64,
         list_max: 256,
         attributes_max: 256,
-        future_micros_max: 24 * 3600 * 1_000_000,
+        future_micros_max: 5 * 60 * 1_000_000,
     };
 
     /// For what was checked before.

@@ -205,7 +205,7 @@ pub struct Cut {
 #[derive(Clone, Debug)]
 pub struct Step<'a> {
     pub session_id: SessionId<'a>,
-    /// Root of the run; the session itself when it has no parent.
+    /// Root of the run; when none was named the parent, or the session itself.
     pub root_session_id: SessionId<'a>,
     pub parent_session_id: Option<SessionId<'a>>,
     pub step_id: StepId<'a>,

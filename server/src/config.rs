@@ -104,7 +104,10 @@ impl Config {
         let invalid = |error: &dyn std::error::Error| Error::Invalid(error.to_string());
         self.log.validate().map_err(|error| invalid(&error))?;
         self.ingest.validate().map_err(|error| invalid(&error))?;
-        self.detector.validate().map_err(|error| invalid(&error))
+        self.detector.validate().map_err(|error| invalid(&error))?;
+        self.query_api().validate().map_err(|error| invalid(&error))?;
+        self.history.validate().map_err(|error| invalid(&error))?;
+        self.sql.validate().map_err(|error| invalid(&error))
     }
 
     /// The configuration as a file that [`Self::from_layers`] takes, with secrets masked.

@@ -22,6 +22,7 @@ use martingale_schemas::topics;
 use prometheus::Registry;
 use serde::Serialize;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::guard::Guard;
@@ -30,7 +31,6 @@ use crate::serve::Bound;
 /// Between the signal to stop and the end of the services: requests under way usually take a thousandth of it, and only
 /// streams, which the end of the services ends, take it up.
 const GRACE: Duration = Duration::from_secs(1);
-
 
 /// Where a running server is reached.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -112,7 +112,7 @@ async fn open(config: Config, rules: Rules) -> Result<Open> {
     let limits = config.ingest.limits.clone();
     let ingest = Ingest::new(config.ingest, Arc::clone(&log), clock.clone(), &registry)?;
     let history = History::open(config.history, Arc::clone(&log), clock.clone(), &registry).await?;
-    let engine = Engine::new(Arc::clone(&history), config.sql);
+    let engine = Engine::new(Arc::clone(&history), config.sql)?;
 
     let (stop, stopping) = shutdown::channel();
     let parts = Parts { log: Arc::clone(&log), history, engine, clock, registry: registry.clone(), limits };
@@ -140,23 +140,35 @@ impl Running {
         }
     }
 
-    /// Closes the sockets, lets requests under way end, ends the services, closes the log.
+    /// Closes the sockets, lets requests under way end, ends the services, closes the log; within `server.drain_max`.
     ///
     /// # Errors
-    /// When a service did not end well; what was acknowledged is on the log nevertheless.
+    /// When a service did not end well, or not in time; what was acknowledged is on the log nevertheless.
     pub(crate) async fn stop(self) -> Result<()> {
         let Self { listeners: Listeners { stop: close, mut tasks }, services, log, drain_max, .. } = self;
+        let Services { stop, mut detector, mut query_api } = services;
+        let end = Instant::now() + drain_max;
         close.stop();
         let drained = tokio::time::timeout(GRACE.min(drain_max), async { while tasks.join_next().await.is_some() {} });
         let _ = drained.await;
-        services.stop.stop();
-        while tasks.join_next().await.is_some() {}
-        let detector = services.detector.await.context("the detector broke")?;
-        let query_api = services.query_api.await.context("history and queries broke")?;
+        stop.stop();
+        let services = async { tokio::join!(&mut detector, &mut query_api) };
+        let ended = tokio::time::timeout_at(end, services).await;
+        // Also when it is late already: they end at `end` by themselves, or had all the time there is.
+        let _ = tokio::time::timeout_at(end, async { while tasks.join_next().await.is_some() {} }).await;
+        tasks.abort_all();
+        if ended.is_err() {
+            // What they had not committed is read from the log again by the next process.
+            detector.abort();
+            query_api.abort();
+        }
         let closed = tokio::task::spawn_blocking(move || log.close()).await;
         closed.context("the log broke")?.context("the log did not close well")?;
-        detector.context("the detector did not end well")?;
-        query_api.context("history and queries did not end well")
+        let Ok((detector, query_api)) = ended else {
+            return Err(anyhow!("the services did not end within `server.drain_max` and were cut off"));
+        };
+        detector.context("the detector broke")?.context("the detector did not end well")?;
+        query_api.context("history and queries broke")?.context("history and queries did not end well")
     }
 }
 
@@ -170,3 +182,6 @@ fn ended_early<E: std::error::Error + Send + Sync + 'static>(
         Err(error) => anyhow::Error::new(error).context(format!("{what} broke")),
     }
 }
+
+#[cfg(test)]
+mod tests;

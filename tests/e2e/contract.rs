@@ -87,6 +87,27 @@ async fn steps_gate_sql_and_sessions_answer_as_promised() {
     server.terminate();
 }
 
+/// The document says of every path which methods it takes; that every path is in it is checked beside the routers.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_path_takes_the_methods_of_the_document() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path());
+    let (_, document) = server.get("/openapi.json").await;
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        let target = path.replace("{id}", "none").replace("{session}", "none").replace("{step}", "none");
+        for method in ["get", "post", "put", "patch", "delete"] {
+            let verb = method.to_uppercase().parse().expect("a method");
+            let answer = server.client.request(verb, server.url(&target)).send().await.expect("an answer");
+            assert_eq!(
+                answer.status() == 405,
+                operations.get(method).is_none(),
+                "{method} {path}: {}",
+                answer.status()
+            );
+        }
+    }
+}
+
 /// A stream that is cut is taken up where it ended, across a restart of the server.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stream_resumes_where_it_was_cut() {

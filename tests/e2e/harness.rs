@@ -1,6 +1,6 @@
 //! A server under test, and the recorded executions to feed it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -186,6 +186,14 @@ pub(crate) fn json_of(output: &Output) -> Value {
         .unwrap_or_else(|_| panic!("no JSON:\n{stdout}\n{stderr}"))
 }
 
+/// Says that a test is left out, and why. `cargo xtask ci` gathers what is said and does not call that a whole pass.
+pub(crate) fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+    let Some(path) = std::env::var_os("MARTINGALE_SKIPPED") else { return };
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("MARTINGALE_SKIPPED");
+    writeln!(file, "{why}").expect("MARTINGALE_SKIPPED");
+}
+
 /// The folder of recorded executions, or a word on why the test is skipped.
 pub(crate) fn traces() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces");
@@ -193,7 +201,7 @@ pub(crate) fn traces() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("skipped: no recorded executions at {} (set MARTINGALE_TRACES)", folder.display());
+    skip(&format!("no recorded executions at {} (MARTINGALE_TRACES names them)", folder.display()));
     None
 }
 
@@ -201,7 +209,7 @@ pub(crate) fn traces() -> Option<PathBuf> {
 pub(crate) fn python() -> Option<PathBuf> {
     let python = std::env::var_os("MARTINGALE_PYTHON").map(PathBuf::from);
     if python.is_none() {
-        eprintln!("skipped: no MARTINGALE_PYTHON (`cargo xtask python` makes one)");
+        skip("no Python with the clients (`cargo xtask python` makes one, MARTINGALE_PYTHON names it)");
     }
     python
 }

@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use crate::harness::{BINARY, Random, Server, step};
+use crate::harness::{BINARY, Random, Server, skip, step};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -230,7 +230,7 @@ impl Drop for SmallDisk {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_answered_and_survived() {
     let Some(disk) = SmallDisk::new() else {
-        eprintln!("skipped: no file system of a given size can be mounted here (that takes privileges)");
+        skip("a full disk: no file system of a given size can be mounted here (that takes privileges)");
         return;
     };
     let data = disk.0.path().join("data");

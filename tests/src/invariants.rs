@@ -200,19 +200,17 @@ fn halts_stand(
     let mut resumes: Vec<(u64, String)> = applied
         .filter_map(|it| match it.state {
             ControlState::Applied { before, .. } if it.action == ControlAction::Resume => {
-                // Names are paths: everything of a run begins with its root.
-                let root = it.scope.id().as_str().split('.').next().unwrap_or_default().to_owned();
-                Some((before.offset, root))
+                Some((before.offset, family_of(it.scope.id())))
             }
             _ => None,
         })
         .collect();
     resumes.sort_unstable();
     let mut resumes = resumes.into_iter().peekable();
-    let mut halted: BTreeMap<SessionId<'_>, String> = BTreeMap::new();
+    let mut halted: Halted<'_> = BTreeMap::new();
     for (verdict, _) in live {
         while let Some((_, root)) = resumes.next_if(|(before, _)| *before <= verdict.position.offset) {
-            halted.retain(|_, it| *it != root);
+            halted.retain(|_, (family, _)| *family != root);
         }
         while let Some((record, step)) = steps.next_if(|(it, _)| it.offset.0 <= verdict.position.offset) {
             family.meet(record.appended_at, &step, &halted);
@@ -223,11 +221,20 @@ fn halts_stand(
         })?;
         if verdict.decision == Decision::Halt {
             tally.halts += 1;
-            halted.insert(verdict.session_id.as_ref(), verdict.root_session_id.to_string());
+            let root = &verdict.root_session_id;
+            halted.insert(verdict.session_id.as_ref(), (family_of(root), root.to_string()));
         }
     }
     Ok(())
 }
+
+/// Names are paths: everything of a family begins with its first session, whatever a step took for its root.
+fn family_of(id: &SessionId<'_>) -> String {
+    id.as_str().split('.').next().unwrap_or_default().to_owned()
+}
+
+/// Halted sessions, each with its family and the root of its run.
+type Halted<'v> = BTreeMap<SessionId<'v>, (String, String)>;
 
 /// Who descends from whom, as far as the steps so far have said it and the detector may not have forgotten it.
 #[derive(Default)]
@@ -235,24 +242,30 @@ struct Family {
     idle_micros: i64,
     /// Session, its parent and its root.
     parents: BTreeMap<String, (String, String)>,
+    /// Root of each session seen.
+    roots: BTreeMap<String, String>,
     last: BTreeMap<String, i64>,
 }
 
 impl Family {
-    fn meet(&mut self, appended_at: i64, step: &Step<'_>, halted: &BTreeMap<SessionId<'_>, String>) {
+    fn meet(&mut self, appended_at: i64, step: &Step<'_>, halted: &Halted<'_>) {
         let root = step.root_session_id.to_string();
         let last = self.last.insert(root.clone(), appended_at).unwrap_or(appended_at);
-        if appended_at - last > self.idle_micros && !halted.values().any(|it| *it == root) {
+        if appended_at - last > self.idle_micros && !halted.values().any(|(_, it)| *it == root) {
             self.parents.retain(|_, (_, it)| *it != root);
         }
+        self.roots.insert(step.session_id.to_string(), root.clone());
         if let Some(parent) = &step.parent_session_id {
             self.parents.insert(step.session_id.to_string(), (parent.to_string(), root));
         }
     }
 
-    /// The session and its ancestors.
+    /// The session and its ancestors in its run: a session that named no root is not in that of its parent.
     fn line(&self, session: &SessionId<'_>) -> impl Iterator<Item = String> {
-        let parent = |it: &String| self.parents.get(it).map(|(parent, _)| parent.clone());
+        let parent = |it: &String| {
+            let (parent, root) = self.parents.get(it)?;
+            (self.roots.get(parent) == Some(root)).then(|| parent.clone())
+        };
         std::iter::successors(Some(session.to_string()), parent)
     }
 }

@@ -11,10 +11,7 @@
 
 pub mod invariants;
 pub mod member;
-pub mod offline;
 pub mod random;
 pub mod reference;
 pub mod simulation;
 pub mod world;
-
-pub use offline::{line, offline};

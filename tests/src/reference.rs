@@ -96,11 +96,7 @@ impl Replay {
     }
 
     fn is_over(&self, kept: &Kept) -> bool {
-        let halted = match &kept.state {
-            State::Session(it) => it.is_halted(),
-            State::Run(it) => it.is_halted(),
-        };
-        self.tick.saturating_sub(kept.used) > self.idle_micros && !halted
+        self.tick.saturating_sub(kept.used) > self.idle_micros && !kept.state.is_halted()
     }
 
     fn load(&mut self, key: StateKey) {

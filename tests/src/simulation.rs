@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use martingale_detector::{CONSUMER, Config};
-use martingale_detector_core::Rules;
+use martingale_detector_core::{Rules, StateLimits};
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
 use martingale_platform::log::{Appended, Cleanup, Log, MemoryLog, Partition, TopicSpec};
@@ -38,6 +38,9 @@ struct Plan {
     rebalances: u64,
     /// Leaps of the log's time.
     leaps: u64,
+    /// Sessions kept in the tree of a run: fewer than there are, where none is forgotten for its silence. What is
+    /// forgotten in both ways is nobody's ancestor any more.
+    run_sessions_max: usize,
     config: Config,
 }
 
@@ -54,6 +57,7 @@ impl Plan {
             kills: often(random, 80),
             rebalances: often(random, 120),
             leaps: often(random, 60),
+            run_sessions_max: if identities { 512 } else { usize::try_from(random.between(2, 12)).unwrap_or(2) },
             config: Config {
                 batch_steps_max: usize::try_from(random.between(1, 24)).unwrap_or(1),
                 batch_bytes_max: usize::try_from(random.between(1, 8_000)).unwrap_or(1),
@@ -106,9 +110,9 @@ pub async fn simulate(seed: u64, breakage: Option<Breakage>) -> Result<Tally, Vi
 /// # Panics
 /// When the policies of the simulation cannot be read.
 #[must_use]
-pub fn rules() -> Arc<Rules> {
+pub fn rules(run_sessions_max: usize) -> Arc<Rules> {
     match Rules::load(&[("policies.yaml", world::POLICIES)]) {
-        Ok(rules) => Arc::new(rules),
+        Ok(rules) => Arc::new(rules.with_limits(StateLimits { run_sessions_max, ..StateLimits::DEFAULT })),
         Err(errors) => panic!("policies of the simulation: {errors:?}"),
     }
 }
@@ -131,7 +135,7 @@ impl Simulation {
             idle_micros: plan.config.session_idle.as_micros(),
             ..Witness::default()
         };
-        let (rules, processes) = (rules(), Vec::new());
+        let (rules, processes) = (rules(plan.run_sessions_max), Vec::new());
         let mut it = Self { random, plan, clock, log, group, rules, breakage, processes, world, witness };
         for number in 0..MEMBERS {
             let process = it.start(number);

@@ -36,6 +36,8 @@ impl Envelope {
 struct Session {
     id: String,
     root: String,
+    /// Whether its steps name the root; a step that does not takes the parent for it.
+    names_root: bool,
     parent: Option<String>,
     depth: u32,
     seq: u64,
@@ -92,12 +94,6 @@ impl World {
         (0..n).map(|_| self.random.pick(&self.sent).clone()).collect()
     }
 
-    /// Distinct steps sent so far.
-    #[must_use]
-    pub fn distinct(&self) -> usize {
-        self.sent.len()
-    }
-
     /// An order for a session or run, half of the time for one that matters.
     pub fn order(&mut self) -> Control {
         self.orders += 1;
@@ -132,7 +128,7 @@ impl World {
         let session = &mut self.sessions[at];
         let mut json = json!({
             "session_id": session.id,
-            "root_session_id": session.root,
+            "root_session_id": session.names_root.then_some(&session.root),
             "parent_session_id": session.parent,
             "step_id": format!("s{}", session.seq),
             "seq": session.seq,
@@ -158,12 +154,14 @@ impl World {
         let n = self.sessions.len();
         if n == 0 || self.random.per_mille(40) {
             let id = format!("r{n}");
-            return self.begin(id.clone(), id, None, 0);
+            return self.begin(id.clone(), id, None, 0, true);
         }
         let at = self.random.index(n);
         if self.random.per_mille(30) && self.sessions[at].depth < DEPTH_MAX {
             let parent = self.sessions[at].clone();
-            return self.begin(format!("{}.{n}", parent.id), parent.root, Some(parent.id), parent.depth + 1);
+            let names_root = !self.random.per_mille(200);
+            let root = if names_root { parent.root } else { parent.id.clone() };
+            return self.begin(format!("{}.{n}", parent.id), root, Some(parent.id), parent.depth + 1, names_root);
         }
         if self.sessions[at].ended && !self.random.per_mille(50) {
             return (at..n).chain(0..at).find(|it| !self.sessions[*it].ended).unwrap_or(at);
@@ -171,8 +169,8 @@ impl World {
         at
     }
 
-    fn begin(&mut self, id: String, root: String, parent: Option<String>, depth: u32) -> usize {
-        self.sessions.push(Session { id, root, parent, depth, seq: 0, last_call: None, ended: false });
+    fn begin(&mut self, id: String, root: String, parent: Option<String>, depth: u32, names_root: bool) -> usize {
+        self.sessions.push(Session { id, root, names_root, parent, depth, seq: 0, last_call: None, ended: false });
         self.sessions.len() - 1
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use martingale_detector_core::policy::STARTER;
-use martingale_detector_core::{Detector, Rules};
+use martingale_detector_core::{Detector, Rules, StateKey};
 use martingale_schemas::Step;
 
 /// Steps of one session in the log's form, about 300 bytes each: a message, then calls and results that do not repeat.
@@ -51,7 +51,40 @@ fn run(detector: &mut Detector, steps: &[Vec<u8>]) {
             black_box(detector.observe(&step));
         }
     }
-    detector.drain_changed(|_, _| {});
+    commit(detector);
+}
+
+/// Encodes what changed, as the shell does; answers the bytes of each.
+fn commit(detector: &mut Detector) -> Vec<(StateKey, usize)> {
+    let mut out = Vec::new();
+    detector.drain_changed(|key, state| {
+        let bytes = state.map(|it| postcard::to_extend(it, Vec::with_capacity(256)));
+        let bytes = black_box(bytes.transpose()).unwrap_or_else(|error| panic!("{error}"));
+        out.push((key.clone(), bytes.map_or(0, |it| it.len())));
+    });
+    out
+}
+
+/// A run of so many sessions, each the child of the one before or all of the root, one of them halted.
+fn halted_run(sessions: usize, chain: bool) -> Detector {
+    let mut detector = Detector::new(Arc::new(Rules::starter()));
+    run(&mut detector, &[step_of(0, 0, 0)]);
+    for n in 1..sessions {
+        run(&mut detector, &[step_of(n, if chain { n - 1 } else { 0 }, 0)]);
+    }
+    let halt = r#"{"control_id":"c","action":"halt","scope":{"type":"session","session_id":"s1"},
+        "time":"2026-01-01T00:00:00Z","state":"requested"}"#;
+    detector.apply(&serde_json::from_str(halt).unwrap_or_else(|error| panic!("{error}")));
+    commit(&mut detector);
+    detector
+}
+
+fn step_of(session: usize, parent: usize, n: usize) -> Vec<u8> {
+    let parent = if session == parent { String::new() } else { format!(r#""parent_session_id":"s{parent}","#) };
+    format!(
+        r#"{{"session_id":"s{session}","root_session_id":"s0",{parent}"step_id":"{n}","time":"2026-01-01T00:00:00Z","kind":"plan","agent":{{"id":"a"}}}}"#
+    )
+    .into_bytes()
 }
 
 fn benches(c: &mut Criterion) {
@@ -84,19 +117,46 @@ fn benches(c: &mut Criterion) {
     }
     group.finish();
 
+    let mut group = c.benchmark_group("a step in a run with a halt");
+    group.throughput(Throughput::Elements(1)).sample_size(20);
+    for (name, sessions, chain) in
+        [("10 in a chain", 10, true), ("500 in a chain", 500, true), ("500 beside", 500, false)]
+    {
+        group.bench_function(name, |b| {
+            let mut detector = halted_run(sessions, chain);
+            let mut n = 0;
+            b.iter_batched(
+                || {
+                    n += 1;
+                    step_of(sessions - 1, if chain { sessions - 2 } else { 0 }, n)
+                },
+                |json| Step::from_log(&json).map(|step| drop(black_box(detector.observe(&step)))).is_ok(),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+
     let rules = Arc::new(Rules::starter());
     let long = session("long", 101_000);
     let mut group = c.benchmark_group("position in a session");
     group.throughput(Throughput::Elements(1000)).sample_size(20);
-    for from in [0, 100_000] {
-        group.bench_function(format!("1,000 steps from {from}"), |b| {
+    for from in [10, 1_000, 100_000] {
+        let mut detector = Detector::new(Arc::clone(&rules));
+        run(&mut detector, &long[..from]);
+        if let Ok(step) = Step::from_log(&long[from]) {
+            detector.observe(&step);
+        }
+        let bytes: usize = commit(&mut detector).into_iter().map(|(_, bytes)| bytes).sum();
+        // Each is a batch of its own, as a step that comes alone.
+        group.bench_function(format!("1,000 steps from {from}, which writes {bytes} bytes"), |b| {
             b.iter_batched_ref(
                 || {
                     let mut detector = Detector::new(Arc::clone(&rules));
                     run(&mut detector, &long[..from]);
                     detector
                 },
-                |detector| run(detector, &long[from..from + 1000]),
+                |detector| long[from..from + 1000].iter().for_each(|it| run(detector, std::slice::from_ref(it))),
                 BatchSize::LargeInput,
             );
         });

@@ -10,11 +10,12 @@ mod repeat;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use martingale_schemas::step::Cut;
 use martingale_schemas::{Calibration, Column, Decision, Finding, Mode, Severity, Step, StepId};
 use serde::{Deserialize, Serialize};
 
 use crate::canonical;
-use crate::hash::{hash_text, mix};
+use crate::hash::{hash, hash_text, mix};
 
 /// When the built-in rules speak. All of them are general: none knows a tool, an agent or a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,15 +93,20 @@ impl Calls {
         let tool = hash_text(step.tool.as_deref().unwrap_or_default());
         let arguments = canonical::print(step.input.as_ref().map_or("", |it| it.get()));
         let call = Call {
-            key: mix(tool, arguments.hash),
+            key: mix(tool, whole(arguments.hash, step.input_cut, step)),
             tool,
             result: 0,
-            simhash: arguments.simhash,
+            // Of what was cut only the beginning is here, and beginnings of equal words do not make near arguments.
+            simhash: if step.input_cut.is_some() { 0 } else { arguments.simhash },
             step: step.step_id.to_static(),
         };
-        let finding = repeat::observe(&self.ring, &call, step, rules)
-            .or_else(|| cycle::observe(&self.ring, &call, rules))
-            .or_else(|| near_duplicate::observe(&self.ring, &call, step, rules));
+        // The worst is said; of equals the last of this list, which is the plainest.
+        let findings = [
+            near_duplicate::observe(&self.ring, &call, step, rules),
+            cycle::observe(&self.ring, &call, rules),
+            repeat::observe(&self.ring, &call, step, rules),
+        ];
+        let finding = findings.into_iter().flatten().max_by_key(|it| it.decision);
         if self.ring.len() >= calls_max {
             self.ring.pop_front();
         }
@@ -111,7 +117,10 @@ impl Calls {
     /// A tool's answer. It belongs to the call it names as its cause, else to the latest open call of its tool.
     pub(crate) fn result(&mut self, step: &Step<'_>, rules: &LoopRules) -> Option<Finding> {
         let body = step.output.as_ref().map(|it| it.get());
-        let content = body.map_or_else(|| hash_text(step.text.as_deref().unwrap_or_default()), canonical::hash_of);
+        let content = match body {
+            Some(body) => whole(canonical::hash_of(body), step.output_cut, step),
+            None => whole(hash_text(step.text.as_deref().unwrap_or_default()), step.text_cut, step),
+        };
         let bytes = body.map_or_else(|| step.text.as_ref().map_or(0, |it| it.len()), str::len);
         let brief = if bytes < rules.stale_bytes_min { BRIEF } else { 0 };
         let result = mix(content, u64::from(step.failed())) & !BRIEF | 1 | brief;
@@ -133,6 +142,17 @@ impl Calls {
         let ids: usize = self.ring.iter().map(|it| it.step.as_str().len()).sum();
         self.ring.capacity() * size_of::<Call>() + ids
     }
+}
+
+/// Hash of content of which `head` is the hash of what is here: where it was cut, equal beginnings prove nothing, so the
+/// fingerprint of the whole decides; where the producer sent none, it is equal to no other.
+fn whole(head: u64, cut: Option<Cut>, step: &Step<'_>) -> u64 {
+    let Some(cut) = cut else { return head };
+    let rest = match cut.fingerprint {
+        Some(fingerprint) => hash(&fingerprint),
+        None => mix(hash_text(step.step_id.as_str()), 1),
+    };
+    mix(mix(head, cut.bytes), rest)
 }
 
 /// What differs between the findings of these rules.
@@ -164,6 +184,18 @@ impl Saw {
             notify: Vec::new(),
         }
     }
+}
+
+/// 1st, 2nd, 3rd, 4th, 11th, 21st.
+fn ordinal(n: u32) -> String {
+    let suffix = match (n % 100, n % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
+    };
+    format!("{n}{suffix}")
 }
 
 /// A tool's name in a sentence: short, and on one line.

@@ -23,7 +23,7 @@ use atom::Atom;
 pub(crate) use facts::{Bound, Facts, RunFacts, Scope, SessionFacts};
 pub(crate) use functions::base_context;
 use pattern::Pattern;
-pub(crate) use trigger::Trigger;
+pub(crate) use trigger::{Kinds, Trigger};
 pub(crate) use vocabulary::reserved;
 
 /// What a condition may name beside the step: parts of a sequence.

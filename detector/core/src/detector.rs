@@ -14,10 +14,11 @@ use crate::halt::{Cause, Halt};
 use crate::judgement::{Applied, Judgement, Observed};
 use crate::policy::{Engine, Judged};
 use crate::rules::Rules;
-use crate::run::{RunState, ancestors_of};
+use crate::run::{Place, RunState, ancestors_of, parent_of};
 use crate::session::SessionState;
 use crate::state::{State, StateKey};
 use crate::store::Store;
+use crate::tally::Tally;
 use crate::tools::{Flags, Tools};
 
 /// Judges the steps of one partition. No clock, no I/O; [`Detector::observe`] cannot fail.
@@ -28,34 +29,32 @@ pub struct Detector {
     runs: Store<RunState>,
     tools: Tools,
     engine: Engine,
+    tally: Tally,
 }
 
 impl Detector {
     #[must_use]
     pub fn new(rules: Arc<Rules>) -> Self {
-        let (sessions, runs, tools, engine) = Default::default();
-        Self { rules, sessions, runs, tools, engine }
+        let (sessions, runs, tools, engine, tally) = Default::default();
+        Self { rules, sessions, runs, tools, engine, tally }
     }
 
-    /// State to load before this step can be judged. **Ask again after loading, until it is empty**: a run that is loaded may
-    /// show that ancestors are needed too. What is not loaded is judged as if it had never been stored.
+    /// State to load before this step can be judged. **Ask again after loading, until it is empty**: a session that is
+    /// loaded may show that its ancestors are needed too. What is not loaded is judged as if it had never been stored.
     #[must_use]
     pub fn absent(&self, step: &Step<'_>) -> Vec<StateKey> {
         let mut absent = Vec::new();
-        let session = self.sessions.get(&step.session_id);
-        if session.is_none() {
-            absent.push(StateKey::Session(step.session_id.to_static()));
-        }
-        match self.runs.get(&step.root_session_id) {
-            None => absent.push(StateKey::Run(step.root_session_id.to_static())),
-            Some(run) => {
-                // Not before the session is there: what is asked for must not depend on the order of loading.
-                let joins = session.is_some_and(|it| !it.is_in(&step.root_session_id));
-                if joins {
-                    let unseen = ancestors_of(step).filter(|it| !run.has(it) && !self.sessions.has(it));
-                    absent.extend(unseen.map(|it| StateKey::Session(it.to_static())));
-                }
+        match self.sessions.get(&step.session_id) {
+            None => absent.push(StateKey::Session(step.session_id.to_static())),
+            // Not before the session is there: what is asked for must not depend on the order of loading.
+            Some(session) if !session.is_in(&step.root_session_id) => {
+                let unseen = ancestors_of(step).filter(|it| !self.sessions.has(it));
+                absent.extend(unseen.map(|it| StateKey::Session(it.to_static())));
             }
+            Some(_) => {}
+        }
+        if !self.runs.has(&step.root_session_id) {
+            absent.push(StateKey::Run(step.root_session_id.to_static()));
         }
         absent
     }
@@ -70,8 +69,8 @@ impl Detector {
             Scope::Session { session_id: id } => match self.sessions.get(id) {
                 None => vec![StateKey::Session(id.clone())],
                 Some(session) => {
-                    let run = session.root.iter().filter(|it| !self.runs.has(it));
-                    run.map(|it| StateKey::Run(it.clone())).collect()
+                    let absent = runs_of(id, session).into_iter().filter(|it| !self.runs.has(it));
+                    absent.map(StateKey::Run).collect()
                 }
             },
         }
@@ -106,11 +105,8 @@ impl Detector {
             return Observed::Duplicate;
         };
         let (session, run) = (&mut slot.state, &mut run_slot.state);
-        session.advance(step);
+        session.advance(step, &mut self.tally);
         run.advance(step);
-        if step.kind == Kind::Spawn {
-            run.spawned(&step.session_id);
-        }
 
         let mut findings = Vec::new();
         findings.extend(standing_halt(session, run, step));
@@ -124,7 +120,8 @@ impl Detector {
         }
         let facts = SessionFacts {
             counts: session.counts,
-            depth: session.depth,
+            depth: session.place.depth,
+            fan_out: session.fan_out(),
             elapsed: session.now.micros_since(session.started),
         };
         let run_facts = RunFacts { sessions: run.sessions_total, depth: run.depth };
@@ -139,9 +136,10 @@ impl Detector {
                 now: session.now,
                 started: session.started,
                 findings: &mut findings,
+                tally: &mut self.tally,
             },
         );
-        Observed::Judged(conclude(session, run, step, findings))
+        Observed::Judged(conclude(session, run, step, findings, limits.run_sessions_max))
     }
 
     /// The halt that stands now against a step that was judged before. Changes nothing; what is [`Detector::absent`]
@@ -153,33 +151,39 @@ impl Detector {
 
     /// Takes the session into its run when a step of it is seen there for the first time.
     fn join(&mut self, step: &Step<'_>, at: usize, run_at: usize, sessions_max: usize) {
-        let joined = self.sessions.slot(at).is_some_and(|it| it.state.is_in(&step.root_session_id));
-        if joined {
+        let root = &step.root_session_id;
+        if self.sessions.slot(at).is_some_and(|it| it.state.is_in(root)) {
             return;
         }
+        let comes_back = self.runs.slot(run_at).is_some_and(|it| it.state.has_seen(&step.session_id));
+        let mut place = Place::default();
+        // The root first and the parent last.
         for ancestor in ancestors_of(step) {
-            if self.runs.slot(run_at).is_some_and(|it| it.state.has(ancestor)) {
-                continue;
-            }
             let ancestor_at = self.sessions.touch(ancestor);
-            let Some(slot) = self.sessions.slot(ancestor_at) else { continue };
-            let halt = slot.state.halt.clone();
-            if slot.state.root.is_none() {
+            let (Some(slot), Some(run)) = (self.sessions.slot(ancestor_at), self.runs.slot(run_at)) else { continue };
+            let is_new = slot.state.root.is_none();
+            if is_new {
                 // Now a control of the ancestor finds the run its descendants are in.
-                slot.state.root = Some(step.root_session_id.to_static());
-                self.sessions.mark(ancestor_at);
+                slot.state.place = run.state.place_of(ancestor, root);
+                slot.state.root = Some(root.to_static());
             }
-            if let Some(run) = self.runs.slot(run_at) {
-                run.state.place(ancestor, &step.root_session_id, halt, sessions_max);
+            run.state.name(ancestor, root, &slot.state, is_new, sessions_max);
+            let of_this_run = slot.state.belongs_to(root);
+            let above = if of_this_run { slot.state.place.clone() } else { run.state.place_of(ancestor, root) };
+            place = above.child(ancestor);
+            let is_child = parent_of(step) == Some(ancestor) && !comes_back;
+            slot.state.children = slot.state.children.saturating_add(u32::from(is_child));
+            if is_new || is_child {
+                self.sessions.mark(ancestor_at);
             }
         }
         let (Some(slot), Some(run)) = (self.sessions.slot(at), self.runs.slot(run_at)) else { return };
-        let session = &mut slot.state;
-        session.depth = run.state.join(step, sessions_max);
-        session.root = Some(step.root_session_id.to_static());
-        if session.halt.is_some() {
-            run.state.set_halt(&step.session_id, session.halt.as_deref());
-        }
+        let (session, run) = (&mut slot.state, &mut run.state);
+        session.place = if comes_back { run.place_of(&step.session_id, root) } else { place };
+        let is_new = !comes_back && !session.belongs_to(root);
+        session.root = Some(root.to_static());
+        run.join(&step.session_id, root, session, is_new, sessions_max);
+        run.mirror(&step.session_id, root, session, sessions_max);
     }
 
     /// Applies a standing order. Applying it again changes nothing.
@@ -195,16 +199,21 @@ impl Detector {
         let Some(slot) = self.sessions.slot(at) else { return Applied { known: false } };
         let session = &mut slot.state;
         let applied = Applied { known: session.is_known() };
+        let by_rule = session.halt.as_ref().is_some_and(|it| matches!(it.cause, Cause::Step { .. }));
         match control.action {
             ControlAction::Halt if session.halt.is_none() => session.halt = Some(Halt::by_control(control)),
             ControlAction::Resume if session.halt.is_some() => session.resume(),
             // The first halt keeps saying why.
             ControlAction::Halt | ControlAction::Resume => return applied,
         }
-        if let Some(root) = &session.root {
-            let run_at = self.runs.touch(root);
-            if let Some(run) = self.runs.slot(run_at) {
-                run.state.set_halt(id, session.halt.as_deref());
+        for root in runs_of(id, session) {
+            let run_at = self.runs.touch(&root);
+            let run = self.runs.slot(run_at);
+            let Some(run) = run.filter(|it| session.belongs_to(&root) || it.state.has(id)) else { continue };
+            run.state.mirror(id, &root, session, self.rules.limits.run_sessions_max);
+            if by_rule && control.action == ControlAction::Resume {
+                // The rule may have been a budget of the run, which would give the halt again at the next step.
+                run.state.grant();
             }
             self.runs.mark(run_at);
         }
@@ -219,7 +228,8 @@ impl Detector {
         let applied = Applied { known: run.counts.steps > 0 };
         match control.action {
             ControlAction::Halt if run.halt.is_none() => run.halt = Some(Halt::by_control(control)),
-            ControlAction::Resume if run.halt.is_some() => run.resume(),
+            // Also where no halt stands: its budgets may have halted sessions, each of which is resumed by itself.
+            ControlAction::Resume if run.halt.is_some() || applied.known => run.resume(),
             ControlAction::Halt | ControlAction::Resume => return applied,
         }
         self.runs.mark(at);
@@ -267,10 +277,16 @@ impl Detector {
         sessions + self.runs.states().map(RunState::bytes).sum::<usize>()
     }
 
-    /// Conditions that could not be evaluated (a missing field, a wrong type) since the start; each counted as no match.
+    /// [`Tally::condition_errors`].
     #[must_use]
     pub fn cel_errors(&self) -> u64 {
-        self.engine.errors
+        self.tally.condition_errors
+    }
+
+    /// What was met since the start, for metrics.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     #[must_use]
@@ -279,9 +295,15 @@ impl Detector {
     }
 }
 
+/// Runs in which a halt of this session counts: the one it is in, and the one that it is the root of for sessions that
+/// named it as their parent and no root.
+fn runs_of(id: &SessionId<'static>, session: &SessionState) -> Vec<SessionId<'static>> {
+    session.root.iter().filter(|it| *it != id).chain([id]).cloned().collect()
+}
+
 /// The finding that a halt stands against this step: of its session, of an ancestor, or of the run.
 fn standing_halt(session: &SessionState, run: &RunState, step: &Step<'_>) -> Option<Finding> {
-    let (halt, whose) = match (&session.halt, run.of_ancestor(step), &run.halt) {
+    let (halt, whose) = match (&session.halt, run.of_ancestor(step, &session.place), &run.halt) {
         (Some(halt), _, _) => (halt.as_ref(), "This session".to_owned()),
         (None, Some(halt), _) => (halt, format!("Session {}, from which this one descends,", halt.of)),
         (None, None, Some(halt)) => (halt.as_ref(), format!("Run {}", halt.of)),
@@ -309,14 +331,19 @@ fn standing_halt(session: &SessionState, run: &RunState, step: &Step<'_>) -> Opt
 }
 
 /// Combines the findings, and lets a halt stand.
-fn conclude(session: &mut SessionState, run: &mut RunState, step: &Step<'_>, findings: Vec<Finding>) -> Judgement {
+fn conclude(
+    session: &mut SessionState,
+    run: &mut RunState,
+    step: &Step<'_>,
+    findings: Vec<Finding>,
+    run_sessions_max: usize,
+) -> Judgement {
     let decision = findings.iter().map(Finding::effective).max().unwrap_or_default();
     let by_rule = findings.iter().find(|it| it.column != Column::Control && it.effective() == Decision::Halt);
     if let Some(finding) = by_rule.filter(|_| session.halt.is_none()) {
         let cause = Cause::Step { step_id: step.step_id.to_static(), rule: finding.rule.clone().into_owned() };
-        let halt = Box::new(Halt { of: step.session_id.to_static(), since: session.now, cause });
-        run.set_halt(&step.session_id, Some(&halt));
-        session.halt = Some(halt);
+        session.halt = Some(Box::new(Halt { of: step.session_id.to_static(), since: session.now, cause }));
+        run.mirror(&step.session_id, &step.root_session_id, session, run_sessions_max);
     }
     if step.kind == Kind::SessionEnd {
         session.end();

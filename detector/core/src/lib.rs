@@ -21,6 +21,7 @@ mod run;
 mod session;
 mod state;
 mod store;
+mod tally;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -35,5 +36,6 @@ pub use limits::StateLimits;
 pub use policy::{PolicyError, check_policies};
 pub use rules::Rules;
 pub use run::RunState;
-pub use session::{Counts, Sequence, SessionState};
+pub use session::{Counts, SessionState};
 pub use state::{State, StateKey};
+pub use tally::Tally;

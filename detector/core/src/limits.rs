@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateLimits {
     /// Step ids kept for the exact duplicate check. Full: the oldest is forgotten; a duplicate older than that is caught
-    /// by the log's own index before it gets here.
+    /// by the log's own index before it gets here. Eight bytes each, written with every commit of the session.
     pub recent_steps_max: usize,
     /// Tool calls kept for loop detection. Full: the oldest is forgotten, so a loop is seen only within so many calls.
     pub calls_max: usize,
@@ -19,9 +19,9 @@ pub struct StateLimits {
     pub windows_max: usize,
     /// Largest `at_least` of a counting threshold and most amounts kept of a summing one. Full: the oldest is forgotten.
     pub window_events_max: usize,
-    /// Sessions kept of one run. Full: an ended one makes room if no halt stands against it or above it; if there is none,
-    /// the new one is counted but not kept. It still inherits from its parent, its root and its run; but once an ended
-    /// session was forgotten, a new child of it inherits from the root and the run only.
+    /// Sessions kept in the tree of one run. Full: an ended one makes room, and for a halt the deepest that carries none;
+    /// never the root. If there is none, a new session is counted but not kept, and a new halt becomes one of the run. A
+    /// session that is not kept has its depth and ancestors in its own state, so halts above it still reach it.
     pub run_sessions_max: usize,
     /// Steps named as evidence by one finding: the first and the latest.
     pub evidence_max: usize,
@@ -41,7 +41,7 @@ pub struct StateLimits {
 
 impl StateLimits {
     pub const DEFAULT: Self = Self {
-        recent_steps_max: 1024,
+        recent_steps_max: 256,
         calls_max: 32,
         partials_max: 64,
         partials_bytes_max: 16 * 1024,

@@ -6,9 +6,14 @@ use serde::{Deserialize, Serialize};
 ///
 /// Kept in two halves: looking one up scans 32-bit words, which compilers turn into wide comparisons, and touches the
 /// other half only on a hit. The fingerprints are cut from BLAKE3, so no step can be crafted to pass for another.
+///
+/// Stored as plain bytes: random words as numbers of varying length take a quarter more, and many times as long to write,
+/// and they are written with every commit of the session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Recent {
+    #[serde(with = "words")]
     low: Vec<u32>,
+    #[serde(with = "words")]
     high: Vec<u32>,
     /// Where the next one goes once the ring is full.
     next: u32,
@@ -48,6 +53,48 @@ impl Recent {
     }
 }
 
+/// Words as bytes, the least significant first.
+mod words {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(words: &[u32], serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes: Vec<u8> = words.iter().flat_map(|it| it.to_le_bytes()).collect();
+        serializer.serialize_bytes(&bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
+        deserializer.deserialize_bytes(Bytes)
+    }
+
+    struct Bytes;
+
+    impl<'de> Visitor<'de> for Bytes {
+        type Value = Vec<u32>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("four bytes for each word")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u32>, E> {
+            let (words, rest) = bytes.as_chunks::<4>();
+            let whole = rest.is_empty().then(|| words.iter().map(|it| u32::from_le_bytes(*it)).collect());
+            whole.ok_or_else(|| E::invalid_length(bytes.len(), &self))
+        }
+
+        /// Bytes in a format that has none, such as JSON.
+        fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Vec<u32>, S::Error> {
+            let mut bytes = Vec::new();
+            while let Some(byte) = seq.next_element::<u8>()? {
+                bytes.push(byte);
+            }
+            self.visit_bytes(&bytes)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Recent;
@@ -71,5 +118,9 @@ mod tests {
         }
         assert!(recent.insert(key(0), 100), "forgotten by now");
         assert!(recent.bytes() <= 2 * 128 * 4);
+        let stored = postcard::to_allocvec(&recent).unwrap();
+        assert!(stored.len() <= 100 * 8 + 8, "{} bytes", stored.len());
+        assert_eq!(postcard::from_bytes::<Recent>(&stored).unwrap(), recent);
+        assert!(postcard::from_bytes::<Recent>(&[3, 1, 2, 3, 0, 0]).is_err(), "three bytes are no word");
     }
 }

@@ -41,6 +41,12 @@ impl Rules {
         Self { policies, catalogue, loops, limits: StateLimits::DEFAULT }
     }
 
+    /// The same rules, under other limits of what is remembered.
+    #[must_use]
+    pub fn with_limits(self, limits: StateLimits) -> Self {
+        Self { limits, ..self }
+    }
+
     #[must_use]
     pub fn limits(&self) -> &StateLimits {
         &self.limits

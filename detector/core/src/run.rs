@@ -1,11 +1,51 @@
 //! What is remembered of one run: the tree of sessions that grew from one root.
+//!
+//! Each session carries its own [`Place`]: its depth and its ancestors, as they were known when it joined. So the tree may
+//! be full, and forget who has ended, without a session losing a halt that stands above it. What the tree adds is what
+//! came too late for that: who the parent of a parent is, when its steps come after those of its children.
 
 use martingale_schemas::{SessionId, Step, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::halt::Halt;
 use crate::hash::hash_text;
-use crate::session::Counts;
+use crate::session::{Counts, SessionState};
+
+/// Ancestors that a session carries. One that is deeper cannot say who else is above it, and takes any halt of its run
+/// for one that stands against it.
+const LINE_MAX: usize = 31;
+
+/// Where a session stands in its run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// Steps down from the root.
+    pub(crate) depth: u32,
+    /// Hashes of the ids of the sessions between it and the root, the nearest first, at most [`LINE_MAX`].
+    line: Vec<u64>,
+}
+
+impl Place {
+    /// Of a session that nothing is known of: right below the root, unless it is the root.
+    fn unknown(is_root: bool) -> Self {
+        Self { depth: u32::from(!is_root), line: Vec::new() }
+    }
+
+    /// Of a child of `parent`, which stands here.
+    pub(crate) fn child(&self, parent: &SessionId<'_>) -> Self {
+        // The root is above everybody, and not in the line.
+        let own = (self.depth > 0).then(|| hash_text(parent.as_str()));
+        let line = own.into_iter().chain(self.line.iter().copied()).take(LINE_MAX).collect();
+        Self { depth: self.depth.saturating_add(1), line }
+    }
+
+    fn parent(&self, root: u64) -> u64 {
+        if self.depth == 0 { 0 } else { self.line.first().copied().unwrap_or(root) }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.line.capacity() * size_of::<u64>()
+    }
+}
 
 /// State of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +63,7 @@ pub struct RunState {
     pub(crate) halt: Option<Box<Halt>>,
     /// How many of `members` are halted: while none is, nobody looks for ancestors.
     halted: u32,
+    /// Ascending by id, so that one is found in a few comparisons however many there are.
     members: Vec<Member>,
 }
 
@@ -34,9 +75,6 @@ struct Member {
     /// 0 for the root.
     parent: u64,
     depth: u32,
-    /// Child sessions seen, and `spawn` steps of its own: whichever is more is its fan-out.
-    children: u32,
-    spawns: u32,
     /// Named by a descendant and not seen itself: its parent and depth are guesses.
     placed: bool,
     ended: bool,
@@ -49,7 +87,7 @@ pub(crate) fn parent_of<'s>(step: &'s Step<'_>) -> Option<&'s SessionId<'s>> {
     declared.or(Some(&step.root_session_id)).filter(|it| it.as_str() != step.session_id.as_str())
 }
 
-/// Sessions that a new one may inherit from and that must be in the tree before it: its root and its parent.
+/// Sessions that a new one may inherit from and that must be in the tree before it: its root, then its parent.
 pub(crate) fn ancestors_of<'s>(step: &'s Step<'_>) -> impl Iterator<Item = &'s SessionId<'s>> {
     let parent = parent_of(step);
     let root = parent.is_some_and(|it| it.as_str() != step.root_session_id.as_str()).then_some(&step.root_session_id);
@@ -83,91 +121,121 @@ impl RunState {
 
     pub(crate) fn resume(&mut self) {
         self.halt = None;
-        self.base = self.counts;
-        self.base_time = Some(self.now);
+        self.grant();
         if self.is_blank() {
             // It is not stored, and must not be remembered in memory alone.
             *self = Self::default();
         }
     }
 
+    /// Budgets of the run count from here.
+    pub(crate) fn grant(&mut self) {
+        self.base = self.counts;
+        self.base_time = Some(self.now);
+    }
+
+    fn at(&self, id: u64) -> Result<usize, usize> {
+        self.members.binary_search_by_key(&id, |it| it.id)
+    }
+
     fn find(&self, id: u64) -> Option<&Member> {
-        self.members.iter().find(|it| it.id == id)
+        self.members.get(self.at(id).ok()?)
     }
 
     fn find_mut(&mut self, id: u64) -> Option<&mut Member> {
-        self.members.iter_mut().find(|it| it.id == id)
+        let at = self.at(id).ok()?;
+        self.members.get_mut(at)
     }
 
     pub(crate) fn has(&self, session: &SessionId<'_>) -> bool {
-        self.find(hash_text(session.as_str())).is_some()
+        self.at(hash_text(session.as_str())).is_ok()
     }
 
-    /// Takes in an ancestor that was named but not seen, with what stands against it. Its own parent is unknown; the root
-    /// is the best guess.
-    pub(crate) fn place(&mut self, id: &SessionId<'_>, root: &SessionId<'_>, halt: Option<Box<Halt>>, max: usize) {
-        let is_root = id.as_str() == root.as_str();
-        let (parent, depth) = if is_root { (0, 0) } else { (hash_text(root.as_str()), 1) };
-        self.sessions_total = self.sessions_total.saturating_add(1);
-        self.depth = self.depth.max(depth);
-        self.keep(Member { id: hash_text(id.as_str()), parent, depth, halt, placed: true, ..Member::default() }, max);
+    /// Whether a step of the session was seen here, and it is still in the tree.
+    pub(crate) fn has_seen(&self, session: &SessionId<'_>) -> bool {
+        self.find(hash_text(session.as_str())).is_some_and(|it| !it.placed)
     }
 
-    /// Takes the session of `step` into the tree, its ancestors having been placed, and answers its depth.
-    pub(crate) fn join(&mut self, step: &Step<'_>, sessions_max: usize) -> u32 {
-        let id = hash_text(step.session_id.as_str());
-        let known = self.members.iter().position(|it| it.id == id);
-        if let Some(known) = known.and_then(|at| self.members.get(at)).filter(|it| !it.placed) {
-            return known.depth;
-        }
-        let parent = parent_of(step).map_or(0, |it| hash_text(it.as_str()));
-        let depth = match self.find_mut(parent) {
-            Some(parent) => {
-                parent.children = parent.children.saturating_add(1);
-                parent.depth.saturating_add(1)
+    /// Where the tree has a session whose own state says nothing: it was never seen, or forgotten.
+    pub(crate) fn place_of(&self, id: &SessionId<'_>, root: &SessionId<'_>) -> Place {
+        let (id, root) = (hash_text(id.as_str()), hash_text(root.as_str()));
+        let Some(member) = self.find(id).filter(|_| id != root) else { return Place::unknown(id == root) };
+        let mut line = Vec::new();
+        let mut at = member.parent;
+        // Declared parents may form a circle.
+        while at != root && line.len() < LINE_MAX && !line.contains(&at) {
+            line.push(at);
+            match self.find(at) {
+                Some(above) => at = above.parent,
+                None => break,
             }
-            None => u32::from(parent != 0),
-        };
-        self.depth = self.depth.max(depth);
-        if let Some(member) = known.and_then(|at| self.members.get_mut(at)) {
-            (member.parent, member.depth, member.placed) = (parent, depth, false);
-        } else {
-            self.sessions_total = self.sessions_total.saturating_add(1);
-            self.keep(Member { id, parent, depth, ..Member::default() }, sessions_max);
         }
-        depth
+        Place { depth: member.depth, line }
     }
 
-    fn keep(&mut self, member: Member, sessions_max: usize) {
-        let halted = u32::from(member.halt.is_some());
-        if self.members.len() < sessions_max {
-            self.members.push(member);
-        } else if let Some(at) = self.spare() {
-            let gone = std::mem::replace(&mut self.members[at], member);
+    /// Takes in an ancestor that a step named, with what stands against it. `is_new` when nobody has named it before.
+    pub(crate) fn name(
+        &mut self,
+        id: &SessionId<'_>,
+        root: &SessionId<'_>,
+        session: &SessionState,
+        is_new: bool,
+        max: usize,
+    ) {
+        if self.has(id) {
+            return;
+        }
+        let of_other_run = !session.belongs_to(root);
+        self.sessions_total = self.sessions_total.saturating_add(u32::from(is_new || of_other_run));
+        let place = if of_other_run { Place::unknown(id == root) } else { session.place.clone() };
+        self.depth = self.depth.max(place.depth);
+        self.keep(Member { placed: !session.is_in(root), ..member(id, root, &place, session) }, root, max);
+    }
+
+    /// Takes in the session of a step, its ancestors having been named. `is_new` when nobody has named it before.
+    pub(crate) fn join(
+        &mut self,
+        id: &SessionId<'_>,
+        root: &SessionId<'_>,
+        session: &SessionState,
+        is_new: bool,
+        max: usize,
+    ) {
+        let joined = member(id, root, &session.place, session);
+        self.depth = self.depth.max(joined.depth);
+        if let Some(it) = self.find_mut(joined.id) {
+            (it.parent, it.depth, it.placed) = (joined.parent, joined.depth, false);
+            return;
+        }
+        self.sessions_total = self.sessions_total.saturating_add(u32::from(is_new));
+        self.keep(joined, root, max);
+    }
+
+    /// Keeps a member if there is room or somebody makes room, and answers whether it did.
+    fn keep(&mut self, member: Member, root: &SessionId<'_>, max: usize) -> bool {
+        if self.members.len() >= max {
+            let Some(at) = self.spare(hash_text(root.as_str()), member.halt.is_some()) else { return false };
+            let gone = self.members.remove(at);
             // Its children go on from its parent, whose halts reached them through it.
             let children = self.members.iter_mut().filter(|it| it.parent == gone.id);
             children.for_each(|it| it.parent = gone.parent);
-        } else {
-            return;
         }
-        self.halted += halted;
+        let Err(at) = self.at(member.id) else { return true };
+        self.halted += u32::from(member.halt.is_some());
+        self.members.insert(at, member);
+        true
     }
 
-    /// A member that can make room: it has ended, and no halt stands against it or is passed on by it.
-    fn spare(&self) -> Option<usize> {
-        let free = |it: &Member| it.ended && it.halt.is_none() && self.above(it.parent).is_none();
-        self.members.iter().position(free)
-    }
-
-    pub(crate) fn spawned(&mut self, session: &SessionId<'_>) {
-        if let Some(it) = self.find_mut(hash_text(session.as_str())) {
-            it.spawns = it.spawns.saturating_add(1);
-        }
-    }
-
-    /// Most children this session is known to have started.
-    pub(crate) fn fan_out(&self, session: &SessionId<'_>) -> u32 {
-        self.find(hash_text(session.as_str())).map_or(0, |it| it.children.max(it.spawns))
+    /// A member that can make room: one that has ended, or for a halt the deepest that carries none. Never the root:
+    /// everybody descends from it.
+    fn spare(&self, root: u64, for_halt: bool) -> Option<usize> {
+        let free = |it: &Member| it.halt.is_none() && it.id != root;
+        let ended = self.members.iter().position(|it| free(it) && it.ended);
+        let deepest = || {
+            let all = self.members.iter().enumerate().filter(|(_, it)| for_halt && free(it));
+            all.max_by_key(|(_, it)| it.depth).map(|(at, _)| at)
+        };
+        ended.or_else(deepest)
     }
 
     pub(crate) fn end(&mut self, session: &SessionId<'_>) {
@@ -176,36 +244,45 @@ impl RunState {
         }
     }
 
-    /// Mirrors a halt of one session, or that it was lifted, for its descendants to inherit.
-    pub(crate) fn set_halt(&mut self, session: &SessionId<'_>, halt: Option<&Halt>) {
-        let Some(it) = self.find_mut(hash_text(session.as_str())) else { return };
-        let was = u32::from(it.halt.is_some());
-        it.halt = halt.map(|it| Box::new(it.clone()));
-        let is = u32::from(it.halt.is_some());
-        self.halted = self.halted + is - was;
+    /// Mirrors the halt of one session, or that it was lifted, for its descendants to inherit.
+    pub(crate) fn mirror(&mut self, id: &SessionId<'_>, root: &SessionId<'_>, session: &SessionState, max: usize) {
+        if let Some(it) = self.find_mut(hash_text(id.as_str())) {
+            let was = u32::from(it.halt.is_some());
+            it.halt.clone_from(&session.halt);
+            let is = u32::from(it.halt.is_some());
+            self.halted = self.halted + is - was;
+            return;
+        }
+        let Some(halt) = &session.halt else { return };
+        let placed = !session.is_in(root);
+        let kept = self.keep(Member { placed, ..member(id, root, &session.place, session) }, root, max);
+        if !kept && self.halt.is_none() {
+            // Everybody who is kept is halted, so that there is no place for another halt: then the run is halted.
+            self.halt = Some(Box::new(Halt { of: root.to_static(), ..halt.as_ref().clone() }));
+        }
     }
 
     /// The halt of the nearest ancestor that has one.
-    pub(crate) fn of_ancestor(&self, step: &Step<'_>) -> Option<&Halt> {
+    pub(crate) fn of_ancestor(&self, step: &Step<'_>, place: &Place) -> Option<&Halt> {
         if self.halted == 0 {
             return None;
         }
-        let own = self.find(hash_text(step.session_id.as_str()));
-        let declared = || parent_of(step).map_or(0, |it| hash_text(it.as_str()));
-        let above = self.above(own.map_or_else(declared, |it| it.parent));
+        let root = hash_text(step.root_session_id.as_str());
+        let halt_of = |id: u64| self.find(id)?.halt.as_deref();
+        let own = self.find(hash_text(step.session_id.as_str())).map(|it| it.parent);
+        let kept_above = || place.line.iter().copied().find(|it| self.at(*it).is_ok());
         // Whatever the parents claim, every session of a run descends from its root.
-        let root = || self.find(hash_text(step.root_session_id.as_str()))?.halt.as_deref();
-        above.or_else(root)
+        let in_tree = own.or_else(kept_above).and_then(|it| self.above(it));
+        let in_line = || place.line.iter().find_map(|it| halt_of(*it));
+        let any = || self.members.iter().find_map(|it| it.halt.as_deref());
+        let found = in_tree.or_else(in_line).or_else(|| halt_of(root));
+        found.or_else(|| if place.line.len() >= LINE_MAX { any() } else { None })
     }
 
-    /// The first halt from `id` upwards.
+    /// The first halt from `id` upwards. Bounded, because declared parents may form a circle.
     fn above(&self, id: u64) -> Option<&Halt> {
-        if self.halted == 0 {
-            return None;
-        }
         let mut at = id;
-        // Bounded, because declared parents may form a circle.
-        for _ in 0..=self.members.len() {
+        for _ in 0..=LINE_MAX {
             let member = self.find(at)?;
             if let Some(halt) = &member.halt {
                 return Some(halt);
@@ -223,4 +300,10 @@ impl RunState {
             + halts
             + self.halt.as_ref().map_or(0, |it| it.bytes())
     }
+}
+
+fn member(id: &SessionId<'_>, root: &SessionId<'_>, place: &Place, session: &SessionState) -> Member {
+    let parent = place.parent(hash_text(root.as_str()));
+    let (ended, halt) = (session.ended, session.halt.clone());
+    Member { id: hash_text(id.as_str()), parent, depth: place.depth, placed: false, ended, halt }
 }

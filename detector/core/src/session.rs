@@ -7,6 +7,8 @@ use crate::columns::Calls;
 use crate::halt::Halt;
 use crate::policy::Progress;
 use crate::recent::Recent;
+use crate::run::Place;
+use crate::tally::Tally;
 
 /// Sums over steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,42 +35,19 @@ impl Counts {
     }
 }
 
-/// How the producer's own numbering arrived.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sequence {
-    /// Largest `seq` seen.
-    pub last: Option<u64>,
-    /// Steps that came after one with a larger `seq`.
-    pub late: u64,
-    /// Numbers left out so far, not counting those that came late.
-    pub missing: u64,
-}
-
-impl Sequence {
-    fn add(&mut self, seq: u64) {
-        match self.last {
-            Some(last) if seq <= last => {
-                self.late += 1;
-                self.missing = self.missing.saturating_sub(u64::from(seq < last));
-            }
-            last => {
-                let expected = last.map_or(seq, |it| it.saturating_add(1));
-                self.missing = self.missing.saturating_add(seq.saturating_sub(expected));
-                self.last = Some(seq);
-            }
-        }
-    }
-}
-
 /// State of one session: everything about it that a later verdict may depend on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SessionState {
     /// Root of its run, once a step named it.
     pub(crate) root: Option<SessionId<'static>>,
-    /// Steps down from the root.
-    pub(crate) depth: u32,
+    /// Where it stands in that run.
+    pub(crate) place: Place,
+    /// Sessions that named it as their parent, and `spawn` steps of its own: whichever is more is its fan-out.
+    pub(crate) children: u32,
+    pub(crate) spawns: u32,
     pub(crate) counts: Counts,
-    pub(crate) sequence: Sequence,
+    /// Largest `seq` seen.
+    pub(crate) last_seq: Option<u64>,
     /// Event time of the first step, and the latest so far.
     pub(crate) started: Timestamp,
     pub(crate) now: Timestamp,
@@ -86,11 +65,6 @@ impl SessionState {
     }
 
     #[must_use]
-    pub fn sequence(&self) -> Sequence {
-        self.sequence
-    }
-
-    #[must_use]
     pub fn is_halted(&self) -> bool {
         self.halt.is_some()
     }
@@ -102,7 +76,17 @@ impl SessionState {
 
     /// Whether a step of it was seen in the run of `root`.
     pub(crate) fn is_in(&self, root: &SessionId<'_>) -> bool {
-        self.counts.steps > 0 && self.root.as_ref().is_some_and(|it| it.as_str() == root.as_str())
+        self.counts.steps > 0 && self.belongs_to(root)
+    }
+
+    /// Whether a step of it was seen in the run of `root`, or named it there.
+    pub(crate) fn belongs_to(&self, root: &SessionId<'_>) -> bool {
+        self.root.as_ref().is_some_and(|it| it.as_str() == root.as_str())
+    }
+
+    /// Most children it is known to have started, since it was last resumed.
+    pub(crate) fn fan_out(&self) -> u32 {
+        self.children.max(self.spawns)
     }
 
     /// Nothing worth storing.
@@ -111,15 +95,16 @@ impl SessionState {
     }
 
     /// Counts the step and moves time on. Time never goes back: a late step is judged at the time already reached.
-    pub(crate) fn advance(&mut self, step: &Step<'_>) {
+    pub(crate) fn advance(&mut self, step: &Step<'_>, tally: &mut Tally) {
         if self.counts.steps == 0 {
             self.started = step.time;
             self.now = step.time;
         }
         self.now = self.now.max(step.time);
         self.counts.add(step);
+        self.spawns = self.spawns.saturating_add(u32::from(step.kind == Kind::Spawn));
         if let Some(seq) = step.seq {
-            self.sequence.add(seq);
+            self.last_seq = Some(tally.number(self.last_seq, seq));
         }
     }
 
@@ -131,10 +116,11 @@ impl SessionState {
         self.progress.end();
     }
 
-    /// A person lifted the halt: what led to it is forgotten and budgets count from here, or the next step would bring
-    /// the halt back.
+    /// A person lifted the halt: what led to it is forgotten, and budgets and the fan-out count from here, or the next
+    /// step would bring the halt back.
     pub(crate) fn resume(&mut self) {
         self.halt = None;
+        (self.children, self.spawns) = (0, 0);
         self.calls = Calls::default();
         self.progress = Progress::resumed(self.counts, self.now);
         if self.is_blank() {
@@ -147,31 +133,10 @@ impl SessionState {
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.root.as_ref().map_or(0, |it| it.as_str().len())
+            + self.place.bytes()
             + self.halt.as_ref().map_or(0, |it| it.bytes())
             + self.recent.bytes()
             + self.calls.bytes()
             + self.progress.bytes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Sequence;
-
-    #[test]
-    fn lateness_and_gaps_are_counted() {
-        for (arrived, expected) in [
-            (vec![0, 1, 2], (Some(2), 0, 0)),
-            (vec![5, 6], (Some(6), 0, 0)),
-            (vec![0, 3], (Some(3), 0, 2)),
-            (vec![0, 3, 1], (Some(3), 1, 1)),
-            (vec![0, 3, 1, 2], (Some(3), 2, 0)),
-            (vec![2, 2], (Some(2), 1, 0)),
-            (vec![0, u64::MAX, 1], (Some(u64::MAX), 1, u64::MAX - 2)),
-        ] {
-            let mut sequence = Sequence::default();
-            arrived.iter().for_each(|it| sequence.add(*it));
-            assert_eq!((sequence.last, sequence.late, sequence.missing), expected, "{arrived:?}");
-        }
     }
 }

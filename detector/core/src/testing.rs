@@ -17,7 +17,7 @@ use martingale_schemas::wire::StepV1;
 use martingale_schemas::{Control, ControlAction, ControlId, ControlState, Limits, Mode, Scope, SessionId, Timestamp};
 use serde_json::{Value, json};
 
-use crate::{Detector, Observed, Rules, Sequence, State, StateKey};
+use crate::{Detector, Observed, Rules};
 
 pub(crate) const BEGIN: i64 = 1_767_225_600_000_000;
 
@@ -132,17 +132,4 @@ pub(crate) fn step_json(line: &str, number: usize, now: &mut i64) -> String {
         }
     }
     step.to_string()
-}
-
-/// State of a session as it would be stored.
-pub(crate) fn sequence_of(detector: &mut Detector, id: &str) -> Sequence {
-    let mut out = Sequence::default();
-    detector.drain_changed(|key, state| {
-        if let (StateKey::Session(session), Some(State::Session(state))) = (key, state)
-            && session.as_str() == id
-        {
-            out = state.sequence();
-        }
-    });
-    out
 }

@@ -15,9 +15,9 @@ use tonic::{Request, Response, Status};
 
 use super::http::{logs_answer, traces_answer};
 use super::{aside, of_logs, of_traces, take};
-use martingale_platform::budget::Share;
 use crate::metrics::Refused;
 use crate::{Door, Parts};
+use martingale_platform::budget::Share;
 
 pub(crate) fn routes(parts: &Arc<Parts>) -> Routes {
     let max = parts.config.body_bytes_max;

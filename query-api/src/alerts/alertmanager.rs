@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::instance::{Alert, State};
-use super::{Config, Error};
+use super::{Config, Error, address};
 use crate::http::with_causes;
 
 /// A firing alert ends by itself when it was not sent again for this many intervals, so that one of a server that died
@@ -22,15 +22,12 @@ pub(super) struct Alertmanager {
 impl Alertmanager {
     /// None when none is configured.
     pub(super) fn open(config: &Config) -> Result<Option<Self>, Error> {
-        let text = config.alertmanager_url.trim_end_matches('/');
-        if text.is_empty() {
+        if config.alertmanager_url.is_empty() {
             return Ok(None);
         }
-        let wrong = |why: String| Error::Url { url: text.to_owned(), why };
-        let url = Url::parse(&format!("{text}/api/v2/alerts")).map_err(|error| wrong(error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(wrong("expected http://host:port".to_owned()));
-        }
+        let mut url = address("alerts.alertmanager_url", &config.alertmanager_url)?;
+        let path = format!("{}/api/v2/alerts", url.path().trim_end_matches('/'));
+        url.set_path(&path);
         let client = crate::webhooks::client(config.timeout, true).map_err(Error::Client)?;
         let external_url = config.external_url.trim_end_matches('/').to_owned();
         Ok(Some(Self { url, client, external_url }))

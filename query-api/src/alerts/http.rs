@@ -7,7 +7,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
-use super::{Alert, Alerts};
+use super::{Alert, Alerts, Unreadable};
 use crate::http::{Failure, Fields};
 
 /// Rules and what they say.
@@ -15,6 +15,9 @@ use crate::http::{Failure, Fields};
 pub(crate) struct List {
     alerts: Vec<Alert>,
     rules: Vec<RuleStatus>,
+    /// Alerts of before the start that another release kept and this one cannot read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<Unreadable>,
 }
 
 #[derive(Debug, Serialize, schemars::JsonSchema)]
@@ -64,5 +67,5 @@ async fn list(State(alerts): State<Arc<Alerts>>, mut fields: Fields) -> Result<J
         }
     };
     let rules = alerts.rules.iter().filter(|it| chosen(&it.id)).map(status).collect();
-    Ok(Json(List { alerts: found, rules }))
+    Ok(Json(List { alerts: found, rules, unreadable: alerts.unreadable.clone() }))
 }

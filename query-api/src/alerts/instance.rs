@@ -11,6 +11,9 @@ use serde_json::Value;
 use super::rule::{Rule, is_label};
 use crate::sql::Answer;
 
+/// Version of the kept form, which is also the form on the `alerts` topic; `fixtures/alert` holds each.
+pub(crate) const VERSION: u32 = 1;
+
 /// One alert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(crate) struct Alert {
@@ -60,6 +63,43 @@ pub(crate) enum Change {
     Gone(Alert),
     /// It was resolved long ago.
     Forgotten(Alert),
+    /// It is resolved because its rule is gone, and not kept.
+    Ended(Alert),
+}
+
+impl Change {
+    pub(crate) const fn alert(&self) -> &Alert {
+        let (Self::To(alert) | Self::Gone(alert) | Self::Forgotten(alert) | Self::Ended(alert)) = self;
+        alert
+    }
+
+    /// Whether it goes to the `alerts` topic and, unless the alert is pending, to the webhook.
+    pub(crate) const fn is_told(&self) -> bool {
+        matches!(self, Self::To(_) | Self::Ended(_))
+    }
+
+    pub(crate) const fn is_kept(&self) -> bool {
+        matches!(self, Self::To(_))
+    }
+}
+
+impl Alert {
+    fn resolve(&mut self, now: Timestamp) {
+        self.state = State::Resolved;
+        self.resolved_at = Some(now);
+    }
+
+    /// What becomes of it when its rule is gone.
+    pub(crate) fn without_rule(mut self, now: Timestamp) -> Change {
+        match self.state {
+            State::Pending => Change::Gone(self),
+            State::Resolved => Change::Forgotten(self),
+            State::Firing => {
+                self.resolve(now);
+                Change::Ended(self)
+            }
+        }
+    }
 }
 
 /// The alerts of one rule by fingerprint.
@@ -104,8 +144,7 @@ impl Instances {
             match alert.state {
                 State::Pending => changes.push(Change::Gone(alert)),
                 State::Firing => {
-                    alert.state = State::Resolved;
-                    alert.resolved_at = Some(now);
+                    alert.resolve(now);
                     changes.push(Change::To(alert.clone()));
                     self.put(alert);
                 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use martingale_platform::log::{self, Append, Commit, StateChange};
+use martingale_platform::log::{Append, Commit, StateChange};
 use martingale_platform::shutdown::Shutdown;
 use martingale_schemas::{Timestamp, topics};
 use serde_json::json;
@@ -10,9 +10,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::instance::{self, Alert, Change, State};
 use super::rule::{Rule, RuleError};
-use super::{Alerts, CONSUMER, FIRST, STORE};
+use super::{Alerts, CONSUMER, Error, FIRST, STORE};
 use crate::http::with_causes;
 use crate::sql;
+use crate::store;
 use crate::webhooks::{Message, MessageKind};
 
 /// Lets the engine plan a rule's query, so that a wrong one is found at start and not at night.
@@ -44,21 +45,17 @@ pub(super) async fn run(alerts: Arc<Alerts>, rule: Arc<Rule>, mut shutdown: Shut
 }
 
 /// One evaluation. A failed one changes nothing: what fired still fires, and the rule shows its error.
-async fn evaluate(alerts: &Alerts, rule: &Rule, sent: &mut Option<Instant>) {
-    let error = match once(alerts, rule).await {
-        Ok(changed) => {
-            let due = sent.is_none_or(|at| at.elapsed() >= alerts.config.resend.0);
-            if changed || due {
-                *sent = alerts.tell_alertmanager(rule).await.then(Instant::now);
-            }
-            None
-        }
-        Err(why) => {
-            tracing::warn!(rule = %rule.id, error = %why, "alert rule cannot be evaluated");
-            alerts.metrics.alert_errors.with_label_values(&[&rule.id]).inc();
-            Some(why)
-        }
-    };
+pub(super) async fn evaluate(alerts: &Alerts, rule: &Rule, sent: &mut Option<Instant>) {
+    let evaluated = once(alerts, rule).await;
+    let due = sent.is_none_or(|at| at.elapsed() >= alerts.config.resend.0);
+    // What still fires is sent again whether or not the rule could be evaluated, or Alertmanager would let it end.
+    if due || matches!(evaluated, Ok(true)) {
+        *sent = alerts.tell_alertmanager(rule).await.then(Instant::now);
+    }
+    let error = evaluated.err().inspect(|why| {
+        tracing::warn!(rule = %rule.id, error = %why, "alert rule cannot be evaluated");
+        alerts.metrics.alert_errors.with_label_values(&[&rule.id]).inc();
+    });
     if let Some(state) = alerts.lock().get_mut(&rule.id) {
         state.error = error;
         let firing = i64::try_from(state.instances.firing()).unwrap_or(i64::MAX);
@@ -86,32 +83,30 @@ impl Alerts {
         Ok(changes.iter().any(|it| matches!(it, Change::To(alert) if alert.state != State::Pending)))
     }
 
-    async fn commit(&self, changes: &[Change], now: Timestamp) -> Result<(), log::Error> {
+    /// Records, states and deliveries in one commit: a change is told if and only if it happened, and under one id.
+    pub(super) async fn commit(&self, changes: &[Change], now: Timestamp) -> Result<(), Error> {
         if changes.is_empty() {
             return Ok(());
         }
-        // The webhook first: after a crash in between, the change is found again and its message has the same id as
-        // long as the alert fires, while a change already on the log would never be told.
-        for change in changes {
-            if let Change::To(alert) = change
-                && let Some(message) = message(alert, now)
-            {
-                self.webhooks.enqueue(message).await?;
-            }
-        }
         let mut commit = Commit { consumer: CONSUMER, ..Commit::default() };
+        let mut messages = Vec::new();
         for change in changes {
-            let (Change::To(alert) | Change::Gone(alert) | Change::Forgotten(alert)) = change;
-            let key = format!("{}/{}", alert.rule, alert.fingerprint);
-            let json = serde_json::to_vec(alert).unwrap_or_default();
-            if matches!(change, Change::To(_)) {
-                let record = Append::new(topics::ALERTS, alert.fingerprint.clone().into(), json.clone().into());
+            let alert = change.alert();
+            let entry = store::write(instance::VERSION, alert);
+            if change.is_told() {
+                let record = Append::new(topics::ALERTS, alert.fingerprint.clone().into(), entry.clone());
                 commit.publish.push(record.to_partition(FIRST));
+                messages.extend(message(alert, now));
             }
-            let value = matches!(change, Change::To(_)).then(|| json.into());
+            let key = format!("{}/{}", alert.rule, alert.fingerprint);
+            let value = change.is_kept().then_some(entry);
             commit.state.push(StateChange { store: STORE, partition: FIRST, key: key.into(), value });
         }
-        self.log.commit(commit).await
+        let queued = self.webhooks.queue(messages).await?;
+        commit.state.extend(queued.state());
+        self.log.commit(commit).await?;
+        queued.committed();
+        Ok(())
     }
 
     /// Whether Alertmanager has heard everything, or there is none.

@@ -47,6 +47,7 @@ fn check(hold_minutes: u64, keep_minutes: i64, evaluations: &[(&[&str], &[&str])
                 Change::To(alert) => format!("{} {}", alert.labels["agent"], alert.state.as_str()),
                 Change::Gone(alert) => format!("{} gone", alert.labels["agent"]),
                 Change::Forgotten(alert) => format!("{} forgotten", alert.labels["agent"]),
+                Change::Ended(alert) => format!("{} ended", alert.labels["agent"]),
             })
             .collect();
         changes.sort();
@@ -76,6 +77,21 @@ fn an_alert_carries_what_its_row_says() {
     assert_eq!((alert.value, alert.state), (0.25, State::Pending));
     let labels: Vec<(&str, &str)> = alert.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(labels, [("agent", "x"), ("alertname", "r"), ("severity", "high"), ("team", "a")]);
+}
+
+#[test]
+fn what_was_kept_once_is_read_for_ever() {
+    let at = |minutes: i64| Timestamp::from_micros(1_767_225_600_000_000 + minutes * MINUTE);
+    let mut instances = Instances::default();
+    let mut samples = Vec::new();
+    for (minute, rows) in (0..).zip([&[("x", 0.1)][..], &[("x", 0.25)], &[]]) {
+        let seen = instance::read(&rule(1), &answer(rows), 10, at(minute)).expect("reads");
+        instances.evaluate(&rule(1), seen, at(minute), 60 * MINUTE);
+        samples.extend(instances.iter().cloned());
+    }
+    let states: Vec<&str> = samples.iter().map(|it| it.state.as_str()).collect();
+    assert_eq!(states, ["pending", "firing", "resolved"]);
+    crate::store::check_fixture("alert", instance::VERSION, &samples);
 }
 
 #[test]
@@ -114,7 +130,7 @@ mod service {
     use axum::http::StatusCode;
     use axum::routing::post;
     use martingale_platform::clock::Clock;
-    use martingale_platform::log::{Log, MemoryLog, Offset, Partition, ReadLimit};
+    use martingale_platform::log::{Commit, Log, MemoryLog, Offset, Partition, ReadLimit, StateChange};
     use martingale_schemas::{Timestamp, topics};
     use prometheus::Registry;
     use serde_json::{Value, json};
@@ -122,11 +138,11 @@ mod service {
     use tokio::sync::mpsc;
 
     use super::{MINUTE, answer, rule};
-    use crate::alerts::{Alerts, Config};
+    use crate::alerts::{Alerts, Config, Rule, run};
     use crate::history::{self, History};
     use crate::metrics::Metrics;
     use crate::sql;
-    use crate::testing::{START_MICROS, call, memory_log};
+    use crate::testing::{FailingLog, START_MICROS, call, memory_log};
     use crate::webhooks::{self, Secret, Webhooks};
 
     const YAML: &str = "id: r\ntitle: T\nquery: SELECT 'x' AS agent, 1.0 AS value\nevery: 1m\n";
@@ -147,14 +163,22 @@ mod service {
         alertmanager_url: &str,
         yaml: &str,
     ) -> Result<Fleet, crate::alerts::Error> {
+        open_over(Arc::clone(log) as Arc<dyn Log>, clock, alertmanager_url, yaml).await
+    }
+
+    async fn open_over(
+        log: Arc<dyn Log>,
+        clock: &Clock,
+        alertmanager_url: &str,
+        yaml: &str,
+    ) -> Result<Fleet, crate::alerts::Error> {
         let dir = tempfile::tempdir().expect("folder");
         std::fs::create_dir(dir.path().join("rules")).expect("folder");
         std::fs::write(dir.path().join("rules/r.yaml"), yaml).expect("writes");
-        let log: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
         let registry = Registry::new();
         let history = history::Config { dir: dir.path().join("history"), ..history::Config::default() };
         let history = History::open(history, Arc::clone(&log), clock.clone(), &registry).await.expect("history");
-        let engine = sql::Engine::new(history, sql::Config::default());
+        let engine = sql::Engine::new(history, sql::Config::default()).expect("threads");
         let metrics = Metrics::new(&registry).expect("metrics");
         let endpoint = webhooks::Config {
             url: "https://example.com/hook".to_owned(),
@@ -232,14 +256,72 @@ mod service {
     }
 
     #[tokio::test]
-    async fn a_change_that_cannot_be_written_did_not_happen() {
+    async fn a_kept_alert_that_cannot_be_read_is_shown_and_left_alone() {
         let log = memory_log(1);
+        let entry = StateChange {
+            store: crate::alerts::STORE,
+            partition: Partition(0),
+            key: "r/a-1".into(),
+            value: Some(Bytes::from_static(br#"{"v":9}"#)),
+        };
+        log.commit(Commit { consumer: "later", state: vec![entry], ..Commit::default() }).await.expect("commits");
         let fleet = open(&log, &Clock::manual(START_MICROS), "").await.expect("opens");
-        log.faults(|it| it.fail_next_commit = true);
-        let now = Timestamp::from_micros(START_MICROS);
-        assert!(fleet.alerts.take(&rule(1), &answer(&[("x", 0.5)]), now).await.is_err());
+        let router = crate::alerts::router(Arc::clone(&fleet.alerts));
+        let list = call(&router, "GET", "/v1/alerts", &[], "").await.json();
+        assert_eq!(list["unreadable"][0]["key"], "r/a-1");
+        assert!(list["unreadable"][0]["why"].as_str().is_some_and(|it| it.contains("version 9")), "{list}");
+        assert_eq!(fleet.alerts.metrics.unreadable.with_label_values(&["alerts"]).get(), 1);
+        assert!(log.state(crate::alerts::STORE, Partition(0), b"r/a-1").await.expect("reads").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_change_happens_and_is_told_in_one_commit_or_not_at_all() {
+        let log = memory_log(1);
+        let clock = Clock::manual(START_MICROS);
+        let at = |minute: i64| Timestamp::from_micros(START_MICROS + minute * MINUTE);
+        // Fires at once, so that an evaluation that is repeated would be of another alert.
+        for commits in 0..2 {
+            let log = log.fork();
+            let failing = Arc::new(FailingLog::new(Arc::clone(&log), commits));
+            let fleet = open_over(Arc::clone(&failing) as Arc<dyn Log>, &clock, "", YAML).await.expect("opens");
+            let taken = fleet.alerts.take(&rule(0), &answer(&[("x", 0.5)]), at(0)).await;
+            assert_eq!(taken.is_ok(), commits > 0);
+            assert_eq!(fleet.list().await.as_array().map(Vec::len), Some(commits));
+            assert_eq!(fleet.deliveries().await.len(), commits);
+            failing.mend();
+            fleet.alerts.take(&rule(0), &answer(&[("x", 0.5)]), at(1)).await.expect("takes");
+            assert_eq!(fleet.deliveries().await, ["\"alert.firing\""], "told once");
+            drop(fleet);
+            let fleet = open(&log.reopen(), &clock, "").await.expect("opens");
+            assert_eq!(fleet.deliveries().await, ["\"alert.firing\""], "once after a restart too");
+            assert_eq!(fleet.list().await[0]["state"], "firing");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_rule_that_is_gone_left_behind_is_resolved() {
+        let log = memory_log(1);
+        let clock = Clock::manual(START_MICROS);
+        let fleet = open(&log, &clock, "").await.expect("opens");
+        fleet.evaluate(&[("x", 0.5)], 0).await;
+        fleet.evaluate(&[("x", 0.5), ("y", 0.5)], 1).await;
+        assert_eq!(fleet.deliveries().await, ["\"alert.firing\""], "y is pending");
+        clock.advance(2 * MINUTE);
+        let log = log.reopen();
+        let other = YAML.replace("id: r", "id: other");
+        let fleet = open_with(&log, &clock, "", &other).await.expect("opens");
         assert_eq!(fleet.list().await, json!([]));
-        assert_eq!(fleet.evaluate(&[("x", 0.5)], 0).await[0]["state"], "pending");
+        assert_eq!(fleet.deliveries().await, ["\"alert.firing\"", "\"alert.resolved\""]);
+        assert!(log.scan(crate::alerts::STORE, Partition(0), None, 9).await.expect("scans").is_empty());
+        let limit = ReadLimit { records_max: 10, bytes_max: 1 << 20 };
+        let last = log.read(topics::ALERTS, Partition(0), Offset::START, limit).await.expect("reads").pop();
+        let last: Value = serde_json::from_slice(&last.expect("records").value).expect("JSON");
+        assert_eq!((&last["state"], &last["labels"]["agent"]), (&json!("resolved"), &json!("x")));
+        let at = Timestamp::from_micros(START_MICROS + 2 * MINUTE);
+        assert_eq!(last["resolved_at"], json!(at));
+        // Only once.
+        let fleet = open_with(&log.reopen(), &clock, "", &other).await.expect("opens");
+        assert_eq!(fleet.deliveries().await.len(), 2);
     }
 
     #[tokio::test]
@@ -270,6 +352,15 @@ mod service {
         assert_eq!(alert["generatorURL"], "http://here/v1/alerts?rule=r");
         let at = |minutes: i64| json!(Timestamp::from_micros(START_MICROS + minutes * MINUTE));
         assert_eq!((&alert["startsAt"], &alert["endsAt"]), (&at(1), &at(5)), "ends by itself if not sent again");
+
+        // A rule that cannot be evaluated still fires, so Alertmanager is told again.
+        let broken = Rule { query: "SELECT nothing FROM nowhere".to_owned(), ..rule(1) };
+        run::evaluate(&fleet.alerts, &broken, &mut None).await;
+        let told = posts.recv().await.expect("a post");
+        assert_eq!((&told[0]["labels"]["agent"], &told[0]["endsAt"]), (&json!("x"), &at(5)));
+        let router = crate::alerts::router(Arc::clone(&fleet.alerts));
+        let list = call(&router, "GET", "/v1/alerts", &[], "").await.json();
+        assert!(list["rules"][0]["error"].is_string(), "{list}");
 
         fleet.evaluate(&[], 2).await;
         assert!(fleet.alerts.tell_alertmanager(&rule(1)).await);

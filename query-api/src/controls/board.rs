@@ -1,6 +1,6 @@
 //! What became of each control, gathered from the records of all partitions.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use martingale_platform::log::Partition;
@@ -70,7 +70,11 @@ impl Given {
     }
 }
 
-/// The newest controls, the oldest forgotten first: history has them all.
+/// The newest controls by the time they were given; history has them all.
+///
+/// Partitions are read one after another at start, so the same controls come once for each of them. What is kept follows
+/// from the controls alone and not from the order they come in: one that is older than all of a full board is not taken,
+/// so the second partition does not bring back what the first has seen leave.
 #[derive(Clone, Debug)]
 pub struct Board {
     table: Arc<Mutex<Table>>,
@@ -82,7 +86,7 @@ pub struct Board {
 #[derive(Debug, Default)]
 struct Table {
     by_id: HashMap<ControlId<'static>, Given>,
-    in_order: VecDeque<ControlId<'static>>,
+    by_time: BTreeSet<(Timestamp, ControlId<'static>)>,
 }
 
 impl Board {
@@ -99,13 +103,13 @@ impl Board {
     pub(crate) fn note(&self, partition: Partition, control: &Control) {
         let mut table = self.lock();
         if !table.by_id.contains_key(&control.control_id) {
-            if table.in_order.len() >= self.controls_max
-                && let Some(oldest) = table.in_order.pop_front()
+            table.by_time.insert((control.time, control.control_id.clone()));
+            table.by_id.insert(control.control_id.clone(), Given::requested(control, self.partitions));
+            if table.by_time.len() > self.controls_max
+                && let Some((_, oldest)) = table.by_time.pop_first()
             {
                 table.by_id.remove(&oldest);
             }
-            table.in_order.push_back(control.control_id.clone());
-            table.by_id.insert(control.control_id.clone(), Given::requested(control, self.partitions));
         }
         if let ControlState::Applied { before, known } = control.state
             && let Some(standing) = table.by_id.get_mut(&control.control_id)
@@ -123,11 +127,8 @@ impl Board {
     /// The newest controls whose scope passes, newest first.
     pub(crate) fn newest(&self, limit: usize, mut passes: impl FnMut(&Scope) -> bool) -> Vec<Given> {
         let table = self.lock();
-        let mut found: Vec<Given> = table.by_id.values().filter(|standing| passes(&standing.scope)).cloned().collect();
-        drop(table);
-        found.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| b.control_id.cmp(&a.control_id)));
-        found.truncate(limit);
-        found
+        let newest = table.by_time.iter().rev().filter_map(|(_, id)| table.by_id.get(id));
+        newest.filter(|standing| passes(&standing.scope)).take(limit).cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -180,5 +181,22 @@ mod tests {
         }
         let ids: Vec<String> = board.newest(9, |_| true).iter().map(|it| it.control_id.to_string()).collect();
         assert_eq!(ids, ["c", "b"]);
+    }
+
+    #[test]
+    fn partitions_may_be_read_one_after_another() {
+        let board = Board::new(3, 2);
+        for partition in 0..3 {
+            for (time, id) in (1..).zip(["a", "b", "c", "d"]) {
+                let before = Position { partition, offset: 7 };
+                for state in [ControlState::Requested, ControlState::Applied { before, known: false }] {
+                    let control = Control { time: Timestamp::from_micros(time), ..control(id, state) };
+                    board.note(Partition(partition), &control);
+                }
+            }
+        }
+        let kept: Vec<(String, bool)> =
+            board.newest(9, |_| true).iter().map(|it| (it.control_id.to_string(), it.is_applied())).collect();
+        assert_eq!(kept, [("d".to_owned(), true), ("c".to_owned(), true)]);
     }
 }

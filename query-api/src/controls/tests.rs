@@ -1,8 +1,9 @@
+use martingale_platform::clock::Clock;
 use martingale_platform::log::Log;
 use martingale_schemas::topics;
 use serde_json::json;
 
-use crate::testing::{Rig, holds, memory_log, step};
+use crate::testing::{Rig, START_MICROS, holds, memory_log, step};
 
 const HALT: &str = r#"{"action":"halt","session_id":"s","reason":"odd","by":"eve","control_id":"c1"}"#;
 
@@ -72,6 +73,25 @@ async fn controls_are_known_after_a_restart() {
     let rig = Rig::start(&log, |_| {}).await;
     assert_eq!(rig.get("/v1/controls/c1").await.json(), given);
     assert_eq!(rig.get("/v1/controls/c2").await.reason(), (404, "not_found".to_owned()));
+}
+
+#[tokio::test]
+async fn more_controls_than_are_kept_are_applied_after_a_restart_too() {
+    let log = memory_log(3);
+    let clock = Clock::manual(START_MICROS);
+    let rig = Rig::judged_at(&log, &clock, |config| config.controls.controls_max = 2).await;
+    let halt = |id: &str| json!({ "action": "halt", "session_id": "s", "control_id": id }).to_string();
+    let mut given = Vec::new();
+    for id in ["a", "b", "c", "d"] {
+        given.push(rig.post("/v1/controls", &halt(id)).await.json());
+        clock.advance(1);
+    }
+    drop(rig);
+    let rig = Rig::start(&log.reopen(), |config| config.controls.controls_max = 2).await;
+    let list = rig.get("/v1/controls").await.json();
+    assert_eq!(list["controls"], json!([given[3], given[2]]));
+    let again = rig.post("/v1/controls", &halt("d")).await;
+    assert_eq!((again.status.as_u16(), again.json()), (200, given.remove(3)), "without waiting for anything");
 }
 
 #[tokio::test]

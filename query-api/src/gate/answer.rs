@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use martingale_schemas::record::Standing;
-use martingale_schemas::{Decision, Finding, Verdict, VerdictId};
+use martingale_schemas::{Decision, Finding, StepId, Verdict, VerdictId};
 use serde::Serialize;
 
 use crate::http::Failure;
@@ -12,6 +12,9 @@ use crate::http::Failure;
 pub struct Answer {
     pub decision: Decision,
     pub verdict_id: VerdictId<'static>,
+    /// Of the step that was asked about: its own, or the one it was given because it had none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_id: Option<StepId<'static>>,
     pub findings: Vec<Finding>,
     /// What stands against the session; absent when there is no verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,6 +75,7 @@ impl Answer {
         Self {
             decision,
             verdict_id: verdict.verdict_id,
+            step_id: None,
             standing: Some(verdict.standing),
             message,
             findings: verdict.findings,
@@ -102,6 +106,7 @@ impl Answer {
         Self {
             decision,
             verdict_id: now.verdict_id,
+            step_id: None,
             standing: Some(now.standing),
             message: Some(message),
             findings: now.finding.into_iter().collect(),
@@ -119,6 +124,7 @@ impl Answer {
         Self {
             decision,
             verdict_id: id,
+            step_id: None,
             findings: Vec::new(),
             standing: None,
             message: Some(format!("{why}: {}", chosen(decision))),

@@ -70,6 +70,19 @@ async fn a_step_sent_again_is_answered_under_what_stands_by_then() {
 }
 
 #[tokio::test]
+async fn without_an_id_each_proposal_is_a_step_of_its_own() {
+    let log = memory_log(1);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let body = step("s", "1", "curl").replace(r#""step_id":"1","#, "");
+    let (first, second) = (rig.post("/v1/gate", &body).await.json(), rig.post("/v1/gate", &body).await.json());
+    assert_ne!(first["step_id"], second["step_id"]);
+    assert!(first["step_id"].as_str().is_some_and(|id| id.starts_with("g-")), "{first}");
+    let named = body.replacen('{', &format!(r#"{{"step_id":{},"#, first["step_id"]), 1);
+    assert_eq!(rig.post("/v1/gate", &named).await.json()["verdict_id"], first["verdict_id"], "asked again by that id");
+    holds(&log, topics::STEPS, 2).await;
+}
+
+#[tokio::test]
 async fn another_step_under_an_id_that_is_taken_is_refused() {
     let log = memory_log(1);
     let rig = Rig::judged(&log, |_| {}).await;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use martingale_platform::config::Span;
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Invalid, at_least_one, some_time};
+
 /// See `deploy/config.default.toml`, section `history`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -37,5 +39,26 @@ impl Default for Config {
             publish_every: Span::from_millis(50),
             compact_every: 64,
         }
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// [`Invalid`] with the first key that cannot work.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        at_least_one(&[
+            ("history.flush_bytes", self.flush_bytes),
+            ("history.flush_steps", self.flush_steps),
+            ("history.compact_every", usize::try_from(self.compact_every).unwrap_or(usize::MAX)),
+        ])?;
+        some_time(&[("history.flush_age", self.flush_age)])?;
+        if self.memory_bytes_max < self.flush_bytes {
+            let remedy = format!(
+                "set at least `history.flush_bytes`, {}, or reading stops before a flush begins",
+                self.flush_bytes
+            );
+            return Err(Invalid::new("history.memory_bytes_max", self.memory_bytes_max, remedy));
+        }
+        Ok(())
     }
 }

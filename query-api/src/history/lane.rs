@@ -23,6 +23,8 @@ pub(super) struct Lane {
     /// Steps read ahead of their verdicts.
     steps: VecDeque<Record>,
     steps_next: Offset,
+    /// Where verdicts and controls ended when this began.
+    began_at: [Offset; 2],
 }
 
 /// What one pass over a partition brought.
@@ -45,7 +47,14 @@ impl Lane {
             controls: Offset(marks[Table::ControlEvents as usize].next),
             steps: VecDeque::new(),
             steps_next: Offset(next_step),
+            began_at: [Offset::START; 2],
         }
+    }
+
+    /// Whether everything was read that was on the log when this began.
+    pub(super) fn has_caught_up(&self) -> bool {
+        let [verdicts, controls] = self.began_at;
+        self.verdicts >= verdicts && self.controls >= controls
     }
 
     /// Next offset of each topic, for the log's own record of progress.
@@ -58,10 +67,12 @@ impl Lane {
         ]
     }
 
-    /// Fails when a table is ahead of the log: then its rows came from another one.
-    pub(super) async fn check(&self, log: &dyn Log) -> Result<(), super::Error> {
-        for (topic, table) in [(topics::VERDICTS, Table::Verdicts), (topics::CONTROLS, Table::ControlEvents)] {
-            let end = log.bounds(topic, self.partition).await?.end.0;
+    /// Looks where the log ends. Fails when a table is ahead of it: then its rows came from another one.
+    pub(super) async fn begin(&mut self, log: &dyn Log) -> Result<(), super::Error> {
+        let made_from = [(topics::VERDICTS, Table::Verdicts), (topics::CONTROLS, Table::ControlEvents)];
+        for ((topic, table), began_at) in made_from.into_iter().zip(&mut self.began_at) {
+            *began_at = log.bounds(topic, self.partition).await?.end;
+            let end = began_at.0;
             let next = self.marks[table as usize].next;
             if next > end {
                 return Err(super::Error::AheadOfLog { table: table.name(), partition: self.partition, next, end });

@@ -1,6 +1,7 @@
-//! Threads for heavy work: building rows, writing Parquet, running queries.
+//! Threads of the writer: building rows, writing Parquet.
 //!
-//! An agent waits for its verdict on the main runtime's threads; a scan over a million rows must not sit on one of them.
+//! An agent waits for its verdict on the main runtime's threads, which a sort of a million rows must not sit on. Queries
+//! have threads of their own (`sql::threads`): one that cannot be stopped must not keep rows from being written.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,13 +9,20 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::Error;
 
+/// One follows the log while the other writes files.
+const WORKERS: usize = 2;
+
 /// Dropped without waiting: what its tasks had not committed is read from the log again.
 pub(super) struct Background(Mutex<Option<Runtime>>, Handle);
 
 impl Background {
     pub(super) fn start() -> Result<Self, Error> {
-        let runtime =
-            Builder::new_multi_thread().thread_name("history").enable_all().build().map_err(Error::Threads)?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .thread_name("history")
+            .enable_all()
+            .build()
+            .map_err(Error::Threads)?;
         let handle = runtime.handle().clone();
         Ok(Self(Mutex::new(Some(runtime)), handle))
     }

@@ -49,7 +49,7 @@ pub(crate) struct Stored {
 pub(super) struct Store {
     pub(super) kind: Table,
     table: DeltaTable,
-    /// Commits since the last compaction.
+    /// Commits since the last compaction, of this process and of those before it.
     pub(super) commits: u64,
 }
 
@@ -59,8 +59,10 @@ impl Store {
         let folder = dir.join(kind.name());
         std::fs::create_dir_all(&folder).map_err(|source| Error::Folder { folder: folder.clone(), source })?;
         let folder = folder.canonicalize().map_err(|source| Error::Folder { folder: folder.clone(), source })?;
-        let url = url::Url::from_directory_path(&folder)
-            .map_err(|()| Error::Folder { folder, source: std::io::ErrorKind::InvalidFilename.into() })?;
+        let url = url::Url::from_directory_path(&folder).map_err(|()| Error::Folder {
+            folder: folder.clone(),
+            source: std::io::ErrorKind::InvalidFilename.into(),
+        })?;
         let fail = Error::delta(kind);
         let mut table = DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build).map_err(fail)?;
         if table.verify_deltatable_existence().await.map_err(fail)? {
@@ -69,7 +71,9 @@ impl Store {
             table = create(&table, kind).await.map_err(fail)?;
         }
         check_columns(&table, kind)?;
-        Ok(Self { kind, table, commits: 0 })
+        let version = u64::try_from(table.snapshot().map_err(fail)?.version()).unwrap_or(0);
+        let commits = version.saturating_sub(last_checkpoint(&folder));
+        Ok(Self { kind, table, commits })
     }
 
     pub(super) fn stored(&self) -> Result<Stored, Error> {
@@ -164,6 +168,14 @@ pub(super) async fn maintain(table: DeltaTable, kind: Table) -> Result<(), Delta
     checkpoints::create_checkpoint(&table, None).await?;
     checkpoints::cleanup_metadata(&table, None).await?;
     Ok(())
+}
+
+/// Version of the last checkpoint, which ends a compaction; 0 when there is none. Without it a table is only compacted
+/// sooner, so what cannot be read is no error.
+fn last_checkpoint(folder: &Path) -> u64 {
+    let text = std::fs::read(folder.join("_delta_log/_last_checkpoint")).unwrap_or_default();
+    let hint: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    hint["version"].as_u64().unwrap_or(0)
 }
 
 async fn create(table: &DeltaTable, kind: Table) -> Result<DeltaTable, DeltaTableError> {

@@ -107,6 +107,85 @@ async fn a_crash_at_any_moment_loses_nothing_and_doubles_nothing() {
     }
 }
 
+/// Breaks off the flush of one table, so that some tables have what others have not, and dies.
+#[tokio::test]
+async fn what_was_visible_before_a_crash_between_two_tables_is_visible_in_the_first_answer_after_it() {
+    for broken in ["steps", "verdicts", "findings", "session_parts"] {
+        let mut world = World::new(2);
+        world.config.flush_steps = 50;
+        world.config.compact_every = 3;
+        let process = world.start().await;
+        let steps = |from: u64, to: u64| -> Vec<_> {
+            let tool = |n: u64| if n.is_multiple_of(2) { "odd" } else { "danger" };
+            (from..to).map(|n| step(&format!("s{}", n % 7), n, "tool_call", json!({ "tool": tool(n) }))).collect()
+        };
+        world.judge(&steps(0, 240)).await;
+        process.until(STEPS, 240).await;
+        process.stop().await;
+
+        let process = world.start().await;
+        process.until(STEPS, 240).await;
+        // A folder where the next commits should be. Compactions commit, too, so it is not known which is the next.
+        let stored = process.history.snapshot().tables[0].stored.snapshot.version();
+        for version in 0..60 {
+            let at = world.config.dir.join(broken).join("_delta_log").join(format!("{version:020}.json"));
+            let _ = std::fs::create_dir(at);
+        }
+        world.judge(&steps(240, 400)).await;
+        process.until(STEPS, 400).await;
+        process.kill(&mut world).await;
+        for version in 0..60 {
+            let at = world.config.dir.join(broken).join("_delta_log").join(format!("{version:020}.json"));
+            let _ = std::fs::remove_dir(at);
+        }
+
+        let process = world.start().await;
+        let sql = "SELECT (SELECT count(*) FROM steps) AS a, (SELECT count(*) FROM verdicts) AS b, \
+                   (SELECT count(*) FROM findings) AS c, (SELECT sum(steps) FROM sessions) AS d";
+        assert_eq!(json!(process.rows(sql).await), json!([[400, 400, 400, 400]]), "{broken}, at {stored}");
+        assert!(process.history.is_current());
+        process.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn until_the_log_is_read_queries_wait_and_history_is_not_ready() {
+    let world = World::new(1);
+    world.judge(&[step("a", 1, "plan", json!({})), step("a", 2, "plan", json!({}))]).await;
+    let log: std::sync::Arc<dyn Log> = world.log.clone();
+    let history = History::open(world.config.clone(), log, Default::default(), &Default::default()).await;
+    let history = history.expect("opens");
+    assert!(history.trouble().is_some_and(|it| it.contains("at start")), "{:?}", history.trouble());
+    let config = crate::sql::Config { time_max: Span::from_millis(1_000), ..Default::default() };
+    let impatient = crate::sql::Engine::new(std::sync::Arc::clone(&history), config).expect("threads");
+    let error = impatient.query(STEPS).await.expect_err("cannot be answered yet");
+    assert_eq!(error.status(), 503, "{error}");
+    impatient.query("EXPLAIN SELECT count(*) FROM steps").await.expect("a plan needs no rows");
+
+    let engine = crate::sql::Engine::new(std::sync::Arc::clone(&history), Default::default()).expect("threads");
+    let (trigger, shutdown) = martingale_platform::shutdown::channel();
+    let (answer, task) =
+        tokio::join!(engine.query(STEPS), async { tokio::spawn(std::sync::Arc::clone(&history).run(shutdown)) });
+    assert_eq!((answer.expect("answers").rows, history.trouble()), (vec![vec![json!(2)]], None));
+    trigger.stop();
+    task.await.expect("no panic").expect("stops");
+}
+
+#[tokio::test]
+async fn rows_are_visible_within_a_second() {
+    let mut world = World::new(1);
+    world.config.flush_steps = 50;
+    world.config.compact_every = 3;
+    let process = world.start().await;
+    process.until(STEPS, 0).await;
+    for n in 1..=200 {
+        world.judge(&[step("a", n, "plan", json!({}))]).await;
+        let visible = tokio::time::timeout(std::time::Duration::from_secs(1), process.holds_steps(n));
+        visible.await.unwrap_or_else(|_| panic!("step {n} is not visible"));
+    }
+    process.stop().await;
+}
+
 #[tokio::test]
 async fn a_verdict_published_twice_is_one_row_even_across_a_restart() {
     let world = World::new(1);

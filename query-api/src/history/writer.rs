@@ -12,6 +12,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
 use super::lane::{Lane, Pass};
+use super::standing::{LATE, Standing};
 use super::store::{Mark, Stored, maintain};
 use super::tail::{Flush, Frozen, Tail};
 use super::{CONSUMER, Error, History, Seen, Snapshot, Stores};
@@ -91,8 +92,8 @@ impl<'h> Writer<'h> {
             for (mark, store) in marks.iter_mut().zip(stores.iter()) {
                 *mark = store.mark(*partition).await?;
             }
-            let lane = Lane::new(*partition, marks);
-            lane.check(&*history.log).await?;
+            let mut lane = Lane::new(*partition, marks);
+            lane.begin(&*history.log).await?;
             lanes.push(lane);
             for topic in [topics::VERDICTS, topics::CONTROLS] {
                 let mut receiver = history.log.grown(topic, *partition);
@@ -121,6 +122,7 @@ impl<'h> Writer<'h> {
         // Retention waits for every consumer that has committed: from here on, for this one.
         let marks: Vec<_> = writer.marks();
         writer.commit_progress(&marks).await?;
+        history.standing.send_replace(Standing::CatchingUp);
         writer.publish_snapshot();
         Ok(writer)
     }
@@ -150,6 +152,7 @@ impl<'h> Writer<'h> {
         if !self.pending.is_empty() && (read.records == 0 || overdue) {
             self.publish()?;
         }
+        self.tell_standing(full, &read);
         if self.flush_is_due() {
             self.flush()?;
         }
@@ -213,6 +216,21 @@ impl<'h> Writer<'h> {
             () = more => None,
             () = sleep_until(due) => None,
         }
+    }
+
+    /// Says how what is visible stands to the log.
+    fn tell_standing(&self, full: bool, read: &Pass) {
+        let begun =
+            self.history.is_current() || (self.pending.is_empty() && self.lanes.iter().all(Lane::has_caught_up));
+        let late = |at: i64| self.history.clock.now_micros() - at > i64::try_from(LATE.as_micros()).unwrap_or(i64::MAX);
+        let standing = match begun {
+            false => Standing::CatchingUp,
+            true if full => Standing::Full,
+            true if self.read_again.is_some() => Standing::LogUnreadable,
+            true if read.appended_at.is_some_and(late) => Standing::Late,
+            true => Standing::Current,
+        };
+        self.history.standing.send_if_modified(|it| std::mem::replace(it, standing) != standing);
     }
 
     fn publish(&mut self) -> Result<(), Error> {

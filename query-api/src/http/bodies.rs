@@ -100,7 +100,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_comes_whole_in_time_and_within_the_budget_or_not_at_all() {
         let never = Body::from_stream(
-            futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"x"))]).chain(futures::stream::pending()),
+            futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"x"))])
+                .chain(futures::stream::pending()),
         );
         let broken = Body::from_stream(futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("gone"))]));
         let little = Config { inflight_bytes_max: 4, ..Config::default() };

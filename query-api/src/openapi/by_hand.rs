@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 pub(super) fn schemas() -> Map<String, Value> {
-    [common(), steps(), controls(), deliveries(), sql()]
+    [common(), steps(), dead_letters(), controls(), deliveries(), sql()]
         .into_iter()
         .filter_map(|group| if let Value::Object(group) = group { Some(group) } else { None })
         .flatten()
@@ -95,6 +95,46 @@ fn steps() -> Value {
     })
 }
 
+fn dead_letters() -> Value {
+    let of_letter = |more: Value| json!({ "type": "array", "items": { "type": "object", "required": ["id", "message"], "properties": more } });
+    json!({
+        "NotAccepted": {
+            "oneOf": [{ "$ref": "#/components/schemas/Accepted" }, { "$ref": "#/components/schemas/Error" }],
+        },
+        "DeadLetters": {
+            "type": "object",
+            "required": ["dead_letters", "next"],
+            "properties": {
+                "dead_letters": { "type": "array", "items": { "$ref": "#/components/schemas/DeadLetter" } },
+                "next": { "type": "string", "description": "`after` of the next page; good for later when this one is empty." },
+            },
+        },
+        "ReplayRequest": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "ids": { "type": "array", "minItems": 1, "items": text() },
+                "all": { "const": true },
+                "after": text(),
+            },
+            "oneOf": [{ "required": ["ids"] }, { "required": ["all"] }],
+        },
+        "Replayed": {
+            "type": "object",
+            "required": ["replayed", "accepted", "duplicate", "rejected", "not_replayable", "unknown", "next"],
+            "properties": {
+                "replayed": { "type": "integer" },
+                "accepted": { "type": "integer" },
+                "duplicate": { "type": "integer" },
+                "rejected": of_letter(json!({ "id": text(), "reason": text(), "field": text(), "message": text() })),
+                "not_replayable": of_letter(json!({ "id": text(), "message": text() })),
+                "unknown": { "type": "array", "items": text() },
+                "next": { "type": ["string", "null"], "description": "With `all`: where to go on, when there may be more." },
+            },
+        },
+    })
+}
+
 fn controls() -> Value {
     json!({
         "ControlRequest": {
@@ -121,8 +161,9 @@ fn controls() -> Value {
 
 fn deliveries() -> Value {
     let delivery = json!({
+        "description": "One that is kept in a form this release cannot read has failed, and has neither `type` nor `payload`.",
         "type": "object",
-        "required": ["id", "type", "state", "created_at", "attempts", "payload"],
+        "required": ["id", "state", "attempts", "payload"],
         "properties": {
             "id": text(),
             "type": { "enum": ["session.halted", "alert.firing", "alert.resolved"] },
@@ -133,7 +174,7 @@ fn deliveries() -> Value {
             "why": text(),
             "attempts": { "type": "integer" },
             "last_attempt": { "type": "object" },
-            "payload": { "type": "object" },
+            "payload": { "type": ["object", "null"] },
         },
     });
     json!({

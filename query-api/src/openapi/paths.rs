@@ -42,6 +42,19 @@ const BAD: (&str, &str) = ("400", "A field is wrong: its name, its value and the
 const MISSING: (&str, &str) = ("404", "There is none.");
 const BUSY: (&str, &str) = ("429", "A limit is reached, nothing was done; come back after `Retry-After` seconds.");
 const DOWN: (&str, &str) = ("503", "The log cannot be used just now.");
+const TOO_SLOW: (&str, &str) = ("408", "The body came too slowly.");
+const ENCODING: (&str, &str) = ("415", "Its `content-encoding` is not known.");
+const QUERY_TOO_SLOW: (&str, &str) = ("408", "It took longer than `sql.time_max`.");
+const QUERY_TOO_LARGE: (&str, &str) = ("413", "It needs more memory, or its answer is larger, than `[sql]` grants.");
+const FAILED: (&str, &str) = ("500", "It failed inside the server, whose log has the reason.");
+
+/// The one path that needs no token.
+pub(super) const OPEN: &str = "/healthz";
+/// What every path may be answered with before it is asked.
+pub(super) const GUARD: [(&str, &str); 2] = [
+    ("401", "The server has a token, and the request shows none or another."),
+    ("403", "On loopback, where no token is set: the `Host` is not this machine, or a page of another origin asks."),
+];
 
 const NONE: Operation =
     Operation { method: "get", path: "", summary: "", params: &[], body: None, answers: &[], errors: &[] };
@@ -53,8 +66,28 @@ pub(super) const PATHS: &[Operation] = &[
         summary: "Observe: steps that have happened; one, an array, or a line each.",
         params: &[Param { name: "content-encoding", place: In::Header, kind: "string", what: "`gzip` or `zstd`." }],
         body: Some((STEPS, "Steps")),
-        answers: &[("200", "Durable; rejected steps are listed.", JSON, "Accepted")],
-        errors: &[BAD, ("413", "The body is too large."), BUSY, DOWN],
+        answers: &[
+            ("200", "Durable; rejected steps are listed.", JSON, "Accepted"),
+            ("400", "Every step was rejected, or the body is no JSON.", JSON, "NotAccepted"),
+        ],
+        errors: &[TOO_SLOW, ("413", "The body or the number of its steps is too large."), ENCODING, BUSY, DOWN],
+    },
+    Operation {
+        path: "/v1/dead-letters",
+        summary: "Records that were rejected, with the reason, oldest first.",
+        params: &[LIMIT, query("after", "string", "`next` of the page before.")],
+        answers: &[("200", "A page of dead letters.", JSON, "DeadLetters")],
+        errors: &[BAD, BUSY, DOWN],
+        ..NONE
+    },
+    Operation {
+        method: "post",
+        path: "/v1/dead-letters/replay",
+        summary: "Feeds dead letters in again; they stay where they are.",
+        body: Some((JSON, "ReplayRequest")),
+        answers: &[("200", "What became of them.", JSON, "Replayed")],
+        errors: &[BAD, TOO_SLOW, ("413", "The body is too large."), ENCODING, BUSY, DOWN],
+        ..NONE
     },
     Operation {
         method: "post",
@@ -77,7 +110,13 @@ pub(super) const PATHS: &[Operation] = &[
             ("200", "Applied: every step judged from now on is judged under it.", JSON, "Given"),
             ("202", "On the log, not applied everywhere within the time: ask for it by its id.", JSON, "Given"),
         ],
-        errors: &[BAD, ("409", "The id is taken by another order."), BUSY, DOWN],
+        errors: &[
+            BAD,
+            ("409", "The id is taken by another order."),
+            ("413", "The body is larger than `controls.body_bytes_max`."),
+            BUSY,
+            DOWN,
+        ],
         ..NONE
     },
     Operation {
@@ -102,7 +141,7 @@ pub(super) const PATHS: &[Operation] = &[
     },
     Operation {
         path: "/v1/stream",
-        summary: "Verdicts and controls as they happen: server-sent events `verdict`, `control`, and `lost` when retention was faster than the reader.",
+        summary: "Verdicts and controls as they happen: server-sent events `verdict`, `control`, and `lost` when retention was faster than the reader. A control comes as `requested` once, as `applied` from each partition that knows its session and from the one its id belongs to.",
         params: &[
             query("session_id", "string", "Of this session."),
             query("root_session_id", "string", "Of this run."),
@@ -150,7 +189,7 @@ pub(super) const PATHS: &[Operation] = &[
         summary: "Sends a delivery again, with all its attempts; a disabled endpoint is enabled.",
         params: &[path("id", "`id` of the delivery.")],
         answers: &[("202", "It is pending again.", JSON, "Delivery")],
-        errors: &[MISSING, ("409", "No endpoint is configured.")],
+        errors: &[MISSING, ("409", "No endpoint is configured, or this release cannot read the delivery.")],
         ..NONE
     },
     Operation {
@@ -170,12 +209,7 @@ pub(super) const PATHS: &[Operation] = &[
         summary: "SQL over history: tables steps, sessions, verdicts, findings, controls. Read only.",
         body: Some((JSON, "SqlRequest")),
         answers: &[("200", "Columns and rows.", JSON, "SqlAnswer")],
-        errors: &[
-            BAD,
-            ("403", "The statement would write."),
-            ("408", "It took too long."),
-            ("413", "It needs too much memory."),
-        ],
+        errors: &[BAD, ("403", "The statement would write."), QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED],
         ..NONE
     },
     Operation {
@@ -190,7 +224,7 @@ pub(super) const PATHS: &[Operation] = &[
             LIMIT,
         ],
         answers: &[("200", "A page of sessions.", JSON, "Object")],
-        errors: &[BAD],
+        errors: &[BAD, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED],
         ..NONE
     },
     Operation {
@@ -198,7 +232,7 @@ pub(super) const PATHS: &[Operation] = &[
         summary: "One session.",
         params: &[path("session", "`session_id`.")],
         answers: &[("200", "The session.", JSON, "Object")],
-        errors: &[MISSING],
+        errors: &[MISSING, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED],
         ..NONE
     },
     Operation {
@@ -210,7 +244,7 @@ pub(super) const PATHS: &[Operation] = &[
             query("after", "integer", "Offset of the last step of the page before."),
         ],
         answers: &[("200", "A page of steps.", JSON, "Object")],
-        errors: &[BAD, MISSING],
+        errors: &[BAD, MISSING, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED],
         ..NONE
     },
     Operation {
@@ -222,7 +256,7 @@ pub(super) const PATHS: &[Operation] = &[
             query("depth", "integer", "How many edges back."),
         ],
         answers: &[("200", "Steps and edges.", JSON, "Object")],
-        errors: &[BAD, MISSING],
+        errors: &[BAD, MISSING, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED],
         ..NONE
     },
     Operation {
@@ -241,6 +275,13 @@ pub(super) const PATHS: &[Operation] = &[
         path: "/metrics",
         summary: "Metrics for Prometheus.",
         answers: &[("200", "Text format 0.0.4.", "text/plain", "Text")],
+        errors: &[("503", "They cannot be gathered just now.")],
+        ..NONE
+    },
+    Operation {
+        path: "/openapi.json",
+        summary: "This document.",
+        answers: &[("200", "OpenAPI 3.1.", JSON, "Object")],
         ..NONE
     },
 ];

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use martingale_schemas::{Control, ControlAction, ControlId, ControlState, Position, Scope, SessionId, Timestamp};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -141,6 +142,53 @@ async fn why_leads_back_to_the_parent() {
     for (path, wanted) in [("c/steps/none/why", 404), ("none/steps/s1/why", 404), ("c/steps/s6/why?depth=0", 400)] {
         let (status, answer) = get(&process, &format!("/v1/sessions/{path}")).await;
         assert_eq!(status, wanted, "{path}: {answer}");
+    }
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_is_halted_from_the_order_on_and_not_from_its_next_step_on() {
+    let world = World::new(1);
+    let process = world.start().await;
+    let of = |root: &str, parent: &str| json!({ "root_session_id": root, "parent_session_id": parent });
+    world
+        .judge(&[
+            step("p", 1, "plan", json!({})),
+            step("c", 2, "plan", of("p", "p")),
+            step("q", 3, "tool_call", json!({ "tool": "danger" })),
+            step("r", 4, "plan", json!({})),
+        ])
+        .await;
+    process.until("SELECT count(*) FROM steps", 4).await;
+    let halted = "SELECT string_agg(session_id, ' ' ORDER BY session_id) FROM sessions WHERE halted";
+    assert_eq!(process.one(halted).await, json!("q"));
+    let mut given = 0;
+    for (action, scope, id, expected) in [
+        (ControlAction::Halt, "session", "p", json!("c p q")),
+        (ControlAction::Halt, "run", "r", json!("c p q r")),
+        (ControlAction::Resume, "session", "p", json!("q r")),
+        (ControlAction::Resume, "run", "q", json!("q r")),
+        (ControlAction::Resume, "session", "q", json!("r")),
+        (ControlAction::Resume, "run", "r", json!(null)),
+    ] {
+        let id = SessionId::from(id.to_owned());
+        let scope = match scope {
+            "run" => Scope::Run { root_session_id: id },
+            _ => Scope::Session { session_id: id },
+        };
+        given += 1;
+        let control = Control {
+            control_id: ControlId::from(format!("c{given}")),
+            action,
+            scope,
+            time: Timestamp::from_micros(1),
+            by: None,
+            reason: None,
+            state: ControlState::Applied { before: Position { partition: 0, offset: 4 }, known: true },
+        };
+        world.control(&control, 0).await;
+        process.until("SELECT count(*) FROM controls", given).await;
+        assert_eq!(process.one(halted).await, expected, "{control:?}");
     }
     process.stop().await;
 }

@@ -2,6 +2,9 @@
 
 use martingale_platform::config::Span;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::config::{Invalid, at_least_one, some_time};
 
 /// See `deploy/config.default.toml`, section `sql`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -9,7 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Longest query text, in bytes; beyond it the query is refused.
     pub query_bytes_max: usize,
-    /// Memory of all queries together, in bytes. A query that needs more fails; nothing is spilled to disk.
+    /// What all queries together hold in bytes, as far as they sort, group and join, and answers until they are sent. A
+    /// query that needs more fails; nothing is spilled to disk.
     pub memory_bytes_max: usize,
     /// Most rows of an answer; the rest is left out and the answer says so.
     pub rows_max: usize,
@@ -17,7 +21,7 @@ pub struct Config {
     pub answer_bytes_max: usize,
     /// Longest time of a query.
     pub time_max: Span,
-    /// Most queries that run at once; more wait, within their time.
+    /// Most queries that run, or whose answers are not sent yet, at once; more wait, within their time.
     pub queries_max: usize,
 }
 
@@ -31,5 +35,25 @@ impl Default for Config {
             time_max: Span::from_millis(30_000),
             queries_max: 16,
         }
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// [`Invalid`] with the first key that cannot work.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        at_least_one(&[
+            ("sql.query_bytes_max", self.query_bytes_max),
+            ("sql.memory_bytes_max", self.memory_bytes_max),
+            ("sql.rows_max", self.rows_max),
+            ("sql.answer_bytes_max", self.answer_bytes_max),
+            ("sql.queries_max", self.queries_max),
+        ])?;
+        // Who may run is counted by permits.
+        if self.queries_max > Semaphore::MAX_PERMITS {
+            let remedy = format!("set at most {}", Semaphore::MAX_PERMITS);
+            return Err(Invalid::new("sql.queries_max", self.queries_max, remedy));
+        }
+        some_time(&[("sql.time_max", self.time_max)])
     }
 }

@@ -4,17 +4,22 @@ use std::sync::Arc;
 
 use datafusion::datasource::ViewTable;
 use datafusion::error::Result;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SessionStateBuilder, SessionStateDefaults};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::provider::Unified;
-use super::{Config, views};
+use super::yielding::YieldingJoins;
+use super::{Config, functions, views};
 use crate::history::Snapshot;
 use crate::tables::Table;
 
+/// Rows that are taken at once: few, so that what one step of a query holds stays small, and a query that is given up
+/// ends soon.
+const BATCH_ROWS: usize = 1024;
 /// Footers of Parquet files that are kept, in bytes.
 const FOOTERS_BYTES_MAX: usize = 64 << 20;
 
@@ -41,8 +46,11 @@ impl Context {
         let state = Arc::new(session.state());
         for (table, seen) in Table::ALL.into_iter().zip(&snapshot.tables) {
             let public = matches!(table, Table::Steps | Table::Verdicts | Table::Findings);
-            let into = if public { &session } else { &parts };
-            into.register_table(table.name(), Arc::new(Unified::new(seen, Arc::clone(&state)).await?))?;
+            let provider = Arc::new(Unified::new(seen, Arc::clone(&state)).await?);
+            parts.register_table(table.name(), Arc::clone(&provider) as _)?;
+            if public {
+                session.register_table(table.name(), provider)?;
+            }
         }
         for (name, sql) in [("sessions", views::SESSIONS), ("controls", views::CONTROLS)] {
             let plan = parts.state().create_logical_plan(sql).await?;
@@ -53,12 +61,26 @@ impl Context {
 }
 
 fn session(runtime: Arc<RuntimeEnv>, schema: &str) -> SessionContext {
-    let mut config =
-        SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema("martingale", schema);
+    let mut config = SessionConfig::new()
+        .with_information_schema(true)
+        .with_default_catalog_and_schema("martingale", schema)
+        .with_batch_size(BATCH_ROWS);
     let options = config.options_mut();
     options.execution.parquet.pushdown_filters = true;
     options.execution.parquet.schema_force_view_types = false;
-    let state =
-        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+    // Only what reads tables: no files, no functions that are not listed.
+    let mut optimizer = PhysicalOptimizer::new();
+    optimizer.rules.push(Arc::new(YieldingJoins));
+    let tables = SessionStateDefaults::default_table_functions().into_iter();
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_physical_optimizer_rules(optimizer.rules)
+        .with_expr_planners(functions::planners())
+        .with_scalar_functions(functions::scalar())
+        .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+        .with_window_functions(functions::window())
+        .with_table_functions(tables.map(|it| (it.name().to_owned(), it)).collect())
+        .build();
     SessionContext::new_with_state(state)
 }

@@ -4,6 +4,11 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::Statement;
 use martingale_platform::config::Span;
 
+use super::bounded::TooLong;
+
+/// Longest message of an answer.
+const MESSAGE_BYTES_MAX: usize = 2_000;
+
 /// Each with the HTTP status it is answered with.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -18,6 +23,9 @@ pub enum Error {
     /// The query or its answer needs more memory than is granted.
     #[error("{message}")]
     TooLarge { message: String },
+    /// The tables are not yet what they were when the last process ended.
+    #[error("history still reads what was on the log at start: ask again in a moment")]
+    CatchingUp,
     /// Not the caller's fault. The details are in the log of the server, not in the answer.
     #[error("the query failed inside the server; its log has the reason")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -32,6 +40,7 @@ impl Error {
             Self::TimedOut { .. } => 408,
             Self::TooLarge { .. } => 413,
             Self::Internal(_) => 500,
+            Self::CatchingUp => 503,
         }
     }
 
@@ -52,8 +61,9 @@ impl Error {
 
     /// What went wrong, told to whoever wrote the query; what is not theirs to mend is told to the operator.
     pub(super) fn of(error: DataFusionError, tables: &[&str]) -> Self {
-        let message = || error.strip_backtrace();
+        let message = || cut(error.strip_backtrace());
         match error.find_root() {
+            DataFusionError::External(it) if it.is::<TooLong>() => Self::TooLarge { message: it.to_string() },
             DataFusionError::ResourcesExhausted(_) => Self::TooLarge {
                 message: "the query needs more memory than `sql.memory_bytes_max` grants: \
                           select fewer columns, narrow it by time or session, or aggregate"
@@ -75,6 +85,15 @@ impl Error {
             _ => Self::internal(error),
         }
     }
+}
+
+/// An error may show an expression, and an expression is as long as whoever wrote it likes.
+fn cut(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push('…');
+    }
+    message
 }
 
 /// Whether a statement only reads.

@@ -5,11 +5,12 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::Response;
 use axum::routing::post;
 use serde::Deserialize;
 
-use super::{Answer, Engine, Error, Table};
+use super::encode::{self, Form};
+use super::{Engine, Error};
 use crate::http::Failure;
 
 /// Header of a CSV or Arrow answer whose rows beyond the limit were left out.
@@ -20,12 +21,6 @@ const TRUNCATED: &str = "martingale-truncated";
 #[serde(deny_unknown_fields)]
 pub(super) struct Request {
     query: String,
-}
-
-enum Form {
-    Json,
-    Csv,
-    Arrow,
 }
 
 /// Routes of SQL.
@@ -39,26 +34,17 @@ async fn sql(State(engine): State<Engine>, headers: HeaderMap, body: Bytes) -> R
     let form = Form::wanted(&headers);
     let table = engine.answer(&request.query).await?;
     let truncated = HeaderValue::from_static(if table.truncated { "true" } else { "false" });
-    Ok(match form {
-        Form::Json => Json(json(table)?).into_response(),
-        Form::Csv => {
-            let csv = json(table)?.to_csv();
-            (
-                [(CONTENT_TYPE.as_str(), HeaderValue::from_static("text/csv; charset=utf-8")), (TRUNCATED, truncated)],
-                csv,
-            )
-                .into_response()
-        }
-        Form::Arrow => {
-            let stream = table.to_arrow().map_err(Error::internal)?;
-            let kind = HeaderValue::from_static("application/vnd.apache.arrow.stream");
-            ([(CONTENT_TYPE.as_str(), kind), (TRUNCATED, truncated)], stream).into_response()
-        }
-    })
-}
-
-fn json(table: Table) -> Result<Answer, Error> {
-    Answer::try_from(table).map_err(Error::internal)
+    let kind = HeaderValue::from_static(match form {
+        Form::Json => "application/json",
+        Form::Csv => "text/csv; charset=utf-8",
+        Form::Arrow => "application/vnd.apache.arrow.stream",
+    });
+    let mut response = Response::new(encode::body(&engine, table, form));
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    if form != Form::Json {
+        response.headers_mut().insert(TRUNCATED, truncated);
+    }
+    Ok(response)
 }
 
 impl Form {
@@ -78,6 +64,7 @@ impl From<Error> for Failure {
             Error::Forbidden { .. } => "read_only",
             Error::TimedOut { .. } => "timed_out",
             Error::TooLarge { .. } => "too_large",
+            Error::CatchingUp => "catching_up",
             Error::Internal(_) => "internal",
         };
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

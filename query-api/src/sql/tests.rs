@@ -1,5 +1,7 @@
 //! Queries over a small history: what they may do, and what they are told when they may not.
 
+mod hostile;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use martingale_platform::config::Span;
@@ -64,7 +66,12 @@ async fn queries_answer() {
             json!([[r#"{"policy":1.0}"#, "2023-11-14T22:13:22Z"]]),
         ),
         ("SELECT date_trunc('minute', min(time)) FROM steps", json!([["2023-11-14T22:13:00Z"]])),
-        ("SELECT named_struct('a', 1, 'b', 'x')", json!([[{ "a": 1, "b": "x" }]])),
+        (
+            "SELECT 'a' || 1 || NULL, 'a' || 1, concat('a', NULL), array_to_string([1, 2], '-')",
+            json!([[null, "a1", "a", "1-2"]]),
+        ),
+        ("SELECT tool || '!' FROM steps WHERE tool IS NOT NULL ORDER BY 1", json!([["danger!"], ["odd!"]])),
+        ("SELECT replace(tool, 'd', 'DD') FROM steps WHERE tool ~ '^o' OR tool LIKE 'x%'", json!([["oDDDD"]])),
         (
             "SELECT CAST('nan' AS DOUBLE), CAST(1.10 AS DECIMAL(5,2)), CAST(18446744073709551615 AS BIGINT UNSIGNED)",
             json!([[null, "1.10", 18446744073709551615_u64]]),
@@ -160,7 +167,8 @@ async fn no_answer_shows_where_history_is() {
 
 #[tokio::test]
 async fn limits_hold() {
-    let series = "SELECT value, repeat('x', 100) FROM generate_series(1, 100000)";
+    let series = "SELECT value, concat('a text that is some twenty times as long as the number, in front of it: ', value) \
+                  FROM generate_series(1, 100000)";
     let config = Config { rows_max: 10, ..Config::default() };
     let (_world, process) = small_with(config).await;
     let answer = process.engine.query(series).await.expect("is cut");

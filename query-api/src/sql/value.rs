@@ -1,15 +1,14 @@
-//! Arrow values as JSON, CSV and Arrow streams.
+//! Arrow values as JSON and CSV.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
-    TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema,
+    TimeUnit, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::error::ArrowError;
-use arrow::ipc::writer::StreamWriter;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use martingale_schemas::Timestamp;
 use serde_json::{Map, Value};
@@ -20,42 +19,48 @@ impl TryFrom<Table> for Answer {
     type Error = ArrowError;
 
     fn try_from(table: Table) -> Result<Self, ArrowError> {
-        let columns = table
-            .schema
-            .fields()
-            .iter()
-            .map(|it| Column { name: it.name().clone(), kind: it.data_type().to_string() })
-            .collect();
-        let mut rows = Vec::with_capacity(table.batches.iter().map(RecordBatch::num_rows).sum());
+        let mut all = Vec::with_capacity(table.batches.iter().map(RecordBatch::num_rows).sum());
         for batch in &table.batches {
-            let columns = batch.columns().iter().map(values).collect::<Result<Vec<_>, _>>()?;
-            let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
-            rows.extend(
-                (0..batch.num_rows()).map(|_| columns.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>()),
-            );
+            all.extend(rows(batch)?);
         }
-        Ok(Self { columns, rows, truncated: table.truncated })
+        Ok(Self { columns: columns(&table.schema), rows: all, truncated: table.truncated })
     }
 }
 
-impl Answer {
-    /// Comma-separated values with a header (RFC 4180). A missing value is empty, an empty text is `""`.
-    #[must_use]
-    pub fn to_csv(&self) -> String {
-        let mut out = String::new();
-        let header = self.columns.iter().map(|it| quoted(&it.name));
-        line(&mut out, header);
-        for row in &self.rows {
-            line(
-                &mut out,
-                row.iter().map(|it| match it {
-                    Value::Null => String::new(),
-                    Value::String(text) => quoted(text),
-                    other => quoted(&other.to_string()),
-                }),
-            );
+pub(super) fn columns(schema: &Schema) -> Vec<Column> {
+    schema.fields().iter().map(|it| Column { name: it.name().clone(), kind: it.data_type().to_string() }).collect()
+}
+
+pub(super) fn rows(batch: &RecordBatch) -> Result<impl Iterator<Item = Vec<Value>> + use<>, ArrowError> {
+    let columns = batch.columns().iter().map(values).collect::<Result<Vec<_>, _>>()?;
+    let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
+    Ok((0..batch.num_rows()).map(move |_| columns.iter_mut().filter_map(Iterator::next).collect()))
+}
+
+/// Comma-separated values (RFC 4180). A missing value is empty, an empty text is `""`.
+pub(super) fn csv_line(cells: impl Iterator<Item = Value>) -> String {
+    let mut out = String::new();
+    for (at, cell) in cells.enumerate() {
+        if at > 0 {
+            out.push(',');
         }
-        out
+        match cell {
+            Value::Null => {}
+            Value::String(text) => quote(&mut out, &text),
+            other => quote(&mut out, &other.to_string()),
+        }
+    }
+    out.push_str("\r\n");
+    out
+}
+
+fn quote(out: &mut String, text: &str) {
+    if text.is_empty() || text.contains([',', '"', '\n', '\r']) {
+        out.push('"');
+        out.push_str(&text.replace('"', "\"\""));
+        out.push('"');
+    } else {
+        out.push_str(text);
     }
 }
 
@@ -73,33 +78,6 @@ impl Table {
             *batch = RecordBatch::try_new(batch.schema(), columns.collect())?;
         }
         Ok(())
-    }
-
-    /// An Arrow IPC stream.
-    pub(super) fn to_arrow(&self) -> Result<Vec<u8>, ArrowError> {
-        let mut writer = StreamWriter::try_new(Vec::new(), &self.schema)?;
-        for batch in &self.batches {
-            writer.write(batch)?;
-        }
-        writer.into_inner()
-    }
-}
-
-fn line(out: &mut String, cells: impl Iterator<Item = String>) {
-    for (at, cell) in cells.enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        out.push_str(&cell);
-    }
-    out.push_str("\r\n");
-}
-
-fn quoted(text: &str) -> String {
-    if text.is_empty() || text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
     }
 }
 
@@ -167,22 +145,19 @@ fn lists(len: usize, at: impl Fn(usize) -> Option<ArrayRef>) -> Result<Vec<Value
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Column};
+    use serde_json::{Value, json};
+
+    use super::csv_line;
 
     #[test]
     fn csv_quotes_what_it_must() {
-        let answer = Answer {
-            columns: vec![
-                Column { name: "a,b".into(), kind: "Utf8".into() },
-                Column { name: "n".into(), kind: "Int64".into() },
-            ],
-            rows: vec![
-                vec!["say \"x\"\n".into(), 1.into()],
-                vec![serde_json::Value::Null, 2.into()],
-                vec!["".into(), serde_json::json!(["p", "q"])],
-            ],
-            truncated: false,
-        };
-        assert_eq!(answer.to_csv(), "\"a,b\",n\r\n\"say \"\"x\"\"\n\",1\r\n,2\r\n\"\",\"[\"\"p\"\",\"\"q\"\"]\"\r\n");
+        for (cells, line) in [
+            (vec![json!("a,b"), json!("n")], "\"a,b\",n\r\n"),
+            (vec![json!("say \"x\"\n"), json!(1)], "\"say \"\"x\"\"\n\",1\r\n"),
+            (vec![Value::Null, json!(2)], ",2\r\n"),
+            (vec![json!(""), json!(["p", "q"])], "\"\",\"[\"\"p\"\",\"\"q\"\"]\"\r\n"),
+        ] {
+            assert_eq!(csv_line(cells.into_iter()), line);
+        }
     }
 }

@@ -2,8 +2,35 @@
 //!
 //! The partial tables themselves are not visible to queries.
 
-/// One row for each session.
+/// One row for each session. `standing` is what stood against it at its last judged step; `halted` is whether its next step
+/// would be halted, which orders given since then and findings of other sessions decide, too.
+///
+/// A session is halted with its run, or with one it descends from. Its parent and its root are looked up; for those in
+/// between, which a row does not name, what stood at the last step counts until an order of its partition lifts one.
 pub(super) const SESSIONS: &str = r#"
+WITH orders AS (
+    SELECT "partition", scope, scope_id, last_value(action ORDER BY "offset") AS action,
+        last_value(before_offset ORDER BY "offset") AS before_offset
+    FROM control_events WHERE state = 'applied' GROUP BY "partition", scope, scope_id
+),
+lifted AS (
+    SELECT "partition", max(before_offset) AS before_offset FROM orders WHERE action = 'resume' GROUP BY "partition"
+),
+found AS (
+    SELECT "partition", session_id, max("offset") AS "offset" FROM findings
+    WHERE mode = 'enforce' AND decision = 'halt' AND detector <> 'control' GROUP BY "partition", session_id
+),
+held AS (
+    SELECT "partition", session_id FROM (
+        SELECT "partition", scope_id AS session_id FROM orders WHERE scope = 'session' AND action = 'halt'
+        UNION
+        SELECT found."partition", found.session_id FROM found LEFT JOIN orders
+            ON orders.scope = 'session' AND orders.scope_id = found.session_id AND orders."partition" = found."partition"
+        WHERE orders.before_offset IS NULL OR found."offset" >= orders.before_offset
+    )
+),
+runs AS (SELECT "partition", scope_id FROM orders WHERE scope = 'run' AND action = 'halt'),
+parts AS (
 SELECT
     session_id,
     first_value(root_session_id ORDER BY first_offset) AS root_session_id,
@@ -28,10 +55,24 @@ SELECT
         WHEN 4 THEN 'step_up' WHEN 5 THEN 'deny' ELSE 'halt'
     END AS decision,
     last_value(standing ORDER BY last_offset) AS standing,
-    last_value(standing ORDER BY last_offset) = 'halt' AS halted,
-    bool_or(ended) AS ended
+    bool_or(ended) AS ended,
+    last_value("partition" ORDER BY last_offset) AS at,
+    max(last_offset) AS last_offset
 FROM session_parts
 GROUP BY session_id
+)
+SELECT
+    parts.session_id, root_session_id, parent_session_id, title, agent_id, agent_version, environment, principal_id, owner,
+    started_at, last_at, steps, tool_calls, errors, findings, input_tokens, output_tokens, cost_usd, decision, standing,
+    own.session_id IS NOT NULL OR parent.session_id IS NOT NULL OR root.session_id IS NOT NULL OR runs.scope_id IS NOT NULL
+        OR (standing = 'halt' AND coalesce(lifted.before_offset <= parts.last_offset, true)) AS halted,
+    ended
+FROM parts
+LEFT JOIN held AS own ON own.session_id = parts.session_id AND own."partition" = at
+LEFT JOIN held AS parent ON parent.session_id = parts.parent_session_id AND parent."partition" = at
+LEFT JOIN held AS root ON root.session_id = parts.root_session_id AND root."partition" = at
+LEFT JOIN runs ON runs.scope_id = parts.root_session_id AND runs."partition" = at
+LEFT JOIN lifted ON lifted."partition" = at
 "#;
 
 /// One row for each control, whatever number of partitions applied it.

@@ -41,8 +41,9 @@ impl Filter {
     }
 }
 
-/// A control is on every partition; one copy is told: as requested at home, as applied where its session is known, and
-/// at home in any case.
+/// A control is on every partition. As requested it is told once, at home; as applied where its session is known, and at
+/// home in any case: so a session that lives elsewhere is told of twice, `known` at one of them. A reader goes on from a
+/// cursor in each partition, and what another one had answered before it is not known to it.
 fn heard_once(control: &Control, at_home: bool) -> bool {
     match control.state {
         ControlState::Requested => at_home,

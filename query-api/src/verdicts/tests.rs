@@ -70,3 +70,15 @@ async fn cursors_that_do_not_hold_are_refused() {
     }
     assert_eq!(page(&rig, "").await.0.len(), 4);
 }
+
+#[tokio::test]
+async fn a_page_of_nothing_still_brings_one() {
+    let log = memory_log(1);
+    let rig = Rig::judged(&log, |config| config.verdicts.limit_max = 0).await;
+    rig.post("/v1/gate", &step("s", "1", "ls")).await;
+    let page = rig.get("/v1/verdicts").await;
+    assert_eq!(
+        (page.status.as_u16(), page.body.split(|it| *it == b'\n').filter(|it| !it.is_empty()).count()),
+        (200, 1)
+    );
+}

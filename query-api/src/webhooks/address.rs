@@ -3,6 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::{Host, Url};
+
+use super::ConfigError;
 
 /// Resolves names and drops every address that is not public, so that what is connected to is what was checked: a name
 /// that answers differently the second time gains nothing.
@@ -31,6 +34,38 @@ impl Resolve for Resolver {
             }
             Ok(Box::new(usable.into_iter()) as Addrs)
         })
+    }
+}
+
+/// A URL that may be called. An address that is written as such never comes to the resolver, so it is checked here.
+pub(super) fn checked(text: &str, allow_private: bool) -> Result<Url, ConfigError> {
+    let wrong = |why: &str| ConfigError::Url { url: shown(text), why: why.to_owned() };
+    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("expected http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("leave out user and password: receivers check the signature"));
+    }
+    let literal = match url.host() {
+        Some(Host::Ipv4(ip)) => Some(ip.into()),
+        Some(Host::Ipv6(ip)) => Some(ip.into()),
+        Some(Host::Domain(_)) => None,
+        None => return Err(wrong("it has no host")),
+    };
+    match literal {
+        Some(ip) if !allow_private && !is_public(ip) => {
+            Err(wrong("it is not public: set `webhook.allow_private` to call it all the same"))
+        }
+        _ => Ok(url),
+    }
+}
+
+/// What may be shown of a URL that cannot be used: nothing behind its host.
+fn shown(text: &str) -> String {
+    match Url::parse(text) {
+        Ok(url) if url.has_host() => format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default()),
+        _ => "…".to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! All deliveries that are kept, in memory: at most the pending ones and `kept_max` others.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use martingale_platform::log::Partition;
@@ -20,6 +20,8 @@ pub(super) struct Book {
 struct Inner {
     deliveries: HashMap<String, (Partition, Delivery)>,
     pending: HashSet<String>,
+    /// Why, by id. They stay in the store as they are.
+    unreadable: BTreeMap<String, String>,
     endpoint: Endpoint,
 }
 
@@ -34,7 +36,16 @@ impl Book {
     }
 
     pub(super) fn holds(&self, id: &str) -> bool {
-        self.lock().deliveries.contains_key(id)
+        let inner = self.lock();
+        inner.deliveries.contains_key(id) || inner.unreadable.contains_key(id)
+    }
+
+    pub(super) fn put_unreadable(&self, id: String, why: String) {
+        self.lock().unreadable.insert(id, why);
+    }
+
+    pub(super) fn unreadable(&self) -> BTreeMap<String, String> {
+        self.lock().unreadable.clone()
     }
 
     pub(super) fn get(&self, id: &str) -> Option<(Partition, Delivery)> {
@@ -58,19 +69,19 @@ impl Book {
     }
 
     /// The pending delivery that is due first and that `busy` does not hold.
-    pub(super) fn first_due(&self, busy: &HashSet<String>) -> Option<(Timestamp, Partition, Delivery)> {
+    pub(super) fn first_due(&self, busy: &HashSet<String>) -> Option<(Timestamp, Delivery)> {
         let inner = self.lock();
         let of = |id: &String| {
-            let (partition, delivery) = inner.deliveries.get(id)?;
-            Some((delivery.next_at()?, *partition, delivery))
+            let (_, delivery) = inner.deliveries.get(id)?;
+            Some((delivery.next_at()?, delivery))
         };
-        let (at, partition, delivery) = inner
+        let (at, delivery) = inner
             .pending
             .iter()
             .filter(|id| !busy.contains(*id))
             .filter_map(of)
-            .min_by(|a, b| (a.0, &a.2.id).cmp(&(b.0, &b.2.id)))?;
-        Some((at, partition, delivery.clone()))
+            .min_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)))?;
+        Some((at, delivery.clone()))
     }
 
     /// Settled deliveries to forget so that there is room for `more`, oldest first.

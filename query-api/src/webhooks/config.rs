@@ -6,6 +6,8 @@ use martingale_platform::config::Span;
 use serde::{Deserialize, Serialize};
 
 use super::Secret;
+use super::address::checked;
+use crate::config::{Invalid, at_least_one, some_time};
 
 /// See `deploy/config.default.toml`, section `webhook`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +28,7 @@ pub struct Config {
     pub retries: Vec<Span>,
     /// An endpoint that failed all this time is disabled until a delivery is retried by hand.
     pub disable_after: Span,
-    /// Deliveries of all partitions that may wait; beyond it halts wait on the log instead.
+    /// Deliveries that may wait. Beyond it halts wait on the log instead, and alerts do not change state.
     pub pending_max: usize,
     /// Settled deliveries that are kept for `GET /v1/deliveries`, the oldest forgotten first.
     pub kept_max: usize,
@@ -67,11 +69,35 @@ pub enum ConfigError {
     Secret,
     #[error("`webhook.retries` is empty: give at least one wait, as [\"0s\"]")]
     NoRetries,
+    #[error(transparent)]
+    Value(#[from] Invalid),
     #[error("the HTTP client of the webhook cannot be made")]
     Client(#[source] reqwest::Error),
 }
 
 impl Config {
+    /// Reads no file: what `secret_file` holds is looked at when webhooks are opened.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the first key that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        some_time(&[("webhook.timeout", self.timeout)])?;
+        at_least_one(&[("webhook.pending_max", self.pending_max)])?;
+        if self.retries.is_empty() {
+            return Err(ConfigError::NoRetries);
+        }
+        if self.url.is_empty() {
+            return Ok(());
+        }
+        checked(&self.url, self.allow_private)?;
+        match (&self.secret, &self.secret_file) {
+            (Some(_), Some(_)) => Err(ConfigError::TwoSecrets),
+            (None, None) => Err(ConfigError::NoSecret),
+            (Some(secret), None) => super::send::signer(secret).map(drop).ok_or(ConfigError::Secret),
+            (None, Some(_)) => Ok(()),
+        }
+    }
+
     /// The secret from wherever it is configured.
     pub(super) fn secret(&self) -> Result<Secret, ConfigError> {
         match (&self.secret, &self.secret_file) {

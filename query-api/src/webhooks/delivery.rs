@@ -6,16 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::message::{Message, Topic};
 
-/// Version of the kept form.
-const VERSION: u8 = 1;
+/// Version of the kept form of deliveries and endpoints; `fixtures/delivery` and `fixtures/endpoint` hold each.
+pub(crate) const VERSION: u32 = 1;
 
 /// Longest wait an endpoint may ask for by `Retry-After`.
 const RETRY_AFTER_MICROS_MAX: i64 = 24 * 3_600 * 1_000_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Delivery {
-    #[serde(rename = "v")]
-    version: u8,
     pub(crate) id: String,
     #[serde(rename = "type")]
     pub(crate) kind: Topic,
@@ -23,6 +21,9 @@ pub(crate) struct Delivery {
     pub(crate) payload: String,
     /// Attempts of this round; a retry by hand begins another.
     pub(crate) attempts: usize,
+    /// Which round. Not kept: an attempt does not outlive its process.
+    #[serde(skip)]
+    round: u32,
     #[serde(flatten)]
     pub(crate) state: State,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,7 +87,7 @@ impl Delivery {
     pub(crate) fn new(message: Message, now: Timestamp) -> Self {
         let Message { id, kind, payload } = message;
         let state = State::Pending { next_at: now };
-        Self { version: VERSION, id, kind, created_at: now, payload, attempts: 0, state, last_attempt: None }
+        Self { id, kind, created_at: now, payload, attempts: 0, round: 0, state, last_attempt: None }
     }
 
     pub(crate) const fn next_at(&self) -> Option<Timestamp> {
@@ -96,9 +97,9 @@ impl Delivery {
         }
     }
 
-    /// What an attempt leaves behind. `waits` are the waits before each attempt.
-    pub(crate) fn attempted(&mut self, outcome: &Outcome, now: Timestamp, waits: &[Span]) {
-        self.attempts += 1;
+    /// What an attempt leaves behind that was begun when the delivery stood as `begun`. `waits` are the waits before each
+    /// attempt. False when a retry by hand has begun another round since: the outcome is noted and decides nothing.
+    pub(crate) fn attempted(&mut self, begun: &Self, outcome: &Outcome, now: Timestamp, waits: &[Span]) -> bool {
         let (status, error) = match outcome {
             Outcome::Delivered { status } => (Some(*status), None),
             Outcome::Gone => (Some(410), None),
@@ -106,6 +107,10 @@ impl Delivery {
             Outcome::Unreachable { error } => (None, Some(error.clone())),
         };
         self.last_attempt = Some(Attempt { at: now, status, error });
+        if begun.round != self.round {
+            return false;
+        }
+        self.attempts += 1;
         let asked = match outcome {
             Outcome::Refused { retry_after: Some(wait), .. } => wait.as_micros().min(RETRY_AFTER_MICROS_MAX),
             _ => 0,
@@ -116,6 +121,7 @@ impl Delivery {
             (_, Some(wait)) => State::Pending { next_at: now.plus_micros(self.jittered(*wait).max(asked)) },
             (_, None) => State::Failed { at: now, why: format!("{} attempts failed", self.attempts) },
         };
+        true
     }
 
     pub(crate) fn fail(&mut self, why: &str, now: Timestamp) {
@@ -125,6 +131,7 @@ impl Delivery {
     /// Begins the attempts again.
     pub(crate) fn retry(&mut self, now: Timestamp) {
         self.attempts = 0;
+        self.round = self.round.wrapping_add(1);
         self.state = State::Pending { next_at: now };
     }
 
@@ -161,7 +168,8 @@ mod tests {
     use martingale_schemas::Timestamp;
 
     use super::super::Config;
-    use super::{Delivery, Endpoint, Outcome, State};
+    use super::{Delivery, Endpoint, Outcome, State, VERSION};
+    use crate::store;
     use crate::webhooks::message::{Message, Topic};
 
     const SECOND: i64 = 1_000_000;
@@ -171,35 +179,51 @@ mod tests {
         Delivery::new(message, Timestamp::from_micros(0))
     }
 
+    fn attempt(delivery: &mut Delivery, outcome: &Outcome, now: Timestamp) -> bool {
+        let begun = delivery.clone();
+        delivery.attempted(&begun, outcome, now, &Config::default().retries)
+    }
+
     fn refused(status: u16, retry_after: Option<u64>) -> Outcome {
         Outcome::Refused { status, retry_after: retry_after.map(|it| Span::from_millis(it * 1_000)) }
     }
 
     #[test]
     fn attempts_follow_the_schedule_and_end() {
-        let waits = Config::default().retries;
         let mut delivery = delivery();
         let mut now = Timestamp::from_micros(0);
         for wait in [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000] {
-            delivery.attempted(&refused(500, None), now, &waits);
+            assert!(attempt(&mut delivery, &refused(500, None), now));
             let next = delivery.next_at().expect("another attempt");
             let waited = next.micros_since(now);
             assert!((wait * SECOND..=wait * SECOND * 6 / 5).contains(&waited), "{wait} {waited}");
             now = next;
         }
-        delivery.attempted(&Outcome::Unreachable { error: "refused".into() }, now, &waits);
+        attempt(&mut delivery, &Outcome::Unreachable { error: "refused".into() }, now);
         assert_eq!(delivery.state, State::Failed { at: now, why: "8 attempts failed".into() });
         delivery.retry(now);
         assert_eq!((delivery.next_at(), delivery.attempts), (Some(now), 0));
     }
 
     #[test]
+    fn an_attempt_of_an_earlier_round_decides_nothing() {
+        let at = Timestamp::from_micros;
+        for outcome in [Outcome::Delivered { status: 200 }, Outcome::Gone, refused(500, None)] {
+            let mut delivery = delivery();
+            let begun = delivery.clone();
+            delivery.retry(at(5));
+            assert!(!delivery.attempted(&begun, &outcome, at(7), &Config::default().retries));
+            assert_eq!((delivery.next_at(), delivery.attempts), (Some(at(5)), 0), "{outcome:?}");
+            assert_eq!(delivery.last_attempt.map(|it| it.at), Some(at(7)));
+        }
+    }
+
+    #[test]
     fn what_an_answer_means() {
         let now = Timestamp::from_micros(0);
-        let waits = Config::default().retries;
         let after = |outcome: &Outcome| {
             let mut delivery = delivery();
-            delivery.attempted(outcome, now, &waits);
+            attempt(&mut delivery, outcome, now);
             delivery
         };
         assert_eq!(after(&Outcome::Delivered { status: 204 }).state, State::Delivered { at: now });
@@ -230,10 +254,29 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_delivery_reads_back() {
-        let mut kept = delivery();
-        kept.attempted(&refused(500, None), Timestamp::from_micros(7), &Config::default().retries);
-        let json = serde_json::to_string(&kept).expect("writes");
-        assert_eq!(serde_json::from_str::<Delivery>(&json).expect("reads"), kept, "{json}");
+    fn what_was_kept_once_is_read_for_ever() {
+        let at = |seconds: i64| Timestamp::from_micros(1_767_225_600_000_000 + seconds * SECOND);
+        let told = |id: &str, kind, outcomes: &[Outcome]| {
+            let message = Message { id: id.into(), kind, payload: r#"{"type":"session.halted"}"#.into() };
+            let mut delivery = Delivery::new(message, at(0));
+            for (seconds, outcome) in (1..).zip(outcomes) {
+                attempt(&mut delivery, outcome, at(seconds));
+            }
+            delivery
+        };
+        let refused = || refused(500, Some(3));
+        let unreachable = || Outcome::Unreachable { error: "refused".into() };
+        let deliveries = [
+            told("msg_1", Topic::SessionHalted, &[]),
+            told("msg_2", Topic::SessionHalted, &[refused(), unreachable()]),
+            told("msg_3", Topic::AlertFiring, &[unreachable(), Outcome::Delivered { status: 204 }]),
+            told("msg_4", Topic::AlertResolved, &[Outcome::Gone]),
+        ];
+        store::check_fixture("delivery", VERSION, &deliveries);
+
+        let mut endpoints = [Endpoint::default(), Endpoint::default(), Endpoint::default()];
+        endpoints[1].attempted(&refused(), at(1), Config::default().disable_after);
+        endpoints[2].attempted(&Outcome::Gone, at(2), Config::default().disable_after);
+        store::check_fixture("endpoint", VERSION, &endpoints);
     }
 }

@@ -1,15 +1,18 @@
-//! Finds halts on the log, one task a topic and partition.
+//! Finds halts on the log: verdicts with one task a partition, controls of all partitions with one.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::select_all;
 use martingale_platform::log::{self, Offset, Partition, Progress, ReadLimit, Record, Topic};
 use martingale_platform::shutdown::Shutdown;
 use martingale_schemas::{Control, Decision, Timestamp, Verdict, topics};
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
-use super::{CONSUMER, Message, Webhooks};
+use super::orders::Orders;
+use super::{CONSUMER, FIRST, Message, Webhooks};
 use crate::http::with_causes;
 
 const READ: ReadLimit = ReadLimit { records_max: 1_024, bytes_max: 1 << 20 };
@@ -27,28 +30,40 @@ pub(super) async fn start(
     shutdown: &Shutdown,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), log::Error> {
-    for topic in [topics::VERDICTS, topics::CONTROLS] {
-        for partition in (0..webhooks.log.partitions()).map(Partition) {
-            let next = match webhooks.log.committed(CONSUMER, topic, partition).await? {
-                Some(next) => next,
-                None if webhooks.target.is_none() => continue,
-                None => {
-                    let end = webhooks.log.bounds(topic, partition).await?.end;
-                    webhooks.keep(partition, Vec::new(), vec![Progress { topic, partition, next: end }]).await?;
-                    end
-                }
-            };
-            tasks.spawn(follow(Arc::clone(webhooks), topic, partition, next, shutdown.clone()));
+    for partition in (0..webhooks.log.partitions()).map(Partition) {
+        if let Some(next) = begin(webhooks, topics::VERDICTS, partition).await? {
+            tasks.spawn(follow_verdicts(Arc::clone(webhooks), partition, next, shutdown.clone()));
         }
+    }
+    let mut controls = Vec::new();
+    for partition in (0..webhooks.log.partitions()).map(Partition) {
+        controls.extend(begin(webhooks, topics::CONTROLS, partition).await?);
+    }
+    if !controls.is_empty() {
+        tasks.spawn(follow_controls(Arc::clone(webhooks), shutdown.clone()));
     }
     Ok(())
 }
 
-async fn follow(webhooks: Arc<Webhooks>, topic: Topic, partition: Partition, mut next: Offset, mut shutdown: Shutdown) {
+/// Where to begin, written down: what is never told of is not read again.
+async fn begin(webhooks: &Webhooks, topic: Topic, partition: Partition) -> Result<Option<Offset>, log::Error> {
+    match webhooks.log.committed(CONSUMER, topic, partition).await? {
+        Some(next) => Ok(Some(next)),
+        None if webhooks.target.is_none() => Ok(None),
+        None => {
+            let next = webhooks.log.bounds(topic, partition).await?.end;
+            webhooks.keep(partition, Vec::new(), vec![Progress { topic, partition, next }]).await?;
+            Ok(Some(next))
+        }
+    }
+}
+
+async fn follow_verdicts(webhooks: Arc<Webhooks>, partition: Partition, mut next: Offset, mut shutdown: Shutdown) {
+    let topic = topics::VERDICTS;
     let mut written = next;
     loop {
         tokio::select! {
-            stepped = step(&webhooks, topic, partition, &mut next, &mut written) => if let Err(error) = stepped {
+            stepped = step(&webhooks, partition, &mut next, &mut written) => if let Err(error) = stepped {
                 let error = with_causes(&error);
                 tracing::error!(topic, %partition, %error, "halts cannot be followed");
                 tokio::select! {
@@ -67,37 +82,22 @@ async fn follow(webhooks: Arc<Webhooks>, topic: Topic, partition: Partition, mut
     }
 }
 
-/// One read and what follows from it. Waits for room among the pending deliveries, then for records.
+/// One read of verdicts and what follows from it; waits for records when there are none.
 async fn step(
     webhooks: &Webhooks,
-    topic: Topic,
     partition: Partition,
     next: &mut Offset,
     written: &mut Offset,
 ) -> Result<(), log::Error> {
-    let mut settled = webhooks.book.changes();
-    while webhooks.book.pending() >= webhooks.config.pending_max {
-        if settled.changed().await.is_err() {
-            return Err(log::Error::Closed);
-        }
-    }
+    let topic = topics::VERDICTS;
     let mut grown = webhooks.log.grown(topic, partition);
     grown.mark_unchanged();
-    let records = match webhooks.log.read(topic, partition, *next, READ).await {
-        Ok(records) => records,
-        Err(log::Error::Expired { asked, start }) => {
-            tracing::error!(topic, %partition, %asked, %start, "records were removed before their halts were told");
-            *next = start;
-            return Ok(());
-        }
-        Err(error) => return Err(error),
-    };
+    let records = read(webhooks, topic, partition, next).await?;
     let Some(last) = records.last() else {
         return grown.changed().await.map_err(|_| log::Error::Closed);
     };
     let after = last.offset.next();
-    let home = |key: &[u8]| webhooks.log.partition_of(key);
-    let messages: Vec<Message> = records.iter().filter_map(|it| message(topic, partition, it, home)).collect();
+    let messages: Vec<Message> = records.iter().filter_map(|it| of_verdict(partition, it)).collect();
     if !messages.is_empty() || after.0 - written.0 >= RECORDS_UNCOMMITTED_MAX {
         webhooks.keep(partition, messages, vec![Progress { topic, partition, next: after }]).await?;
         *written = after;
@@ -106,28 +106,105 @@ async fn step(
     Ok(())
 }
 
-fn message(topic: Topic, partition: Partition, record: &Record, home: impl Fn(&[u8]) -> Partition) -> Option<Message> {
+async fn follow_controls(webhooks: Arc<Webhooks>, mut shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            ended = controls(&webhooks) => {
+                let Err(error) = ended;
+                let error = with_causes(&error);
+                tracing::error!(topic = topics::CONTROLS, %error, "halts by hand cannot be followed");
+            }
+            () = shutdown.stopping() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
+            () = shutdown.stopping() => return,
+        }
+    }
+}
+
+/// Follows the controls of all partitions from the positions that were written. A position moves on only behind what is
+/// told or will not be: halts that are under way are read again after a restart, so they need no state of their own.
+async fn controls(webhooks: &Webhooks) -> Result<Infallible, log::Error> {
+    let topic = topics::CONTROLS;
+    let mut orders = Orders::new(webhooks.log.partitions() as usize);
+    let (mut lanes, mut grown) = (Vec::new(), Vec::new());
+    for partition in (0..webhooks.log.partitions()).map(Partition) {
+        let next = webhooks.log.committed(CONSUMER, topic, partition).await?.unwrap_or_default();
+        lanes.push(Progress { topic, partition, next });
+        grown.push(webhooks.log.grown(topic, partition));
+    }
+    let mut written = lanes.clone();
+    loop {
+        grown.iter_mut().for_each(tokio::sync::watch::Receiver::mark_unchanged);
+        let mut messages = Vec::new();
+        let mut at_end = true;
+        for lane in &mut lanes {
+            for record in read(webhooks, topic, lane.partition, &mut lane.next).await? {
+                at_end = false;
+                lane.next = record.offset.next();
+                messages.extend(of_control(&mut orders, lane.partition, &record));
+            }
+        }
+        let done: Vec<Progress> =
+            lanes.iter().map(|it| Progress { next: orders.done(it.partition, it.next), ..*it }).collect();
+        if !messages.is_empty() || done != written {
+            webhooks.keep(FIRST, messages, done.clone()).await?;
+            written = done;
+        }
+        if at_end {
+            let (grown, ..) = select_all(grown.iter_mut().map(|it| Box::pin(it.changed()))).await;
+            grown.map_err(|_| log::Error::Closed)?;
+        }
+    }
+}
+
+/// Records from `next` on, which moves over what retention has removed.
+async fn read(
+    webhooks: &Webhooks,
+    topic: Topic,
+    partition: Partition,
+    next: &mut Offset,
+) -> Result<Vec<Record>, log::Error> {
+    match webhooks.log.read(topic, partition, *next, READ).await {
+        Err(log::Error::Expired { asked, start }) => {
+            tracing::error!(topic, %partition, %asked, %start, "records were removed before their halts were told");
+            *next = start;
+            webhooks.log.read(topic, partition, start, READ).await
+        }
+        read => read,
+    }
+}
+
+fn of_verdict(partition: Partition, record: &Record) -> Option<Message> {
     /// Read first: all but few verdicts are no halt.
     #[derive(Deserialize)]
     struct Head {
         decision: Decision,
     }
-    let published = Timestamp::from_micros(record.appended_at);
-    let read = match topic {
-        topics::VERDICTS => serde_json::from_slice::<Head>(&record.value).and_then(|head| {
-            if head.decision < Decision::Halt {
-                return Ok(None);
-            }
-            let verdict = serde_json::from_slice::<Verdict<'static>>(&record.value)?;
-            Ok(Message::of_verdict(&verdict, published))
-        }),
-        _ => serde_json::from_slice::<Control>(&record.value).map(|control| {
-            let home = home(control.scope.id().as_str().as_bytes());
-            Message::of_control(&control, partition, home, published)
-        }),
-    };
+    let read = serde_json::from_slice::<Head>(&record.value).and_then(|head| {
+        if head.decision < Decision::Halt {
+            return Ok(None);
+        }
+        let verdict = serde_json::from_slice::<Verdict<'static>>(&record.value)?;
+        Ok(Message::of_verdict(&verdict, Timestamp::from_micros(record.appended_at)))
+    });
     read.unwrap_or_else(|error| {
-        tracing::error!(topic, %partition, offset = %record.offset, %error, "record unreadable, passed over");
+        unreadable(topics::VERDICTS, partition, record, &error);
         None
     })
+}
+
+fn of_control(orders: &mut Orders, partition: Partition, record: &Record) -> Option<Message> {
+    match serde_json::from_slice::<Control>(&record.value) {
+        Ok(control) => orders.note((partition, record.offset), control, Timestamp::from_micros(record.appended_at)),
+        Err(error) => {
+            unreadable(topics::CONTROLS, partition, record, &error);
+            None
+        }
+    }
+}
+
+fn unreadable(topic: Topic, partition: Partition, record: &Record, error: &serde_json::Error) {
+    tracing::error!(topic, %partition, offset = %record.offset, %error, "record unreadable, passed over");
 }

@@ -1,5 +1,6 @@
 //! `GET /v1/deliveries`, `POST /v1/deliveries/{id}/retry`.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -55,7 +56,12 @@ async fn list(State(webhooks): State<Arc<Webhooks>>, mut fields: Fields) -> Resu
         let Endpoint { failing_since, disabled } = webhooks.book.endpoint();
         json!({ "origin": target.origin(), "failing_since": failing_since, "disabled": disabled })
     });
-    let deliveries: Vec<Value> = webhooks.book.newest(limit, passes).iter().map(shown).collect();
+    // What cannot be read stands first, since it needs a person.
+    let unreadable =
+        if matches!(which, None | Some(Which::Failed)) { webhooks.book.unreadable() } else { BTreeMap::new() };
+    let unreadable = unreadable.iter().map(|(id, why)| shown_unreadable(id, why));
+    let readable = webhooks.book.newest(limit, passes);
+    let deliveries: Vec<Value> = unreadable.chain(readable.iter().map(shown)).take(limit).collect();
     Ok(Json(json!({ "endpoint": endpoint, "deliveries": deliveries })))
 }
 
@@ -67,20 +73,29 @@ async fn retry(
         let message = "no endpoint is configured: set `webhook.url`";
         return Err(Failure::new(StatusCode::CONFLICT, "no_endpoint", message));
     }
-    let (partition, mut delivery) = webhooks.book.get(&id).ok_or_else(|| Failure::not_found("delivery", &id))?;
-    delivery.retry(webhooks.now());
-    let answer = shown(&delivery);
-    // A person asks for it: whatever stood against the endpoint is forgotten.
-    webhooks.book.set_endpoint(Endpoint::default());
-    webhooks.settle(partition, delivery).await;
+    if let Some(why) = webhooks.book.unreadable().get(&id) {
+        let message = format!("delivery \"{id}\" cannot be read, so it cannot be sent: {why}");
+        return Err(Failure::new(StatusCode::CONFLICT, "unreadable", message));
+    }
+    let now = webhooks.now();
+    let retried = webhooks.settle(&id, |delivery, endpoint| {
+        delivery.retry(now);
+        // A person asks for it: whatever stood against the endpoint is forgotten.
+        *endpoint = Endpoint::default();
+    });
+    let answer = retried.await.map(|it| shown(&it)).ok_or_else(|| Failure::not_found("delivery", &id))?;
     Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// A delivery that is kept in a form this release does not know.
+fn shown_unreadable(id: &str, why: &str) -> Value {
+    json!({ "id": id, "state": "failed", "why": format!("kept and unreadable: {why}"), "attempts": 0, "payload": null })
 }
 
 /// A delivery with its payload as JSON.
 fn shown(delivery: &Delivery) -> Value {
     let mut shown = serde_json::to_value(delivery).unwrap_or_default();
     if let Some(fields) = shown.as_object_mut() {
-        fields.remove("v");
         fields.insert("payload".to_owned(), serde_json::from_str(&delivery.payload).unwrap_or_default());
     }
     shown

@@ -1,9 +1,6 @@
 //! What is told: pure, from a record of the log to the payload.
 
-use martingale_platform::log::Partition;
-use martingale_schemas::{
-    Column, Control, ControlAction, ControlState, Decision, Finding, Scope, Timestamp, Verdict, ids,
-};
+use martingale_schemas::{Column, Control, Decision, Finding, Position, Scope, Timestamp, Verdict, ids};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -87,12 +84,9 @@ impl Message {
         }
     }
 
-    /// A halt by hand, once it holds. Every partition says so; the one its scope hashes to is listened to.
-    pub(crate) fn of_control(control: &Control, at: Partition, home: Partition, published: Timestamp) -> Option<Self> {
-        let ControlState::Applied { before, known } = control.state else { return None };
-        if control.action != ControlAction::Halt || at != home {
-            return None;
-        }
+    /// A halt by hand. `before` is the first step judged under it where its session or run lives, `None` when nobody
+    /// knows it and it holds everywhere.
+    pub(crate) fn of_halt(control: &Control, before: Option<Position>, published: Timestamp) -> Self {
         let (session, root) = match &control.scope {
             Scope::Session { session_id } => (Some(session_id), None),
             Scope::Run { root_session_id } => (None, Some(root_session_id)),
@@ -107,9 +101,9 @@ impl Message {
             "message": control.reason.as_deref().map(clipped),
             "time": control.time,
             "before": before,
-            "known": known,
+            "known": before.is_some(),
         });
-        Some(Self::new(Topic::SessionHalted, control.control_id.as_str(), published, &data))
+        Self::new(Topic::SessionHalted, control.control_id.as_str(), published, &data)
     }
 }
 
@@ -139,11 +133,7 @@ fn clipped(sentence: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use martingale_platform::log::Partition;
-    use martingale_schemas::{
-        Column, Control, ControlAction, ControlId, ControlState, Decision, Limits, Mode, Position, Scope, SessionId,
-        Step, Timestamp, Verdict, wire::StepV1,
-    };
+    use martingale_schemas::{Column, Decision, Limits, Mode, Position, Step, Timestamp, Verdict, wire::StepV1};
 
     use super::{Message, PAYLOAD_BYTES_MAX};
     use crate::testing::{finding, step, verdict};
@@ -201,28 +191,5 @@ mod tests {
         assert!(message.payload.len() < PAYLOAD_BYTES_MAX, "{}", message.payload.len());
         let payload: serde_json::Value = serde_json::from_str(&message.payload).expect("JSON");
         assert_eq!(payload["data"]["findings_total"], 200);
-    }
-
-    #[test]
-    fn a_control_is_told_by_one_partition_once_it_is_applied() {
-        let control = |action, state| Control {
-            control_id: ControlId::from("c".to_owned()),
-            action,
-            scope: Scope::Session { session_id: SessionId::from("s".to_owned()) },
-            time: AT,
-            by: None,
-            reason: None,
-            state,
-        };
-        let applied = ControlState::Applied { before: POSITION, known: true };
-        let home = Partition(1);
-        for (action, state, at, told) in [
-            (ControlAction::Halt, ControlState::Requested, home, false),
-            (ControlAction::Halt, applied, home, true),
-            (ControlAction::Halt, applied, Partition(0), false),
-            (ControlAction::Resume, applied, home, false),
-        ] {
-            assert_eq!(Message::of_control(&control(action, state), at, home, AT).is_some(), told);
-        }
     }
 }

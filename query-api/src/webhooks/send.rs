@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use martingale_platform::config::Span;
-use martingale_platform::log::Partition;
 use martingale_platform::shutdown::Shutdown;
 use martingale_schemas::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 use tokio::task::JoinSet;
-use url::{Host, Url};
+use url::Url;
 
-use super::address::{Resolver, is_public};
+use super::address::{Resolver, checked};
 use super::delivery::{Delivery, Outcome};
 use super::{Config, ConfigError, Secret, Webhooks};
 use crate::http::with_causes;
@@ -39,10 +38,8 @@ impl Target {
         if config.url.is_empty() {
             return Ok(None);
         }
+        config.validate()?;
         let url = checked(&config.url, config.allow_private)?;
-        if config.retries.is_empty() {
-            return Err(ConfigError::NoRetries);
-        }
         let secret = config.secret()?;
         let signer = signer(&secret).ok_or(ConfigError::Secret)?;
         let client = client(config.timeout, config.allow_private).map_err(ConfigError::Client)?;
@@ -91,39 +88,8 @@ pub(crate) fn client(timeout: Span, allow_private: bool) -> Result<reqwest::Clie
         .build()
 }
 
-/// An address that is written as such never comes to the resolver, so it is checked here.
-fn checked(text: &str, allow_private: bool) -> Result<Url, ConfigError> {
-    let wrong = |why: &str| ConfigError::Url { url: shown(text), why: why.to_owned() };
-    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong("expected http:// or https://"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("leave out user and password: receivers check the signature"));
-    }
-    let literal = match url.host() {
-        Some(Host::Ipv4(ip)) => Some(ip.into()),
-        Some(Host::Ipv6(ip)) => Some(ip.into()),
-        Some(Host::Domain(_)) => None,
-        None => return Err(wrong("it has no host")),
-    };
-    match literal {
-        Some(ip) if !allow_private && !is_public(ip) => {
-            Err(wrong("it is not public: set `webhook.allow_private` to call it all the same"))
-        }
-        _ => Ok(url),
-    }
-}
-
-/// What may be shown of a URL that cannot be used: nothing behind its host.
-fn shown(text: &str) -> String {
-    match Url::parse(text) {
-        Ok(url) if url.has_host() => format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default()),
-        _ => "…".to_owned(),
-    }
-}
-
-fn signer(secret: &Secret) -> Option<Webhook> {
+/// None for a secret that is not `whsec_` and 24 to 64 bytes in base64.
+pub(super) fn signer(secret: &Secret) -> Option<Webhook> {
     use base64::Engine;
     let digits = secret.reveal().strip_prefix("whsec_")?;
     let key = base64::engine::general_purpose::STANDARD.decode(digits).ok()?;
@@ -151,43 +117,22 @@ fn wait(text: &str, now: Timestamp) -> Option<Span> {
     u64::try_from(micros / 1_000).ok().map(Span::from_millis)
 }
 
+/// An attempt that has ended: the delivery as it stood when it began, and what came of it.
+type Done = (Delivery, Outcome);
+
 /// Sends until shutdown. What is under way then is sent again after the restart, under the same id.
 pub(super) async fn run(webhooks: Arc<Webhooks>, mut shutdown: Shutdown) {
-    let mut under_way: JoinSet<(Partition, Delivery, Outcome)> = JoinSet::new();
+    let mut under_way: JoinSet<Done> = JoinSet::new();
     let mut busy = HashSet::new();
     let mut changes = webhooks.book.changes();
     loop {
         changes.mark_unchanged();
-        let mut sleep = LOOK_AGAIN;
-        while under_way.len() < AT_ONCE_MAX {
-            let Some((at, partition, mut delivery)) = webhooks.book.first_due(&busy) else { break };
-            if let Some(disabled) = webhooks.book.endpoint().disabled {
-                delivery.fail(&format!("the endpoint is disabled: {}", disabled.why), webhooks.now());
-                webhooks.metrics.deliveries.with_label_values(&["failed"]).inc();
-                webhooks.settle(partition, delivery).await;
-                continue;
-            }
-            let now = webhooks.now();
-            if at > now {
-                let micros = u64::try_from(at.micros_since(now)).unwrap_or_default();
-                sleep = Duration::from_micros(micros).min(LOOK_AGAIN);
-                break;
-            }
-            busy.insert(delivery.id.clone());
-            let webhooks = Arc::clone(&webhooks);
-            under_way.spawn(async move {
-                let outcome = match &webhooks.target {
-                    Some(target) => target.attempt(&delivery, now).await,
-                    None => Outcome::Unreachable { error: "no endpoint".to_owned() },
-                };
-                (partition, delivery, outcome)
-            });
-        }
+        let sleep = begin(&webhooks, &mut under_way, &mut busy).await;
         tokio::select! {
             done = under_way.join_next(), if !under_way.is_empty() => match done {
-                Some(Ok((partition, delivery, outcome))) => {
+                Some(Ok((delivery, outcome))) => {
                     busy.remove(&delivery.id);
-                    settle(&webhooks, partition, delivery, &outcome).await;
+                    settle(&webhooks, &delivery, &outcome).await;
                 }
                 Some(Err(error)) => {
                     // An attempt that panicked: nothing is known of it, so all are looked at again.
@@ -204,16 +149,60 @@ pub(super) async fn run(webhooks: Arc<Webhooks>, mut shutdown: Shutdown) {
     }
 }
 
-async fn settle(webhooks: &Webhooks, partition: Partition, mut delivery: Delivery, outcome: &Outcome) {
-    let now = webhooks.now();
-    delivery.attempted(outcome, now, &webhooks.config.retries);
-    let mut endpoint = webhooks.book.endpoint();
-    let was_disabled = endpoint.disabled.is_some();
-    endpoint.attempted(outcome, now, webhooks.config.disable_after);
-    if let (false, Some(disabled)) = (was_disabled, &endpoint.disabled) {
-        tracing::error!(why = %disabled.why, "webhook endpoint disabled, retry a delivery by hand to enable it");
+/// Begins what is due, and says how long nothing else will be.
+async fn begin(webhooks: &Arc<Webhooks>, under_way: &mut JoinSet<Done>, busy: &mut HashSet<String>) -> Duration {
+    while under_way.len() < AT_ONCE_MAX {
+        let Some((at, delivery)) = webhooks.book.first_due(busy) else { break };
+        if webhooks.book.endpoint().disabled.is_some() {
+            fail(webhooks, &delivery.id).await;
+            continue;
+        }
+        let now = webhooks.now();
+        if at > now {
+            let micros = u64::try_from(at.micros_since(now)).unwrap_or_default();
+            return Duration::from_micros(micros).min(LOOK_AGAIN);
+        }
+        busy.insert(delivery.id.clone());
+        let webhooks = Arc::clone(webhooks);
+        under_way.spawn(async move {
+            let outcome = match &webhooks.target {
+                Some(target) => target.attempt(&delivery, now).await,
+                None => Outcome::Unreachable { error: "no endpoint".to_owned() },
+            };
+            (delivery, outcome)
+        });
     }
-    webhooks.book.set_endpoint(endpoint);
+    LOOK_AGAIN
+}
+
+/// Fails a delivery to a disabled endpoint, unless somebody has enabled it meanwhile.
+async fn fail(webhooks: &Webhooks, id: &str) {
+    let now = webhooks.now();
+    let failed = webhooks.settle(id, |delivery, endpoint| {
+        if let Some(disabled) = &endpoint.disabled {
+            delivery.fail(&format!("the endpoint is disabled: {}", disabled.why), now);
+        }
+    });
+    if failed.await.is_some_and(|it| it.next_at().is_none()) {
+        webhooks.metrics.deliveries.with_label_values(&["failed"]).inc();
+    }
+}
+
+/// Applies an outcome to the delivery as it stands now, which may not be as the attempt found it.
+pub(super) async fn settle(webhooks: &Webhooks, begun: &Delivery, outcome: &Outcome) {
+    let now = webhooks.now();
+    let settled = webhooks.settle(&begun.id, |delivery, endpoint| {
+        // An attempt from before a retry by hand says nothing against the endpoint either.
+        if !delivery.attempted(begun, outcome, now, &webhooks.config.retries) {
+            return;
+        }
+        let was_disabled = endpoint.disabled.is_some();
+        endpoint.attempted(outcome, now, webhooks.config.disable_after);
+        if let (false, Some(disabled)) = (was_disabled, &endpoint.disabled) {
+            tracing::error!(why = %disabled.why, "webhook endpoint disabled, retry a delivery by hand to enable it");
+        }
+    });
+    let Some(delivery) = settled.await else { return };
     let told = match (outcome, delivery.next_at()) {
         (Outcome::Delivered { .. }, _) => "delivered",
         (_, Some(_)) => "retried",
@@ -221,5 +210,4 @@ async fn settle(webhooks: &Webhooks, partition: Partition, mut delivery: Deliver
     };
     webhooks.metrics.deliveries.with_label_values(&[told]).inc();
     tracing::info!(delivery = %delivery.id, attempt = delivery.attempts, ?outcome, told, "delivery attempted");
-    webhooks.settle(partition, delivery).await;
 }

@@ -11,9 +11,11 @@ use axum::routing::post;
 use bytes::Bytes;
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
-use martingale_platform::log::{Log, MemoryLog};
+use martingale_platform::log::{Append, Commit, Log, MemoryLog, Partition, StateChange};
 use martingale_platform::shutdown::{self, Trigger};
-use martingale_schemas::topics;
+use martingale_schemas::{
+    Control, ControlAction, ControlId, ControlState, Position, Scope, SessionId, Timestamp, topics,
+};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
@@ -21,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Config, Secret, Webhooks};
+use super::{Config, Message, Secret, Webhooks};
 use crate::metrics::Metrics;
 use crate::testing::{Rig, append_steps, call, holds, memory_log, step};
 
@@ -269,6 +271,35 @@ async fn a_restart_neither_loses_a_delivery_nor_adds_one() {
 }
 
 #[tokio::test]
+async fn a_kept_delivery_that_cannot_be_read_has_failed_and_is_left_alone() {
+    let log = memory_log(1);
+    let entry = |id: &str, value: &'static [u8]| StateChange {
+        store: super::STORE,
+        partition: super::FIRST,
+        key: format!("d/{id}").into(),
+        value: Some(Bytes::from_static(value)),
+    };
+    let state = vec![entry("msg_9", br#"{"v":9,"id":"msg_9"}"#), entry("msg_x", b"torn")];
+    log.commit(Commit { consumer: super::CONSUMER, state, ..Commit::default() }).await.expect("commits");
+    let receiver = Receiver::start(&[]).await;
+    let hooks = Hooks::start(&log, receiver.config()).await;
+    assert_eq!(hooks.webhooks.metrics.unreadable.with_label_values(&["webhooks"]).get(), 2);
+    for query in ["", "?state=failed"] {
+        let list = hooks.list(query).await;
+        assert_eq!(
+            (&list["deliveries"][0]["id"], &list["deliveries"][0]["state"]),
+            (&json!("msg_9"), &json!("failed"))
+        );
+        assert!(list["deliveries"][0]["why"].as_str().is_some_and(|it| it.contains("version 9")), "{list}");
+    }
+    assert_eq!(hooks.list("?state=pending").await["deliveries"], json!([]));
+    let answer = call(&hooks.router, "POST", "/v1/deliveries/msg_9/retry", &[], "").await;
+    assert_eq!(answer.reason(), (409, "unreadable".to_owned()));
+    assert!(log.state(super::STORE, super::FIRST, b"d/msg_9").await.expect("reads").is_some());
+    hooks.stop().await;
+}
+
+#[tokio::test]
 async fn halts_of_before_the_first_start_are_not_told() {
     let log = memory_log(1);
     let rig = Rig::judged(&log, |_| {}).await;
@@ -299,6 +330,146 @@ async fn settled_deliveries_are_forgotten_at_the_limit() {
     let stored = stored.iter().filter(|(key, _)| key.starts_with(b"d/")).count();
     assert_eq!((kept, stored), (Some(2), 2));
     hooks.stop().await;
+}
+
+/// A record of `controls` as the detector of a partition, or whoever gave the order, puts it there.
+async fn append_control(log: &MemoryLog, id: &str, partition: u32, state: ControlState) {
+    let control = Control {
+        control_id: ControlId::from(id.to_owned()),
+        action: ControlAction::Halt,
+        scope: Scope::Session { session_id: SessionId::from("s".to_owned()) },
+        time: Timestamp::from_micros(1),
+        by: None,
+        reason: None,
+        state,
+    };
+    let value = serde_json::to_vec(&control).expect("writes");
+    let append = Append::new(topics::CONTROLS, Bytes::new(), value.into()).to_partition(Partition(partition));
+    log.append(vec![append]).await.expect("appended");
+}
+
+#[tokio::test]
+async fn a_halt_is_told_by_the_partition_its_session_lives_in() {
+    let log = memory_log(4);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let mut receiver = Receiver::start(&[]).await;
+    let hooks = Hooks::start(&log, receiver.config()).await;
+    let home = |id: &str| log.partition_of(id.as_bytes());
+    let child = (0..).map(|n| format!("child-{n}")).find(|id| home(id) != home("root")).expect("a child");
+    let mut first: Value = serde_json::from_str(&step(&child, "1", "ls")).expect("JSON");
+    first["root_session_id"] = json!("root");
+    first["parent_session_id"] = json!("root");
+    assert_eq!(rig.post("/v1/gate", &first.to_string()).await.json()["decision"], "allow");
+
+    let halt = |session: &str| json!({ "action": "halt", "session_id": session }).to_string();
+    assert_eq!(rig.post("/v1/controls", &halt(&child)).await.json()["known"], true);
+    let data = receiver.call().await.1["data"].clone();
+    assert_eq!((&data["session_id"], &data["known"]), (&json!(child), &json!(true)));
+    assert_eq!(data["before"], json!({ "partition": home("root").0, "offset": 1 }));
+
+    assert_eq!(rig.post("/v1/controls", &halt("nobody")).await.json()["known"], false);
+    let data = receiver.call().await.1["data"].clone();
+    assert_eq!((&data["session_id"], &data["known"], &data["before"]), (&json!("nobody"), &json!(false), &Value::Null));
+    assert_eq!(hooks.settled(2).await["deliveries"].as_array().map(Vec::len), Some(2));
+    hooks.stop().await;
+}
+
+#[tokio::test]
+async fn a_halt_that_is_under_way_at_a_restart_is_told_when_it_holds() {
+    let log = memory_log(2);
+    let applied = |partition, known| ControlState::Applied { before: Position { partition, offset: 0 }, known };
+    let mut receiver = Receiver::start(&[]).await;
+    let hooks = Hooks::start(&log, receiver.config()).await;
+    for partition in 0..2 {
+        append_control(&log, "slow", partition, ControlState::Requested).await;
+    }
+    append_control(&log, "slow", 0, applied(0, false)).await;
+    append_control(&log, "fast", 0, ControlState::Requested).await;
+    append_control(&log, "fast", 0, applied(0, true)).await;
+    // Told, so everything before it was read too.
+    assert_eq!(receiver.call().await.1["data"]["control_id"], "fast");
+    hooks.settled(1).await;
+    drop(hooks);
+
+    let log = log.reopen();
+    append_control(&log, "slow", 1, applied(1, false)).await;
+    let hooks = Hooks::start(&log, receiver.config()).await;
+    let data = receiver.call().await.1["data"].clone();
+    assert_eq!((&data["control_id"], &data["known"]), (&json!("slow"), &json!(false)));
+    assert_eq!(hooks.settled(2).await["deliveries"].as_array().map(Vec::len), Some(2), "and `fast` not again");
+    hooks.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_deliveries_wait_than_may() {
+    const HALTS: usize = 20;
+    let log = memory_log(2);
+    let _rig = Rig::judged(&log, |_| {}).await;
+    let receiver = Receiver::start(&[(500, None), (500, None)]).await;
+    let retries = vec![Span::from_millis(0), Span::from_millis(3_600_000)];
+    let hooks = Hooks::start(&log, Config { pending_max: 2, retries, ..receiver.config() }).await;
+    let halts: Vec<String> = (0..HALTS).map(|it| step(&it.to_string(), "1", "rm")).collect();
+    append_steps(&log, &halts).await;
+    holds(&log, topics::VERDICTS, HALTS).await;
+    let mut changes = hooks.webhooks.book.changes();
+    while hooks.list("").await["deliveries"]
+        .as_array()
+        .is_none_or(|all| all.iter().filter(|it| it["attempts"] == 1).count() < 2)
+    {
+        changes.changed().await.expect("open");
+    }
+    assert_eq!(hooks.webhooks.book.pending(), 2);
+    // An alert has no place else to wait.
+    let message = |of: &str| Message::new(super::MessageKind::AlertFiring, of, Timestamp::from_micros(1), &json!({}));
+    let error = hooks.webhooks.queue(vec![message("a")]).await.err().expect("full").to_string();
+    assert!(error.contains("webhook.pending_max"), "{error}");
+
+    // Room again: the rest follows, two at a time.
+    for delivery in hooks.list("").await["deliveries"].as_array().expect("list") {
+        let retry = format!("/v1/deliveries/{}/retry", delivery["id"].as_str().expect("id"));
+        assert_eq!(call(&hooks.router, "POST", &retry, &[], "").await.status, 202);
+    }
+    loop {
+        changes.mark_unchanged();
+        assert!(hooks.webhooks.book.pending() <= 2);
+        if hooks.list("?state=delivered").await["deliveries"].as_array().is_some_and(|all| all.len() == HALTS) {
+            break;
+        }
+        changes.changed().await.expect("open");
+    }
+    // More at once than may wait are taken by themselves.
+    let queued = hooks.webhooks.queue(["a", "b", "c"].map(message).to_vec()).await.expect("alone");
+    assert_eq!(queued.state().iter().filter(|it| it.value.is_some()).count(), 3);
+    drop(queued);
+    assert_eq!(hooks.webhooks.book.pending(), 0, "what is not committed is not queued");
+    hooks.stop().await;
+}
+
+#[tokio::test]
+async fn a_retry_by_hand_is_not_undone_by_the_attempt_it_overtook() {
+    let log = memory_log(1);
+    let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
+    let config = Config {
+        url: "https://example.com".to_owned(),
+        secret: Some(Secret::new(SECRET.to_owned())),
+        ..Config::default()
+    };
+    let metrics = Metrics::new(&Registry::new()).expect("metrics");
+    // Opened and not started: the attempt is made below.
+    let webhooks = Webhooks::open(config, shared, Clock::System, metrics).await.expect("opens");
+    let message = Message::new(super::MessageKind::SessionHalted, "v", Timestamp::from_micros(1), &json!({}));
+    let id = message.id.clone();
+    webhooks.keep(super::FIRST, vec![message], Vec::new()).await.expect("kept");
+    let (_, begun) = webhooks.book.get(&id).expect("kept");
+
+    let router = super::router(Arc::clone(&webhooks));
+    assert_eq!(call(&router, "POST", &format!("/v1/deliveries/{id}/retry"), &[], "").await.status, 202);
+    super::send::settle(&webhooks, &begun, &super::delivery::Outcome::Gone).await;
+    let list = call(&router, "GET", "/v1/deliveries", &[], "").await.json();
+    let delivery = &list["deliveries"][0];
+    assert_eq!((&delivery["state"], &delivery["attempts"]), (&json!("pending"), &json!(0)), "{delivery}");
+    assert_eq!(delivery["last_attempt"]["status"], 410);
+    assert_eq!(list["endpoint"]["disabled"], Value::Null);
 }
 
 #[tokio::test]

@@ -15,7 +15,9 @@ pub(super) struct Step {
     /// One autonomous execution of one agent task.
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     session_id: String,
-    /// Root of the tree of sessions this one belongs to; the parent, or the session itself, if left out.
+    /// Root of the tree of sessions this one belongs to; the parent, or the session itself, if left out. A session whose
+    /// parent has a parent must name its root: otherwise it is not in their run but in one that its parent is the root of,
+    /// and halts, budgets and limits of theirs do not reach it.
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     root_session_id: Option<String>,
     /// The session that spawned this one or delegated to it. Never the session itself.
@@ -27,8 +29,8 @@ pub(super) struct Step {
     step_id: Option<String>,
     /// The producer's order. Gaps and reordering are measured, not refused.
     seq: Option<u64>,
-    /// When it happened, RFC 3339 with an offset; time of arrival if left out. A time before 2000 or more than a day ahead
-    /// is replaced by the time of arrival and kept in `time_clamped_from`.
+    /// When it happened, RFC 3339 with an offset; time of arrival if left out. A time before 2000 or more than five
+    /// minutes ahead is replaced by the time of arrival and kept in `time_clamped_from`.
     #[schemars(extend("format" = "date-time"))]
     time: Option<String>,
     /// Written by Martingale: the absurd time that was sent.

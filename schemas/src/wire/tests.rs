@@ -123,10 +123,10 @@ fn times() {
     for (sent, expected) in [
         ("2025-01-01T00:30:00.000Z", r#""time":"2025-01-01T00:30:00Z""#),
         ("2025-01-01T02:30:00.123456789+02:00", r#""time":"2025-01-01T00:30:00.123456Z""#),
-        // Absurd: long past, and more than a day ahead of its arrival.
+        // Absurd: long past, and more than five minutes ahead of its arrival.
         ("1970-01-01T00:00:00Z", r#""time":"2026-01-01T00:00:00Z","time_clamped_from":"1970-01-01T00:00:00Z""#),
-        ("2026-01-02T00:00:00Z", r#""time":"2026-01-02T00:00:00Z""#),
-        ("2026-01-02T00:00:00.1Z", r#""time":"2026-01-01T00:00:00Z","time_clamped_from":"2026-01-02T00:00:00.1Z""#),
+        ("2026-01-01T00:05:00Z", r#""time":"2026-01-01T00:05:00Z""#),
+        ("2026-01-01T00:05:00.1Z", r#""time":"2026-01-01T00:00:00Z","time_clamped_from":"2026-01-01T00:05:00.1Z""#),
         ("9999-12-30T00:00:00Z", r#""time":"2026-01-01T00:00:00Z","time_clamped_from":"9999-12-30T00:00:00Z""#),
         ("9999-12-31T23:59:59Z", r#""time":"2026-01-01T00:00:00Z","time_clamped_from":"9999-12-31T23:59:59Z""#),
     ] {

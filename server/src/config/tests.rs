@@ -51,6 +51,10 @@ fn a_mistake_is_named_with_its_place_and_a_remedy() {
         (file("[server]\nhttp = \"localhost\""), vec!["`server.http`", "m.toml"]),
         (file("[server]\ndrain_max = \"soon\""), vec!["`server.drain_max`", "m.toml", "soon", "30s"]),
         (file("[detector]\nbatch_steps_max = 0"), vec!["batch_steps_max", "0"]),
+        (file("[verdicts]\nlimit_max = 0"), vec!["`verdicts.limit_max`", "0", "at least 1"]),
+        (file("[webhook]\nurl = \"example.com\""), vec!["`webhook.url`", "is no address"]),
+        (file("[history]\nmemory_bytes_max = 1"), vec!["`history.memory_bytes_max`", "`history.flush_bytes`"]),
+        (file("[sql]\nqueries_max = 0"), vec!["`sql.queries_max`", "at least 1"]),
         (
             variables(&[("MARTINGALE__SERVER__HTPT", "x")]),
             vec!["`server.htpt`", "MARTINGALE__SERVER__HTPT", "`server.http`"],

@@ -5,7 +5,8 @@
 //!
 //! Signal: whole rounds with equal results; one new result anywhere in the last rounds and it is no cycle.
 //!
-//! Wrong for deliberate polling of several sources: label one of the tools `poll`.
+//! Wrong for deliberate polling of several sources: label one of the tools `poll`. Where not every result was reported,
+//! nothing proves the rounds useless: it warns at the fourth round and never more.
 //!
 //! Cost: the first comparison for each length fails almost always; at most three rounds of eight calls are compared.
 
@@ -13,26 +14,28 @@ use std::collections::VecDeque;
 
 use martingale_schemas::{Calibration, Column, Decision, Finding, Severity};
 
-use super::{Call, LoopRules, Saw};
+use super::{Call, LoopRules, Saw, ordinal};
 
 pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, rules: &LoopRules) -> Option<Finding> {
     let (length, rounds) = (2..=rules.cycle_length_max).find_map(|length| {
         let rounds = rounds(ring, call, length, rules.cycle_step_up);
         (rounds >= rules.cycle_warn).then_some((length, rounds))
     })?;
-    let (decision, severity) = if rounds >= rules.cycle_step_up {
-        (Decision::StepUp, Severity::Medium)
-    } else {
-        (Decision::Warn, Severity::Low)
+    // This call and those before it, as far as they were compared; this one has no result yet.
+    let answered = ring.iter().rev().take(length * rounds - 1).all(|it| it.result != 0);
+    let (decision, severity) = match rounds >= rules.cycle_step_up {
+        true if answered => (Decision::StepUp, Severity::Medium),
+        false if !answered => return None,
+        _ => (Decision::Warn, Severity::Low),
     };
     // The last two rounds show it; more of the same shows no more.
     let shown = ring.iter().skip(ring.len().saturating_sub(2 * length - 1)).map(|it| it.step.clone());
     let evidence = shown.chain(std::iter::once(call.step.clone())).collect();
-    let message =
-        format!("The same {length} calls are made in the same order for the {rounds}th time, with the same results.");
-    let message = message.replace(" 3th ", " 3rd ");
+    let results = if answered { "with the same results" } else { "and not all of their results were reported" };
     let score = u32::try_from(rounds).unwrap_or(u32::MAX);
-    let calibration = Calibration::Fact;
+    let message =
+        format!("The same {length} calls are made in the same order for the {} time, {results}.", ordinal(score));
+    let calibration = if answered { Calibration::Fact } else { Calibration::Uncalibrated };
     Some(
         Saw { column: Column::Loop, rule: "cycle", severity, decision, calibration, score, evidence, message }
             .finding(),

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 
 use martingale_schemas::{Calibration, Column, Decision, Finding, Severity, Step};
 
-use super::{BRIEF, Call, LoopRules, Saw, shown_tool};
+use super::{BRIEF, Call, LoopRules, Saw, ordinal, shown_tool};
 
 pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules: &LoopRules) -> Option<Finding> {
     // Without words there is nothing to be near to.
@@ -35,8 +35,9 @@ pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules
         return None;
     }
     let message = format!(
-        "{} is called for the {count}th time with nearly the same arguments; the calls before gave the same result.",
-        shown_tool(step)
+        "{} is called for the {} time with nearly the same arguments; the calls before gave the same result.",
+        shown_tool(step),
+        ordinal(count)
     );
     let evidence = same.iter().map(|it| it.step.clone()).chain(std::iter::once(call.step.clone())).collect();
     Some(

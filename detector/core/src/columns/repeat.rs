@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 
 use martingale_schemas::{Calibration, Column, Decision, Finding, Severity, Step, StepId};
 
-use super::{Call, LoopRules, Saw, shown_tool};
+use super::{Call, LoopRules, Saw, ordinal, shown_tool};
 
 pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules: &LoopRules) -> Option<Finding> {
     let mut same: Vec<&Call> = Vec::new();
@@ -45,20 +45,19 @@ pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules
         n if n >= rules.repeat_step_up => (Decision::StepUp, Severity::Medium),
         _ => (Decision::Warn, Severity::Low),
     };
-    let (tool, before) = (shown_tool(step), count - 1);
+    let (tool, nth, before) = (shown_tool(step), ordinal(count), count - 1);
     let message = if answered {
         format!(
-            "{tool} is called for the {count}th time with the same arguments; the {before} calls before gave the same result."
+            "{tool} is called for the {nth} time with the same arguments; the {before} calls before gave the same result."
         )
     } else {
         format!(
-            "{tool} is called for the {count}th time with the same arguments; no result of the {before} calls before was reported."
+            "{tool} is called for the {nth} time with the same arguments; no result of the {before} calls before was reported."
         )
     };
     let evidence: Vec<StepId<'static>> =
         same.iter().rev().map(|it| it.step.clone()).chain(std::iter::once(call.step.clone())).collect();
     let calibration = if answered { Calibration::Fact } else { Calibration::Uncalibrated };
-    let message = message.replace(" 3th ", " 3rd ");
     Some(
         Saw { column: Column::Loop, rule: "repeat", severity, decision, calibration, score: count, evidence, message }
             .finding(),

@@ -1,4 +1,7 @@
-use crate::testing::check;
+use std::sync::Arc;
+
+use super::{LoopRules, ordinal};
+use crate::testing::{check, check_with};
 
 #[test]
 fn the_same_call_with_the_same_result() {
@@ -153,4 +156,73 @@ fn results_that_bring_nothing_new() {
     }
     check("", &script);
     check("", &script.replace("the same long answer again", "ok").replace(" // warn no_progress", ""));
+}
+
+/// What was cut is compared by the fingerprint of the whole, not by its beginning.
+#[test]
+fn contents_that_differ_after_the_cut_differ() {
+    let head = "x".repeat(200 * 1024);
+    let calls = |differ: bool, expected: [&str; 6]| -> String {
+        let lines = expected.into_iter().enumerate().map(|(n, expected)| {
+            let tail = if differ { n } else { 0 };
+            format!(
+                "tool_call write_file {{\"content\":\"{head}{tail}\"}}{expected}\ntool_result write_file \"written\"\n"
+            )
+        });
+        lines.collect()
+    };
+    check("", &calls(true, [""; 6]));
+    let repeated = ["", "", " // warn repeat", " // step_up repeat", " // step_up repeat", " // halt repeat"];
+    check("", calls(false, repeated).trim_end().trim_end_matches("tool_result write_file \"written\""));
+}
+
+#[test]
+fn results_that_differ_after_the_cut_differ() {
+    let call = "tool_call read_log {}\n";
+    for name in ["output", "text"] {
+        let result = |more: &str| {
+            format!("{call}tool_result read_log {name}=the_same_beginning_of_it {name}_truncated_from=200000{more}\n")
+        };
+        let changing = |n| result(&format!(" {name}_fingerprint=a23456789012345678901234{n:0>8}"));
+        check("", &(0..12).map(changing).collect::<String>());
+        // A producer that cut its own content and sent no fingerprint: nothing shows that they are equal.
+        check("", &result("").repeat(12));
+    }
+}
+
+/// An agent that asks the gate and reports no results: nobody knows what its calls gave, and nobody says so.
+#[test]
+fn a_cycle_without_results_only_warns() {
+    let round = "tool_call a {}\ntool_call b {}\n";
+    let fourth = "tool_call a {}\ntool_call b {} // warn cycle\n";
+    check("", &format!("{}{fourth}", round.repeat(3)));
+    // Results of one of the two prove nothing of the other.
+    let round =
+        |of_a: &str, of_b: &str| format!("tool_call a {{}}{of_a}\ntool_result a \"1\"\ntool_call b {{}}{of_b}\n");
+    let (third, fourth) = (round(" // warn repeat", ""), round(" // step_up repeat", " // warn cycle"));
+    check("", &format!("{}{third}{fourth}", round("", "").repeat(2)));
+}
+
+/// What several rules see at once is decided by the worst of them.
+#[test]
+fn the_worst_rule_decides() {
+    // The call that ends the fourth round of two is the fourth of its own: both ask, and `repeat` says it.
+    let round = "tool_call a {}\ntool_result a \"1\"\ntool_call b {}\ntool_result b \"2\"\n";
+    let third =
+        "tool_call a {} // warn repeat\ntool_result a \"1\"\ntool_call b {} // warn repeat\ntool_result b \"2\"\n";
+    let fourth = "tool_call a {} // step_up repeat\ntool_result a \"1\"\ntool_call b {} // step_up repeat\n";
+    check("", &format!("{}{third}{fourth}", round.repeat(2)));
+    // Where `repeat` is more patient, the cycle is worse.
+    let mut rules = crate::Rules::load::<&str, &str>(&[]).unwrap();
+    rules.loops = Some(LoopRules { repeat_step_up: 9, repeat_halt: 9, ..LoopRules::DEFAULT });
+    let fourth = "tool_call a {} // warn repeat\ntool_result a \"1\"\ntool_call b {} // step_up cycle\n";
+    check_with(Arc::new(rules), &format!("{}{third}{fourth}", round.repeat(2)));
+}
+
+#[test]
+fn ordinals() {
+    let shown: Vec<String> = [1, 2, 3, 4, 11, 12, 13, 21, 22, 23, 101, 111, 112].into_iter().map(ordinal).collect();
+    let expected =
+        ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "23rd", "101st", "111th", "112th"];
+    assert_eq!(shown, expected);
 }

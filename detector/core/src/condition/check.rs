@@ -4,6 +4,7 @@ use cel::Program;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::common::types::CelBool;
 
+use super::functions::IN_ORDER;
 use super::path::{Place, segments};
 use super::pattern::{self, Pattern};
 use super::vocabulary::{FUNCTIONS, MACROS, OBJECTS, Ty, fields};
@@ -208,6 +209,8 @@ impl<'c, 'f> Checker<'c, 'f> {
             self.check(part);
         }
         self.locals.truncate(depth);
+        let range = std::mem::replace(&mut it.iter_range, IdedExpr { id, expr: Expr::Unspecified });
+        it.iter_range.expr = Expr::Call(CallExpr { func_name: IN_ORDER.to_owned(), target: None, args: vec![range] });
         Ty::Any
     }
 

@@ -49,6 +49,8 @@ impl<'f> From<Field<'f>> for CowVal<'f, 'f> {
 pub(crate) struct SessionFacts {
     pub(crate) counts: Counts,
     pub(crate) depth: u32,
+    /// Sessions it has started.
+    pub(crate) fan_out: u32,
     /// Microseconds from its first step to the latest time reached.
     pub(crate) elapsed: i64,
 }

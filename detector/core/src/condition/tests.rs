@@ -34,6 +34,7 @@ fn what_the_index_reads_off_a_condition() {
         (r#"step.kind in ["plan", "spawn"] && tool.open_world"#, "plan|spawn of any flags 8 exact"),
         (r#"step.kind == "tool_call" && step.tool == "f""#, "tool_call of f flags 0 exact"),
         (r#"step.kind == "tool_call" && tool.name in ["f", "g"]"#, "tool_call of f|g flags 0 exact"),
+        (r#"step.tool in ["g", "f", "g"]"#, "any of f|g flags 0 exact"),
         (r#"step.kind == "plan" || step.kind == "spawn""#, "plan|spawn of any flags 0 exact"),
         (r#"step.tool == "f" || step.tool == "g""#, "any of f|g flags 0 exact"),
         (r#"step.tool == "f" || step.kind == "plan""#, "any of any flags 0"),
@@ -67,6 +68,29 @@ fn evaluate(source: &str, want: Want) {
     let (base, scope) = (Arc::new(base_context()), Scope::new(&facts));
     // Whatever the answer: it is one.
     let _ = (condition.holds(&base, &scope), condition.number(&base, &scope), condition.words(&base, &scope, 9));
+}
+
+/// The members of an object come in the order of their names, whatever hash map holds them.
+#[test]
+fn loops_over_objects_have_an_order() {
+    for (source, expected) in [
+        (r#"step.input.map(k, k)[0] == "deep""#, true),
+        (r#"step.input.map(k, k) == ["deep", "n", "to"]"#, true),
+        (r#"step.input.filter(k, k != "deep")[1] == "to""#, true),
+        (r#"{"b": 1, "a": 2, "c": 3}.map(k, k) == ["a", "b", "c"]"#, true),
+        (r#"{3: "x", 20: "y", 100u: "z"}.map(k, k)[1] == 20"#, true),
+        (r#"step.input.to.map(it, it)[0] == "x@y.z""#, true),
+        (r#"["n", "to"].all(k, k in step.input)"#, true),
+    ] {
+        let condition = compile(source, Want::Truth).unwrap_or_else(|| panic!("{source}"));
+        // Every evaluation builds its objects anew, each with hash keys of its own.
+        for _ in 0..64 {
+            let step = StepV1::parse(STEP.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT);
+            let (step, tool, limits) = (step.unwrap(), Tool::none(), StateLimits::DEFAULT);
+            let facts = Facts::new(&step, &tool, SessionFacts::default(), RunFacts::default(), &limits);
+            assert_eq!(condition.holds(&base_context(), &Scope::new(&facts)), Ok(expected), "{source}");
+        }
+    }
 }
 
 fn words() -> impl Strategy<Value = String> {

@@ -80,7 +80,11 @@ impl Trigger {
     }
 
     fn of_tools(words: &[&str]) -> Self {
-        Self { tools: Some(words.iter().map(|it| (*it).to_owned()).collect()), exact: true, ..Self::ANY }
+        let mut tools: Vec<String> = words.iter().map(|it| (*it).to_owned()).collect();
+        // Each tool has the condition once, however often it is written.
+        tools.sort();
+        tools.dedup();
+        Self { tools: Some(tools), exact: true, ..Self::ANY }
     }
 
     pub(crate) fn and(self, other: Self) -> Self {

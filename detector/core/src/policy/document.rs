@@ -3,7 +3,7 @@
 use martingale_schemas::{Decision, Mode, Severity};
 
 use super::message::Message;
-use super::rule::{Metric, Part, Policy, Reach, Role, Rule, Then};
+use super::rule::{Metric, Policy, Reach, Role, Rule, Then};
 use super::test_cases;
 use crate::condition::{Condition, Names, Want, reserved};
 use crate::glob::Glob;
@@ -148,7 +148,7 @@ fn sequence(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<(Rule, Vec<S
         let message = format!("has {} parts: write 2 to {PARTS_MAX}; for one step there is `when`", nodes.len());
         it.fault("sequence", message, faults);
     }
-    let (mut parts, mut names): (Vec<Part>, Vec<String>) = (Vec::new(), Vec::new());
+    let (mut parts, mut names): (Vec<Condition>, Vec<String>) = (Vec::new(), Vec::new());
     for (at, node) in nodes.iter().enumerate() {
         let Some(mut part) = Object::of(node, &format!("sequence[{at}]"), faults) else { continue };
         let name = part.text("as", faults).map_or_else(|| format!("part{}", at + 1), str::to_owned);
@@ -163,7 +163,7 @@ fn sequence(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<(Rule, Vec<S
         }
         let known = Names { current: Some(&name), earlier: &names, amounts: false };
         if let Some(condition) = condition(&mut part, "where", known, faults) {
-            parts.push(Part { condition });
+            parts.push(condition);
         }
         part.finish(faults);
         names.push(name);
@@ -307,7 +307,7 @@ fn notes(rule: &Rule, reach: &Reach, node: &Node, faults: &mut Faults<'_>) {
         }
     }
     if let Rule::Sequence { parts, .. } = rule
-        && parts.iter().any(|it| it.condition.uses_flows)
+        && parts.iter().any(|it| it.uses_flows)
     {
         let message =
             "`flows` knows the order of the two steps in this version, not whether content went from one to the other";

@@ -8,12 +8,13 @@ use martingale_schemas::{Calibration, Column, Decision, Finding, Kind, Step, Ste
 
 use super::index::{Candidate, Index};
 use super::progress::{Partial, Progress};
-use super::rule::{Metric, Part, Policies, Policy, Role, Rule};
+use super::rule::{Metric, Policies, Policy, Role, Rule};
 use crate::condition::{Bound, Condition, Facts, Scope, amount};
 use crate::hash::{hash_text, mix};
 use crate::limits::StateLimits;
 use crate::run::RunState;
 use crate::session::Counts;
+use crate::tally::Tally;
 use crate::tools::Flags;
 
 /// The policies of each agent, version and environment seen, bounded.
@@ -23,8 +24,6 @@ pub(crate) struct Engine {
     by_hash: HashMap<u64, usize>,
     /// Agents that the same policies are about share one index.
     indexes: Vec<Index>,
-    /// Conditions that could not be evaluated.
-    pub(crate) errors: u64,
 }
 
 /// One agent, version and environment.
@@ -53,6 +52,7 @@ pub(crate) struct Judged<'j, 'a> {
     pub(crate) now: Timestamp,
     pub(crate) started: Timestamp,
     pub(crate) findings: &'j mut Vec<Finding>,
+    pub(crate) tally: &'j mut Tally,
 }
 
 impl Engine {
@@ -92,16 +92,12 @@ impl Engine {
         }
         let step = on.facts.step;
         let at = self.index(step, on.policies, hint, on.limits);
-        let mut errors = 0;
         let flags: Flags = on.facts.tool.flags;
-        for Candidate { policy: index, role, .. } in
-            self.indexes[at].candidates(step.kind, step.tool.as_deref().unwrap_or_default(), flags)
-        {
-            let policy = &on.policies.all[index];
-            if !policy.reach.covers_tool(step) {
-                continue;
-            }
-            let mut one = One { policy, on: &mut on, errors: &mut errors };
+        let (index, tool) = (&mut self.indexes[at], step.tool.as_deref().unwrap_or_default());
+        index.meet(tool, on.limits.tools_max);
+        for Candidate { policy, role, .. } in index.candidates(step.kind, tool, flags) {
+            let policy = &on.policies.all[policy];
+            let mut one = One { policy, on: &mut on };
             match (&policy.rule, role) {
                 (Rule::When(condition), _) => one.when(condition),
                 (Rule::Sequence { unless: Some(unless), names, .. }, Role::Unless) => one.unless(unless, names),
@@ -114,7 +110,6 @@ impl Engine {
                 (Rule::Sequence { .. }, _) => {}
             }
         }
-        self.errors += errors;
     }
 }
 
@@ -122,7 +117,6 @@ impl Engine {
 struct One<'o, 'j, 'a> {
     policy: &'j Policy,
     on: &'o mut Judged<'j, 'a>,
-    errors: &'o mut u64,
 }
 
 impl One<'_, '_, '_> {
@@ -133,7 +127,7 @@ impl One<'_, '_, '_> {
     /// An error counts as no match: what the agent sent has not the shape the policy speaks about.
     fn holds(&mut self, condition: &Condition) -> bool {
         let result = condition.holds(&self.on.policies.base, &self.scope());
-        *self.errors += u64::from(result.is_err());
+        self.on.tally.condition_errors += u64::from(result.is_err());
         result.unwrap_or(false)
     }
 
@@ -185,7 +179,7 @@ impl One<'_, '_, '_> {
             let mut scope = self.scope();
             (scope.names, scope.bound) = (names, &partial.steps);
             let met = condition.holds(&self.on.policies.base, &scope);
-            *self.errors += u64::from(met.is_err());
+            self.on.tally.condition_errors += u64::from(met.is_err());
             met != Ok(true)
         });
         self.on.progress.partials = partials;
@@ -193,17 +187,18 @@ impl One<'_, '_, '_> {
 
     /// The step as part `at` of the sequence. What has begun stays open until its window ends, so that the second try of
     /// the last part is found like the first.
-    fn part(&mut self, parts: &[Part], names: &[String], within: i64, at: usize) {
-        let condition = &parts[at].condition;
+    fn part(&mut self, parts: &[Condition], names: &[String], within: i64, at: usize) {
+        let condition = &parts[at];
         let now = self.on.now;
         if at == 0 {
             let mut scope = self.scope();
             scope.current = &names[0];
             let begins = condition.holds(&self.on.policies.base, &scope);
-            *self.errors += u64::from(begins.is_err());
+            self.on.tally.condition_errors += u64::from(begins.is_err());
             if begins == Ok(true) {
                 let steps = vec![Bound::of(self.on.facts.step)];
-                self.on.progress.push(Partial { policy: self.policy.key, began: now, steps }, self.on.limits);
+                let partial = Partial { policy: self.policy.key, began: now, steps };
+                self.on.tally.dropped += self.on.progress.push(partial, self.on.limits);
             }
             return;
         }
@@ -227,14 +222,14 @@ impl One<'_, '_, '_> {
                     break;
                 }
                 Ok(false) => {}
-                Err(_) => *self.errors += 1,
+                Err(_) => self.on.tally.condition_errors += 1,
             }
         }
         self.on.progress.partials = partials;
         let Some((mut partial, message)) = found else { return };
         partial.steps.push(Bound::of(self.on.facts.step));
         if at + 1 < parts.len() {
-            self.on.progress.push(partial, self.on.limits);
+            self.on.tally.dropped += self.on.progress.push(partial, self.on.limits);
             return;
         }
         let evidence: Vec<StepId<'static>> = partial.steps.into_iter().map(|it| it.id).collect();
@@ -251,12 +246,14 @@ impl One<'_, '_, '_> {
             None => 1.0,
             Some(Ok(amount)) => amount,
             Some(Err(_)) => {
-                *self.errors += 1;
+                self.on.tally.condition_errors += 1;
                 return;
             }
         };
         let event = (self.on.now, amount, self.step_id());
-        let (total, window) = self.on.progress.window(self.policy.key, event, within, self.on.limits);
+        let span = (within, sum.is_some());
+        let (total, window, dropped) = self.on.progress.window(self.policy.key, event, span, self.on.limits);
+        self.on.tally.dropped += dropped;
         if total < at_least {
             return;
         }
@@ -299,10 +296,12 @@ impl One<'_, '_, '_> {
         let starts = step.kind == Kind::Spawn;
         let depth = self.on.facts.session.depth.saturating_add(u32::from(starts));
         let is_first = self.on.facts.session.counts.steps == 1;
-        let fan_out = if starts { self.on.run.fan_out(&step.session_id) } else { 0 };
+        let fan_out = if starts { self.on.facts.session.fan_out } else { 0 };
         let decision = self.policy.then.decision;
         let over = |value: u32, max: Option<u32>| max.filter(|max| value > *max).map(|max| (value, max));
-        let deep = over(depth, depth_max).filter(|_| starts || is_first || decision.stops());
+        // What denies is said at every step. A halt stands by itself, and given anew at every step no person could lift it.
+        let again = decision.stops() && decision != Decision::Halt;
+        let deep = over(depth, depth_max).filter(|_| starts || is_first || again);
         if let Some((value, max)) = deep.or_else(|| over(fan_out, fan_out_max)) {
             let mut scope = self.scope();
             scope.amounts = [f64::from(value), f64::from(max)];

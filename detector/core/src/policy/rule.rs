@@ -1,7 +1,7 @@
 //! A compiled policy.
 
 use cel::Context;
-use martingale_schemas::{Decision, Mode, Severity, Step};
+use martingale_schemas::{Decision, Mode, Severity};
 
 use super::message::Message;
 use super::test_cases::Case;
@@ -24,10 +24,6 @@ impl Reach {
             && self.version.as_ref().is_none_or(|it| it.matches(version))
             && (self.environments.is_empty() || self.environments.iter().any(|it| it == environment))
     }
-
-    pub(super) fn covers_tool(&self, step: &Step<'_>) -> bool {
-        self.tool.as_ref().is_none_or(|it| it.matches(step.tool.as_deref().unwrap_or_default()))
-    }
 }
 
 #[derive(Debug)]
@@ -35,11 +31,6 @@ pub(crate) struct Then {
     pub(super) decision: Decision,
     pub(super) message: Message,
     pub(super) notify: Vec<String>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Part {
-    pub(super) condition: Condition,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +70,7 @@ pub(crate) enum Rule {
     /// One step.
     When(Condition),
     /// Steps in order; `unless` in between cancels.
-    Sequence { parts: Vec<Part>, names: Vec<String>, unless: Option<Condition>, within: i64 },
+    Sequence { parts: Vec<Condition>, names: Vec<String>, unless: Option<Condition>, within: i64 },
     /// Many steps in a window of time; without `sum` they are counted.
     Threshold { filter: Condition, sum: Option<Condition>, at_least: f64, within: i64 },
     /// A total of the session or of its run.
@@ -97,7 +88,7 @@ impl Rule {
                 let unless = unless.iter().map(|it| (Role::Unless, it.trigger.clone()));
                 // The last part goes first, so that one step does not stand for two parts in a row.
                 let parts = parts.iter().enumerate().rev();
-                unless.chain(parts.map(|(at, it)| (Role::Part(at), it.condition.trigger.clone()))).collect()
+                unless.chain(parts.map(|(at, it)| (Role::Part(at), it.trigger.clone()))).collect()
             }
             Self::Threshold { filter, .. } => vec![(Role::Whole, filter.trigger.clone())],
             Self::Budget { .. } | Self::Delegation { .. } => vec![(Role::Whole, Trigger::ANY)],

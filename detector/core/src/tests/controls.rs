@@ -115,6 +115,225 @@ fn making_room_keeps_halts() {
     );
 }
 
+fn run_of(sessions_max: usize, policies: &str) -> Arc<Rules> {
+    let mut rules = Rules::load(&[("p.yaml", policies)]).unwrap();
+    rules.limits.run_sessions_max = sessions_max;
+    Arc::new(rules)
+}
+
+const STOPS: &str =
+    "id: p\ntitle: T\nseverity: high\nmode: enforce\nwhen: step.tool == \"f\"\nthen: { decision: halt }\n";
+
+/// The session that no longer fits into the tree of its run halts, and its children inherit.
+#[test]
+fn a_full_run_loses_no_halt() {
+    let filler: String = (0..512).map(|it| format!("s{it}<root: plan\n")).collect();
+    for sessions_max in [3, 4, 512] {
+        check_with(
+            run_of(sessions_max, STOPS),
+            &format!(
+                r#"
+                root: plan
+                {filler}
+                x<root: plan
+                early<x: plan
+                x<root: tool_call f         // halt p
+                y<x: plan                   // halt halted_by_rule
+                early<x: plan               // halt halted_by_rule
+                grand<y: plan               // halt halted_by_rule
+                s3<root: plan
+                kid<s3: plan
+                halt session s3
+                kid<s3: plan                // halt halted_by_control
+                s4<root: plan
+                resume session x
+                grand<y: plan
+                kid<s3: plan                // halt halted_by_control
+                resume session s3
+                kid<s3: plan
+                "#
+            ),
+        );
+    }
+}
+
+/// More halts than the tree has room for: then the run is halted, until a person resumes it.
+#[test]
+fn halts_that_find_no_room_halt_the_run() {
+    check_with(
+        run_of(3, ""),
+        r#"
+        root: plan
+        a<root: plan
+        b<root: plan
+        c<root: plan
+        other<root: plan
+        halt session a
+        halt session b
+        other<root: plan
+        halt session c
+        kid<c: plan                 // halt halted_by_control
+        other<root: plan            // halt halted_by_control
+        resume session c
+        resume run root
+        other<root: plan
+        a<root: plan                // halt halted_by_control
+        "#,
+    );
+}
+
+#[test]
+fn an_ended_root_still_passes_on_its_halt() {
+    check_with(
+        run_of(3, ""),
+        r#"
+        root: plan
+        a<root: plan
+        root: session_end
+        b<a: plan
+        c<b: plan
+        d<b: plan
+        halt session root
+        a<root: plan                // halt halted_by_control
+        c<b: plan                   // halt halted_by_control
+        d<b: plan                   // halt halted_by_control
+        late<d: plan                // halt halted_by_control
+        "#,
+    );
+}
+
+/// Depth is a session's own: it does not depend on whether its parent is kept.
+#[test]
+fn depth_is_known_in_a_full_run() {
+    let policy = "id: p\ntitle: T\nseverity: high\nmode: enforce\ndelegation: { depth_max: 3, fan_out_max: 2 }\nthen: { decision: deny }\n";
+    check_with(
+        run_of(2, policy),
+        r#"
+        root: plan
+        other<root: plan
+        a<root: plan
+        b<a: plan
+        c<b: plan
+        d<c: plan                   // deny p
+        b<a: spawn
+        b<a: spawn
+        b<a: spawn                  // deny p
+        "#,
+    );
+}
+
+/// A session too deep to name its ancestors takes any halt of its run for one above it.
+#[test]
+fn the_deepest_sessions_inherit_every_halt() {
+    let mut script = "root: plan\naside<root: plan\ns0<root: plan\n".to_owned();
+    for n in 1..40 {
+        script += &format!("s{n}<s{}: plan\n", n - 1);
+    }
+    script += "halt session aside\ns39<s38: plan // halt halted_by_control\ns20<s19: plan\nresume session aside\ns39<s38: plan\n";
+    script += "halt session s0\ns39<s38: plan // halt halted_by_control\ns20<s19: plan // halt halted_by_control";
+    check_with(run_of(4, ""), &script);
+    check("", &script);
+}
+
+/// A session that names its parent and no root is in a run of its parent's; orders for the parent reach it there.
+#[test]
+fn orders_reach_children_that_name_no_root() {
+    check(
+        "",
+        r#"
+        root: plan
+        a<root: plan
+        b<a: plan root_session_id=a
+        halt session a
+        b<a: plan root_session_id=a     // halt halted_by_control
+        c<a: plan root_session_id=a     // halt halted_by_control
+        a<root: plan                    // halt halted_by_control
+        resume session a
+        b<a: plan root_session_id=a
+        c<a: plan root_session_id=a
+        halt session a
+        d<a: plan root_session_id=a     // halt halted_by_control
+        resume session a
+        d<a: plan root_session_id=a
+        "#,
+    );
+}
+
+/// Whatever halted, a person can lift it: the next step does not bring it back.
+#[test]
+fn every_halt_can_be_lifted() {
+    let policy =
+        |rule: &str| format!("id: p\ntitle: T\nseverity: high\nmode: enforce\n{rule}\nthen: {{ decision: halt }}\n");
+    let of_run = policy("budget: { steps: 3, of: run }");
+    check(
+        &of_run,
+        r#"
+        root: plan
+        a<root: plan
+        a<root: plan
+        a<root: plan                // halt p
+        a<root: plan                // halt halted_by_rule p
+        resume session a
+        a<root: plan
+        root: plan
+        a<root: plan
+        a<root: plan                // halt p
+        "#,
+    );
+    check(
+        &of_run,
+        r#"
+        root: plan
+        a<root: plan
+        root: plan
+        a<root: plan                // halt p
+        resume run root
+        root: plan
+        a<root: plan                // halt halted_by_rule
+        resume session a
+        a<root: plan
+        "#,
+    );
+    // An order that is lifted grants nothing: no budget had led to it.
+    check(
+        &of_run,
+        r#"
+        root: plan
+        root: plan
+        halt session root
+        resume session root
+        root: plan
+        root: plan                  // halt p
+        "#,
+    );
+    check(
+        &policy("delegation: { depth_max: 1 }"),
+        r#"
+        root: plan
+        a<root: plan
+        b<a: plan                   // halt p
+        b<a: plan                   // halt halted_by_rule
+        resume session b
+        b<a: plan
+        b<a: spawn                  // halt p
+        "#,
+    );
+    check(
+        &policy("delegation: { fan_out_max: 2 }"),
+        r#"
+        root: spawn
+        root: spawn
+        root: spawn                 // halt p
+        resume session root
+        root: plan
+        root: spawn
+        root: spawn
+        root: spawn                 // halt p
+        "#,
+    );
+    check(&policy("budget: { steps: 2 }"), "plan\nplan\nplan // halt p\nresume session s\nplan\nplan\nplan // halt p");
+}
+
 /// A circle that cuts sessions off from their root does not cut them off from its halt.
 #[test]
 fn a_circle_still_descends_from_its_root() {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use martingale_schemas::{Limits, Timestamp, wire::StepV1};
 
-use crate::testing::{BEGIN, check, control, sequence_of, step_json};
-use crate::{Detector, Rules, Sequence, State};
+use crate::testing::{BEGIN, check, control, step_json};
+use crate::{Detector, Rules, State, Tally};
 
 /// A session of every kind of state: calls, partial matches, windows, a halt, children.
 const SCRIPT: [&str; 12] = [
@@ -75,9 +75,9 @@ fn the_binary_form_of_the_first_version_is_fixed() {
     let digests: Vec<String> = read.iter().map(|(_, state)| digest(state)).collect();
     expect_test::expect![[r#"
         [
-            "588c9a6416cf4df1fe891a8def4d72ac",
-            "aaaf76bd562ec589653850a285cac353",
-            "a82d5a29b933794b7f88862e1719f77e",
+            "032834006506d70517a9f8c8cf6d0a42",
+            "bd244df2c05383af65c51b1c83849f75",
+            "55fa69b594d5238776156f9961a0a1e4",
         ]
     "#]]
     .assert_debug_eq(&digests);
@@ -93,8 +93,20 @@ fn a_session_of_twelve_steps_takes_little() {
 
 #[test]
 fn order_of_arrival_is_measured() {
-    let mut detector = check("", "plan seq=0\nplan seq=4\nplan seq=2\nplan\nplan seq=5");
-    assert_eq!(sequence_of(&mut detector, "s"), Sequence { last: Some(5), late: 1, missing: 2 });
+    let detector = check("", "plan seq=0\nplan seq=4\nplan seq=2\nplan\nplan seq=5");
+    assert_eq!(detector.tally(), Tally { late: 1, skipped: 3, ..Tally::default() });
+}
+
+/// What a full session forgets is counted.
+#[test]
+fn what_is_dropped_is_counted() {
+    let window = |n: usize| {
+        format!(
+            "id: w{n}\ntitle: T\nseverity: low\nthreshold: {{ where: step.kind == \"plan\", at_least: 9, within: 7d }}\nthen: {{ decision: warn }}\n"
+        )
+    };
+    let policies: Vec<String> = (0..9).map(window).collect();
+    assert_eq!(check(&policies.join("---\n"), "plan").tally().dropped, 1);
 }
 
 #[test]

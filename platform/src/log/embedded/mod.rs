@@ -141,8 +141,8 @@ impl EmbeddedLog {
         self.shared.blocking(move |shared| retention::enforce(shared, now)).await
     }
 
-    /// Writes what waits, flushes to the disk and gives the folder back. Afterwards every call answers
-    /// [`Error::Closed`]. Blocks for the writes that wait; closing twice does nothing.
+    /// Writes what waits, flushes to the disk and gives the folder back. Afterwards whatever
+    /// needs the store answers [`Error::Closed`]; the newest records may still be read from memory. Blocks for the writes that wait; closing twice does nothing.
     ///
     /// # Errors
     /// [`Error::Storage`] when the last flush failed.

@@ -80,3 +80,20 @@ async fn a_folder_of_another_version_is_refused() {
         Ok(_) => panic!("it was opened"),
     }
 }
+
+#[tokio::test]
+async fn commits_of_processes_that_lived_shortly_add_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for n in 1..=5 {
+        let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
+        assert_eq!(store.commits, n - 1);
+        store.append(&[control("a")], &[(P0, Mark { next: n, next_step: 0 })]).await.expect("appends");
+    }
+    let store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
+    maintain(store.handle(), Table::ControlEvents).await.expect("compacts");
+    let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens from the checkpoint");
+    assert_eq!((store.commits, files(&store)), (0, (1, 5)));
+    store.append(&[control("b")], &[(P0, Mark { next: 6, next_step: 0 })]).await.expect("appends");
+    let store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens again");
+    assert_eq!(store.commits, 1);
+}

@@ -1,9 +1,10 @@
 //! `bench detect`: the core on one thread, from bytes to judgement.
 //!
-//! * Throughput: the median of passes over the same steps, each into a detector of its own, with state stored after
-//!   every batch as the shell does, to nowhere.
+//! * Throughput: the median of passes over the same steps, each into a detector of its own, with changed state encoded
+//!   after every batch as the shell does, and stored nowhere.
 //! * Late over early: sessions that are 100,000 steps long and sessions that begin, in turn, so that both are measured in
-//!   the same minute on the same caches; the median of each.
+//!   the same minute on the same caches; the median of each. Every step is a batch of its own here, as when it comes
+//!   alone, so that what a commit writes of a long session counts.
 //! * Policies that cannot match: the same passes with and without them, in turn.
 
 use std::sync::Arc;
@@ -54,7 +55,7 @@ pub(super) fn run(args: &Detect) -> Result<Facts> {
         }
     }
     bar.inc(1);
-    let (early, late) = early_and_late(&rules)?;
+    let [(early, early_bytes), (late, late_bytes)] = early_and_late(&rules)?;
     bar.finish_and_clear();
 
     let ns_per_step = median(&mut plain);
@@ -68,6 +69,8 @@ pub(super) fn run(args: &Detect) -> Result<Facts> {
     fact("late_over_early", late / early);
     fact("ns_at_step_10", early);
     fact("ns_at_step_100000", late);
+    fact("bytes_written_at_step_10", early_bytes);
+    fact("bytes_written_at_step_100000", late_bytes);
     fact("bytes_per_session", ratio(memory.1 as u64, memory.0 as u64));
     if let Some(idle) = &idle {
         let burdened = median(&mut burdened);
@@ -114,7 +117,7 @@ fn pass(rules: &Arc<Rules>, lines: &Lines) -> Result<(f64, usize, usize)> {
     for (at, line) in lines.iter().enumerate() {
         judge(&mut detector, line)?;
         if at % BATCH == BATCH - 1 {
-            hand_over(&mut detector);
+            hand_over(&mut detector)?;
         }
     }
     let nanos = begun.elapsed().as_nanos() as f64 / lines.ends.len() as f64;
@@ -138,14 +141,21 @@ fn judge(detector: &mut Detector, line: &[u8]) -> Result<()> {
     }
 }
 
-fn hand_over(detector: &mut Detector) {
-    detector.drain_changed(|key, state| {
-        std::hint::black_box((key, state));
+/// Encodes what changed, as the shell does, and answers how many bytes it comes to.
+fn hand_over(detector: &mut Detector) -> Result<usize> {
+    let (mut bytes, mut failed) = (0, None);
+    detector.drain_changed(|_, state| {
+        let encoded = state.map(|it| postcard::to_extend(it, Vec::with_capacity(256))).transpose();
+        match std::hint::black_box(encoded) {
+            Ok(it) => bytes += it.map_or(0, |it| it.len()),
+            Err(error) => failed = Some(error),
+        }
     });
+    failed.map_or(Ok(bytes), |error| Err(error.into()))
 }
 
-/// Nanoseconds a step near the 10th and near the 100,000th of a session.
-fn early_and_late(rules: &Arc<Rules>) -> Result<(f64, f64)> {
+/// Nanoseconds a step near the 10th and near the 100,000th of a session, and the bytes it writes.
+fn early_and_late(rules: &Arc<Rules>) -> Result<[(f64, f64); 2]> {
     let mut detector = Detector::new(Arc::clone(rules));
     let mut line = Vec::new();
     let long: Vec<String> = (0..LONG_SESSIONS).map(|it| format!("bench-long-{it:06}")).collect();
@@ -155,19 +165,24 @@ fn early_and_late(rules: &Arc<Rules>) -> Result<(f64, f64)> {
             steps::write(&mut line, session, number);
             judge(&mut detector, &line)?;
         }
-        hand_over(&mut detector);
+        hand_over(&mut detector)?;
     }
-    let (mut early, mut late) = (Vec::new(), Vec::new());
+    let (mut early, mut late) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+    let put = |(nanos, bytes): &mut (Vec<f64>, Vec<f64>), sample: (f64, f64)| {
+        nanos.push(sample.0);
+        bytes.push(sample.1);
+    };
     for sample in 0..SAMPLES {
-        early.push(sample_of(&mut detector, &format!("bench-new--{sample:06}"), 0)?);
+        put(&mut early, sample_of(&mut detector, &format!("bench-new--{sample:06}"), 0)?);
         let at = usize::try_from(sample % LONG_SESSIONS).unwrap_or(0);
-        late.push(sample_of(&mut detector, &long[at], begin + sample / LONG_SESSIONS * (EARLY + SAMPLE))?);
+        put(&mut late, sample_of(&mut detector, &long[at], begin + sample / LONG_SESSIONS * (EARLY + SAMPLE))?);
     }
-    Ok((median(&mut early), median(&mut late)))
+    Ok([early, late].map(|(mut nanos, mut bytes)| (median(&mut nanos), median(&mut bytes))))
 }
 
 /// Some steps that are not timed, so that the session is at hand, and some that are; both kinds of session get the same.
-fn sample_of(detector: &mut Detector, session: &str, from: u64) -> Result<f64> {
+/// Nanoseconds and bytes written, a step.
+fn sample_of(detector: &mut Detector, session: &str, from: u64) -> Result<(f64, f64)> {
     let lines: Vec<Vec<u8>> = (from..from + EARLY + SAMPLE)
         .map(|number| {
             let mut line = Vec::new();
@@ -179,11 +194,14 @@ fn sample_of(detector: &mut Detector, session: &str, from: u64) -> Result<f64> {
     for line in before {
         judge(detector, line)?;
     }
-    let begun = Instant::now();
+    hand_over(detector)?;
+    let (begun, mut bytes) = (Instant::now(), 0);
     for line in timed {
         judge(detector, line)?;
+        bytes += hand_over(detector)?;
     }
-    Ok(begun.elapsed().as_nanos() as f64 / timed.len() as f64)
+    let (nanos, steps) = (begun.elapsed().as_nanos() as f64, timed.len() as f64);
+    Ok((nanos / steps, bytes as f64 / steps))
 }
 
 /// The built-in policies, and more that name tools nobody calls.

@@ -179,6 +179,39 @@ fn summing_in_a_window() {
     );
 }
 
+/// Far more steps than a window keeps one by one: none of their amounts is lost, and none stays much too long.
+#[test]
+fn a_sum_counts_every_step() {
+    let rule =
+        "threshold: { where: 'step.kind == \"model_call\"', sum: step.usage.cost_usd, at_least: 10.0, within: 10m }";
+    // A sixteenth of a dollar every two seconds: 10 USD are spent by the 160th call.
+    let mut script = String::new();
+    for n in 1..=600 {
+        script += &format!("+2s model_call cost=0.0625{}\n", if n >= 160 { " // deny p" } else { "" });
+    }
+    // Half of them leave within five minutes, and all within ten: no more than one part of the window stays too long.
+    script += "+5m model_call cost=0.25\n+295s model_call cost=0.25\n+10s model_call cost=9.0\n+1s model_call cost=0.5 // deny p";
+    check(&policy(rule, "deny"), &script);
+}
+
+#[test]
+fn a_tool_that_is_named_twice_counts_once() {
+    let rule = r#"threshold: { where: 'step.tool in ["bash", "bash"]', at_least: 2, within: 1m }"#;
+    check(&policy(rule, "warn"), "tool_call bash {}\ntool_call bash {\"a\":1} // warn p");
+}
+
+#[test]
+fn a_pattern_of_tools_and_a_tool_together() {
+    let one = policy("scope: { tool: 'db_*' }\nwhen: 'step.tool in [\"db_read\", \"search\"]'", "warn");
+    let two = policy("scope: { tool: 'db_*' }\nwhen: 'step.kind == \"tool_call\"'", "deny").replace("id: p", "id: q");
+    let three = policy("scope: { tool: '*' }\nwhen: 'step.kind == \"plan\"'", "warn").replace("id: p", "id: r");
+    let four = policy("when: 'step.tool == \"db_read\"'", "warn").replace("id: p", "id: s");
+    check(
+        &format!("{one}---\n{two}---\n{three}---\n{four}"),
+        "tool_call db_read {} // deny p q s\ntool_call db_x {} // deny q\ntool_call search {}\nplan // warn r\ntool_result db_read \"x\" // warn p s",
+    );
+}
+
 #[test]
 fn budgets() {
     check(&policy("budget: { steps: 2 }", "deny"), "plan\nplan\nplan // deny p\nplan // deny p");

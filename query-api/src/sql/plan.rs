@@ -1,0 +1,164 @@
+//! From text to a plan that only reads, and within bounds.
+
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::expr::{BinaryExpr, ScalarFunction};
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
+use datafusion::prelude::{DataFrame, SQLOptions};
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::Statement;
+use regex::RegexBuilder;
+
+use super::{Context, Error, TABLES, error, functions};
+
+/// Nodes of a plan and of its expressions, views written out.
+const NODES_MAX: usize = 100_000;
+/// Fields of the type of one column, counted through lists and structures.
+const FIELDS_MAX: usize = 1_000;
+/// A pattern is tried at every letter of a text, so its size multiplies.
+const PATTERN_BYTES_MAX: usize = 1_000;
+const REGEX_BYTES_MAX: usize = 256 << 10;
+
+/// Whether a statement only reads.
+pub(super) fn check_reads(statement: &Statement) -> Result<(), Error> {
+    match statement {
+        Statement::Statement(it) if error::reads(it) => Ok(()),
+        Statement::Explain(it) => check_reads(&it.statement),
+        other => Err(Error::forbidden(other)),
+    }
+}
+
+/// Whether an answer is about rows, and not about the plan.
+pub(super) fn reads_rows(statement: &Statement) -> bool {
+    match statement {
+        Statement::Explain(it) => it.options.analyze,
+        _ => true,
+    }
+}
+
+pub(super) async fn plan(context: &Context, statement: Statement) -> Result<DataFrame, Error> {
+    let state = context.session.state();
+    let plan = state.statement_to_plan(statement).await.map_err(|it| Error::of(it, &TABLES))?;
+    // A second wall: whatever the statement was called, the plan must not write.
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(&plan)
+        .map_err(|it| Error::Forbidden { statement: it.strip_backtrace() })?;
+    check(&plan)?;
+    Ok(DataFrame::new(state, plan))
+}
+
+/// Refuses what no limit of memory or time would stop.
+fn check(plan: &LogicalPlan) -> Result<(), Error> {
+    let mut nodes = 0;
+    let mut refused = None;
+    let walked = plan.apply_with_subqueries(|plan| {
+        nodes += 1;
+        refused = plan.schema().fields().iter().find_map(|it| check_type(it.data_type()).err());
+        if refused.is_none() {
+            plan.apply_expressions(|root| {
+                root.apply(|expr| {
+                    nodes += 1;
+                    refused = check_expr(expr).err();
+                    Ok(go_on(refused.is_none() && nodes <= NODES_MAX))
+                })
+            })?;
+        }
+        Ok(go_on(refused.is_none() && nodes <= NODES_MAX))
+    });
+    walked.map_err(|it: DataFusionError| Error::of(it, &TABLES))?;
+    match refused {
+        Some(why) => Err(Error::invalid(why)),
+        None if nodes > NODES_MAX => {
+            Err(Error::invalid(format!("the query is planned in more than {NODES_MAX} steps: ask less at once")))
+        }
+        None => Ok(()),
+    }
+}
+
+const fn go_on(yes: bool) -> TreeNodeRecursion {
+    if yes { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop }
+}
+
+fn check_expr(expr: &Expr) -> Result<(), String> {
+    match expr {
+        Expr::ScalarFunction(ScalarFunction { func, args }) => {
+            if !functions::may_be_called(func) {
+                return Err(format!("the function `{}` is not offered", func.name()));
+            }
+            let regex = func.name().starts_with("regexp_").then(|| args.get(1)).flatten();
+            regex.map_or(Ok(()), check_regex)
+        }
+        Expr::WindowFunction(it) if !functions::may_be_windowed(it.fun.name()) => {
+            Err(format!("`{}` cannot be computed over a window: group, or aggregate first", it.fun.name()))
+        }
+        Expr::HigherOrderFunction(_) => Err("functions of functions are not offered".to_owned()),
+        Expr::Cast(it) => check_type(it.field.data_type()),
+        Expr::TryCast(it) => check_type(it.field.data_type()),
+        Expr::Like(it) => check_pattern(&it.pattern).map(|_| ()),
+        Expr::SimilarTo(it) => check_regex(&it.pattern),
+        Expr::BinaryExpr(BinaryExpr { op, right, .. }) => match op {
+            Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch => {
+                check_regex(right)
+            }
+            Operator::LikeMatch | Operator::ILikeMatch | Operator::NotLikeMatch | Operator::NotILikeMatch => {
+                check_pattern(right).map(|_| ())
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// A value of a type of fixed size is as large as the type says, even a missing one.
+fn check_type(of: &DataType) -> Result<(), String> {
+    let mut open = vec![of];
+    let mut fields = 0;
+    while let Some(next) = open.pop() {
+        fields += 1;
+        if fields > FIELDS_MAX {
+            return Err(format!("a column has more than {FIELDS_MAX} fields: select fewer"));
+        }
+        match next {
+            DataType::FixedSizeList(..) | DataType::FixedSizeBinary(_) => {
+                return Err(format!("the type {next} is not offered: leave its size away"));
+            }
+            DataType::List(field) | DataType::LargeList(field) | DataType::Map(field, _) => {
+                open.push(field.data_type())
+            }
+            DataType::Struct(of) => open.extend(of.iter().map(|it| it.data_type())),
+            DataType::Dictionary(_, of) => open.push(of),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_pattern(pattern: &Expr) -> Result<&str, String> {
+    match pattern {
+        Expr::Literal(
+            ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) | ScalarValue::Utf8View(Some(text)),
+            _,
+        ) if text.len() <= PATTERN_BYTES_MAX => Ok(text),
+        Expr::Literal(it, _) if it.is_null() => Ok(""),
+        _ => Err(format!(
+            "a pattern has to be written out, in at most {PATTERN_BYTES_MAX} bytes: \
+             for other texts there are contains, starts_with and ends_with"
+        )),
+    }
+}
+
+fn check_regex(pattern: &Expr) -> Result<(), String> {
+    let text = check_pattern(pattern)?;
+    match RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build() {
+        Err(regex::Error::CompiledTooBig(_)) => {
+            Err("the regular expression is too large: repeat less often, or name fewer letters than \\w does"
+                .to_owned())
+        }
+        // What is wrong with it otherwise is told by whoever uses it.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
