@@ -168,8 +168,8 @@ fn orders_for_what_nobody_knows_say_so() {
     assert!(said.contains("not known: session nosuch") && !said.contains("resumed"), "{said}");
 }
 
-#[test]
-fn a_child_of_a_halted_parent_stays_halted_and_resume_says_so() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_of_a_halted_parent_stays_halted_and_resume_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("data"));
     let steps = folder.path().join("steps.jsonl");
@@ -182,10 +182,13 @@ fn a_child_of_a_halted_parent_stays_halted_and_resume_says_so() {
     std::fs::write(&steps, text).expect("writes");
     assert!(server.martingale(&["replay", steps.to_str().expect("UTF-8")]).status.success());
     assert!(server.martingale(&["halt", "p"]).status.success());
+    server.count_reaches("SELECT count(*) FROM sessions WHERE halted", 2).await;
     let said = |args: &[&str]| {
         let output = server.martingale(args);
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     };
+    let listed = said(&["sessions"]);
+    assert_eq!(listed.lines().filter(|line| line.contains(" halted ")).count(), 3, "the header and two rows: {listed}");
     let child = said(&["resume", "c"]);
     assert!(child.contains("still halted") && child.contains("resume p"), "{child}");
     let parent = said(&["resume", "p"]);

@@ -79,16 +79,17 @@ fn list<'v>(value: &'v Value, field: &str) -> &'v [Value] {
 
 fn sessions_text(answer: &Value) -> String {
     const COLUMNS: [&str; 8] =
-        ["session_id", "agent_id", "agent_version", "steps", "findings", "decision", "standing", "last_at"];
+        ["session_id", "agent_id", "agent_version", "steps", "findings", "decision", "halted", "last_at"];
     let mut table = Table::new(COLUMNS);
     for session in list(answer, "sessions") {
         table.row(COLUMNS.map(|column| {
-            let value = text(&session[column]);
-            let paint = match column {
-                "decision" | "standing" => decision_paint(&value),
-                _ => Paint::Plain,
-            };
-            (value, paint)
+            match column {
+                // The worst that was decided stays; whether its next step would be halted does not.
+                "halted" if session[column] == true => ("halted".to_owned(), Paint::Bad),
+                "halted" => (String::new(), Paint::Plain),
+                "decision" => (text(&session[column]), decision_paint(&text(&session[column]))),
+                column => (text(&session[column]), Paint::Plain),
+            }
         }));
     }
     table.to_string()
@@ -187,11 +188,12 @@ mod tests {
     #[test]
     fn sessions_show_what_was_decided_and_what_stands() {
         let shown = sessions_text(&json!({ "sessions": [
-            { "session_id": "s\u{1b}", "agent_id": "a", "steps": 3, "decision": "halt", "standing": "allow" },
+            { "session_id": "s\u{1b}", "agent_id": "a", "steps": 3, "decision": "deny", "halted": true },
+            { "session_id": "t", "agent_id": "a", "steps": 3, "decision": "halt", "halted": false },
         ] }));
-        let row = shown.lines().last().expect("a row");
-        assert!(shown.contains("standing") && row.contains("halt") && row.contains("allow"), "{shown}");
-        assert!(row.contains("s␛"), "{shown}");
+        let rows: Vec<&str> = shown.lines().skip(2).collect();
+        assert!(rows[0].contains("s␛") && rows[0].contains("deny") && rows[0].contains("halted"), "{shown}");
+        assert!(rows[1].contains("halt") && !rows[1].contains("halted"), "{shown}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) async fn after_resume(client: &Client, session: &str) -> Option<Strin
         if cause.is_some() {
             return Some(sentence(session, cause.as_deref()));
         }
-        if row["session"]["standing"] != "halt" {
+        if row["session"]["halted"] != true {
             return None;
         }
         if Instant::now() > until {
@@ -40,8 +40,8 @@ pub(super) async fn after_resume(client: &Client, session: &str) -> Option<Strin
 /// What to resume so that nothing above the session stands: its run, or the farthest session that is halted, since those
 /// below that one follow from it.
 async fn above(client: &Client, session: &Value) -> Option<String> {
-    if let Some(order) = halt_of("run", session) {
-        return Some(format!("--run {}", text(&order["scope_id"])));
+    if let Some(root) = halted_run(session) {
+        return Some(format!("--run {root}"));
     }
     let mut cause = None;
     let mut parent = text(&session["session"]["parent_session_id"]);
@@ -50,7 +50,7 @@ async fn above(client: &Client, session: &Value) -> Option<String> {
             break;
         }
         let Some(row) = look(client, &parent).await else { break };
-        if row["session"]["standing"] == "halt" || halt_of("session", &row).is_some() {
+        if row["session"]["halted"] == true {
             cause = Some(parent);
         }
         parent = text(&row["session"]["parent_session_id"]);
@@ -62,10 +62,10 @@ async fn look(client: &Client, session: &str) -> Option<Value> {
     client.get(&["v1", "sessions", session], &[]).await.ok()
 }
 
-/// The newest order of this scope, when it is a halt.
-fn halt_of<'v>(scope: &str, answer: &'v Value) -> Option<&'v Value> {
-    let newest = answer["controls"].as_array()?.iter().rfind(|it| it["scope"] == *scope)?;
-    (newest["action"] == "halt").then_some(newest)
+/// The root, when the newest order for the whole run is a halt.
+fn halted_run(answer: &Value) -> Option<String> {
+    let newest = answer["controls"].as_array()?.iter().rfind(|it| it["scope"] == "run")?;
+    (newest["action"] == "halt").then(|| text(&newest["scope_id"]))
 }
 
 fn sentence(session: &str, cause: Option<&str>) -> String {
@@ -88,20 +88,19 @@ fn sentence(session: &str, cause: Option<&str>) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{halt_of, sentence};
+    use super::{halted_run, sentence};
 
     #[test]
-    fn the_newest_order_of_a_scope_counts() {
+    fn the_newest_order_for_the_run_counts() {
         let order = |scope: &str, action: &str| json!({ "scope": scope, "scope_id": "r", "action": action });
-        for (controls, session, run) in [
-            (json!([]), false, false),
-            (json!([order("session", "halt")]), true, false),
-            (json!([order("run", "halt"), order("session", "resume")]), false, true),
-            (json!([order("session", "halt"), order("run", "halt"), order("run", "resume")]), true, false),
+        for (controls, root) in [
+            (json!([]), None),
+            (json!([order("session", "halt")]), None),
+            (json!([order("run", "halt"), order("session", "resume")]), Some("r")),
+            (json!([order("run", "halt"), order("run", "resume")]), None),
         ] {
             let answer = json!({ "session": {}, "controls": controls });
-            let halted = ["session", "run"].map(|scope| halt_of(scope, &answer).is_some());
-            assert_eq!(halted, [session, run], "{answer}");
+            assert_eq!(halted_run(&answer).as_deref(), root, "{answer}");
         }
     }
 
