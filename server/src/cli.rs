@@ -7,15 +7,29 @@ use clap::{Args, Parser, Subcommand};
 use martingale_schemas::Decision;
 
 pub(crate) mod bench;
+pub(crate) mod control;
+pub(crate) mod letters;
+pub(crate) mod policy;
 
+/// One example of each command, in the order of [`Command`].
 const OVERVIEW: &str = "\
 Examples:
-  martingale demo                                  a server and a simulated fleet that misbehaves
   martingale up --data ./data                      a server; agents send to http://127.0.0.1:7676 and OTLP :4317
+  martingale demo                                  a server and a simulated fleet that misbehaves
   martingale replay steps.jsonl.gz                 send recorded executions to it
   martingale sql \"SELECT decision, count(*) FROM steps GROUP BY decision\"
+  martingale sessions --limit 100                  which there are, and what stands against them
+  martingale timeline my-session                   one of them, step by step
+  martingale why my-session 4                      what was decided at a step, and what led to it
   martingale tail --min-decision warn              what is being decided, live
-  martingale halt my-session --reason \"loops\"      stop it before its next step";
+  martingale halt my-session --reason \"loops\"      stop it before its next step
+  martingale resume my-session --reason \"mended\"   let it go on
+  martingale alerts                                what the fleet's rules say now
+  martingale dead-letters list                     records that could not be accepted
+  martingale policy list                           what is judged by
+  martingale bench gate                            what this machine does
+
+`martingale COMMAND --help` shows more of each.";
 
 /// The execution control plane for autonomous agents: it follows every session as it unfolds, decides each step before
 /// its side effect, and answers why afterwards.
@@ -36,11 +50,11 @@ pub(crate) enum Command {
     Timeline(Timeline),
     Why(Why),
     Tail(Tail),
-    Halt(Control),
-    Resume(Control),
+    Halt(control::Halt),
+    Resume(control::Resume),
     Alerts(Alerts),
-    DeadLetters(DeadLetters),
-    Policy(Policy),
+    DeadLetters(letters::DeadLetters),
+    Policy(policy::Policy),
     Bench(bench::Bench),
 }
 
@@ -65,7 +79,8 @@ pub(crate) struct Up {
     /// Address of OTLP over HTTP [default: 127.0.0.1:4318].
     #[arg(long, value_name = "ADDR", overrides_with = "otlp_http")]
     pub(crate) otlp_http: Option<SocketAddr>,
-    /// Folder of policies (`*.yaml`) to judge by, instead of the ones that are built in.
+    /// Folder of policies (`*.yaml`), added to the shipped ones; one there replaces the shipped one of the same id.
+    /// `policies.shipped = false` leaves the shipped ones out.
     #[arg(long, value_name = "DIR")]
     pub(crate) policies: Option<PathBuf>,
     /// Folder of fleet alert rules (`*.yaml`); one there replaces the built-in one of the same id.
@@ -101,6 +116,9 @@ pub(crate) struct Demo {
 /// Judge recorded steps: through a server, or offline in this process.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Ends with what came in, what was decided, and what each rule found: a rule in shadow mode with what it would have decided.
+Lines that are rejected are named with file and line, and the exit code is not 0.
+
 Examples:
   martingale replay steps.jsonl.gz                              to the server on this machine
   martingale replay a.jsonl b.jsonl.gz --server http://10.0.0.5:7676
@@ -113,9 +131,13 @@ pub(crate) struct Replay {
     /// Judge in this process, as fast as it can, without a server. The same steps give the same verdicts.
     #[arg(long, conflicts_with = "concurrency")]
     pub(crate) offline: bool,
-    /// Offline only: folder of policies (`*.yaml`) to judge by, instead of the ones that are built in.
+    /// Offline only: folder of policies (`*.yaml`), added to the shipped ones; one there replaces the shipped one of the
+    /// same id.
     #[arg(long, value_name = "DIR", requires = "offline")]
     pub(crate) policies: Option<PathBuf>,
+    /// Offline only: leave the shipped policies out.
+    #[arg(long, requires = "offline")]
+    pub(crate) no_shipped: bool,
     /// Write one line of JSON for each judged step, in the order of the files.
     #[arg(long, value_name = "OUT.jsonl")]
     pub(crate) verdicts: Option<PathBuf>,
@@ -167,6 +189,9 @@ Examples:
   martingale timeline demo-secret-egress --json")]
 pub(crate) struct Timeline {
     pub(crate) session: String,
+    /// Most steps to show.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -198,32 +223,8 @@ pub(crate) struct Tail {
     #[arg(long, value_name = "AGENT")]
     pub(crate) agent: Option<String>,
     /// Only decisions at least this severe: allow, warn, throttle, modify, step_up, deny, halt.
-    #[arg(long, value_name = "DECISION")]
-    pub(crate) min_decision: Option<Decision>,
-    #[command(flatten)]
-    pub(crate) output: Output,
-}
-
-/// Give a standing order for a session, or for the whole run that grew from a root.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  martingale halt my-session --reason \"sends mail to strangers\"
-  martingale halt --run root-session --reason \"cost\"
-  martingale resume my-session --reason \"looked at, harmless\"")]
-pub(crate) struct Control {
-    /// The session; its descendants follow.
-    #[arg(required_unless_present = "run", conflicts_with = "run")]
-    pub(crate) session: Option<String>,
-    /// Every session that grew from this root.
-    #[arg(long, value_name = "ROOT")]
-    pub(crate) run: Option<String>,
-    /// Why: shown to the agent and kept.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: Option<String>,
-    /// Who gives the order.
-    #[arg(long, value_name = "WHO", env = "USER")]
-    pub(crate) by: Option<String>,
+    #[arg(long, value_name = "DECISION", default_value_t = Decision::Warn)]
+    pub(crate) min_decision: Decision,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -237,74 +238,6 @@ Examples:
 pub(crate) struct Alerts {
     #[command(flatten)]
     pub(crate) output: Output,
-}
-
-/// Look at records that could not be accepted, and send them again.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  martingale dead-letters list
-  martingale dead-letters replay <id>...       after the cause is mended
-  martingale dead-letters replay --all")]
-pub(crate) struct DeadLetters {
-    #[command(subcommand)]
-    pub(crate) command: DeadLettersCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DeadLettersCommand {
-    /// List them, newest last.
-    #[command(after_help = "Example:\n  martingale dead-letters list --limit 100 --json")]
-    List {
-        /// Most records to list.
-        #[arg(long, value_name = "N", default_value_t = 50)]
-        limit: u32,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Send them through ingest again.
-    #[command(after_help = "Example:\n  martingale dead-letters replay --all")]
-    Replay {
-        /// Which ones.
-        #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
-        ids: Vec<String>,
-        /// All of them.
-        #[arg(long)]
-        all: bool,
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
-/// Check policies and run the cases beside them, without a server.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  martingale policy check ./policies
-  martingale policy test ./policies --json")]
-pub(crate) struct Policy {
-    #[command(subcommand)]
-    pub(crate) command: PolicyCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Names, types, conditions: every mistake with its place and a suggestion.
-    #[command(after_help = "Example:\n  martingale policy check ./policies/secret-then-egress.yaml")]
-    Check(PolicyPaths),
-    /// Run the cases beside each policy.
-    #[command(after_help = "Example:\n  martingale policy test ./policies")]
-    Test(PolicyPaths),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PolicyPaths {
-    /// Policy files, or folders of them (`*.yaml`, `*.yml`).
-    #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
-    /// One JSON object instead of text.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Where the server is.
@@ -329,63 +262,4 @@ pub(crate) struct Output {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::{CommandFactory, Parser};
-
-    use super::{Cli, Command};
-
-    fn parse(line: &str) -> Result<Command, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace()).map(|it| it.command)
-    }
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_command_shows_an_example() {
-        fn check(command: &mut clap::Command) {
-            let help = command.render_long_help().to_string();
-            assert!(help.contains("Example"), "{}:\n{help}", command.get_name());
-            command.get_subcommands_mut().for_each(check);
-        }
-        let mut root = Cli::command().disable_help_subcommand(true);
-        root.build();
-        root.get_subcommands_mut().for_each(check);
-    }
-
-    #[test]
-    fn lines_are_taken_or_refused() {
-        for (line, good) in [
-            ("martingale up --data d --http 127.0.0.1:0 --http 127.0.0.1:1 --json", true),
-            ("martingale up --http localhost", false),
-            ("martingale replay", false),
-            ("martingale replay a b --offline --policies p --verdicts v", true),
-            ("martingale replay a --policies p", false),
-            ("martingale replay a --offline --concurrency 2", false),
-            ("martingale replay a --concurrency 0", false),
-            ("martingale halt s --reason r", true),
-            ("martingale halt --run r", true),
-            ("martingale halt", false),
-            ("martingale halt s --run r", false),
-            ("martingale tail --min-decision step_up", true),
-            ("martingale tail --min-decision stepup", false),
-            ("martingale dead-letters replay", false),
-            ("martingale dead-letters replay --all", true),
-            ("martingale policy check", false),
-            ("martingale bench detect --steps 1000 --json", true),
-            ("martingale bench gate --rate 0", false),
-        ] {
-            assert_eq!(parse(line).is_ok(), good, "{line}");
-        }
-    }
-
-    #[test]
-    fn of_a_flag_given_twice_the_last_counts() {
-        let Ok(Command::Up(up)) = parse("martingale up --http 127.0.0.1:0 --http 127.0.0.1:81") else {
-            panic!("not taken")
-        };
-        assert_eq!(up.http.map(|it| it.port()), Some(81));
-    }
-}
+mod tests;

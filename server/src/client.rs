@@ -12,7 +12,7 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use crate::cli::Server;
-use crate::output::plain;
+use crate::output::{myself, plain};
 
 /// Largest answer that is taken into memory.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
@@ -115,7 +115,7 @@ impl Client {
     fn unreachable(&self, error: reqwest::Error) -> anyhow::Error {
         let base = self.base();
         if error.is_connect() {
-            let remedy = "start one with `martingale up --data ./data`, or name another with --server";
+            let remedy = format!("start one with `{} up --data ./data`, or name another with --server", myself());
             return anyhow::Error::new(error.without_url()).context(format!("no server at {base}: {remedy}"));
         }
         anyhow::Error::new(error.without_url()).context(format!("no answer from {base}"))

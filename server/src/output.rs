@@ -3,14 +3,16 @@
 //! **Invariant:** text that came from an agent or a server passes [`plain`] before it reaches a terminal: an escape
 //! sequence in a tool result must not be able to hide a line, rewrite one or change what the terminal does.
 
+mod invocation;
 mod plain;
 mod table;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
+pub(crate) use invocation::myself;
 pub(crate) use plain::plain;
-pub(crate) use table::{Paint, Table, decision_paint};
+pub(crate) use table::{Paint, Table, decision_paint, opinion};
 
 /// Writes one line to standard output at once.
 ///
@@ -29,6 +31,17 @@ pub(crate) fn say(line: impl Display) -> io::Result<()> {
 pub(crate) fn say_json(value: &impl serde::Serialize) -> io::Result<()> {
     let text = serde_json::to_string(value)?;
     say(text)
+}
+
+/// Writes the text of a file as it stands, so that it can go into another; on a terminal made harmless line by line.
+///
+/// # Errors
+/// As [`say`].
+pub(crate) fn say_text(text: &str) -> io::Result<()> {
+    if !io::stdout().is_terminal() {
+        return say(text);
+    }
+    text.lines().try_for_each(|line| say(plain(line, usize::MAX)))
 }
 
 /// Writes one line to standard error; there is nobody to tell when that fails.

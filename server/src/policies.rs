@@ -1,25 +1,40 @@
-//! Policy files of folders, for whoever compiles them.
+//! Policy files of folders, and what is in force with them.
+
+mod pack;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use martingale_detector_core::{PolicyError, Rules};
 
+pub(crate) use pack::{Document, Origin, Pack};
+
 /// Most policy files, and the largest of them: a folder of something else is told early.
 const FILES_MAX: usize = 10_000;
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// The rules of a folder, or the built-in ones.
+/// What is judged by, and how many policies of it come from where.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) rules: Rules,
+    pub(crate) shipped: usize,
+    pub(crate) own: usize,
+}
+
+/// The shipped policies and those of a folder; `shipped` says whether the former stay.
 ///
 /// # Errors
 /// When a file cannot be read, or with every fault of the policies.
-pub(crate) fn load(folder: Option<&Path>) -> Result<Rules> {
-    let Some(folder) = folder else { return Ok(Rules::starter()) };
-    let files = read(&[folder.to_owned()])?;
-    Rules::load(&files).map_err(|errors| {
+pub(crate) fn load(folder: Option<&Path>, shipped: bool) -> Result<Loaded> {
+    let own = folder.map(|it| read(&[it.to_owned()])).transpose()?.unwrap_or_default();
+    let pack = Pack::new(own, shipped);
+    let rules = pack.compile().map_err(|errors| {
         let shown: Vec<_> = errors.iter().map(display).collect();
-        anyhow!("{} in the policies of {}\n{}", count(errors.len(), "error"), folder.display(), shown.join("\n"))
-    })
+        let folder = folder.map_or_else(|| "the binary".to_owned(), |it| it.display().to_string());
+        anyhow!("{} in the policies of {folder}\n{}", count(errors.len(), "error"), shown.join("\n"))
+    })?;
+    let shipped = pack.shipped();
+    Ok(Loaded { own: rules.policies().saturating_sub(shipped), rules, shipped })
 }
 
 /// `(name, text)` of every policy file: the paths themselves, and `*.yaml` and `*.yml` in folders, sorted by name.

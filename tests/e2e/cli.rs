@@ -2,7 +2,11 @@
 
 use std::process::Command;
 
-use crate::harness::{BINARY, Server, martingale};
+use serde_json::Value;
+
+use crate::harness::{BINARY, Server, json_of, martingale};
+
+const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/samples/fleet.jsonl");
 
 #[test]
 fn every_command_teaches_itself() {
@@ -30,12 +34,16 @@ fn mistakes_are_named() {
         path("bad.yaml", "id: x\nseverity: critcal\nwhen: step.knd == \"tool_call\"\nthen: { decision: halt }\n");
     let data = folder.path().join("data");
     let data = data.to_str().expect("UTF-8");
+    let free = ["--http", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0"];
     for (args, expected) in [
         (vec!["up", "--data", data, "--config", &config], vec!["webhok"]),
         (vec!["up", "--data", data, "--config", "/nowhere.toml"], vec!["/nowhere.toml"]),
         (vec!["up", "--data", data, "--http", "0.0.0.0:0"], vec!["auth"]),
-        (vec!["up", "--data", "/proc/nowhere"], vec!["/proc/nowhere"]),
+        ([&["up", "--data", "/proc/nowhere"], &free[..]].concat(), vec!["/proc/nowhere"]),
         (vec!["policy", "check", &policy], vec!["bad.yaml", "critcal", "critical"]),
+        (vec!["policy", "show", "nonsense"], vec!["nonsense", "policy list"]),
+        (vec!["halt"], vec!["SESSION", "--run"]),
+        (vec!["dead-letters", "replay"], vec!["ID", "--all"]),
         (vec!["replay", "/nowhere.jsonl", "--offline"], vec!["/nowhere.jsonl"]),
         (vec!["sql", "SELECT 1", "--server", "http://127.0.0.1:1"], vec!["127.0.0.1:1"]),
         (vec!["timeline", "x", "--server", "nonsense"], vec!["nonsense"]),
@@ -81,5 +89,122 @@ fn the_shipped_policies_pass_their_own_tests() {
     for verb in ["check", "test"] {
         let output = martingale(&["policy", verb, folder]);
         assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+fn a_folder_is_added_to_the_shipped_policies() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("UTF-8");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("writes");
+    let listed = |args: &[&str]| {
+        let answer = json_of(&martingale(&[&["policy", "list", "--json"], args].concat()));
+        answer["policies"].as_array().expect("policies").clone()
+    };
+    let shipped = listed(&[]);
+    assert!(shipped.iter().all(|it| it["source"] == "shipped") && shipped.len() > 10, "{shipped:?}");
+    write("tools.yaml", "tools: [{ name: send_email, level: 1 }]\n");
+    assert_eq!(listed(&[path]), shipped, "tools alone replace nothing");
+
+    write(
+        "mine.yaml",
+        "id: ping-pong\ntitle: Mine\nseverity: low\nwhen: step.kind == \"handoff\"\nthen: { decision: warn }\n",
+    );
+    let all = listed(&[path]);
+    let mine = all.iter().find(|it| it["title"] == "Mine").expect("listed");
+    assert_eq!((all.len(), &mine["replaces_shipped"]), (shipped.len(), &Value::Bool(true)), "{all:?}");
+    assert_eq!(listed(&[path, "--no-shipped"]).len(), 1);
+    let shown = martingale(&["policy", "show", "ping-pong", path]);
+    assert!(shown.status.success() && String::from_utf8_lossy(&shown.stdout).contains("title: Mine"), "{shown:?}");
+
+    let checked = json_of(&martingale(&["policy", "check", path, "--json"]));
+    assert_eq!(checked["policies"], 1, "{checked}");
+    for (args, good) in [(&["policy", "test", path][..], true), (&["policy", "test", path, "--require-cases"], false)] {
+        let tested = martingale(args);
+        let said = String::from_utf8_lossy(&tested.stdout).into_owned();
+        assert_eq!(tested.status.success(), good, "{said}");
+        assert!(said.contains("ping-pong: no case") && !said.contains("spawn-burst"), "{said}");
+    }
+}
+
+#[test]
+fn a_replay_says_what_each_rule_found_and_which_lines_are_wrong() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"));
+    let offline = json_of(&martingale(&["replay", SAMPLE, "--offline", "--json"]));
+    let live = json_of(&server.martingale(&["replay", SAMPLE, "--json"]));
+    assert_eq!(offline["outcomes"]["accepted"], offline["steps"], "{offline}");
+    assert_eq!((&offline["findings"], &offline["decisions"]), (&live["findings"], &live["decisions"]));
+    let findings = offline["findings"].as_array().expect("findings");
+    let would = |rule: &str, mode: &str, decision: &str| {
+        findings.iter().any(|it| it["rule"] == rule && it["mode"] == mode && it["decision"] == decision)
+    };
+    assert!(would("secret-then-egress", "shadow", "halt") && would("repeat", "enforce", "halt"), "{findings:?}");
+
+    let wrong = folder.path().join("wrong.jsonl");
+    let good = std::fs::read_to_string(SAMPLE).expect("reads").lines().next().expect("a line").to_owned();
+    std::fs::write(&wrong, format!("{good}\nnonsense\n\n{{\"session_id\":\"s\"}}\n")).expect("writes");
+    let wrong = wrong.to_str().expect("UTF-8");
+    let (offline, live) = (martingale(&["replay", wrong, "--offline"]), server.martingale(&["replay", wrong]));
+    let faults = |output: &std::process::Output| {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("2 lines rejected"), "{output:?}");
+        said.lines().filter(|line| line.contains("wrong.jsonl:")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (offline, live) = (faults(&offline), faults(&live));
+    assert!(
+        offline[0].starts_with(&format!("{wrong}:2: ")) && offline[1].starts_with(&format!("{wrong}:4: ")),
+        "{offline:?}"
+    );
+    assert_eq!(offline, live);
+}
+
+#[test]
+fn orders_for_what_nobody_knows_say_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"));
+    let output = server.martingale(&["resume", "nosuch"]);
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("not known: session nosuch") && !said.contains("resumed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_of_a_halted_parent_stays_halted_and_resume_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"));
+    let steps = folder.path().join("steps.jsonl");
+    let line = |session: &str, more: &str| {
+        format!(
+            "{{\"session_id\":\"{session}\",\"step_id\":\"1\",\"kind\":\"user_message\",\"agent\":{{\"id\":\"a\"}}{more}}}\n"
+        )
+    };
+    let text = line("p", "") + &line("c", ",\"parent_session_id\":\"p\",\"root_session_id\":\"p\"");
+    std::fs::write(&steps, text).expect("writes");
+    assert!(server.martingale(&["replay", steps.to_str().expect("UTF-8")]).status.success());
+    assert!(server.martingale(&["halt", "p"]).status.success());
+    server.count_reaches("SELECT count(*) FROM sessions WHERE halted", 2).await;
+    let said = |args: &[&str]| {
+        let output = server.martingale(args);
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let listed = said(&["sessions"]);
+    assert_eq!(listed.lines().filter(|line| line.contains(" halted ")).count(), 3, "the header and two rows: {listed}");
+    let child = said(&["resume", "c"]);
+    assert!(child.contains("still halted") && child.contains("resume p"), "{child}");
+    let parent = said(&["resume", "p"]);
+    assert!(parent.contains("resumed: session p") && !parent.contains("still"), "{parent}");
+}
+
+#[test]
+fn what_the_readme_runs_without_a_server_runs_in_a_clone() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let readme = std::fs::read_to_string(format!("{root}/README.md")).expect("reads");
+    let commands = readme.lines().filter_map(|line| line.strip_prefix("cargo run -- "));
+    let commands: Vec<&str> = commands.filter(|it| it.starts_with("policy ") || it.starts_with("replay ")).collect();
+    assert!(commands.len() >= 3, "{commands:?}");
+    for command in commands {
+        let args = command.split('#').next().expect("a command").split_whitespace();
+        let output = Command::new(BINARY).args(args).current_dir(root).output().expect("runs");
+        assert!(output.status.success(), "{command}: {output:?}");
     }
 }

@@ -9,6 +9,7 @@ mod target;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 
 use crate::cli::bench::{Bench, BenchCommand};
@@ -29,6 +30,15 @@ pub(crate) async fn run(args: Bench) -> Result<ExitCode> {
         say(Table::facts(facts.iter().map(|(name, value)| (name.as_str(), shown(value)))))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How far a measurement is; drawn on standard error, and only when that is a terminal.
+fn progress(length: u64, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template(&format!("{{bar:40}} {{pos}}/{{len}} {what} {{elapsed}}")) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// Names and numbers of one measurement.

@@ -1,44 +1,66 @@
 //! `halt` and `resume`.
 
+mod standing;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
 use martingale_schemas::ControlAction;
 use serde_json::{Map, Value};
 
-use crate::cli::Control;
+use crate::cli::control::{Halt, Order, Resume};
 use crate::client::Client;
 use crate::output::{note, plain, say, say_json};
 
-pub(crate) async fn run(args: Control, action: ControlAction) -> Result<ExitCode> {
-    let client = Client::new(&args.output.server)?;
-    let answer = client.post(&["v1", "controls"], &request(&args, action)).await?;
-    if args.output.json {
+pub(crate) async fn halt(args: Halt) -> Result<ExitCode> {
+    give(&args.order, ControlAction::Halt).await
+}
+
+pub(crate) async fn resume(args: Resume) -> Result<ExitCode> {
+    give(&args.order, ControlAction::Resume).await
+}
+
+async fn give(order: &Order, action: ControlAction) -> Result<ExitCode> {
+    let client = Client::new(&order.output.server)?;
+    let answer = client.post(&["v1", "controls"], &request(order, action)).await?;
+    if order.output.json {
         say_json(&answer)?;
         return Ok(ExitCode::SUCCESS);
     }
-    say(sentence(&args, action, &answer))?;
-    if answer["state"] == "applied" && answer["known"] == false {
-        note("no step of it was seen yet: the order holds from its first one on");
+    say(sentence(order, action, &answer))?;
+    if answer["state"] != "applied" {
+        return Ok(ExitCode::SUCCESS);
+    }
+    match (action, answer["known"] == false, &order.scope.session) {
+        (ControlAction::Halt, true, _) => note("no step of it was seen yet: the order holds from its first one on"),
+        (ControlAction::Resume, true, _) => note(
+            "no step of it was seen: is the name right? A halt that was given ahead of its first step no longer stands",
+        ),
+        (ControlAction::Resume, false, Some(session)) => {
+            if let Some(why) = standing::after_resume(&client, session).await {
+                note(why);
+            }
+        }
+        _ => {}
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn request(args: &Control, action: ControlAction) -> Value {
+fn request(order: &Order, action: ControlAction) -> Value {
     let fields = [
         ("action", Some(action.as_str())),
-        ("session_id", args.session.as_deref()),
-        ("root_session_id", args.run.as_deref()),
-        ("reason", args.reason.as_deref()),
-        ("by", args.by.as_deref()),
+        ("session_id", order.scope.session.as_deref()),
+        ("root_session_id", order.scope.run.as_deref()),
+        ("reason", order.reason.as_deref()),
+        ("by", order.by.as_deref()),
     ];
     let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))));
     Value::Object(fields.collect::<Map<_, _>>())
 }
 
-fn sentence(args: &Control, action: ControlAction, answer: &Value) -> String {
+fn sentence(order: &Order, action: ControlAction, answer: &Value) -> String {
     let of = |scope: &str, id: &str| format!("{scope} {}", plain(id, 200));
-    let what = match (&args.session, &args.run) {
+    let what = match (&order.scope.session, &order.scope.run) {
         (Some(session), _) => of("session", session),
         (None, Some(run)) => of("run", run),
         (None, None) => "nothing".to_owned(),
@@ -46,6 +68,7 @@ fn sentence(args: &Control, action: ControlAction, answer: &Value) -> String {
     let id = answer["control_id"].as_str().map_or_else(String::new, |id| format!(" ({})", plain(id, 200)));
     match (answer["state"].as_str(), action) {
         (Some("applied"), ControlAction::Halt) => format!("halted: {what}{id}: no further step of it may run"),
+        (Some("applied"), ControlAction::Resume) if answer["known"] == false => format!("not known: {what}{id}"),
         (Some("applied"), ControlAction::Resume) => format!("resumed: {what}{id}"),
         _ => format!("requested: {}, {what}{id}: on the log, and not yet applied everywhere", action.as_str()),
     }
@@ -58,11 +81,13 @@ mod tests {
     use serde_json::json;
 
     use super::{request, sentence};
+    use crate::cli::control::Order;
     use crate::cli::{Cli, Command};
 
-    fn args(line: &str) -> crate::cli::Control {
+    fn order(line: &str) -> Order {
         match Cli::try_parse_from(line.split_whitespace()).map(|it| it.command) {
-            Ok(Command::Halt(args) | Command::Resume(args)) => args,
+            Ok(Command::Halt(args)) => args.order,
+            Ok(Command::Resume(args)) => args.order,
             other => panic!("{other:?}"),
         }
     }
@@ -76,24 +101,29 @@ mod tests {
             ),
             ("martingale halt --run r --by me", json!({ "action": "halt", "root_session_id": "r", "by": "me" })),
         ] {
-            assert_eq!(request(&args(line), ControlAction::Halt), expected, "{line}");
+            assert_eq!(request(&order(line), ControlAction::Halt), expected, "{line}");
         }
     }
 
     #[test]
     fn the_answer_says_what_holds_now() {
-        let args = args("martingale halt s\u{1b}");
-        for (answer, expected) in [
+        let order = order("martingale halt s\u{1b}");
+        use ControlAction::{Halt, Resume};
+        for (action, answer, expected) in [
             (
-                json!({ "state": "applied", "control_id": "c-1" }),
+                Halt,
+                json!({ "state": "applied", "known": true, "control_id": "c-1" }),
                 "halted: session s␛ (c-1): no further step of it may run",
             ),
+            (Resume, json!({ "state": "applied", "known": true }), "resumed: session s␛"),
+            (Resume, json!({ "state": "applied", "known": false }), "not known: session s␛"),
             (
+                Halt,
                 json!({ "state": "requested" }),
                 "requested: halt, session s␛: on the log, and not yet applied everywhere",
             ),
         ] {
-            assert_eq!(sentence(&args, ControlAction::Halt, &answer), expected);
+            assert_eq!(sentence(&order, action, &answer), expected);
         }
     }
 }

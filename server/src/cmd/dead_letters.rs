@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cli::{DeadLetters, DeadLettersCommand, Output};
+use crate::cli::Output;
+use crate::cli::letters::{DeadLetters, DeadLettersCommand};
 use crate::client::Client;
 use crate::output::{Paint, Table, note, plain, say, say_json};
 

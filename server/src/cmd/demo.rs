@@ -3,6 +3,8 @@
 mod fleet;
 mod otlp;
 mod report;
+#[cfg(test)]
+mod sample;
 mod scenarios;
 
 use std::net::{SocketAddr, TcpListener};

@@ -1,46 +1,103 @@
-//! `policy check` and `policy test`.
+//! `policy`: what is in force, whether it holds together, and whether its cases pass.
+//!
+//! Every command looks at what a server with these files would judge by: the shipped policies that they do not replace
+//! are part of it. What is told is about the files alone.
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use martingale_detector_core::PolicyError;
-use martingale_detector_core::policy::{Note, Report, TestResult, check_policies, run_tests};
+use martingale_detector_core::policy::{Note, TestResult, check_policies, run_tests};
 use serde_json::{Value, json};
 
-use crate::cli::{Policy, PolicyCommand, PolicyPaths};
-use crate::output::{Paint, note, painted, say, say_json};
-use crate::policies::{count, display, read};
+use crate::cli::policy::{List, Policy, PolicyCommand, PolicyFiles, Show, Test};
+use crate::output::{Paint, Table, decision_paint, note, painted, plain, say, say_json, say_text};
+use crate::policies::{Document, Origin, Pack, count, display, read};
 
 pub(crate) fn run(args: &Policy) -> Result<ExitCode> {
     let good = match &args.command {
-        PolicyCommand::Check(paths) => check(paths)?,
-        PolicyCommand::Test(paths) => test(paths)?,
+        PolicyCommand::List(args) => list(args)?,
+        PolicyCommand::Show(args) => show(args)?,
+        PolicyCommand::Check(args) => check(args)?,
+        PolicyCommand::Test(args) => test(args)?,
     };
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn check(args: &PolicyPaths) -> Result<bool> {
-    let report = check_policies(&read(&args.paths)?);
+fn list(args: &List) -> Result<bool> {
+    let pack = Pack::new(read(&args.paths)?, !args.no_shipped);
+    if let Err(errors) = pack.compile() {
+        tell(&errors);
+        return Ok(false);
+    }
+    if args.json {
+        let all: Vec<_> = pack.documents().iter().map(document_json).collect();
+        say_json(&json!({ "policies": all }))?;
+        return Ok(true);
+    }
+    let mut table = Table::new(["id", "mode", "severity", "decision", "title", "source"]);
+    for it in pack.documents() {
+        let mode = match it.mode.as_str() {
+            "enforce" => Paint::Good,
+            "off" => Paint::Dim,
+            _ => Paint::Plain,
+        };
+        let decision = decision_paint(&it.decision);
+        table.row([
+            (it.id.as_str(), Paint::Plain),
+            (&it.mode, mode),
+            (&it.severity, Paint::Plain),
+            (&it.decision, decision),
+            (&it.title, Paint::Plain),
+            (&it.source(), Paint::Dim),
+        ]);
+    }
+    say(table.to_string().trim_end())?;
+    note("the built-in loop rules are always there: repeat, cycle, near_duplicate, no_progress");
+    Ok(true)
+}
+
+fn show(args: &Show) -> Result<bool> {
+    let pack = Pack::new(read(&args.paths)?, !args.no_shipped);
+    let found = pack.documents().iter().find(|it| it.id == args.id);
+    let found = found.with_context(|| {
+        format!("no policy has the id `{}`: `martingale policy list` prints those there are", plain(&args.id, 200))
+    })?;
+    say_text(&found.text)?;
+    Ok(true)
+}
+
+fn check(args: &PolicyFiles) -> Result<bool> {
+    let pack = Pack::new(read(&args.paths)?, !args.no_shipped);
+    let report = check_policies(pack.files());
+    let own = report.policies.saturating_sub(pack.shipped());
+    let notes: Vec<&Note> = report.notes.iter().filter(|it| pack.is_own(&it.file)).collect();
     let good = report.errors.is_empty();
     if args.json {
-        say_json(&report_json(&report))?;
+        let notes: Vec<_> = notes.into_iter().map(note_json).collect();
+        let errors: Vec<_> = report.errors.iter().map(error_json).collect();
+        say_json(&json!({ "policies": own, "shipped": pack.shipped(), "errors": errors, "notes": notes }))?;
         return Ok(good);
     }
     tell(&report.errors);
-    for it in &report.notes {
-        note(format_args!("note: {}\n  --> {}:{}\n   = at `{}`\n", it.message, it.file, it.line, it.path));
+    for it in notes {
+        let policy = it.policy.as_ref().map_or_else(String::new, |id| format!("policy `{id}`, "));
+        note(format_args!("note: {}\n  --> {}:{}\n   = {policy}at `{}`\n", it.message, it.file, it.line, it.path));
     }
-    let sum = format!("policies: {}, {}", report.policies, count(report.errors.len(), "error"));
+    let errors = count(report.errors.len(), "error");
+    let sum = format!("policies: {own}, and {} shipped ones beside them; {errors}", pack.shipped());
     say(painted(&sum, if good { Paint::Good } else { Paint::Bad }))?;
     Ok(good)
 }
 
-fn test(args: &PolicyPaths) -> Result<bool> {
-    let results = match run_tests(&read(&args.paths)?) {
+fn test(args: &Test) -> Result<bool> {
+    let PolicyFiles { paths, no_shipped, json } = &args.files;
+    let pack = Pack::new(read(paths)?, !no_shipped);
+    let mut results = match run_tests(pack.files()) {
         Ok(results) => results,
-        Err(errors) if args.json => {
+        Err(errors) if *json => {
             let errors: Vec<_> = errors.iter().map(error_json).collect();
-            say_json(&json!({ "passed": 0, "failed": 0, "cases": [], "errors": errors }))?;
+            say_json(&json!({ "passed": 0, "failed": 0, "cases": [], "untested": [], "errors": errors }))?;
             return Ok(false);
         }
         Err(errors) => {
@@ -49,12 +106,16 @@ fn test(args: &PolicyPaths) -> Result<bool> {
             return Ok(false);
         }
     };
+    results.retain(|it| pack.is_own(&it.file));
+    let untested: Vec<&Document> =
+        pack.documents().iter().filter(|it| it.origin != Origin::Shipped && it.cases == 0).collect();
     let failed = results.iter().filter(|it| !it.passed()).count();
-    let good = failed == 0;
-    if args.json {
+    let good = failed == 0 && (untested.is_empty() || !args.require_cases);
+    if *json {
         let cases: Vec<_> = results.iter().map(case_json).collect();
         let passed = results.len() - failed;
-        say_json(&json!({ "passed": passed, "failed": failed, "cases": cases, "errors": [] }))?;
+        let untested: Vec<_> = untested.iter().map(|it| &it.id).collect();
+        say_json(&json!({ "passed": passed, "failed": failed, "cases": cases, "untested": untested, "errors": [] }))?;
         return Ok(good);
     }
     for case in &results {
@@ -64,7 +125,10 @@ fn test(args: &PolicyPaths) -> Result<bool> {
             say(format_args!("       {failure}"))?;
         }
     }
-    let sum = format!("{}, {failed} failed", count(results.len(), "case"));
+    for it in &untested {
+        say(format_args!("{} {}: no case beside it", painted("none  ", Paint::Notice), it.id))?;
+    }
+    let sum = format!("{}, {failed} failed; policies without a case: {}", count(results.len(), "case"), untested.len());
     say(painted(&sum, if good { Paint::Good } else { Paint::Bad }))?;
     Ok(good)
 }
@@ -75,10 +139,15 @@ fn tell(errors: &[PolicyError]) {
     }
 }
 
-fn report_json(report: &Report) -> Value {
-    let notes: Vec<_> = report.notes.iter().map(note_json).collect();
-    let errors: Vec<_> = report.errors.iter().map(error_json).collect();
-    json!({ "policies": report.policies, "errors": errors, "notes": notes })
+fn document_json(it: &Document) -> Value {
+    let (source, replaces) = match &it.origin {
+        Origin::Shipped => ("shipped", false),
+        Origin::File { name, replaces } => (name.as_str(), *replaces),
+    };
+    json!({
+        "id": it.id, "mode": it.mode, "severity": it.severity, "decision": it.decision, "title": it.title,
+        "source": source, "replaces_shipped": replaces, "cases": it.cases,
+    })
 }
 
 fn error_json(it: &PolicyError) -> Value {

@@ -4,22 +4,26 @@ mod follow;
 pub(crate) mod line;
 mod offline;
 pub(crate) mod send;
-mod source;
+pub(crate) mod source;
 mod spool;
 mod summary;
+mod tally;
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
+use indicatif::ProgressBar;
 
 use crate::cli::Replay;
 use crate::client::Client;
 use crate::output::{note, plain, say, say_json};
-use source::Source;
+use crate::policies::count;
+use source::{Place, Source};
 use summary::{Outcomes, Summary};
 
 /// Faults of single lines that are told one by one; the rest is counted.
@@ -33,26 +37,29 @@ pub(crate) async fn run(args: Replay) -> Result<ExitCode> {
     let source = Source::open(&args.files)?;
     let verdicts = args.verdicts.as_deref().map(create).transpose()?;
     let summary = if args.offline {
-        let rules = crate::policies::load(args.policies.as_deref())?;
+        let rules = crate::policies::load(args.policies.as_deref(), !args.no_shipped)?.rules;
         tokio::task::spawn_blocking(move || offline::run(source, rules, verdicts)).await??
     } else {
         let client = Client::new(&args.server)?;
-        let follows = args.json || verdicts.is_some();
-        send::replay(&client, source, args.concurrency, follows, verdicts).await?
+        send::replay(&client, source, args.concurrency, verdicts).await?
     };
     if args.json {
         say_json(&summary.to_json())?;
     } else {
         say(summary.table())?;
+        say(summary.findings.shown().trim_end())?;
     }
-    let shed = summary.outcomes.shed;
+    let Outcomes { shed, rejected, .. } = summary.outcomes;
     if shed > 0 {
         note(format_args!(
             "error: the server took no more: {shed} steps were not sent; send the same files again later"
         ));
-        return Ok(ExitCode::FAILURE);
     }
-    Ok(ExitCode::SUCCESS)
+    if rejected > 0 {
+        let lines = usize::try_from(rejected).unwrap_or(usize::MAX);
+        note(format_args!("error: {} rejected", count(lines, "line")));
+    }
+    Ok(if shed + rejected > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn create(path: &Path) -> Result<BufWriter<File>> {
@@ -61,15 +68,27 @@ fn create(path: &Path) -> Result<BufWriter<File>> {
 }
 
 /// Tells the first few faults of lines on standard error.
-#[derive(Debug, Default)]
-struct Faults(u64);
+#[derive(Debug)]
+pub(crate) struct Faults {
+    told: AtomicU64,
+    /// Stands aside while a line is printed.
+    progress: ProgressBar,
+}
 
 impl Faults {
-    fn tell(&mut self, at: &str, message: &str) {
-        self.0 += 1;
-        match self.0 {
-            n if n <= FAULTS_TOLD_MAX => note(format_args!("{}: {}", plain(at, 400), plain(message, 400))),
-            n if n == FAULTS_TOLD_MAX + 1 => note("more lines are rejected; they are counted"),
+    pub(crate) fn new(progress: ProgressBar) -> Self {
+        Self { told: AtomicU64::new(0), progress }
+    }
+
+    fn tell(&self, at: &Place, message: &str) {
+        let at = at.to_string();
+        match self.told.fetch_add(1, Ordering::Relaxed) {
+            n if n < FAULTS_TOLD_MAX => {
+                self.progress.suspend(|| note(format_args!("{}: {}", plain(&at, 400), plain(message, 400))));
+            }
+            n if n == FAULTS_TOLD_MAX => {
+                self.progress.suspend(|| note("more lines are rejected; they are counted"));
+            }
             _ => {}
         }
     }

@@ -1,5 +1,7 @@
 //! `sessions`, `timeline` and `why`.
 
+mod chain;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -8,41 +10,64 @@ use serde_json::Value;
 use super::sql::text;
 use crate::cli::{Output, Sessions, Timeline, Why};
 use crate::client::Client;
-use crate::output::{Paint, Table, decision_paint, note, painted, plain, say, say_json};
+use crate::output::{Paint, Table, decision_paint, note, opinion, painted, plain, say, say_json};
 
 /// Longest content of a step in a timeline; `why` and `--json` show more.
 const CONTENT_CHARS_MAX: usize = 100;
 
-/// Most steps of the chain that `why` shows to people.
-const CHAIN_STEPS_MAX: usize = 12;
+/// Steps of one page of a timeline.
+const PAGE_STEPS: usize = 1_000;
 
 pub(crate) async fn sessions(args: Sessions) -> Result<ExitCode> {
     let limit = args.limit.to_string();
     let query = [("agent", args.agent.as_deref()), ("limit", Some(limit.as_str()))];
-    show(&args.output, &["v1", "sessions"], &query, sessions_text).await
+    let answer = Client::new(&args.output.server)?.get(&["v1", "sessions"], &query).await?;
+    show(&args.output, &answer, "raise --limit", sessions_text)
 }
 
 pub(crate) async fn timeline(args: Timeline) -> Result<ExitCode> {
-    show(&args.output, &["v1", "sessions", &args.session, "timeline"], &[], timeline_text).await
+    let client = Client::new(&args.output.server)?;
+    let path = ["v1", "sessions", args.session.as_str(), "timeline"];
+    let mut all = Value::Null;
+    let mut after: Option<String> = None;
+    loop {
+        let room = (args.limit as usize).saturating_sub(list(&all, "steps").len()).min(PAGE_STEPS);
+        let query = [("limit", Some(room.to_string())), ("after", after.clone())];
+        let query = query.each_ref().map(|(name, value)| (*name, value.as_deref()));
+        let page = client.get(&path, &query).await?;
+        // Without a place to go on from, or without a step, another request would bring the same page.
+        let is_last = page["truncated"] != true || page["next"].is_null() || list(&page, "steps").is_empty();
+        after = Some(text(&page["next"]));
+        append(&mut all, page);
+        if is_last || list(&all, "steps").len() >= args.limit as usize {
+            break;
+        }
+    }
+    show(&args.output, &all, "raise --limit", timeline_text)
+}
+
+/// The steps of a page behind those of the pages before; everything else as the last page says.
+fn append(all: &mut Value, mut page: Value) {
+    if let (Some(steps), Some(more)) = (all["steps"].as_array_mut(), page["steps"].as_array_mut()) {
+        steps.append(more);
+        std::mem::swap(steps, more);
+    }
+    *all = page;
 }
 
 pub(crate) async fn why(args: Why) -> Result<ExitCode> {
-    show(&args.output, &["v1", "sessions", &args.session, "steps", &args.step, "why"], &[], why_text).await
+    let path = ["v1", "sessions", args.session.as_str(), "steps", args.step.as_str(), "why"];
+    let answer = Client::new(&args.output.server)?.get(&path, &[]).await?;
+    show(&args.output, &answer, "the chain goes farther back", why_text)
 }
 
-async fn show(
-    output: &Output,
-    path: &[&str],
-    query: &[(&str, Option<&str>)],
-    shown: fn(&Value) -> String,
-) -> Result<ExitCode> {
-    let answer = Client::new(&output.server)?.get(path, query).await?;
+fn show(output: &Output, answer: &Value, remedy: &str, shown: fn(&Value) -> String) -> Result<ExitCode> {
     if output.json {
-        say_json(&answer)?;
+        say_json(answer)?;
     } else {
-        say(shown(&answer).trim_end())?;
+        say(shown(answer).trim_end())?;
         if answer["truncated"] == true {
-            note("there is more than was shown");
+            note(format_args!("there is more than was shown: {remedy}"));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -53,17 +78,18 @@ fn list<'v>(value: &'v Value, field: &str) -> &'v [Value] {
 }
 
 fn sessions_text(answer: &Value) -> String {
-    const COLUMNS: [&str; 7] = ["session_id", "agent_id", "agent_version", "steps", "findings", "decision", "last_at"];
+    const COLUMNS: [&str; 8] =
+        ["session_id", "agent_id", "agent_version", "steps", "findings", "decision", "halted", "last_at"];
     let mut table = Table::new(COLUMNS);
     for session in list(answer, "sessions") {
         table.row(COLUMNS.map(|column| {
-            let value = match column {
-                "last_at" => text(&session["last_at"]),
-                "decision" => first(session, &["decision", "standing"]),
-                column => text(&session[column]),
-            };
-            let paint = if column == "decision" { decision_paint(&value) } else { Paint::Plain };
-            (value, paint)
+            match column {
+                // The worst that was decided stays; whether its next step would be halted does not.
+                "halted" if session[column] == true => ("halted".to_owned(), Paint::Bad),
+                "halted" => (String::new(), Paint::Plain),
+                "decision" => (text(&session[column]), decision_paint(&text(&session[column]))),
+                column => (text(&session[column]), Paint::Plain),
+            }
         }));
     }
     table.to_string()
@@ -75,7 +101,16 @@ fn timeline_text(answer: &Value) -> String {
         let decision = text(&step["decision"]);
         let found: Vec<_> = list(step, "findings")
             .iter()
-            .map(|it| format!("{}: {}", text(&it["rule"]), text(&it["message"])))
+            .map(|it| {
+                let [rule, mode, decision, message] =
+                    ["rule", "mode", "decision", "message"].map(|name| text(&it[name]));
+                // What was enforced is in the column of the decision.
+                let opinion = match mode.as_str() {
+                    "enforce" | "" => String::new(),
+                    mode => format!(" ({})", opinion(mode, &decision)),
+                };
+                format!("{rule}{opinion}: {message}")
+            })
             .collect();
         table.row([
             (text(&step["step_id"]), Paint::Plain),
@@ -116,30 +151,8 @@ fn why_text(answer: &Value) -> String {
         let evidence: Vec<_> = list(finding, "evidence").iter().map(text).collect();
         out.push_str(&format!("  evidence: {}\n", plain(&evidence.join(", "), 2_000)));
     }
-    out.push_str(&chain(answer));
+    out.push_str(&chain::shown(answer));
     out
-}
-
-/// What led to the step, nearest first: each step once, with what says that it did.
-fn chain(answer: &Value) -> String {
-    let steps = list(answer, "steps");
-    let step = |id: &str| steps.iter().find(|it| it["step_id"] == *id).unwrap_or(&Value::Null);
-    let (mut table, mut shown) = (Table::new(["led to it", "kind", "tool", "content", "by"]), Vec::new());
-    for edge in list(answer, "edges") {
-        let from = text(&edge["from"]);
-        if shown.contains(&from) {
-            continue;
-        }
-        if shown.len() == CHAIN_STEPS_MAX {
-            return format!("\n{table}…\n(--json shows the whole chain)\n");
-        }
-        let led = step(&from);
-        let by = format!("{} edge to {}: {}", text(&edge["kind"]), text(&edge["to"]), text(&edge["because"]));
-        let about = plain(&content(led), CONTENT_CHARS_MAX).into_owned();
-        table.row([from.clone(), kind(led), text(&led["tool"]), about, by].map(|it| (it, Paint::Plain)));
-        shown.push(from);
-    }
-    if shown.is_empty() { String::new() } else { format!("\n{table}") }
 }
 
 fn first(value: &Value, fields: &[&str]) -> String {
@@ -170,16 +183,40 @@ fn clock(time: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{timeline_text, why_text};
+    use super::{append, sessions_text, timeline_text, why_text};
+
+    #[test]
+    fn sessions_show_what_was_decided_and_what_stands() {
+        let shown = sessions_text(&json!({ "sessions": [
+            { "session_id": "s\u{1b}", "agent_id": "a", "steps": 3, "decision": "deny", "halted": true },
+            { "session_id": "t", "agent_id": "a", "steps": 3, "decision": "halt", "halted": false },
+        ] }));
+        let rows: Vec<&str> = shown.lines().skip(2).collect();
+        assert!(rows[0].contains("s␛") && rows[0].contains("deny") && rows[0].contains("halted"), "{shown}");
+        assert!(rows[1].contains("halt") && !rows[1].contains("halted"), "{shown}");
+    }
+
+    #[test]
+    fn pages_of_a_timeline_become_one() {
+        let mut all = json!(null);
+        append(&mut all, json!({ "steps": [1, 2], "next": 7, "truncated": true }));
+        append(&mut all, json!({ "steps": [3], "next": null, "truncated": false }));
+        assert_eq!(all, json!({ "steps": [1, 2, 3], "next": null, "truncated": false }));
+    }
 
     #[test]
     fn a_timeline_shows_what_was_done_and_decided() {
         let shown = timeline_text(&json!({ "steps": [
             { "step_id": "1", "time": "2026-01-01T10:00:00.123456Z", "kind": "user_message", "text": "hi\u{1b}[2J", "decision": "allow" },
             { "step_id": "2", "time": "2026-01-01T10:00:01Z", "kind": "tool_call", "tool": "rm", "input": { "p": 1 }, "decision": "halt",
-              "findings": [{ "rule": "secret", "message": "no" }] },
+              "findings": [
+                { "rule": "secret", "mode": "enforce", "decision": "halt", "message": "no" },
+                { "rule": "leak", "mode": "shadow", "decision": "deny", "message": "perhaps" },
+              ] },
         ] }));
-        for text in ["10:00:00.123", "hi␛[2J", "tool_call", "{\"p\":1}", "halt", "secret: no"] {
+        for text in
+            ["10:00:00.123", "hi␛[2J", "tool_call", "{\"p\":1}", "halt", "secret: no; leak (shadow: deny): perhaps"]
+        {
             assert!(shown.contains(text), "{text} in\n{shown}");
         }
         assert!(!shown.contains('\u{1b}'), "{shown}");
@@ -190,13 +227,9 @@ mod tests {
         let shown = why_text(&json!({
             "step": { "step_id": "4", "kind": "tool_call", "tool": "send", "decision": "halt", "agent_id": "a" },
             "findings": [{ "rule": "secret", "mode": "enforce", "decision": "halt", "message": "left\u{7}", "evidence": ["2", "4"] }],
-            "edges": [
-                { "from": "2", "to": "4", "kind": "declared", "because": "named" },
-                { "from": "2", "to": "3", "kind": "structural", "because": "twice" },
-            ],
+            "edges": [{ "from": "2", "to": "4", "kind": "declared", "because": "named" }],
             "steps": [{ "step_id": "2", "kind": "tool_result", "output": "key\u{1b}" }],
         }));
-        assert!(!shown.contains("twice"), "a step of the chain is shown once:\n{shown}");
         for text in [
             "4 tool_call send",
             "halt",

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use martingale_schemas::Decision;
 use reqwest::{Method, Response};
 use serde_json::Value;
 
@@ -43,7 +42,7 @@ async fn open(client: &Client, args: &Tail, place: Option<&str>) -> Result<Respo
     let query = [
         ("session_id", args.session.as_deref()),
         ("agent", args.agent.as_deref()),
-        ("min_decision", args.min_decision.map(Decision::as_str)),
+        ("min_decision", Some(args.min_decision.as_str())),
     ];
     let mut request = client.request(Method::GET, &["v1", "stream"], &query);
     if let Some(place) = place {

@@ -8,7 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Up;
 use crate::config::{Config, Layer};
-use crate::output::{note, say, say_json};
+use crate::output::{myself, note, say, say_json};
+use crate::policies::Loaded;
 use crate::roles::{self, Addresses};
 
 pub(crate) async fn run(args: Up) -> Result<ExitCode> {
@@ -20,15 +21,18 @@ pub(crate) async fn run(args: Up) -> Result<ExitCode> {
     martingale_platform::telemetry::init(&config.telemetry.filter, config.telemetry.format)
         .map_err(|message| anyhow!(message))?;
     let mut signals = Signals::new()?;
-    let rules = crate::policies::load(some(&config.policies.dir))?;
-    let policies = rules.policies();
+    let Loaded { rules, shipped, own } = crate::policies::load(some(&config.policies.dir), config.policies.shipped)?;
+    let policies = match some(&config.policies.dir) {
+        Some(folder) => format!("{shipped} shipped policies, {own} of {}", folder.display()),
+        None => format!("{shipped} shipped policies"),
+    };
     let data = config.server.data.clone();
     let running = tokio::select! {
         running = Box::pin(roles::start(config, rules)) => running?,
         () = signals.next() => return Ok(ExitCode::FAILURE),
     };
     // A reader of this line that went away does not end the server.
-    let told = if args.json { say_json(&running.addresses) } else { say(banner(&running.addresses, &data, policies)) };
+    let told = if args.json { say_json(&running.addresses) } else { say(banner(&running.addresses, &data, &policies)) };
     if let Err(error) = told {
         tracing::warn!(%error, "standard output is closed");
     }
@@ -110,23 +114,24 @@ fn some(path: &Path) -> Option<&Path> {
     (!path.as_os_str().is_empty()).then_some(path)
 }
 
-fn banner(addresses: &Addresses, data: &Path, policies: usize) -> String {
+fn banner(addresses: &Addresses, data: &Path, policies: &str) -> String {
     let Addresses { http, otlp_grpc, otlp_http } = addresses;
     // Everybody but the one who listens writes the loopback name.
     let server = if http.port() == 7676 { String::new() } else { format!(" --server http://{http}") };
     format!(
         "\
-martingale is ready, with {policies} policies and its data in {data}
+martingale is ready, with {policies}, and its data in {data}
 
   steps, gate, SQL   http://{http}         POST /v1/steps, /v1/gate, /v1/sql; GET /openapi.json
   OpenTelemetry      http://{otlp_grpc} (gRPC), http://{otlp_http} (HTTP)
   health, metrics    http://{http}/readyz, /metrics
 
-  martingale tail{server}
-  martingale sql{server} \"SELECT agent_id, decision, count(*) FROM steps GROUP BY 1, 2\"
+  {me} tail{server}
+  {me} sql{server} \"SELECT agent_id, decision, count(*) FROM steps GROUP BY 1, 2\"
 
 Ctrl-C stops it.",
         data = data.display(),
+        me = myself(),
     )
 }
 
@@ -154,6 +159,14 @@ mod tests {
         assert_eq!(config.policies.dir, std::path::Path::new("p"));
         assert_eq!(config.history.dir, std::path::Path::new("/f/history"));
         assert_eq!(config.log.dir, std::path::Path::new("/f/log"));
+    }
+
+    #[test]
+    fn shipped_policies_stay_unless_they_are_switched_off() {
+        for (variables, shipped) in [(vec![], true), (vec![("MARTINGALE__POLICIES__SHIPPED", "false")], false)] {
+            let config = config("martingale up --policies p", &variables).expect("valid");
+            assert_eq!(config.policies.shipped, shipped);
+        }
     }
 
     #[test]

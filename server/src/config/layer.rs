@@ -56,9 +56,18 @@ impl Layer {
     /// where the defaults hold text: a token of digits is still a token.
     ///
     /// # Errors
-    /// [`Error`] when the embedded defaults cannot be read.
+    /// [`Error`] when the embedded defaults cannot be read, or a variable that is not read looks as if it should be.
     pub(crate) fn variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Vec<Self>, Error> {
         let known = Self::known_keys()?;
+        let variables: Vec<_> = variables.into_iter().collect();
+        if let Some((name, meant)) = variables.iter().find_map(|(name, _)| Some((name, misspelt(name, &known.values)?)))
+        {
+            return Err(Error::Invalid(format!(
+                "environment variable {} is not read: did you mean {}?",
+                shown(name),
+                shown(&meant)
+            )));
+        }
         let layer = |(name, text): (String, String)| {
             let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase().replace("__", ".");
             let value = match find(&known.values, &key) {
@@ -98,6 +107,14 @@ impl Provider for &Layer {
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         Ok(Map::from([(Profile::Default, self.values.clone())]))
     }
+}
+
+/// What was meant by a variable of a section with one underscore too few, as `MARTINGALE_LOG__DURABILITY`. To leave it
+/// unread would be to run without what somebody has set.
+fn misspelt(name: &str, known: &Dict) -> Option<String> {
+    let rest = name.strip_prefix(PREFIX.strip_suffix('_')?)?;
+    let (section, _) = rest.split_once("__")?;
+    known.contains_key(&section.to_ascii_lowercase()).then(|| format!("{PREFIX}{rest}"))
 }
 
 fn find<'d>(values: &'d Dict, key: &str) -> Option<&'d Value> {

@@ -108,9 +108,17 @@ impl Default for Telemetry {
 }
 
 /// What is judged by.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Policies {
-    /// Folder of policies; empty for the ones that are built in.
+    /// Folder of policies; empty for none.
     pub(crate) dir: PathBuf,
+    /// Whether the shipped ones are judged by as well, except those that the folder replaces.
+    pub(crate) shipped: bool,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self { dir: PathBuf::new(), shipped: true }
+    }
 }

@@ -73,7 +73,18 @@ fn a_mistake_is_named_with_its_place_and_a_remedy() {
 
 #[test]
 fn other_variables_are_left_alone() {
-    assert!(variables(&[("MARTINGALE_SERVER", "http://x"), ("PATH", "/bin")]).is_empty());
+    let others =
+        [("MARTINGALE_SERVER", "http://x"), ("MARTINGALE_E2E__X", "1"), ("MARTINGALE_LOG", "1"), ("PATH", "/bin")];
+    assert!(variables(&others).is_empty());
+}
+
+#[test]
+fn a_variable_with_an_underscore_too_few_is_refused() {
+    let variable = ("MARTINGALE_LOG__DURABILITY".to_owned(), "fsync".to_owned());
+    let said = Layer::variables([variable]).expect_err("refused").to_string();
+    for word in ["MARTINGALE_LOG__DURABILITY is not read", "MARTINGALE__LOG__DURABILITY"] {
+        assert!(said.contains(word), "{word} in: {said}");
+    }
 }
 
 #[test]

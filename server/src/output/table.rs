@@ -34,6 +34,11 @@ pub(crate) fn decision_paint(name: &str) -> Paint {
     }
 }
 
+/// What a finding decides: in another mode than `enforce` with the mode in front, since it decided nothing.
+pub(crate) fn opinion(mode: &str, decision: &str) -> String {
+    if matches!(mode, "enforce" | "") { decision.to_owned() } else { format!("{mode}: {decision}") }
+}
+
 /// Rows under a header, as wide as the terminal.
 pub(crate) struct Table(comfy_table::Table);
 

@@ -42,9 +42,11 @@ pub(super) fn run(args: &Detect) -> Result<Facts> {
     };
     let lines = Lines::new(u64::from(args.steps));
     let (mut plain, mut burdened, mut memory) = (Vec::new(), Vec::new(), (0, 0));
+    let bar = super::progress(1 + PASSES as u64 + 1, "passes");
     // One pass to warm up, then in turn: what disturbs one disturbs the other.
     pass(&rules, &lines)?;
     for _ in 0..PASSES {
+        bar.inc(1);
         let (nanos, sessions, bytes) = pass(&rules, &lines)?;
         plain.push(nanos);
         memory = (sessions, bytes);
@@ -52,7 +54,9 @@ pub(super) fn run(args: &Detect) -> Result<Facts> {
             burdened.push(pass(idle, &lines)?.0);
         }
     }
+    bar.inc(1);
     let [(early, early_bytes), (late, late_bytes)] = early_and_late(&rules)?;
+    bar.finish_and_clear();
 
     let ns_per_step = median(&mut plain);
     let bytes_per_step = ratio(lines.bytes.len() as u64, lines.ends.len() as u64);

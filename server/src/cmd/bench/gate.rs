@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use hdrhistogram::Histogram;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::target::Measured;
 use super::{Facts, steps};
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest latency that is told apart, in microseconds.
 const MICROS_MAX: u64 = 60_000_000;
 const WARM_UP: u64 = 200;
+/// Between two updates of the progress bar.
+const TELL_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(args: &Gate) -> Result<Facts> {
     let measured = Measured::start(&args.target).await?;
@@ -58,7 +61,7 @@ pub(super) async fn run(args: &Gate) -> Result<Facts> {
         }
         anyhow::Ok(all)
     });
-    let counted = joined.await??;
+    let counted = watched(&plan, joined).await??;
     let took = plan.begin.elapsed();
     measured.stop().await?;
 
@@ -77,6 +80,20 @@ pub(super) async fn run(args: &Gate) -> Result<Facts> {
     facts.insert("not_allowed".into(), counted.decisions.1.into());
     facts.insert("connections".into(), args.connections.into());
     Ok(facts)
+}
+
+/// Shows how far the measurement is until it ends. The threads that measure know nothing of it.
+async fn watched<T>(plan: &Plan, mut joined: JoinHandle<T>) -> Result<T, JoinError> {
+    let bar = super::progress(plan.requests, "requests");
+    loop {
+        tokio::select! {
+            ended = &mut joined => {
+                bar.finish_and_clear();
+                return ended;
+            }
+            () = tokio::time::sleep(TELL_EVERY) => bar.set_position(plan.next.load(Ordering::Relaxed).min(plan.requests)),
+        }
+    }
 }
 
 /// What is asked, and when.

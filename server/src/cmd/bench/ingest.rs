@@ -1,5 +1,6 @@
 //! `bench ingest`: from the first request until SQL sees every step.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -8,8 +9,12 @@ use serde_json::json;
 use super::target::Measured;
 use super::{Facts, steps};
 use crate::cli::bench::Ingest;
+use crate::cmd::replay::Faults;
 use crate::cmd::replay::send::send;
+use crate::cmd::replay::source::Place;
 
+/// Steps between two updates of the progress bar while they are sent.
+const TELL_EVERY: u64 = 8_192;
 /// Steps of a session.
 const SESSION_STEPS: u64 = 50;
 /// Longest time without any further step becoming visible.
@@ -26,17 +31,22 @@ pub(super) async fn run(args: &Ingest) -> Result<Facts> {
         None => "SELECT count(*) FROM steps".to_owned(),
         Some(_) => format!("SELECT count(*) FROM steps WHERE session_id LIKE '{prefix}-%'"),
     };
+    let bar = super::progress(total, "steps sent, then visible");
+    let (faults, sending) = (Faults::new(bar.clone()), bar.clone());
     let begun = Instant::now();
-    let mut at = 0;
+    let (mut at, file) = (0, Arc::from("bench"));
     let next = move |line: &mut Vec<u8>| {
         if at == total {
-            return Ok(false);
+            return Ok(None);
         }
         steps::write(line, &format!("{prefix}-{}", at / SESSION_STEPS), at % SESSION_STEPS);
         at += 1;
-        Ok(true)
+        if at % TELL_EVERY == 0 {
+            sending.set_position(at);
+        }
+        Ok(Some(Place { file: Arc::clone(&file), line: at }))
     };
-    let sent = send(&measured.client, args.concurrency, None, next).await?;
+    let sent = send(&measured.client, args.concurrency, None, faults, next).await?;
     let acknowledged = begun.elapsed();
     if sent.outcomes.accepted != total {
         bail!("{} of {total} steps were accepted: {:?}", sent.outcomes.accepted, sent.outcomes);
@@ -44,6 +54,7 @@ pub(super) async fn run(args: &Ingest) -> Result<Facts> {
     let (mut seen, mut progressed) = (0, Instant::now());
     while seen < total {
         let now = count(&measured, &query).await?;
+        bar.set_position(now);
         if now > seen {
             (seen, progressed) = (now, Instant::now());
         } else if progressed.elapsed() > PATIENCE {
@@ -54,6 +65,7 @@ pub(super) async fn run(args: &Ingest) -> Result<Facts> {
         }
     }
     let visible = begun.elapsed();
+    bar.finish_and_clear();
     if seen > total {
         bail!("SQL sees {seen} steps although {total} were sent");
     }

@@ -12,7 +12,7 @@ use super::fleet::Played;
 use super::scenarios::{HEALTHY, Via};
 use crate::client::Client;
 use crate::cmd::sql::text;
-use crate::output::{Paint, Table, decision_paint};
+use crate::output::{Paint, Table, decision_paint, myself, opinion};
 
 /// Longest time until every step of the fleet is visible in SQL.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,7 +61,7 @@ async fn read(client: &Client, played: &[Played]) -> Result<BTreeMap<String, See
     for row in rows(client, query).await? {
         let Some(session) = seen.get_mut(&text(&row[0])) else { continue };
         let [rule, mode, decision, step] = [1, 2, 3, 4].map(|at| text(&row[at]));
-        let opinion = if mode == "enforce" { decision } else { format!("{mode}: {decision}") };
+        let opinion = opinion(&mode, &decision);
         match session.rules.iter_mut().find(|(it, _)| *it == rule) {
             Some((_, kept)) => *kept = opinion,
             None => session.rules.push((rule, opinion)),
@@ -137,10 +137,11 @@ pub(super) fn hints(played: &[Played], seen: &BTreeMap<String, Seen>, server: &s
     format!(
         "\
 Look further, in another terminal:
-  martingale timeline {session}{at}
-  martingale why {session} {step}{at}
-  martingale sql \"SELECT session_id, rule, decision, message FROM findings\"{at}
-  martingale tail --min-decision warn{at}
-  martingale halt {healthy} --reason \"just to see\"{at}"
+  {me} timeline {session}{at}
+  {me} why {session} {step}{at}
+  {me} sql \"SELECT session_id, rule, decision, message FROM findings\"{at}
+  {me} tail --min-decision warn{at}
+  {me} halt {healthy} --reason \"just to see\"{at}",
+        me = myself(),
     )
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::line::Exported;
 use super::spool::Spool;
 use super::summary::Decisions;
+use super::tally::Tally;
 use crate::client::{Client, refusal};
 
 /// Verdicts of one page, and how long the server holds one back when there is none.
@@ -78,6 +79,7 @@ impl Expected {
 /// What came.
 pub(super) struct Followed {
     pub(super) decisions: Decisions,
+    pub(super) findings: Tally,
     pub(super) spool: Option<Spool>,
 }
 
@@ -99,7 +101,7 @@ impl Follower {
         let (_, cursor) = page(&client, "end", "1", "0s").await?;
         let expected = Arc::new(Expected::default());
         let (sent, all_sent) = watch::channel(None);
-        let followed = Followed { decisions: Decisions::default(), spool };
+        let followed = Followed { decisions: Decisions::default(), findings: Tally::default(), spool };
         let task = tokio::spawn(follow(client, Arc::clone(&expected), all_sent, cursor, followed));
         Ok(Self { expected, sent, task })
     }
@@ -136,10 +138,12 @@ async fn follow(
         }
         let (body, next) = page(&client, &cursor, PAGE, WAIT).await?;
         for verdict in body.split(|byte| *byte == b'\n').filter(|it| !it.is_empty()) {
-            let (line, key) = Exported::parse(verdict).context("the server exported something else than verdicts")?;
-            let Some(number) = expected.take(&key) else { continue };
+            let other = "the server exported something else than verdicts";
+            let (line, identity) = Exported::parse(verdict).context(other)?;
+            let Some(number) = expected.take(&identity.key()) else { continue };
             progressed = Instant::now();
             followed.decisions.count(line.decision);
+            followed.findings.count(identity.session(), line.found().context(other)?);
             if let Some(spool) = &mut followed.spool {
                 spool.put(number, &line).context("the temporary file cannot be written")?;
             }

@@ -1,9 +1,11 @@
 //! One line for each judged step, byte for byte the same whoever judged it.
 
-use martingale_schemas::{Decision, Finding, Scores, SessionId, StepId};
+use martingale_schemas::{Decision, Finding, Scores, SessionId, StepId, ids};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
+
+use super::tally::Found;
 
 /// A line from a judgement of this process.
 #[derive(Serialize)]
@@ -34,17 +36,30 @@ pub(crate) struct Exported<'a> {
 
 /// What tells which step a verdict is of.
 #[derive(Deserialize)]
-struct Identity {
+pub(crate) struct Identity {
     session_id: SessionId<'static>,
     step_id: StepId<'static>,
 }
 
+impl Identity {
+    /// Of the step.
+    pub(crate) fn key(&self) -> [u8; 16] {
+        ids::step_key(&self.session_id, &self.step_id)
+    }
+
+    pub(crate) fn session(&self) -> [u8; 16] {
+        ids::digest(&[self.session_id.as_str().as_bytes()])
+    }
+}
+
 impl<'a> Exported<'a> {
     /// The fields of a line, and the step's identity.
-    pub(crate) fn parse(verdict: &'a [u8]) -> Result<(Self, [u8; 16]), serde_json::Error> {
-        let line: Self = serde_json::from_slice(verdict)?;
-        let identity: Identity = serde_json::from_slice(verdict)?;
-        Ok((line, martingale_schemas::ids::step_key(&identity.session_id, &identity.step_id)))
+    pub(crate) fn parse(verdict: &'a [u8]) -> Result<(Self, Identity), serde_json::Error> {
+        Ok((serde_json::from_slice(verdict)?, serde_json::from_slice(verdict)?))
+    }
+
+    pub(super) fn found(&self) -> Result<Vec<Found<'a>>, serde_json::Error> {
+        self.findings.map_or_else(|| Ok(Vec::new()), |it| serde_json::from_str(it.get()))
     }
 }
 
@@ -137,12 +152,13 @@ mod tests {
                 findings: &verdict.findings,
             };
             let exported = serde_json::to_vec(&verdict).expect("JSON");
-            let (live, key) = Exported::parse(&exported).expect("a verdict");
+            let (live, identity) = Exported::parse(&exported).expect("a verdict");
             let (mut a, mut b) = (Vec::new(), Vec::new());
             write(&mut a, &offline).expect("memory");
             write(&mut b, &live).expect("memory");
             assert_eq!(String::from_utf8_lossy(&a), String::from_utf8_lossy(&b));
-            assert_eq!(key, martingale_schemas::ids::step_key(&verdict.session_id, &verdict.step_id));
+            assert_eq!(identity.key(), martingale_schemas::ids::step_key(&verdict.session_id, &verdict.step_id));
+            assert_eq!(live.found().expect("findings").len(), verdict.findings.len());
         }
     }
 

@@ -21,6 +21,7 @@ use martingale_schemas::{Limits, Step, Timestamp, ids};
 use super::line::{self, Line};
 use super::source::Source;
 use super::summary::Decisions;
+use super::tally::{Found, Tally};
 use super::{Faults, Outcomes, Sessions, Summary};
 
 /// Steps between two updates of the progress bar.
@@ -31,11 +32,12 @@ pub(super) fn run(mut source: Source, rules: Rules, mut out: Option<BufWriter<Fi
     let progress = source.progress();
     let mut judge = Judge::new(Arc::new(rules));
     let mut sessions = Sessions::default();
-    let (mut steps, mut outcomes, mut decisions, mut faults) =
-        (0, Outcomes::default(), Decisions::default(), Faults::default());
+    let faults = Faults::new(progress.clone());
+    let (mut steps, mut outcomes, mut decisions, mut findings) =
+        (0, Outcomes::default(), Decisions::default(), Tally::default());
     let mut json = Vec::new();
     let begun = Instant::now();
-    while source.next_line(&mut json)? {
+    while let Some(place) = source.next_line(&mut json)? {
         steps += 1;
         if steps % TELL_EVERY == 0 {
             progress.set_message(format!("{steps} steps"));
@@ -44,7 +46,7 @@ pub(super) fn run(mut source: Source, rules: Rules, mut out: Option<BufWriter<Fi
             Ok(step) => step,
             Err(rejection) => {
                 outcomes.rejected += 1;
-                progress.suspend(|| faults.tell(&source.at(), &rejection.message));
+                faults.tell(&place, &rejection.message);
                 continue;
             }
         };
@@ -52,9 +54,11 @@ pub(super) fn run(mut source: Source, rules: Rules, mut out: Option<BufWriter<Fi
             outcomes.duplicate += 1;
             continue;
         };
-        sessions.insert(ids::digest(&[step.session_id.as_str().as_bytes()]));
+        let session = ids::digest(&[step.session_id.as_str().as_bytes()]);
+        sessions.insert(session);
         outcomes.accepted += 1;
         decisions.count(judgement.decision);
+        findings.count(session, judgement.findings.iter().map(Found::from));
         if let Some(out) = &mut out {
             let line = Line {
                 session_id: &step.session_id,
@@ -72,7 +76,7 @@ pub(super) fn run(mut source: Source, rules: Rules, mut out: Option<BufWriter<Fi
     if let Some(mut out) = out {
         out.flush()?;
     }
-    Ok(Summary { sessions: sessions.len() as u64, steps, took, decisions: Some(decisions), outcomes })
+    Ok(Summary { sessions: sessions.len() as u64, steps, took, decisions, findings, outcomes })
 }
 
 /// A detector without a log: what is not in memory was never there.

@@ -23,8 +23,8 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::follow::{Expected, Follower};
-use super::source::Source;
+use super::follow::{Expected, Followed, Follower};
+use super::source::{Place, Source};
 use super::{Faults, Outcomes, Sessions, Summary};
 use crate::client::{Client, refusal};
 use crate::output::plain;
@@ -40,11 +40,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
-/// Lines of one request, with the places of their steps in the replay.
+/// Lines of one request.
 #[derive(Default)]
 struct Batch {
     body: Vec<u8>,
-    steps: Vec<Option<[u8; 16]>>,
+    steps: Vec<Sending>,
+}
+
+/// Where a line is from, and the identity of its step if it has one.
+struct Sending {
+    place: Place,
+    key: Option<[u8; 16]>,
 }
 
 /// What `POST /v1/steps` answers.
@@ -74,30 +80,22 @@ pub(super) async fn replay(
     client: &Client,
     mut source: Source,
     lanes: u32,
-    follows: bool,
     out: Option<BufWriter<File>>,
 ) -> Result<Summary> {
     let progress = source.progress();
     let begun = Instant::now();
-    let follower = if follows { Some(Follower::start(client.clone(), out.is_some()).await?) } else { None };
-    let expected = follower.as_ref().map(Follower::expected);
-    let sent = send(client, lanes, expected, move |line| source.next_line(line)).await?;
+    let follower = Follower::start(client.clone(), out.is_some()).await?;
+    let faults = Faults::new(progress.clone());
+    let sent = send(client, lanes, Some(follower.expected()), faults, move |line| source.next_line(line)).await?;
     progress.set_message("waiting for verdicts");
-    let followed = match follower {
-        Some(follower) => Some(follower.finish(sent.outcomes.duplicate > 0).await?),
-        None => None,
-    };
+    let Followed { decisions, findings, spool } = follower.finish(sent.outcomes.duplicate > 0).await?;
     let took = begun.elapsed();
     progress.finish_and_clear();
-    let mut decisions = None;
-    if let Some(followed) = followed {
-        decisions = Some(followed.decisions);
-        if let (Some(mut out), Some(spool)) = (out, followed.spool) {
-            spool.write_to(&mut out)?;
-            out.flush()?;
-        }
+    if let (Some(mut out), Some(spool)) = (out, spool) {
+        spool.write_to(&mut out)?;
+        out.flush()?;
     }
-    Ok(Summary { sessions: sent.sessions, steps: sent.steps, took, decisions, outcomes: sent.outcomes })
+    Ok(Summary { sessions: sent.sessions, steps: sent.steps, took, decisions, findings, outcomes: sent.outcomes })
 }
 
 /// Sends every line that `next` puts out.
@@ -108,15 +106,16 @@ pub(crate) async fn send(
     client: &Client,
     lanes: u32,
     expected: Option<Arc<Expected>>,
-    next: impl FnMut(&mut Vec<u8>) -> Result<bool> + Send + 'static,
+    faults: Faults,
+    next: impl FnMut(&mut Vec<u8>) -> Result<Option<Place>> + Send + 'static,
 ) -> Result<Sent> {
-    let gave_up = Arc::new(AtomicBool::new(false));
+    let (gave_up, faults) = (Arc::new(AtomicBool::new(false)), Arc::new(faults));
     let mut workers = JoinSet::new();
     let mut senders = Vec::new();
     for _ in 0..lanes.max(1) {
         let (sender, receiver) = mpsc::channel(LANE_BATCHES_MAX);
         senders.push(sender);
-        workers.spawn(lane(client.clone(), receiver, expected.clone(), Arc::clone(&gave_up)));
+        workers.spawn(lane(client.clone(), receiver, expected.clone(), Arc::clone(&gave_up), Arc::clone(&faults)));
     }
     let reader = tokio::task::spawn_blocking(move || read(next, &senders, expected.as_deref()));
     let mut outcomes = Outcomes::default();
@@ -134,7 +133,7 @@ pub(crate) async fn send(
 
 /// Fills batches until the lines end or nobody takes them any more.
 fn read(
-    mut next: impl FnMut(&mut Vec<u8>) -> Result<bool>,
+    mut next: impl FnMut(&mut Vec<u8>) -> Result<Option<Place>>,
     lanes: &[mpsc::Sender<Batch>],
     expected: Option<&Expected>,
 ) -> Result<(u64, u64)> {
@@ -143,7 +142,7 @@ fn read(
     let mut batches: Vec<Batch> = lanes.iter().map(|_| Batch::default()).collect();
     let mut sessions = Sessions::default();
     let (mut line, mut steps) = (Vec::new(), 0_u64);
-    while next(&mut line)? {
+    while let Some(place) = next(&mut line)? {
         steps += 1;
         // Read here only for its identity and place. What is wrong with it the server says, and keeps.
         let step = StepV1::parse(&line).and_then(|it| it.check(arrival, &Limits::DEFAULT)).ok();
@@ -158,7 +157,7 @@ fn read(
         let batch = &mut batches[lane];
         batch.body.extend_from_slice(&line);
         batch.body.push(b'\n');
-        batch.steps.push(key);
+        batch.steps.push(Sending { place, key });
         if batch.steps.len() >= BATCH_STEPS_MAX || batch.body.len() >= BATCH_BYTES_MAX {
             let full = std::mem::take(batch);
             if lanes[lane].blocking_send(full).is_err() {
@@ -179,13 +178,14 @@ async fn lane(
     mut batches: mpsc::Receiver<Batch>,
     expected: Option<Arc<Expected>>,
     gave_up: Arc<AtomicBool>,
+    faults: Arc<Faults>,
 ) -> Result<Outcomes> {
     let mut outcomes = Outcomes::default();
-    let mut faults = Faults::default();
     while let Some(batch) = batches.recv().await {
         let answer = if gave_up.load(Ordering::Relaxed) { None } else { post(&client, &batch).await? };
         let forget = |index: usize| {
-            if let (Some(expected), Some(Some(key))) = (&expected, batch.steps.get(index)) {
+            let key = batch.steps.get(index).and_then(|it| it.key.as_ref());
+            if let (Some(expected), Some(key)) = (&expected, key) {
                 expected.forget(key);
             }
         };
@@ -201,7 +201,9 @@ async fn lane(
         for rejected in answer.rejected {
             forget(rejected.index);
             let message = if rejected.message.is_empty() { &rejected.reason } else { &rejected.message };
-            faults.tell(&rejected.reason, message);
+            if let Some(sent) = batch.steps.get(rejected.index) {
+                faults.tell(&sent.place, message);
+            }
         }
     }
     Ok(outcomes)

@@ -1,8 +1,10 @@
 //! Lines of files, plain or gzip, or of standard input, as one sequence.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use flate2::bufread::MultiGzDecoder;
@@ -20,9 +22,22 @@ pub(crate) struct Source {
     progress: ProgressBar,
 }
 
+/// Where a line is from, shown as `file:line`.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) file: Arc<str>,
+    pub(crate) line: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
 struct Current {
-    name: String,
-    line: u64,
+    /// Of the line read last.
+    place: Place,
     reader: Box<dyn BufRead + Send>,
 }
 
@@ -55,41 +70,39 @@ impl Source {
         Ok(Self { files: files.into_iter(), current: None, progress })
     }
 
-    /// Puts the next line that is not blank into `line`, without the white space around it; `false` at the end.
+    /// Puts the next line that is not blank into `line`, without the white space around it, and answers where it is from;
+    /// nothing at the end.
     ///
     /// # Errors
     /// When a file cannot be read to its end, with its name and the line.
-    pub(crate) fn next_line(&mut self, line: &mut Vec<u8>) -> Result<bool> {
+    pub(crate) fn next_line(&mut self, line: &mut Vec<u8>) -> Result<Option<Place>> {
         loop {
             let Some(current) = &mut self.current else {
-                let Some((path, file)) = self.files.next() else { return Ok(false) };
+                let Some((path, file)) = self.files.next() else { return Ok(None) };
                 self.current = Some(Current::open(&path, file, &self.progress)?);
                 continue;
             };
             line.clear();
             let read = current.reader.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', line);
-            let read = read.map_err(|error| anyhow!(error).context(format!("{} cannot be read", current.at_next())))?;
+            let next = current.place.line + 1;
+            let read =
+                read.map_err(|error| anyhow!(error).context(format!("{}:{next} cannot be read", current.place.file)))?;
             if read == 0 {
                 self.current = None;
                 continue;
             }
-            current.line += 1;
+            current.place.line = next;
             if line.len() > LINE_BYTES_MAX {
-                bail!("{} is longer than {LINE_BYTES_MAX} bytes: is this a file of steps, one a line?", current.at());
+                bail!("{} is longer than {LINE_BYTES_MAX} bytes: is this a file of steps, one a line?", current.place);
             }
             let blank_after = line.len() - line.trim_ascii_end().len();
             line.truncate(line.len() - blank_after);
             let blank_before = line.len() - line.trim_ascii_start().len();
             line.drain(..blank_before);
             if !line.is_empty() {
-                return Ok(true);
+                return Ok(Some(current.place.clone()));
             }
         }
-    }
-
-    /// `file:line` of the line read last.
-    pub(crate) fn at(&self) -> String {
-        self.current.as_ref().map_or_else(String::new, Current::at)
     }
 
     /// Shown beside the progress bar.
@@ -110,15 +123,7 @@ impl Current {
             true => Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(raw))),
             false => Box::new(raw),
         };
-        Ok(Self { name, line: 0, reader })
-    }
-
-    fn at(&self) -> String {
-        format!("{}:{}", self.name, self.line)
-    }
-
-    fn at_next(&self) -> String {
-        format!("{}:{}", self.name, self.line + 1)
+        Ok(Self { place: Place { file: name.into(), line: 0 }, reader })
     }
 }
 
@@ -147,10 +152,9 @@ mod tests {
     fn lines(paths: &[PathBuf]) -> Result<Vec<String>, String> {
         let mut source = Source::open(paths).map_err(|error| format!("{error:#}"))?;
         let (mut line, mut seen) = (Vec::new(), Vec::new());
-        while source.next_line(&mut line).map_err(|error| format!("{error:#}"))? {
-            let at = source.at();
-            let (_, number) = at.rsplit_once(':').expect("a line number");
-            seen.push(format!("{number} {}", String::from_utf8_lossy(&line)));
+        while let Some(place) = source.next_line(&mut line).map_err(|error| format!("{error:#}"))? {
+            let file = Path::new(&*place.file).file_stem().expect("a name").to_string_lossy().into_owned();
+            seen.push(format!("{file}:{} {}", place.line, String::from_utf8_lossy(&line)));
         }
         Ok(seen)
     }
@@ -164,7 +168,11 @@ mod tests {
             file(folder.path(), "empty.jsonl", b""),
             file(folder.path(), "two-members.jsonl.gz", &members),
         ];
-        assert_eq!(lines(&paths).expect("reads"), ["1 a", "4 b", "1 c", "2 d", "3 e"]);
+        let packed = "two-members.jsonl";
+        let expected = ["plain:1 a".into(), "plain:4 b".into()].into_iter();
+        let expected =
+            expected.chain([(1, "c"), (2, "d"), (3, "e")].map(|(line, text)| format!("{packed}:{line} {text}")));
+        assert_eq!(lines(&paths).expect("reads"), expected.collect::<Vec<String>>());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use martingale_schemas::Decision;
 use serde_json::{Map, Value, json};
 
+use super::tally::Tally;
 use crate::output::{Paint, Table, decision_paint, grouped};
 
 /// Every step ends in exactly one of these.
@@ -35,17 +36,15 @@ pub(crate) struct Summary {
     pub(crate) sessions: u64,
     pub(crate) steps: u64,
     pub(crate) took: Duration,
-    /// Absent when nobody waited for the verdicts.
-    pub(crate) decisions: Option<Decisions>,
+    pub(crate) decisions: Decisions,
+    pub(crate) findings: Tally,
     pub(crate) outcomes: Outcomes,
 }
 
 impl Summary {
     pub(crate) fn to_json(&self) -> Value {
-        let decisions: Map<String, Value> = match &self.decisions {
-            Some(decisions) => decisions.iter().map(|(it, count)| (it.to_string(), count.into())).collect(),
-            None => Map::new(),
-        };
+        let decisions: Map<String, Value> =
+            self.decisions.iter().map(|(it, count)| (it.to_string(), count.into())).collect();
         let Outcomes { accepted, duplicate, rejected, shed } = self.outcomes;
         json!({
             "sessions": self.sessions,
@@ -53,6 +52,7 @@ impl Summary {
             "seconds": self.took.as_secs_f64(),
             "steps_per_second": self.steps_per_second(),
             "decisions": decisions,
+            "findings": self.findings.to_json(),
             "outcomes": { "accepted": accepted, "duplicate": duplicate, "rejected": rejected, "shed": shed },
         })
     }
@@ -72,7 +72,7 @@ impl Summary {
         for (name, count) in [("rejected", rejected), ("shed", shed)] {
             row(name, grouped(count), if count == 0 { Paint::Dim } else { Paint::Bad });
         }
-        for (decision, count) in self.decisions.iter().flat_map(Decisions::iter).filter(|(_, count)| *count > 0) {
+        for (decision, count) in self.decisions.iter().filter(|(_, count)| *count > 0) {
             row(decision.as_str(), grouped(count), decision_paint(decision.as_str()));
         }
         table
@@ -90,18 +90,19 @@ mod tests {
 
     use martingale_schemas::Decision;
 
-    use super::{Decisions, Outcomes, Summary};
+    use super::{Decisions, Outcomes, Summary, Tally};
 
     #[test]
     fn programs_get_every_decision_and_outcome() {
         let mut decisions = Decisions::default();
         [Decision::Allow, Decision::Allow, Decision::Halt].into_iter().for_each(|it| decisions.count(it));
         let outcomes = Outcomes { accepted: 3, duplicate: 1, ..Outcomes::default() };
-        let summary =
-            Summary { sessions: 1, steps: 4, took: Duration::from_secs(2), decisions: Some(decisions), outcomes };
+        let (took, findings) = (Duration::from_secs(2), Tally::default());
+        let summary = Summary { sessions: 1, steps: 4, took, decisions, findings, outcomes };
         let json = serde_json::json!({
             "sessions": 1, "steps": 4, "seconds": 2.0, "steps_per_second": 2.0,
             "decisions": { "allow": 2, "warn": 0, "throttle": 0, "modify": 0, "step_up": 0, "deny": 0, "halt": 1 },
+            "findings": [],
             "outcomes": { "accepted": 3, "duplicate": 1, "rejected": 0, "shed": 0 },
         });
         assert_eq!(summary.to_json(), json);

@@ -1,0 +1,53 @@
+//! Arguments of `halt` and `resume`.
+
+use clap::Args;
+
+use super::Output;
+
+/// Stop a session before its next step, or every session of a run. It holds until a person resumes it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale halt my-session --reason \"sends mail to strangers\"
+  martingale halt --run root-session --reason \"cost\"")]
+pub(crate) struct Halt {
+    #[command(flatten)]
+    pub(crate) order: Order,
+}
+
+/// Lift the halt of a session or of a run, whether a person or a policy gave it. A halt of the session it descends from,
+/// or of its whole run, goes on until that one is lifted.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  martingale resume my-session --reason \"looked at, harmless\"
+  martingale resume --run root-session")]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    pub(crate) order: Order,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Order {
+    #[command(flatten)]
+    pub(crate) scope: Scope,
+    /// Why: shown to the agent and kept.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Who gives the order.
+    #[arg(long, value_name = "WHO", env = "USER")]
+    pub(crate) by: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// What it holds for: one of the two.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Scope {
+    /// The session; its descendants follow.
+    pub(crate) session: Option<String>,
+    /// Every session that grew from this root.
+    #[arg(long, value_name = "ROOT")]
+    pub(crate) run: Option<String>,
+}

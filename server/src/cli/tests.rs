@@ -1,0 +1,84 @@
+use clap::{CommandFactory, Parser};
+
+use super::{Cli, Command, OVERVIEW};
+
+fn parse(line: &str) -> Result<Command, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace()).map(|it| it.command)
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_shows_an_example() {
+    fn check(command: &mut clap::Command) {
+        let help = command.render_long_help().to_string();
+        assert!(help.contains("Example"), "{}:\n{help}", command.get_name());
+        command.get_subcommands_mut().for_each(check);
+    }
+    let mut root = Cli::command().disable_help_subcommand(true);
+    root.build();
+    root.get_subcommands_mut().for_each(check);
+}
+
+#[test]
+fn the_overview_has_an_example_of_every_command() {
+    for command in Cli::command().get_subcommands().map(clap::Command::get_name) {
+        assert!(OVERVIEW.contains(&format!("\n  martingale {command}")), "{command}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_named_with_its_alternative() {
+    for (line, words) in [
+        ("martingale halt", ["SESSION", "--run <ROOT>"]),
+        ("martingale resume", ["SESSION", "--run <ROOT>"]),
+        ("martingale dead-letters replay", ["ID", "--all"]),
+    ] {
+        let said = parse(line).expect_err("refused").to_string();
+        assert!(words.iter().all(|word| said.contains(word)), "{line}: {said}");
+    }
+}
+
+#[test]
+fn lines_are_taken_or_refused() {
+    for (line, good) in [
+        ("martingale up --data d --http 127.0.0.1:0 --http 127.0.0.1:1 --json", true),
+        ("martingale up --http localhost", false),
+        ("martingale replay", false),
+        ("martingale replay a b --offline --policies p --verdicts v", true),
+        ("martingale replay a --policies p", false),
+        ("martingale replay a --offline --concurrency 2", false),
+        ("martingale replay a --concurrency 0", false),
+        ("martingale halt s --reason r", true),
+        ("martingale halt --run r", true),
+        ("martingale halt", false),
+        ("martingale halt s --run r", false),
+        ("martingale tail --min-decision step_up", true),
+        ("martingale tail --min-decision stepup", false),
+        ("martingale dead-letters replay", false),
+        ("martingale dead-letters replay --all", true),
+        ("martingale dead-letters replay --all dl-1", false),
+        ("martingale resume --run r", true),
+        ("martingale timeline s --limit 0", false),
+        ("martingale replay a --no-shipped", false),
+        ("martingale policy check", false),
+        ("martingale policy list", true),
+        ("martingale policy show x ./policies", true),
+        ("martingale policy test p --require-cases --no-shipped", true),
+        ("martingale bench detect --steps 1000 --json", true),
+        ("martingale bench gate --rate 0", false),
+    ] {
+        assert_eq!(parse(line).is_ok(), good, "{line}");
+    }
+}
+
+#[test]
+fn of_a_flag_given_twice_the_last_counts() {
+    let Ok(Command::Up(up)) = parse("martingale up --http 127.0.0.1:0 --http 127.0.0.1:81") else {
+        panic!("not taken")
+    };
+    assert_eq!(up.http.map(|it| it.port()), Some(81));
+}

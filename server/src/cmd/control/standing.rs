@@ -1,0 +1,113 @@
+//! What still stands against a session after its own halt was lifted.
+//!
+//! Read from history, which hears of an order a moment after it was applied. This only informs: what cannot be found out
+//! is not told, and the order stands as it was given.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::cmd::sql::text;
+use crate::output::{myself, plain};
+
+/// Longest time until history has heard of the order.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Farthest ancestor that is looked at.
+const ANCESTORS_MAX: usize = 32;
+
+/// A sentence about what still stands, if anything does.
+pub(super) async fn after_resume(client: &Client, session: &str) -> Option<String> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let row = look(client, session).await?;
+        let cause = above(client, &row).await;
+        if cause.is_some() {
+            return Some(sentence(session, cause.as_deref()));
+        }
+        if row["session"]["halted"] != true {
+            return None;
+        }
+        if Instant::now() > until {
+            return Some(sentence(session, None));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What to resume so that nothing above the session stands: its run, or the farthest session that is halted, since those
+/// below that one follow from it.
+async fn above(client: &Client, session: &Value) -> Option<String> {
+    if let Some(root) = halted_run(session) {
+        return Some(format!("--run {root}"));
+    }
+    let mut cause = None;
+    let mut parent = text(&session["session"]["parent_session_id"]);
+    for _ in 0..ANCESTORS_MAX {
+        if parent.is_empty() {
+            break;
+        }
+        let Some(row) = look(client, &parent).await else { break };
+        if row["session"]["halted"] == true {
+            cause = Some(parent);
+        }
+        parent = text(&row["session"]["parent_session_id"]);
+    }
+    cause
+}
+
+async fn look(client: &Client, session: &str) -> Option<Value> {
+    client.get(&["v1", "sessions", session], &[]).await.ok()
+}
+
+/// The root, when the newest order for the whole run is a halt.
+fn halted_run(answer: &Value) -> Option<String> {
+    let newest = answer["controls"].as_array()?.iter().rfind(|it| it["scope"] == "run")?;
+    (newest["action"] == "halt").then(|| text(&newest["scope_id"]))
+}
+
+fn sentence(session: &str, cause: Option<&str>) -> String {
+    let session = plain(session, 200);
+    match cause {
+        Some(cause) => {
+            let cause = plain(cause, 200);
+            format!(
+                "session {session} is still halted, by what stands above it: `{} resume {cause}` lifts that",
+                myself()
+            )
+        }
+        None => {
+            format!("session {session} is still halted: another order stands, of its run or of one it descends from")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{halted_run, sentence};
+
+    #[test]
+    fn the_newest_order_for_the_run_counts() {
+        let order = |scope: &str, action: &str| json!({ "scope": scope, "scope_id": "r", "action": action });
+        for (controls, root) in [
+            (json!([]), None),
+            (json!([order("session", "halt")]), None),
+            (json!([order("run", "halt"), order("session", "resume")]), Some("r")),
+            (json!([order("run", "halt"), order("run", "resume")]), None),
+        ] {
+            let answer = json!({ "session": {}, "controls": controls });
+            assert_eq!(halted_run(&answer).as_deref(), root, "{answer}");
+        }
+    }
+
+    #[test]
+    fn what_stands_is_named_with_its_remedy() {
+        let said = sentence("c", Some("p\u{1b}"));
+        assert!(said.contains("session c is still halted") && said.contains("resume p␛`"), "{said}");
+        assert!(sentence("c", None).contains("still halted"));
+    }
+}

@@ -1,0 +1,217 @@
+//! Which policies are in force: the shipped ones, and those of files, which are added to them or replace them by their id.
+//!
+//! Documents are told apart and named here, and judged by the compiler alone: one that is no YAML, or has no `id`, is
+//! passed on as it stands, and the compiler says what is wrong with it.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use martingale_detector_core::policy::STARTER;
+use martingale_detector_core::{PolicyError, Rules};
+use serde_json::Value;
+
+/// In front of the name of a shipped file, where a file is named.
+const SHIPPED: &str = "shipped/";
+
+/// Where a document comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Shipped,
+    /// A file, and whether it stands in for a shipped policy.
+    File {
+        name: String,
+        replaces: bool,
+    },
+}
+
+/// What a document says of itself, as far as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Document {
+    pub(crate) id: String,
+    pub(crate) title: String,
+    pub(crate) mode: String,
+    pub(crate) severity: String,
+    pub(crate) decision: String,
+    pub(crate) cases: usize,
+    pub(crate) origin: Origin,
+    pub(crate) text: String,
+}
+
+impl Document {
+    pub(crate) fn source(&self) -> String {
+        match &self.origin {
+            Origin::Shipped => "shipped".to_owned(),
+            Origin::File { name, replaces: false } => name.clone(),
+            Origin::File { name, replaces: true } => format!("{name} (replaces the shipped one)"),
+        }
+    }
+}
+
+/// Files for the compiler, and what is in them.
+#[derive(Debug)]
+pub(crate) struct Pack {
+    /// The shipped ones first; the last `own` are the caller's.
+    files: Vec<(String, String)>,
+    own: usize,
+    documents: Vec<Document>,
+}
+
+impl Pack {
+    /// `own` are `(name, text)` files; `shipped` says whether the shipped policies that they do not replace stay.
+    pub(crate) fn new(own: Vec<(String, String)>, shipped: bool) -> Self {
+        let mut documents: Vec<Document> = Vec::new();
+        for (name, text) in &own {
+            let origin = Origin::File { name: name.clone(), replaces: false };
+            documents.extend(places(text).into_iter().filter_map(|place| document(&text[place], origin.clone())));
+        }
+        let mut files = Vec::new();
+        if shipped {
+            let taken: BTreeSet<String> = documents.iter().map(|it| it.id.clone()).collect();
+            let mut all = Vec::new();
+            for (name, text) in STARTER {
+                let (text, of_file) = without(text, &taken);
+                files.push((format!("{SHIPPED}{name}"), text));
+                all.extend(of_file);
+            }
+            let (replaced, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| taken.contains(&it.id));
+            for document in &mut documents {
+                if let Origin::File { replaces, .. } = &mut document.origin {
+                    *replaces = replaced.iter().any(|it| it.id == document.id);
+                }
+            }
+            documents.splice(0..0, kept);
+        }
+        let count = own.len();
+        files.extend(own);
+        Self { files, own: count, documents }
+    }
+
+    /// Everything that can be told apart, the shipped ones first.
+    pub(crate) fn documents(&self) -> &[Document] {
+        &self.documents
+    }
+
+    /// For the compiler: `(name, text)`.
+    pub(crate) fn files(&self) -> &[(String, String)] {
+        &self.files
+    }
+
+    /// Whether a file that the compiler named is one of the caller's.
+    pub(crate) fn is_own(&self, file: &str) -> bool {
+        self.files[self.files.len() - self.own..].iter().any(|(name, _)| name == file)
+    }
+
+    pub(crate) fn shipped(&self) -> usize {
+        self.documents.iter().filter(|it| it.origin == Origin::Shipped).count()
+    }
+
+    /// # Errors
+    /// Every fault of every file.
+    pub(crate) fn compile(&self) -> Result<Rules, Vec<PolicyError>> {
+        Rules::load(&self.files)
+    }
+}
+
+/// A shipped file without the documents whose id is taken, and all of its documents.
+fn without(text: &str, taken: &BTreeSet<String>) -> (String, Vec<Document>) {
+    let (mut left, mut documents) = (text.to_owned(), Vec::new());
+    // From the end, so that places that are still to come stay where they are.
+    for place in places(text).into_iter().rev() {
+        let Some(document) = document(&text[place.clone()], Origin::Shipped) else { continue };
+        if taken.contains(&document.id) {
+            // Its lines stay, empty: what the compiler says of the others names their true place.
+            let lines = text[place.clone()].matches('\n').count();
+            left.replace_range(place, &"\n".repeat(lines));
+        }
+        documents.push(document);
+    }
+    documents.reverse();
+    (left, documents)
+}
+
+/// Where the documents of a file are: between the lines that begin with `---`, which is nothing else in YAML.
+fn places(text: &str) -> Vec<Range<usize>> {
+    let (mut places, mut begin, mut at) = (Vec::new(), 0, 0);
+    for line in text.split_inclusive('\n') {
+        let rest = line.strip_prefix("---");
+        if rest.is_some_and(|it| it.is_empty() || it.starts_with([' ', '\t', '\r', '\n'])) {
+            places.push(begin..at);
+            begin = at + "---".len();
+        }
+        at += line.len();
+    }
+    places.push(begin..at);
+    places
+}
+
+/// A document that has an `id`; a description of tools has none.
+fn document(text: &str, origin: Origin) -> Option<Document> {
+    // As the compiler reads it: `off` is a word.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let value: Value = serde_saphyr::from_str_with_options(text, options).ok()?;
+    let word = |value: &Value, absent: &str| value.as_str().unwrap_or(absent).to_owned();
+    Some(Document {
+        id: value["id"].as_str()?.to_owned(),
+        title: word(&value["title"], ""),
+        mode: word(&value["mode"], martingale_schemas::Mode::default().as_str()),
+        severity: word(&value["severity"], ""),
+        decision: word(&value["then"]["decision"], ""),
+        cases: value["tests"].as_array().map_or(0, Vec::len),
+        origin,
+        text: text.trim_matches('\n').to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Origin, Pack};
+
+    const OWN: &str = "# mine\nid: ping-pong\ntitle: Mine\nseverity: low\nmode: off\nwhen: step.kind == \"handoff\"\nthen: { decision: halt }\n--- # a second one\nid: extra\ntitle: Extra\nseverity: high\nwhen: step.kind == \"spawn\"\nthen: { decision: deny }\ntests:\n  - name: one\n    steps: [{ spawn: ~, expect: deny }]\n---\ntools: [{ name: send_email, level: 1 }]\n";
+
+    fn pack(text: &str, shipped: bool) -> Pack {
+        Pack::new(vec![("own.yaml".to_owned(), text.to_owned())], shipped)
+    }
+
+    fn of<'p>(pack: &'p Pack, id: &str) -> Vec<&'p super::Document> {
+        pack.documents().iter().filter(|it| it.id == id).collect()
+    }
+
+    #[test]
+    fn a_document_replaces_the_shipped_one_of_its_id_and_no_other() {
+        let starter = Pack::new(Vec::new(), true);
+        let all = starter.shipped();
+        assert_eq!(starter.compile().expect("compiles").policies(), all);
+        let pack = pack(OWN, true);
+        assert_eq!(pack.compile().expect("compiles").policies(), all + 1);
+        assert_eq!((pack.shipped(), pack.documents().len()), (all - 1, all + 1));
+        let [mine] = of(&pack, "ping-pong")[..] else { panic!("one document has the id") };
+        assert_eq!((mine.title.as_str(), mine.mode.as_str(), mine.cases), ("Mine", "off", 0));
+        assert_eq!(mine.source(), "own.yaml (replaces the shipped one)");
+        assert!(mine.text.starts_with("# mine\nid: ping-pong") && mine.text.ends_with("halt }"), "{}", mine.text);
+        let [extra] = of(&pack, "extra")[..] else { panic!("one document has the id") };
+        assert_eq!((extra.mode.as_str(), extra.decision.as_str(), extra.cases), ("shadow", "deny", 1));
+        assert_eq!(extra.origin, Origin::File { name: "own.yaml".into(), replaces: false });
+        assert_eq!(of(&pack, "spawn-burst")[0].source(), "shipped", "beside the one that was replaced in its file");
+    }
+
+    #[test]
+    fn tools_alone_leave_every_shipped_policy() {
+        let pack = pack("tools: [{ name: send_email, level: 1 }]\n", true);
+        assert_eq!(pack.compile().expect("compiles").policies(), Pack::new(Vec::new(), true).shipped());
+    }
+
+    #[test]
+    fn only_ones_own_are_left_where_that_is_asked_for() {
+        let pack = pack(OWN, false);
+        assert_eq!((pack.shipped(), pack.compile().expect("compiles").policies()), (0, 2));
+        assert_eq!(of(&pack, "ping-pong")[0].source(), "own.yaml");
+    }
+
+    #[test]
+    fn what_is_no_policy_is_left_to_the_compiler() {
+        for text in ["id: [\n", "just text", "id: x\nseverity: critcal\n"] {
+            let errors = pack(text, true).compile().expect_err(text);
+            assert!(errors.iter().all(|it| it.file == "own.yaml"), "{text}: {errors:?}");
+        }
+    }
+}
