@@ -1,5 +1,6 @@
 //! OTLP as exporters send it: every fixture over HTTP in both encodings, the services over gRPC, and what is no OTLP.
 
+mod bombs;
 mod fixtures;
 mod grpc;
 mod http;

@@ -67,6 +67,8 @@ pub(super) struct Context<'a> {
     pub(super) end: u64,
     pub(super) name: &'a str,
     pub(super) kind: SpanKind,
+    /// Most steps it may come to; with more of them it is refused, so that one more than these is enough.
+    pub(super) steps_max: usize,
     status: Option<Status>,
     failure: Option<Failure>,
 }
@@ -117,6 +119,7 @@ impl<'a> Context<'a> {
         base: String,
         parent: Option<Parent>,
         exception: Option<Failure>,
+        steps_max: usize,
     ) -> Self {
         let failed = span.status.as_ref().is_some_and(|it| it.code() == StatusCode::Error);
         let kind = view.text(&["error.type"]).or_else(|| exception.as_ref().and_then(|it| it.kind.clone()));
@@ -127,11 +130,11 @@ impl<'a> Context<'a> {
         let status = if failure.is_some() { Some(Status::Error) } else { succeeded.then_some(Status::Ok) };
         let start = span.start_time_unix_nano;
         let end = span.end_time_unix_nano.max(start);
-        Self { who, base, parent, start, end, name: &span.name, kind: span.kind(), status, failure }
+        Self { who, base, parent, start, end, name: &span.name, kind: span.kind(), steps_max, status, failure }
     }
 
     /// For what is no span: one moment, and no outcome but an error.
-    pub(super) fn of_moment(view: &mut View<'_>, who: Arc<Who>, base: String, nanos: u64) -> Self {
+    pub(super) fn of_moment(view: &mut View<'_>, who: Arc<Who>, base: String, nanos: u64, steps_max: usize) -> Self {
         let failure = view.text(&["error.type"]).map(|kind| Failure { kind: Some(kind), message: None });
         Self {
             who,
@@ -141,6 +144,7 @@ impl<'a> Context<'a> {
             end: nanos,
             name: "",
             kind: SpanKind::Unspecified,
+            steps_max,
             status: failure.is_some().then_some(Status::Error),
             failure,
         }

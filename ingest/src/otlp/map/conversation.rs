@@ -162,6 +162,9 @@ struct Writer<'c> {
 
 impl Writer<'_> {
     fn part(&mut self, part: Part, role: Role, place: Place, nanos: u64, by: Option<&str>) {
+        if self.said.steps.len() > self.context.steps_max {
+            return;
+        }
         let kind = kind(&part, role);
         let step_id = match &part {
             Part::Call { id: Some(id), .. } => call_id(id),

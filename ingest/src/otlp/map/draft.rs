@@ -52,7 +52,7 @@ pub(super) struct Usage {
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Draft {
+pub(super) struct Draft {
     #[serde(flatten)]
     pub(super) who: Arc<Who>,
     pub(super) step_id: String,
@@ -105,7 +105,7 @@ impl Draft {
         }
     }
 
-    pub(crate) fn to_json(&self) -> Vec<u8> {
+    pub(super) fn to_json(&self) -> Vec<u8> {
         // Cannot fail: the writer is memory and every key is a string.
         serde_json::to_vec(self).unwrap_or_default()
     }

@@ -12,7 +12,7 @@ use crate::otlp::map::view::View;
 fn said(input: &Value, output: &Value) -> Vec<(Kind, String)> {
     let agent = Agent { id: "a".to_owned(), name: None, version: None };
     let who = Arc::new(Who { session_id: "s".to_owned(), agent, environment: None, principal: None });
-    let context = Context::of_moment(&mut View::default(), who, "t-s".to_owned(), 1);
+    let context = Context::of_moment(&mut View::default(), who, "t-s".to_owned(), 1, usize::MAX);
     let content = Content {
         system: parts(json!("Be brief.")),
         input: messages(input.clone(), Role::User),
