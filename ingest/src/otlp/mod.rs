@@ -20,6 +20,9 @@ use martingale_schemas::{Limits, Reason, Rejection};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
+use prost::Message;
+use serde::de::DeserializeOwned;
+
 use crate::http::Problem;
 use crate::intake::{Envelope, Keep, Outcome, Taken};
 use crate::{Door, Parts, body};
@@ -76,15 +79,33 @@ fn read(
     .map_err(Unread::Full)?;
     match signal {
         Signal::Traces => {
-            let request: ExportTraceServiceRequest = encoding.read(body).map_err(Unread::NotOtlp)?;
+            let request: ExportTraceServiceRequest = decode(encoding, body, room)?;
             map::traces(&request, limits, room)
         }
         Signal::Logs => {
-            let request: ExportLogsServiceRequest = encoding.read(body).map_err(Unread::NotOtlp)?;
+            let request: ExportLogsServiceRequest = decode(encoding, body, room)?;
             map::logs(&request, limits, room)
         }
     }
     .map_err(Unread::Full)
+}
+
+fn decode<M: Message + Default + DeserializeOwned>(
+    encoding: Encoding,
+    body: &[u8],
+    room: &mut Room,
+) -> Result<M, Unread> {
+    let message = match encoding.read(body) {
+        Ok(request) => return Ok(request),
+        Err(message) => message,
+    };
+    match status::with_doubles_as_text(body).filter(|_| encoding == Encoding::Json) {
+        Some(mended) => {
+            room.keep(mended.len()).map_err(Unread::Full)?;
+            encoding.read(&mended).map_err(Unread::NotOtlp)
+        }
+        None => Err(Unread::NotOtlp(message)),
+    }
 }
 
 /// Reads and maps a request, beside the runtime's own threads when it is so large that others would wait for it.

@@ -117,6 +117,25 @@ impl Encoding {
     }
 }
 
+/// Doubles that are text, as `"NaN"` and `"Infinity"` have to be, made text attributes: a decoder of JSON numbers takes
+/// none of them, and a step, which is JSON, holds them as text. `None` when there are none.
+pub(super) fn with_doubles_as_text(json: &[u8]) -> Option<Vec<u8>> {
+    const NAME: &[u8] = b"\"doubleValue\"";
+    const TEXT: &[u8] = b"\"stringValue\"";
+    let mut out: Option<Vec<u8>> = None;
+    let mut at = 0;
+    // A quote within text is escaped, so that these bytes are a whole string; with a colon after them, a name.
+    while let Some(found) = json[at..].windows(NAME.len()).position(|it| it == NAME) {
+        let (start, end) = (at + found, at + found + NAME.len());
+        at = end;
+        let value = json[end..].trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        if value.is_some_and(|it| it.starts_with(b"\"")) {
+            out.get_or_insert_with(|| json.to_vec())[start..end].copy_from_slice(TEXT);
+        }
+    }
+    out
+}
+
 /// Whether it is a JSON object that holds `field`.
 pub(super) fn has_field(json: &[u8], field: &str) -> bool {
     let object: Result<std::collections::HashMap<String, serde::de::IgnoredAny>, _> = serde_json::from_slice(json);
