@@ -4,6 +4,7 @@ mod bombs;
 mod fixtures;
 mod grpc;
 mod http;
+mod split;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use serde_json::{Value, json};

@@ -10,6 +10,10 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Who {
     pub(super) session_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) root_session_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) parent_session_id: Option<String>,
     pub(super) agent: Agent,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) environment: Option<String>,

@@ -13,10 +13,11 @@
 //! |---|---|---|---|
 //! | session | `gen_ai.conversation.id`, `session.id` | of a span above, or the only one named in the trace | the trace id |
 //! | agent | `gen_ai.agent.id`, `gen_ai.agent.name`, `agent.name` | of a span above | `service.name` |
-//! | cause | | first step of the nearest span above that has one | the id it will have |
+//! | cause | | first step of the nearest span above that has one | the id it will have; none for the beginning of an agent |
 //!
 //! Nothing is remembered from one request to the next, so that a request sent again gives the same steps.
 
+mod calls;
 mod context;
 mod conversation;
 mod draft;

@@ -2,6 +2,7 @@
 //!
 //! A message told by a log record has no place in its conversation: said again word by word it is the same step.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use martingale_schemas::{Limits, Reason, Rejection, ids};
@@ -10,7 +11,8 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use prost::Message;
 use serde_json::Value;
 
-use super::context::{Context, Home, named_session};
+use super::calls::Asked;
+use super::context::{Context, Home, Standing, named_session};
 use super::conversation::Content;
 use super::draft::{Draft, Who};
 use super::events::{self, Meaning};
@@ -21,6 +23,7 @@ use crate::otlp::room::Full;
 use crate::otlp::weigh;
 
 pub(super) fn map(request: &ExportLogsServiceRequest, limits: &Limits, out: &mut Out<'_>) -> Result<(), Full> {
+    let asked = RefCell::default();
     let mut number = 0;
     for resource in &request.resource_logs {
         let home = Home::of(resource.resource.as_ref());
@@ -30,7 +33,7 @@ pub(super) fn map(request: &ExportLogsServiceRequest, limits: &Limits, out: &mut
                 let mapped = match out.room.unpack(weight)? {
                     Err(rejection) => Err(rejection),
                     // Held while its value trees are.
-                    Ok(_share) => steps(record, &home, limits, out.room.steps_left())
+                    Ok(_share) => steps(record, &home, limits, &asked, out.room.steps_left())
                         .map_err(|message| Rejection::new(Reason::InvalidOtlp, message))
                         .and_then(|steps| out.room.take_steps(steps.len()).map(|()| steps)),
                 };
@@ -49,7 +52,13 @@ pub(super) fn map(request: &ExportLogsServiceRequest, limits: &Limits, out: &mut
     Ok(())
 }
 
-fn steps(record: &LogRecord, home: &Home, limits: &Limits, steps_max: usize) -> Result<Vec<Draft>, &'static str> {
+fn steps(
+    record: &LogRecord,
+    home: &Home,
+    limits: &Limits,
+    asked: &RefCell<Asked>,
+    steps_max: usize,
+) -> Result<Vec<Draft>, &'static str> {
     let mut view = View::new(&record.attributes);
     let of_attribute = view.text(&["event.name"]);
     let name = Some(record.event_name.as_str()).filter(|it| !it.is_empty()).or(of_attribute.as_deref());
@@ -70,7 +79,9 @@ fn steps(record: &LogRecord, home: &Home, limits: &Limits, steps_max: usize) -> 
         }
     };
     genai_legacy::modernise(&mut view);
-    let context = |view: &mut View<'_>| Context::of_moment(view, Arc::new(who), base, nanos, steps_max);
+    let trace = trace.unwrap_or_else(|| who.session_id.clone());
+    let standing = Standing { who: Arc::new(who), trace, asked, base, parent: None, top: false, steps_max };
+    let context = |view: &mut View<'_>| Context::of_moment(view, standing, nanos);
     Ok(match meaning {
         Meaning::Evaluation => vec![events::evaluation(&context(&mut View::default()), view, limits)],
         Meaning::Exception => vec![events::exception(&context(&mut View::default()), view, limits)],

@@ -1,21 +1,23 @@
 //! The spans of a request, each with what the ones above it say.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use martingale_schemas::{Limits, Reason, Rejection};
+use martingale_schemas::{Kind, Limits, Reason, Rejection};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 
-use super::context::{Context, Home, named_agent, named_session};
+use super::calls::Asked;
+use super::context::{Context, Home, Standing, named_agent, named_session};
 use super::conversation::Content;
 use super::draft::{Draft, Who};
 use super::events::{self, Extra};
-use super::family::{Above, Family, Relative};
+use super::family::{self, Above, Family, Relative};
 use super::genai::{self, Operation};
 use super::view::View;
-use super::{Out, genai_legacy, hex, mcp, openinference, shapes};
+use super::{Out, genai_legacy, hex, mcp, openinference};
 use crate::otlp::room::Full;
 use crate::otlp::weigh;
 
@@ -42,6 +44,14 @@ fn convention(view: &View<'_>) -> Option<Convention> {
         return Some(Convention::Traceloop);
     }
     genai_legacy::operation(view).map(Convention::GenAi)
+}
+
+/// What a span needs of the others.
+struct InRequest<'a> {
+    homes: &'a [Home],
+    family: &'a Family,
+    sessions: &'a Sessions,
+    asked: &'a RefCell<Asked>,
 }
 
 /// A span that can be mapped.
@@ -80,8 +90,12 @@ pub(super) fn map(request: &ExportTraceServiceRequest, limits: &Limits, out: &mu
         }
     }
     let sessions = sessions(&known);
-    let family: Family = known.iter().map(|it| (it.base.clone(), it.relative())).collect();
+    let mut family: Family = known.iter().map(|it| (it.base.clone(), it.relative())).collect();
+    let asked = RefCell::default();
+    // As they began: a model call before the tools it asks for, and a tool before what happens in it.
+    known.sort_by_key(|it| it.within.span.start_time_unix_nano);
     for it in known {
+        let base = it.base.clone();
         let (record, within) = (it.record, it.within);
         if it.convention.is_none() && it.extra.evaluations.is_empty() {
             out.ignored(record)?;
@@ -91,12 +105,20 @@ pub(super) fn map(request: &ExportTraceServiceRequest, limits: &Limits, out: &mu
             Err(rejection) => Err(rejection),
             // Held while its value trees are.
             Ok(_share) => {
-                let steps = it.steps(&homes, &family, &sessions, limits, out.room.steps_left());
+                let request = InRequest { homes: &homes, family: &family, sessions: &sessions, asked: &asked };
+                let steps = it.steps(&request, limits, out.room.steps_left());
                 out.room.take_steps(steps.len()).map(|()| steps)
             }
         };
         match mapped {
-            Ok(steps) => out.steps(record, steps)?,
+            Ok(steps) => {
+                if let (Some(relative), Some(first)) =
+                    (family.get_mut(&base), steps.iter().find(|it| it.kind == Kind::ToolCall))
+                {
+                    relative.called(&first.step_id);
+                }
+                out.steps(record, steps)?;
+            }
             Err(rejection) => within.refused(record, rejection, out)?,
         }
     }
@@ -136,18 +158,17 @@ impl<'a> Known<'a> {
 
     fn relative(&self) -> Relative {
         let view = &self.view;
-        let step = self.convention.map(|convention| {
-            let is_tool = match convention {
-                Convention::GenAi(operation) => operation == Operation::ExecuteTool,
-                Convention::Mcp => view.peek(mcp::METHOD) == Some("tools/call"),
-                Convention::OpenInference => {
-                    view.peek(openinference::KIND).is_some_and(|it| it.eq_ignore_ascii_case("tool"))
-                }
-                Convention::Traceloop => view.peek("traceloop.span.kind") == Some("tool"),
-            };
-            let call = ["gen_ai.tool.call.id", "tool.id", "tool_call.id"].iter().find_map(|name| view.peek(name));
-            if is_tool { shapes::tool_ids(&self.base, call).0 } else { self.base.clone() }
-        });
+        let is_tool = match self.convention {
+            Some(Convention::GenAi(operation)) => operation == Operation::ExecuteTool,
+            Some(Convention::Mcp) => view.peek(mcp::METHOD) == Some("tools/call"),
+            Some(Convention::OpenInference) => {
+                view.peek(openinference::KIND).is_some_and(|it| it.eq_ignore_ascii_case("tool"))
+            }
+            Some(Convention::Traceloop) => view.peek("traceloop.span.kind") == Some("tool"),
+            None => false,
+        };
+        let step = if is_tool { format!("{}:call", self.base) } else { self.base.clone() };
+        let step = self.convention.map(|_| step);
         let is_workflow = self.convention == Some(Convention::GenAi(Operation::InvokeWorkflow))
             || view.peek("traceloop.span.kind") == Some("workflow");
         Relative {
@@ -155,6 +176,7 @@ impl<'a> Known<'a> {
             session: named_session(view).map(str::to_owned),
             agent: named_agent(view),
             step,
+            is_tool,
             is_workflow,
         }
     }
@@ -164,31 +186,28 @@ impl<'a> Known<'a> {
         parent.filter(|parent| *parent != self.base)
     }
 
-    fn steps(
-        mut self,
-        homes: &[Home],
-        family: &Family,
-        sessions: &Sessions,
-        limits: &Limits,
-        steps_max: usize,
-    ) -> Vec<Draft> {
-        let home = &homes[self.home];
-        let above = Above::of(self.parent_base(), family);
-        let session = above.session.or_else(|| sessions.get(&self.trace).cloned().flatten()).unwrap_or(self.trace);
-        let who = Who::take(&mut self.view, home, above.agent, session);
+    fn steps(mut self, request: &InRequest<'_>, limits: &Limits, steps_max: usize) -> Vec<Draft> {
+        let home = &request.homes[self.home];
+        let parent = self.parent_base();
+        let above = Above::of(parent.as_deref(), request.family);
+        let only = request.sessions.get(&self.trace).cloned().flatten().unwrap_or_else(|| self.trace.clone());
+        let mut who = Who::take(&mut self.view, home, above.agent, above.session.unwrap_or_else(|| only.clone()));
+        (who.root_session_id, who.parent_session_id) =
+            family::lineage(parent.as_deref(), request.family, &who.session_id, &only);
         if let Some(service) = home.service.as_ref().filter(|it| **it != who.agent.id) {
             self.view.put("service.name", service.as_str());
         }
         let exception = self.extra.exception;
-        let context = Context::of_span(
-            self.within.span,
-            &mut self.view,
-            Arc::new(who),
-            self.base,
-            above.parent,
-            exception,
+        let standing = Standing {
+            who: Arc::new(who),
+            trace: self.trace,
+            asked: request.asked,
+            base: self.base,
+            parent: above.parent,
+            top: self.within.span.parent_span_id.iter().all(|byte| *byte == 0),
             steps_max,
-        );
+        };
+        let context = Context::of_span(self.within.span, &mut self.view, standing, exception);
         let evaluations = self.extra.evaluations;
         let mut content = Content::default();
         events::take_content(&self.within.span.events, &mut content);

@@ -127,7 +127,8 @@ fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
 async fn a_message_that_cannot_be_read_ends_as_one_over_http_does() {
     let good = traces(&chat(1, &chat_operation())).encode_to_vec();
     // Body, encoding, status, part of the message, rejected envelopes with a dead letter, requests turned away.
-    let cases: [(Vec<u8>, Option<&str>, &str, &str, u64, u64); 7] = [
+    type Case = (Vec<u8>, Option<&'static str>, &'static str, &'static str, u64, u64);
+    let cases: [Case; 7] = [
         (framed(0, &[0xff; 64]), None, "3", "no%20OTLP", 1, 0),
         (framed(1, &good), Some("gzip"), "3", "gzip", 0, 1),
         (framed(1, &good), Some("br"), "12", "br", 0, 1),
