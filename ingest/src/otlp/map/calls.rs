@@ -9,7 +9,7 @@
 //! 2. else the first request that its own id, tool and arguments make, which a model call in another OTLP request has;
 //! 3. else, when it has no arguments, none: it is a step of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use martingale_schemas::ids;
 use serde_json::Value;
@@ -55,9 +55,16 @@ pub(super) fn digest(id: &str, name: Option<&str>, arguments: Option<&Value>) ->
     ids::digest(&[id.as_bytes(), name.unwrap_or_default().as_bytes(), shown.as_bytes()])
 }
 
-/// Calls that models asked for, as far as the OTLP request at hand was mapped. At most as many as it has steps.
+/// Calls that models asked for, as far as the OTLP request at hand was mapped. Of an id the oldest give way, and calls
+/// beyond the limit of all are not noted: a span then joins as it does when the model's request came apart.
 #[derive(Debug, Default)]
-pub(super) struct Asked(HashMap<(String, String), Vec<Request>>);
+pub(super) struct Asked {
+    requests: HashMap<(String, String), VecDeque<Request>>,
+    noted: usize,
+}
+
+const NOTED_MAX: usize = 10_000;
+const OF_ONE_ID_MAX: usize = 64;
 
 #[derive(Debug)]
 struct Request {
@@ -68,24 +75,32 @@ struct Request {
 
 impl Asked {
     pub(super) fn note(&mut self, trace: &str, id: &str, name: Option<&str>, arguments: Option<&Value>, key: &Key) {
-        let requests = self.0.entry((trace.to_owned(), id.to_owned())).or_default();
-        // A history tells the calls before it again.
-        if !requests.iter().any(|it| it.key == *key) {
-            let request =
-                Request { name: name.map(str::to_owned), digest: digest(id, name, arguments), key: key.clone() };
-            requests.push(request);
+        if self.noted >= NOTED_MAX {
+            return;
         }
+        let requests = self.requests.entry((trace.to_owned(), id.to_owned())).or_default();
+        // A history tells the calls before it again.
+        if requests.iter().any(|it| it.key == *key) {
+            return;
+        }
+        if requests.len() >= OF_ONE_ID_MAX {
+            requests.pop_front();
+            self.noted -= 1;
+        }
+        let digest = digest(id, name, arguments);
+        requests.push_back(Request { name: name.map(str::to_owned), digest, key: key.clone() });
+        self.noted += 1;
     }
 
     pub(super) fn latest(&self, trace: &str, id: &str) -> Option<(Option<String>, Key)> {
-        let last = self.0.get(&(trace.to_owned(), id.to_owned()))?.last()?;
+        let last = self.requests.get(&(trace.to_owned(), id.to_owned()))?.back()?;
         Some((last.name.clone(), last.key.clone()))
     }
 
     /// The key of a call as the span that executes it knows it.
     pub(super) fn executed(&self, trace: &str, id: &str, name: Option<&str>, arguments: Option<&Value>) -> Option<Key> {
-        let requests = self.0.get(&(trace.to_owned(), id.to_owned())).map(Vec::as_slice).unwrap_or_default();
-        let latest = |is: &dyn Fn(&&Request) -> bool| requests.iter().rev().find(is).map(|it| it.key.clone());
+        let requests = self.requests.get(&(trace.to_owned(), id.to_owned()));
+        let latest = |is: &dyn Fn(&&Request) -> bool| requests?.iter().rev().find(is).map(|it| it.key.clone());
         match arguments {
             Some(_) => {
                 let digest = digest(id, name, arguments);
@@ -93,5 +108,29 @@ impl Asked {
             }
             None => latest(&|it| name.is_none() || it.name.as_deref() == name),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::{Asked, Key, NOTED_MAX, OF_ONE_ID_MAX};
+
+    #[test]
+    fn what_is_noted_is_bounded_and_the_latest_of_an_id_stays() {
+        let mut asked = Asked::default();
+        for n in 0..2 * NOTED_MAX {
+            let (own, arguments) = (n.to_string(), Value::from(n));
+            for id in ["0", &own] {
+                let key = Key::of("t", id, Some("w"), Some(&arguments), 1);
+                asked.note("t", id, Some("w"), Some(&arguments), &key);
+            }
+        }
+        let all: usize = asked.requests.values().map(std::collections::VecDeque::len).sum();
+        assert_eq!((all, asked.noted), (NOTED_MAX, NOTED_MAX));
+        let of_one = asked.requests.values().map(std::collections::VecDeque::len).max();
+        assert_eq!(of_one, Some(OF_ONE_ID_MAX));
+        assert!(asked.latest("t", "7").is_some() && asked.latest("t2", "7").is_none());
     }
 }
