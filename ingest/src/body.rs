@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName};
 use futures::StreamExt as _;
 
 use crate::{Config, metrics};
@@ -30,6 +30,8 @@ pub(crate) enum Fault {
         ratio = max / (*sent).max(1)
     )]
     Inflates { sent: usize, max: usize },
+    #[error("read, the body takes more than {max} bytes of memory: send it in parts")]
+    Expands { max: usize },
     #[error("content-encoding `{0}` is not known: send `gzip`, `zstd` or none")]
     UnknownEncoding(String),
     #[error("the body is no valid {encoding}: {message}")]
@@ -64,7 +66,7 @@ pub(crate) async fn receive(
     if announced.is_some_and(|bytes| bytes > max as u64) {
         return Err(Fault::TooLarge { max });
     }
-    let inflater = Inflater::new(encoding(headers)?, config.inflated_bytes_max, budget.share())?;
+    let inflater = Inflater::new(encoding(headers, &CONTENT_ENCODING)?, config.inflated_bytes_max, budget.share())?;
     let limit = config.body_timeout.0;
     tokio::time::timeout(limit, read(body, inflater, max)).await.unwrap_or(Err(Fault::TooSlow(limit)))
 }
@@ -84,6 +86,64 @@ async fn read(body: Body, mut inflater: Inflater, max: usize) -> Result<Received
     Ok(Received { bytes, _share: share })
 }
 
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+/// Before the bytes of a message: whether they are compressed, and how many they are.
+const GRPC_HEAD_BYTES: usize = 5;
+
+/// The one message of a unary gRPC call.
+///
+/// # Errors
+/// As [`receive`].
+pub(crate) async fn receive_message(
+    headers: &HeaderMap,
+    body: Body,
+    config: &Config,
+    budget: &Budget,
+) -> Result<Received, Fault> {
+    let limit = config.body_timeout.0;
+    let read = read_message(headers, body, config, budget);
+    tokio::time::timeout(limit, read).await.unwrap_or(Err(Fault::TooSlow(limit)))
+}
+
+async fn read_message(headers: &HeaderMap, body: Body, config: &Config, budget: &Budget) -> Result<Received, Fault> {
+    let max = config.body_bytes_max;
+    let mut stream = body.into_data_stream();
+    let mut head = Vec::with_capacity(GRPC_HEAD_BYTES);
+    let mut message = None;
+    let mut sent = 0;
+    while let Some(frame) = stream.next().await {
+        let mut frame = frame.map_err(|error| Fault::Disconnected(error.to_string()))?;
+        let (inflater, length) = match &mut message {
+            Some(message) => message,
+            None => {
+                let missing = GRPC_HEAD_BYTES - head.len();
+                head.extend_from_slice(&frame.split_to(missing.min(frame.len())));
+                let [flag, length @ ..] = &head[..] else { continue };
+                let Ok(length) = <[u8; 4]>::try_from(length) else { continue };
+                let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+                if length > max {
+                    return Err(Fault::TooLarge { max });
+                }
+                let encoding = if *flag == 0 { Encoding::Identity } else { encoding(headers, &GRPC_ENCODING)? };
+                message.insert((Inflater::new(encoding, config.inflated_bytes_max, budget.share())?, length))
+            }
+        };
+        sent += frame.len();
+        if sent > *length {
+            let message = "there is more than one message".to_owned();
+            return Err(Fault::Broken { encoding: "unary gRPC call", message });
+        }
+        inflater.push(&frame, sent)?;
+    }
+    match message {
+        Some((inflater, length)) if sent == length => {
+            let (bytes, share) = inflater.finish(sent)?;
+            Ok(Received { bytes, _share: share })
+        }
+        _ => Err(Fault::Disconnected("the message is not whole".to_owned())),
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
     Identity,
@@ -91,8 +151,8 @@ enum Encoding {
     Zstd,
 }
 
-fn encoding(headers: &HeaderMap) -> Result<Encoding, Fault> {
-    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Encoding::Identity) };
+fn encoding(headers: &HeaderMap, header: &HeaderName) -> Result<Encoding, Fault> {
+    let Some(value) = headers.get(header) else { return Ok(Encoding::Identity) };
     let name = String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase();
     match name.as_str() {
         "" | "identity" => Ok(Encoding::Identity),

@@ -14,11 +14,13 @@ pub struct Config {
     pub limits: Limits,
     /// Largest body as it is sent, in bytes; beyond it 413, and reading stops there. Also the largest gRPC message.
     pub body_bytes_max: usize,
-    /// Largest body after decompression, in bytes; beyond it 413, and inflating stops there.
+    /// Largest body after decompression, in bytes; beyond it 413, and inflating stops there. Also the most that the values
+    /// of one span are unpacked to.
     pub inflated_bytes_max: usize,
-    /// Bodies of all requests in progress together, inflated, in bytes; beyond it 429.
+    /// All requests in progress together, inflated and read, in bytes; beyond it 429, and 413 for one that would not fit
+    /// alone.
     pub inflight_bytes_max: usize,
-    /// Most steps of one request; beyond it 413 and none of them is taken.
+    /// Most steps of one request; beyond it 413 and none of them is taken. Of OTLP, the spans that fit are.
     pub request_steps_max: usize,
     /// A body that has not come whole by then is answered 408.
     pub body_timeout: Span,

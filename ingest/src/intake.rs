@@ -119,10 +119,6 @@ impl Intake {
         }
     }
 
-    pub(crate) const fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Takes all envelopes of a request, in order.
     pub(crate) async fn take(&self, door: Door, arrival: Timestamp, envelopes: Vec<Envelope<'_>>, keep: Keep) -> Taken {
         let mut outcomes = vec![Outcome::Shed; envelopes.len()];

@@ -160,7 +160,7 @@ async fn feed(parts: &Parts, letter: &DeadLetter, replayed: &mut Replayed) -> Re
             return Ok(());
         }
     };
-    let envelopes = otlp::envelopes_of(&letter.source, &payload, parts.intake.limits());
+    let (envelopes, _room) = otlp::envelopes_of(parts, &letter.source, &payload);
     let taken = parts.intake.take(Door::Replay, letter.time, envelopes, Keep::Nothing).await;
     let tally = taken.tally();
     if let Some(error) = taken.failed {

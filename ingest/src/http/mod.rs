@@ -57,7 +57,9 @@ impl Problem {
 
     pub(crate) fn of_body(fault: &body::Fault, retry_after: u64) -> Self {
         let (status, reason) = match fault {
-            body::Fault::TooLarge { .. } | body::Fault::Inflates { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            body::Fault::TooLarge { .. } | body::Fault::Inflates { .. } | body::Fault::Expands { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
+            }
             body::Fault::UnknownEncoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown_encoding"),
             body::Fault::Broken { .. } => (StatusCode::BAD_REQUEST, "broken_encoding"),
             body::Fault::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "too_slow"),

@@ -1,87 +1,99 @@
-//! OTLP over gRPC: the trace and the logs service.
+//! OTLP over gRPC: the trace and the logs service, each with its one unary call.
+//!
+//! The message is read here and not by a codec, for three things a codec cannot do: its bytes count against the budget
+//! while they come, it has to come in time, and one that is too large, broken or no OTLP is counted like any other.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use martingale_platform::log;
-use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use prost::Message as _;
-use tonic::codec::CompressionEncoding::Gzip;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use axum::routing::post;
+use bytes::{BufMut as _, Bytes};
+use tonic::codec::{EncodeBody, EncodeBuf, Encoder};
 use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Status};
 
-use super::http::{logs_answer, traces_answer};
-use super::{aside, of_logs, of_traces, take};
-use crate::metrics::Refused;
-use crate::{Door, Parts};
-use martingale_platform::budget::Share;
+use super::status::{Encoding, with_retry};
+use super::{Partial, Signal};
+use crate::http::Problem;
+use crate::{Parts, body};
 
 pub(crate) fn routes(parts: &Arc<Parts>) -> Routes {
-    let max = parts.config.body_bytes_max;
-    let doors = Doors(Arc::clone(parts));
-    let traces = TraceServiceServer::new(doors.clone());
-    let logs = LogsServiceServer::new(doors);
-    Routes::new(traces.accept_compressed(Gzip).send_compressed(Gzip).max_decoding_message_size(max))
-        .add_service(logs.accept_compressed(Gzip).send_compressed(Gzip).max_decoding_message_size(max))
+    let router = Router::new()
+        .route(
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            post(async |State(parts): State<Arc<Parts>>, request: Request| {
+                answer(&parts, Signal::Traces, request).await
+            }),
+        )
+        .route(
+            "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            post(async |State(parts): State<Arc<Parts>>, request: Request| answer(&parts, Signal::Logs, request).await),
+        )
+        .fallback(async || Status::unimplemented("no such method: traces and logs are taken").into_http::<Body>())
+        .with_state(Arc::clone(parts));
+    Routes::from(router)
 }
 
-#[derive(Clone)]
-struct Doors(Arc<Parts>);
+async fn answer(parts: &Parts, signal: Signal, request: Request) -> Response {
+    let since = Instant::now();
+    let answer = match take(parts, signal, request).await {
+        Ok(partial) => message(Encoding::Protobuf.write_answer(signal, partial)),
+        Err(problem) => status(problem).into_http(),
+    };
+    parts.metrics.took(signal.door(), since);
+    answer
+}
 
-impl Doors {
-    /// The message is decoded by the time it comes here, so its share is taken late; what is decoded and not yet
-    /// counted is bounded by the streams of a connection.
-    fn admit(&self, door: Door, bytes: usize) -> Result<Share, Status> {
-        let mut share = self.0.budget.share();
-        share.grow(bytes).map_err(|_| {
-            self.0.metrics.refused(door, Refused::Inflight);
-            Status::unavailable("too many bytes in progress: ask again later")
-        })?;
-        self.0.metrics.body(door, bytes);
-        Ok(share)
+async fn take(parts: &Parts, signal: Signal, request: Request) -> Result<Partial, Problem> {
+    let (head, body) = request.into_parts();
+    let received = body::receive_message(&head.headers, body, &parts.config, &parts.budget).await.map_err(|fault| {
+        parts.metrics.refused(signal.door(), fault.cause());
+        Problem::of_body(&fault, parts.config.retry_after_secs())
+    })?;
+    super::take(parts, signal, Encoding::Protobuf, received).await
+}
+
+/// Back-pressure is `UNAVAILABLE` and not `RESOURCE_EXHAUSTED`: some exporters take only the first as a reason to send
+/// again. The second is what does not fit, however often it is sent.
+fn status(problem: Problem) -> Status {
+    let code = match problem.status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,
+        StatusCode::REQUEST_TIMEOUT => Code::DeadlineExceeded,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::Unimplemented,
+        _ => Code::InvalidArgument,
+    };
+    match problem.retry_after {
+        Some(seconds) => {
+            let details = with_retry(code as i32, &problem.message, seconds);
+            Status::with_details(code, problem.message, details.into())
+        }
+        None => Status::new(code, problem.message),
     }
 }
 
-/// `UNAVAILABLE` and not `RESOURCE_EXHAUSTED`: exporters take only the first as a reason to send again.
-fn unavailable(error: &log::Error) -> Status {
-    Status::unavailable(error.to_string())
-}
+fn message(protobuf: Vec<u8>) -> Response {
+    struct Raw;
 
-#[tonic::async_trait]
-impl TraceService for Doors {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let since = Instant::now();
-        let request = request.into_inner();
-        let bytes = request.encoded_len();
-        let _share = self.admit(Door::OtlpTraces, bytes)?;
-        let limits = self.0.config.limits.clone();
-        let steps = aside(bytes, move || of_traces(&request, &limits)).await.map_err(|error| unavailable(&error))?;
-        let taken = take(&self.0, Door::OtlpTraces, steps).await;
-        self.0.metrics.took(Door::OtlpTraces, since);
-        taken.map(|partial| Response::new(traces_answer(partial))).map_err(|error| unavailable(&error))
-    }
-}
+    impl Encoder for Raw {
+        type Item = Bytes;
+        type Error = Status;
 
-#[tonic::async_trait]
-impl LogsService for Doors {
-    async fn export(
-        &self,
-        request: Request<ExportLogsServiceRequest>,
-    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        let since = Instant::now();
-        let request = request.into_inner();
-        let bytes = request.encoded_len();
-        let _share = self.admit(Door::OtlpLogs, bytes)?;
-        let limits = self.0.config.limits.clone();
-        let steps = aside(bytes, move || of_logs(&request, &limits)).await.map_err(|error| unavailable(&error))?;
-        let taken = take(&self.0, Door::OtlpLogs, steps).await;
-        self.0.metrics.took(Door::OtlpLogs, since);
-        taken.map(|partial| Response::new(logs_answer(partial))).map_err(|error| unavailable(&error))
+        fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+            to.put(item);
+            Ok(())
+        }
     }
+
+    let one = futures::stream::iter([Ok(Bytes::from(protobuf))]);
+    let body = EncodeBody::new_server(Raw, one, None, Default::default(), None);
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
 }

@@ -7,20 +7,28 @@
 pub(crate) mod grpc;
 pub(crate) mod http;
 mod map;
+mod room;
 mod status;
+mod weigh;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use axum::http::StatusCode;
 use martingale_platform::log;
-use martingale_schemas::Limits;
+use martingale_schemas::{Limits, Reason, Rejection};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message as _;
 
-use crate::intake::{Envelope, Keep, Outcome};
-use crate::{Door, Parts};
+use prost::Message;
+use serde::de::DeserializeOwned;
+
+use crate::http::Problem;
+use crate::intake::{Envelope, Keep, Outcome, Taken};
+use crate::{Door, Parts, body};
 use map::{Mapped, What};
+use room::{Full, Room};
+use status::Encoding;
 
 /// What was rejected of a request that was taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,28 +40,76 @@ pub(crate) struct Partial {
 }
 
 /// Envelopes of a request, each with the number of the span or log record it comes from.
-pub(crate) type Numbered = (Vec<usize>, Vec<Envelope<'static>>);
+type Numbered = (Vec<usize>, Vec<Envelope<'static>>);
 
-pub(crate) fn of_traces(request: &ExportTraceServiceRequest, limits: &Limits) -> Numbered {
-    numbered(map::traces(request, limits))
+/// Why a request gives no envelopes.
+enum Unread {
+    NotOtlp(String),
+    Full(Full),
 }
 
-pub(crate) fn of_logs(request: &ExportLogsServiceRequest, limits: &Limits) -> Numbered {
-    numbered(map::logs(request, limits))
+/// Which of the two requests of OTLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    Traces,
+    Logs,
 }
 
-fn numbered(mapped: Vec<Mapped>) -> Numbered {
-    mapped.into_iter().map(|it| (it.record, envelope(it))).unzip()
+impl Signal {
+    const fn door(self) -> Door {
+        match self {
+            Self::Traces => Door::OtlpTraces,
+            Self::Logs => Door::OtlpLogs,
+        }
+    }
 }
 
-/// Decodes or maps a request, beside the runtime's own threads when it is so large that others would wait for it.
-///
-/// # Errors
-/// [`log::Error::Closed`] when the process is going down.
-pub(crate) async fn aside<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, log::Error> {
+fn read(
+    signal: Signal,
+    encoding: Encoding,
+    body: &[u8],
+    limits: &Limits,
+    room: &mut Room,
+) -> Result<Vec<Mapped>, Unread> {
+    room.keep(match (encoding, signal) {
+        (Encoding::Json, _) => weigh::json(body),
+        (Encoding::Protobuf, Signal::Traces) => weigh::traces(body),
+        (Encoding::Protobuf, Signal::Logs) => weigh::logs(body),
+    })
+    .map_err(Unread::Full)?;
+    match signal {
+        Signal::Traces => {
+            let request: ExportTraceServiceRequest = decode(encoding, body, room)?;
+            map::traces(&request, limits, room)
+        }
+        Signal::Logs => {
+            let request: ExportLogsServiceRequest = decode(encoding, body, room)?;
+            map::logs(&request, limits, room)
+        }
+    }
+    .map_err(Unread::Full)
+}
+
+fn decode<M: Message + Default + DeserializeOwned>(
+    encoding: Encoding,
+    body: &[u8],
+    room: &mut Room,
+) -> Result<M, Unread> {
+    let message = match encoding.read(body) {
+        Ok(request) => return Ok(request),
+        Err(message) => message,
+    };
+    match status::with_doubles_as_text(body).filter(|_| encoding == Encoding::Json) {
+        Some(mended) => {
+            room.keep(mended.len()).map_err(Unread::Full)?;
+            encoding.read(&mended).map_err(Unread::NotOtlp)
+        }
+        None => Err(Unread::NotOtlp(message)),
+    }
+}
+
+/// Reads and maps a request, beside the runtime's own threads when it is so large that others would wait for it.
+async fn aside<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, log::Error> {
     const ASIDE_BYTES_MIN: usize = 256 * 1024;
     if bytes < ASIDE_BYTES_MIN {
         return Ok(work());
@@ -61,20 +117,53 @@ pub(crate) async fn aside<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| log::Error::Closed)
 }
 
-/// Takes the steps of a request.
-///
-/// # Errors
-/// When the log is full or broken: nothing is acknowledged.
-pub(crate) async fn take(parts: &Parts, door: Door, (records, envelopes): Numbered) -> Result<Partial, log::Error> {
-    const REASONS_MAX: usize = 3;
+/// Takes the body of a request, whichever transport it came by.
+async fn take(parts: &Parts, signal: Signal, encoding: Encoding, received: body::Received) -> Result<Partial, Problem> {
+    let (door, retry_after) = (signal.door(), parts.config.retry_after_secs());
+    let bytes = received.bytes.len();
+    parts.metrics.body(door, bytes);
+    let limits = parts.config.limits.clone();
+    let mut room = Room::new(&parts.config, &parts.budget, bytes);
+    let read = aside(bytes, move || {
+        let mapped = read(signal, encoding, &received.bytes, &limits, &mut room);
+        (received, room, mapped)
+    });
+    // The room is held until the end: its bytes count against the budget.
+    let (received, _room, mapped) = read.await.map_err(|error| Problem::of_log(&error, retry_after))?;
+    let (records, envelopes): Numbered = match mapped {
+        Ok(mapped) => mapped.into_iter().map(|it| (it.record, envelope(it))).unzip(),
+        Err(Unread::Full(full)) => {
+            parts.metrics.refused(door, full.cause());
+            return Err(Problem::of_body(&full, retry_after));
+        }
+        Err(Unread::NotOtlp(message)) => return Err(not_otlp(parts, door, message, &received.bytes).await),
+    };
     let taken = parts.intake.take(door, parts.now(), envelopes, Keep::DeadLetter).await;
-    if let Some(error) = taken.failed {
-        return Err(error);
+    if let Some(error) = &taken.failed {
+        return Err(Problem::of_log(error, retry_after));
     }
+    answer(door, &records, taken)
+}
+
+/// A body that is no OTLP: one envelope, rejected whole.
+async fn not_otlp(parts: &Parts, door: Door, message: String, bytes: &[u8]) -> Problem {
+    let rejection = Rejection::new(Reason::InvalidOtlp, message.clone());
+    let envelope = Envelope::Refused { rejection, payload: Cow::Borrowed(bytes) };
+    let taken = parts.intake.take(door, parts.now(), vec![envelope], Keep::DeadLetter).await;
+    match &taken.failed {
+        Some(error) => Problem::of_log(error, parts.config.retry_after_secs()),
+        None => Problem::new(StatusCode::BAD_REQUEST, Reason::InvalidOtlp.as_str(), message),
+    }
+}
+
+/// A request of which nothing was taken because all of it is too much is refused as one, so that its sender sees it.
+fn answer(door: Door, records: &[usize], taken: Taken) -> Result<Partial, Problem> {
+    const REASONS_MAX: usize = 3;
+    let tally = taken.tally();
     let mut rejected = BTreeMap::new();
-    for (record, outcome) in records.into_iter().zip(taken.outcomes) {
+    for (record, outcome) in records.iter().zip(taken.outcomes) {
         if let Outcome::Rejected(rejection) = outcome {
-            rejected.entry(record).or_insert(rejection);
+            rejected.entry(*record).or_insert(rejection);
         }
     }
     if rejected.is_empty() {
@@ -91,42 +180,39 @@ pub(crate) async fn take(parts: &Parts, door: Door, (records, envelopes): Number
     };
     let noun = if door == Door::OtlpLogs { "log records" } else { "spans" };
     let message = format!("{} {noun} rejected: {}{tail}", rejected.len(), reasons.join("; "));
+    let too_much = |it: &Rejection| it.field.is_none() && matches!(it.reason, Reason::TooMany | Reason::TooLarge);
+    if tally.accepted + tally.duplicate == 0 && rejected.values().all(too_much) {
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many", message));
+    }
     Ok(Partial { rejected: i64::try_from(rejected.len()).unwrap_or(i64::MAX), message })
 }
 
 fn envelope(mapped: Mapped) -> Envelope<'static> {
     match mapped.what {
-        What::Step(draft) => Envelope::Step(Cow::Owned(draft.to_json())),
+        What::Step(json) => Envelope::Step(Cow::Owned(json)),
         What::Refused { rejection, payload } => Envelope::Refused { rejection, payload: Cow::Owned(payload) },
         What::Ignored => Envelope::Ignored,
     }
 }
 
-/// The envelopes of a dead letter: a step, or an OTLP request in the encoding it came in.
-pub(crate) fn envelopes_of<'a>(source: &str, payload: &'a [u8], limits: &Limits) -> Vec<Envelope<'a>> {
-    fn all<'a>(mapped: Vec<Mapped>) -> Vec<Envelope<'a>> {
-        mapped.into_iter().map(envelope).collect()
-    }
+/// The envelopes of a dead letter: a step, or an OTLP request in the encoding it came in. The room is to be held as long
+/// as they are.
+pub(crate) fn envelopes_of<'a>(parts: &Parts, source: &str, payload: &'a [u8]) -> (Vec<Envelope<'a>>, Room) {
+    let mut room = Room::new(&parts.config, &parts.budget, payload.len());
     let is_json = payload.trim_ascii_start().first() == Some(&b'{');
-    if source == Door::OtlpTraces.as_str() {
-        let request = if is_json {
-            status::from_json(payload, "resourceSpans")
-        } else {
-            ExportTraceServiceRequest::decode(payload).ok()
-        };
-        if let Some(request) = request {
-            return all(map::traces(&request, limits));
+    let encoding = if is_json { Encoding::Json } else { Encoding::Protobuf };
+    for (signal, field) in [(Signal::Traces, "resourceSpans"), (Signal::Logs, "resourceLogs")] {
+        if source != signal.door().as_str() || (is_json && !status::has_field(payload, field)) {
+            continue;
+        }
+        match read(signal, encoding, payload, &parts.config.limits, &mut room) {
+            Ok(mapped) => return (mapped.into_iter().map(envelope).collect(), room),
+            Err(Unread::Full(full)) => {
+                let rejection = Rejection::new(Reason::TooLarge, full.to_string());
+                return (vec![Envelope::Refused { rejection, payload: Cow::Borrowed(payload) }], room);
+            }
+            Err(Unread::NotOtlp(_)) => {}
         }
     }
-    if source == Door::OtlpLogs.as_str() {
-        let request = if is_json {
-            status::from_json(payload, "resourceLogs")
-        } else {
-            ExportLogsServiceRequest::decode(payload).ok()
-        };
-        if let Some(request) = request {
-            return all(map::logs(&request, limits));
-        }
-    }
-    vec![Envelope::Step(Cow::Borrowed(payload))]
+    (vec![Envelope::Step(Cow::Borrowed(payload))], room)
 }

@@ -1,8 +1,10 @@
 //! OTLP as exporters send it: every fixture over HTTP in both encodings, the services over gRPC, and what is no OTLP.
 
+mod bombs;
 mod fixtures;
 mod grpc;
 mod http;
+mod split;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use serde_json::{Value, json};

@@ -1,5 +1,6 @@
 //! Where a span stands: session, agent, parent, time and outcome.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use martingale_schemas::{Kind, Status};
@@ -10,6 +11,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::Value;
 
+use super::calls::Asked;
 use super::draft::{Agent, Draft, Failure, Principal, Usage, Who};
 use super::view::View;
 
@@ -58,15 +60,22 @@ pub(super) fn named_agent(view: &View<'_>) -> Option<Agent> {
 #[derive(Debug)]
 pub(super) struct Context<'a> {
     pub(super) who: Arc<Who>,
+    /// The trace; of what has none, the session.
+    pub(super) trace: String,
+    pub(super) asked: &'a RefCell<Asked>,
     /// `{trace}-{span}`: id of the span's first step, and the beginning of the others'.
     pub(super) base: String,
     /// Step of the nearest span above that has one.
     pub(super) parent: Option<Parent>,
+    /// Whether it is the root of its trace.
+    top: bool,
     /// Nanoseconds since the Unix epoch, 0 when unknown.
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) name: &'a str,
     pub(super) kind: SpanKind,
+    /// Most steps it may come to; with more of them it is refused, so that one more than these is enough.
+    pub(super) steps_max: usize,
     status: Option<Status>,
     failure: Option<Failure>,
 }
@@ -74,6 +83,8 @@ pub(super) struct Context<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Parent {
     pub(super) step: String,
+    /// Whether the span of that step is in the request; otherwise it is not known to have one.
+    pub(super) seen: bool,
     /// Whether it is known to run a workflow.
     pub(super) is_workflow: bool,
     /// `{trace}-{span}` of the direct parent span.
@@ -102,6 +113,8 @@ impl Who {
         let principal = view.text(&["enduser.id", "user.id", "traceloop.association.properties.user_id"]);
         Self {
             session_id: named_session.unwrap_or(session),
+            root_session_id: None,
+            parent_session_id: None,
             agent,
             environment: environment.or_else(|| home.environment.clone()),
             principal: principal.map(|id| Principal { id }),
@@ -109,15 +122,28 @@ impl Who {
     }
 }
 
+/// Where a span or a moment stands among the others of its request.
+#[derive(Debug)]
+pub(super) struct Standing<'a> {
+    pub(super) who: Arc<Who>,
+    pub(super) trace: String,
+    pub(super) asked: &'a RefCell<Asked>,
+    /// `{trace}-{span}`, or another identity.
+    pub(super) base: String,
+    pub(super) parent: Option<Parent>,
+    /// Whether it is the root of its trace.
+    pub(super) top: bool,
+    pub(super) steps_max: usize,
+}
+
 impl<'a> Context<'a> {
     pub(super) fn of_span(
         span: &'a Span,
         view: &mut View<'_>,
-        who: Arc<Who>,
-        base: String,
-        parent: Option<Parent>,
+        standing: Standing<'a>,
         exception: Option<Failure>,
     ) -> Self {
+        let Standing { who, trace, asked, base, parent, top, steps_max } = standing;
         let failed = span.status.as_ref().is_some_and(|it| it.code() == StatusCode::Error);
         let kind = view.text(&["error.type"]).or_else(|| exception.as_ref().and_then(|it| it.kind.clone()));
         let said = span.status.as_ref().map(|it| it.message.clone()).filter(|it| failed && !it.is_empty());
@@ -127,27 +153,40 @@ impl<'a> Context<'a> {
         let status = if failure.is_some() { Some(Status::Error) } else { succeeded.then_some(Status::Ok) };
         let start = span.start_time_unix_nano;
         let end = span.end_time_unix_nano.max(start);
-        Self { who, base, parent, start, end, name: &span.name, kind: span.kind(), status, failure }
+        let (name, kind) = (span.name.as_str(), span.kind());
+        Self { who, trace, asked, base, parent, top, start, end, name, kind, steps_max, status, failure }
     }
 
     /// For what is no span: one moment, and no outcome but an error.
-    pub(super) fn of_moment(view: &mut View<'_>, who: Arc<Who>, base: String, nanos: u64) -> Self {
+    pub(super) fn of_moment(view: &mut View<'_>, standing: Standing<'a>, nanos: u64) -> Self {
+        let Standing { who, trace, asked, base, parent, top, steps_max } = standing;
         let failure = view.text(&["error.type"]).map(|kind| Failure { kind: Some(kind), message: None });
         Self {
             who,
+            trace,
+            asked,
             base,
-            parent: None,
+            parent,
+            top,
             start: nanos,
             end: nanos,
             name: "",
             kind: SpanKind::Unspecified,
+            steps_max,
             status: failure.is_some().then_some(Status::Error),
             failure,
         }
     }
 
+    /// Whether nothing is known to have started it. A span above that is not in the request may be a web server's as
+    /// well as an agent's.
     pub(super) fn is_root(&self) -> bool {
-        self.parent.is_none()
+        self.parent.as_ref().is_none_or(|it| !it.seen)
+    }
+
+    /// Whether the end of the span is the end of its session: the session is the trace, and the span is its root.
+    pub(super) fn ends_session(&self) -> bool {
+        self.top && self.who.session_id == self.trace
     }
 
     /// A step at the start of the span, caused by the parent's.
@@ -160,6 +199,9 @@ impl<'a> Context<'a> {
     /// The span's first step, with its outcome and the span's name.
     pub(super) fn first(&self, kind: Kind) -> Draft {
         let mut draft = self.step(kind, self.base.clone());
+        if kind == Kind::SessionStart {
+            draft.causes.clear();
+        }
         self.conclude(&mut draft);
         self.named(&mut draft);
         draft

@@ -6,13 +6,20 @@
 //! messages have no place, as they are put in front or kept apart at will, and reasoning does not mark one, as
 //! histories leave it out.
 //!
-//! A tool call and its result have the id of the call: the model's request and the span that executes it are one step.
+//! A conversation may go on over several traces, and its history may be kept by the model's provider, so that a model
+//! call is told the newest message only. So messages with no earlier turn before them are scoped by their trace: "yes"
+//! twice, in two traces, is two messages. A turn begins with what a user says after an answer. Of the earlier turns in
+//! a history, what is scoped by a trace not known here is left out, as it was told by the spans of its own trace: the
+//! oldest turn, and all tool calls and results. Where the session is the trace nothing is left out.
+//!
+//! Tool calls: see [`super::calls`].
 
 use std::collections::HashMap;
 
 use martingale_schemas::{Kind, Status, ids};
 use serde_json::Value;
 
+use super::calls::{self, Key};
 use super::context::Context;
 use super::draft::Draft;
 use super::message::{Message, Part, Role};
@@ -34,24 +41,6 @@ pub(super) struct Said {
 }
 
 type Place = [u8; 16];
-
-pub(super) fn call_id(call: &str) -> String {
-    joined("call", call)
-}
-
-pub(super) fn result_id(call: &str) -> String {
-    joined("result", call)
-}
-
-/// Readable where it can be: the session is part of a step's identity already.
-fn joined(what: &str, call: &str) -> String {
-    const READABLE_BYTES_MAX: usize = 96;
-    if call.len() <= READABLE_BYTES_MAX && !call.chars().any(char::is_control) {
-        format!("{what}:{call}")
-    } else {
-        ids::derive(&format!("{what}:"), &[call.as_bytes()])
-    }
-}
 
 impl Content {
     /// Takes the call `id` out, or the first call when it is not known which, and says its arguments.
@@ -97,22 +86,33 @@ impl Content {
 
     /// Steps of what went in, at the start of the span, and of what came out, at its end and caused by `by`.
     pub(super) fn said(self, context: &Context<'_>, by: &str) -> Said {
+        let turns = Turns::of(&self.input);
+        let named = context.trace != context.who.session_id;
+        let scope = if named && turns.is_none() { context.trace.as_str() } else { "" };
         let said = Said { steps: Vec::new(), in_view: Vec::new() };
-        let mut writer = Writer { context, seen: HashMap::new(), tools: HashMap::new(), said };
+        let mut writer = Writer { context, scope: "", seen: HashMap::new(), calls: HashMap::new(), said };
         let start = context.start;
         for part in self.system {
             writer.part(part, Role::System, Place::default(), start, None);
         }
         let mut place = Place::default();
-        for message in self.input {
+        for (at, message) in self.input.into_iter().enumerate() {
             let here = if message.role == Role::System { Place::default() } else { place };
             if message.role != Role::System {
                 place = after(&message);
             }
+            writer.scope = if message.role == Role::System { "" } else { scope };
+            let turns = turns.as_ref().filter(|_| named && message.role != Role::System);
             for part in message.parts {
-                writer.part(part, message.role, here, start, None);
+                let is_call = matches!(part, Part::Call { .. } | Part::Response { .. });
+                if turns.is_some_and(|it| at < it.second || (is_call && at < it.last)) {
+                    writer.pass_over(&part, message.role, here);
+                } else {
+                    writer.part(part, message.role, here, start, None);
+                }
             }
         }
+        writer.scope = scope;
         for message in self.output {
             // Several choices stand in the same place.
             for part in message.parts {
@@ -120,6 +120,29 @@ impl Content {
             }
         }
         writer.said
+    }
+}
+
+/// Where the second and the last turn of a history begin.
+struct Turns {
+    second: usize,
+    last: usize,
+}
+
+impl Turns {
+    /// `None` for a history of one turn.
+    fn of(messages: &[Message]) -> Option<Self> {
+        let mut turns: Option<Self> = None;
+        let mut answered = false;
+        for (at, message) in messages.iter().enumerate().filter(|(_, it)| it.role != Role::System) {
+            let is = |kind: fn(&Part) -> bool| message.parts.iter().any(kind);
+            let asks = message.role == Role::User && is(|it| !matches!(it, Part::Response { .. }));
+            if asks && answered {
+                turns.get_or_insert(Self { second: at, last: at }).last = at;
+            }
+            answered = message.role == Role::Assistant && !is(|it| matches!(it, Part::Call { .. }));
+        }
+        turns
     }
 }
 
@@ -138,9 +161,8 @@ fn identity(part: &Part) -> Vec<u8> {
     match part {
         Part::Text(text) => text.as_bytes().to_vec(),
         Part::Reasoning(text) => text.as_bytes().to_vec(),
-        Part::Call { id: Some(id), .. } => format!("call {id}").into_bytes(),
-        Part::Call { id: None, name, arguments } => {
-            format!("call {} {}", name.as_deref().unwrap_or_default(), shown(arguments.as_ref())).into_bytes()
+        Part::Call { id, name, arguments } => {
+            calls::digest(id.as_deref().unwrap_or_default(), name.as_deref(), arguments.as_ref()).to_vec()
         }
         Part::Response { id: Some(id), .. } => format!("response {id}").into_bytes(),
         Part::Response { id: None, response, .. } => format!("response {}", shown(response.as_ref())).into_bytes(),
@@ -154,34 +176,44 @@ fn shown(value: Option<&Value>) -> String {
 
 struct Writer<'c> {
     context: &'c Context<'c>,
+    /// The trace, where places are told apart by it.
+    scope: &'c str,
     seen: HashMap<Place, u32>,
-    /// Names of the tools by call: a result names its call only.
-    tools: HashMap<String, String>,
+    /// The latest call of each id: a result names its call only.
+    calls: HashMap<String, (Option<String>, Key)>,
     said: Said,
 }
 
 impl Writer<'_> {
     fn part(&mut self, part: Part, role: Role, place: Place, nanos: u64, by: Option<&str>) {
+        if self.said.steps.len() > self.context.steps_max {
+            return;
+        }
         let kind = kind(&part, role);
-        let step_id = match &part {
-            Part::Call { id: Some(id), .. } => call_id(id),
-            Part::Response { id: Some(id), .. } => result_id(id),
-            _ => self.derived(kind, &identity(&part), place),
+        let (step_id, cause, tool) = match &part {
+            Part::Call { id: Some(id), name, arguments } => {
+                let key = self.call(id, name.as_deref(), arguments.as_ref());
+                self.context.asked.borrow_mut().note(
+                    &self.context.trace,
+                    id,
+                    name.as_deref(),
+                    arguments.as_ref(),
+                    &key,
+                );
+                (key.call(), None, name.clone())
+            }
+            Part::Response { id: Some(id), response, .. } => self.result(id, response.as_ref()),
+            _ => (self.derived(kind, &identity(&part), place), None, None),
         };
         let mut draft = Draft::new(&self.context.who, kind, step_id, nanos);
         draft.causes.extend(by.map(str::to_owned));
+        draft.causes.extend(cause);
+        draft.tool = tool;
         match part {
             Part::Text(text) if kind == Kind::ToolResult => draft.output = Some(Value::String(text)),
             Part::Text(text) | Part::Reasoning(text) => draft.text = Some(text),
-            Part::Call { id, name, arguments } => {
-                if let (Some(id), Some(name)) = (id, &name) {
-                    self.tools.insert(id, name.clone());
-                }
-                (draft.tool, draft.input) = (name, arguments);
-            }
-            Part::Response { id, response, failed } => {
-                draft.tool = id.as_ref().and_then(|id| self.tools.get(id)).cloned();
-                draft.causes.extend(id.as_deref().map(call_id));
+            Part::Call { name, arguments, .. } => (draft.tool, draft.input) = (name, arguments),
+            Part::Response { response, failed, .. } => {
                 draft.output = response;
                 draft.status = failed.then_some(Status::Error);
             }
@@ -193,10 +225,42 @@ impl Writer<'_> {
         self.said.steps.push(draft);
     }
 
-    fn derived(&mut self, kind: Kind, identity: &[u8], place: Place) -> String {
-        let nth = self.seen.entry(ids::digest(&[kind.as_str().as_bytes(), identity, &place])).or_default();
+    /// Counts a part that is no step here, so that equal ones after it keep their number.
+    fn pass_over(&mut self, part: &Part, role: Role, place: Place) {
+        match part {
+            Part::Call { id: Some(id), name, arguments } => {
+                self.call(id, name.as_deref(), arguments.as_ref());
+            }
+            Part::Response { id: Some(_), .. } => {}
+            _ => {
+                self.derived(kind(part, role), &identity(part), place);
+            }
+        }
+    }
+
+    fn call(&mut self, id: &str, name: Option<&str>, arguments: Option<&Value>) -> Key {
+        let nth = self.seen.entry(calls::digest(id, name, arguments)).or_default();
         *nth += 1;
-        ids::derive("m-", &[kind.as_str().as_bytes(), identity, &place, &nth.to_le_bytes()])
+        let key = Key::of(&self.context.trace, id, name, arguments, *nth);
+        self.calls.insert(id.to_owned(), (name.map(str::to_owned), key.clone()));
+        key
+    }
+
+    /// Id, cause and tool of a result: those of its call where that is known, and its own where it is not.
+    fn result(&self, id: &str, response: Option<&Value>) -> (String, Option<String>, Option<String>) {
+        let trace = &self.context.trace;
+        let known = self.calls.get(id).cloned().or_else(|| self.context.asked.borrow().latest(trace, id));
+        match known {
+            Some((tool, key)) => (key.result(), Some(key.call()), tool),
+            None => (Key::of_result(trace, id, response).result(), None, None),
+        }
+    }
+
+    fn derived(&mut self, kind: Kind, identity: &[u8], place: Place) -> String {
+        let scope = self.scope.as_bytes();
+        let nth = self.seen.entry(ids::digest(&[kind.as_str().as_bytes(), identity, &place, scope])).or_default();
+        *nth += 1;
+        ids::derive("m-", &[kind.as_str().as_bytes(), identity, &place, scope, &nth.to_le_bytes()])
     }
 }
 

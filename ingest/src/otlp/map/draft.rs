@@ -10,6 +10,10 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Who {
     pub(super) session_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) root_session_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) parent_session_id: Option<String>,
     pub(super) agent: Agent,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) environment: Option<String>,
@@ -52,7 +56,7 @@ pub(super) struct Usage {
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Draft {
+pub(super) struct Draft {
     #[serde(flatten)]
     pub(super) who: Arc<Who>,
     pub(super) step_id: String,
@@ -105,7 +109,7 @@ impl Draft {
         }
     }
 
-    pub(crate) fn to_json(&self) -> Vec<u8> {
+    pub(super) fn to_json(&self) -> Vec<u8> {
         // Cannot fail: the writer is memory and every key is a string.
         serde_json::to_vec(self).unwrap_or_default()
     }

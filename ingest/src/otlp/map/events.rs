@@ -59,20 +59,29 @@ pub(super) struct Extra<'a> {
     pub(super) evaluations: Vec<View<'a>>,
 }
 
-/// Takes the GenAI events of a span into its attributes and messages.
-pub(super) fn absorb<'a>(events: &'a [Event], view: &mut View<'a>, content: &mut Content) -> Extra<'a> {
+/// Takes the GenAI events of a span into its attributes, all but the messages.
+pub(super) fn absorb<'a>(events: &'a [Event], view: &mut View<'a>) -> Extra<'a> {
     let mut extra = Extra::default();
     for event in events {
-        let Some(meaning) = Meaning::of(&event.name) else { continue };
-        let mut of_event = View::new(&event.attributes);
-        match meaning {
-            Meaning::Details => view.add(&event.attributes),
-            Meaning::Evaluation => extra.evaluations.push(of_event),
-            Meaning::Exception => extra.exception = Some(failure(&mut of_event)),
-            _ => said(meaning, &mut of_event, None, content),
+        match Meaning::of(&event.name) {
+            Some(Meaning::Details) => view.add(&event.attributes),
+            Some(Meaning::Evaluation) => extra.evaluations.push(View::new(&event.attributes)),
+            Some(Meaning::Exception) => extra.exception = Some(failure(&mut View::new(&event.attributes))),
+            _ => {}
         }
     }
     extra
+}
+
+/// Takes the messages in the events of a span.
+pub(super) fn take_content(events: &[Event], content: &mut Content) {
+    for event in events {
+        if let Some(meaning @ (Meaning::Input(_) | Meaning::Output | Meaning::Prompt | Meaning::Completion)) =
+            Meaning::of(&event.name)
+        {
+            said(meaning, &mut View::new(&event.attributes), None, content);
+        }
+    }
 }
 
 /// Adds the messages of an event to a conversation.

@@ -42,9 +42,10 @@ pub(super) fn steps(context: &Context<'_>, mut view: View<'_>, mut content: Cont
             tool(context, Tool { name: Some(name), call, input, output, attributes: view.rest(limits) })
         }
         "AGENT" | "CHAIN" => {
-            let is_state = kind == "CHAIN" && !context.is_root();
+            // Chains nest, so that one below a span not seen is more likely a part than the whole.
+            let is_state = kind == "CHAIN" && context.parent.is_some();
             let mut first = context.first(if is_state { Kind::State } else { beginning(context) });
-            if context.is_root() && content.output.is_empty() {
+            if first.kind == Kind::SessionStart && content.output.is_empty() {
                 content.output.extend(final_message(output.as_ref()));
             }
             (first.input, first.output) = (input, output);

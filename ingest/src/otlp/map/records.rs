@@ -2,43 +2,63 @@
 //!
 //! A message told by a log record has no place in its conversation: said again word by word it is the same step.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use martingale_schemas::{Limits, ids};
+use martingale_schemas::{Limits, Reason, Rejection, ids};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use prost::Message;
 use serde_json::Value;
 
-use super::context::{Context, Home, named_session};
+use super::calls::Asked;
+use super::context::{Context, Home, Standing, named_session};
 use super::conversation::Content;
 use super::draft::{Draft, Who};
 use super::events::{self, Meaning};
 use super::genai::{self, Operation};
 use super::view::{View, json};
-use super::{Mapped, What, genai_legacy, hex, refused};
+use super::{Out, genai_legacy, hex};
+use crate::otlp::room::Full;
+use crate::otlp::weigh;
 
-pub(super) fn map(request: &ExportLogsServiceRequest, limits: &Limits) -> Vec<Mapped> {
-    let mut mapped = Vec::new();
+pub(super) fn map(request: &ExportLogsServiceRequest, limits: &Limits, out: &mut Out<'_>) -> Result<(), Full> {
+    let asked = RefCell::default();
     let mut number = 0;
     for resource in &request.resource_logs {
         let home = Home::of(resource.resource.as_ref());
         for scope in &resource.scope_logs {
             for record in &scope.log_records {
-                match steps(record, &home, limits) {
-                    Ok(steps) if steps.is_empty() => mapped.push(Mapped { record: number, what: What::Ignored }),
-                    Ok(steps) => mapped.extend(
-                        steps.into_iter().map(|step| Mapped { record: number, what: What::Step(Box::new(step)) }),
-                    ),
-                    Err(message) => mapped.push(refused(number, message, alone(resource, scope, record))),
+                let weight = weigh::attributes(&record.attributes) + record.body.as_ref().map_or(0, weigh::value);
+                let mapped = match out.room.unpack(weight)? {
+                    Err(rejection) => Err(rejection),
+                    // Held while its value trees are.
+                    Ok(_share) => steps(record, &home, limits, &asked, out.room.steps_left())
+                        .map_err(|message| Rejection::new(Reason::InvalidOtlp, message))
+                        .and_then(|steps| out.room.take_steps(steps.len()).map(|()| steps)),
+                };
+                match mapped {
+                    Ok(steps) if steps.is_empty() => out.ignored(number)?,
+                    Ok(steps) => out.steps(number, steps)?,
+                    Err(rejection) => {
+                        let bytes = alone_bytes(resource, scope) + record.encoded_len();
+                        out.refused(number, rejection, bytes, || alone(resource, scope, record))?;
+                    }
                 }
                 number += 1;
             }
         }
     }
-    mapped
+    Ok(())
 }
 
-fn steps(record: &LogRecord, home: &Home, limits: &Limits) -> Result<Vec<Draft>, &'static str> {
+fn steps(
+    record: &LogRecord,
+    home: &Home,
+    limits: &Limits,
+    asked: &RefCell<Asked>,
+    steps_max: usize,
+) -> Result<Vec<Draft>, &'static str> {
     let mut view = View::new(&record.attributes);
     let of_attribute = view.text(&["event.name"]);
     let name = Some(record.event_name.as_str()).filter(|it| !it.is_empty()).or(of_attribute.as_deref());
@@ -59,7 +79,9 @@ fn steps(record: &LogRecord, home: &Home, limits: &Limits) -> Result<Vec<Draft>,
         }
     };
     genai_legacy::modernise(&mut view);
-    let context = |view: &mut View<'_>| Context::of_moment(view, Arc::new(who), base, nanos);
+    let trace = trace.unwrap_or_else(|| who.session_id.clone());
+    let standing = Standing { who: Arc::new(who), trace, asked, base, parent: None, top: false, steps_max };
+    let context = |view: &mut View<'_>| Context::of_moment(view, standing, nanos);
     Ok(match meaning {
         Meaning::Evaluation => vec![events::evaluation(&context(&mut View::default()), view, limits)],
         Meaning::Exception => vec![events::exception(&context(&mut View::default()), view, limits)],
@@ -84,6 +106,12 @@ fn steps(record: &LogRecord, home: &Home, limits: &Limits) -> Result<Vec<Draft>,
             steps
         }
     })
+}
+
+/// Size of what a dead letter repeats beside its log record.
+fn alone_bytes(resource: &ResourceLogs, scope: &ScopeLogs) -> usize {
+    let own = resource.resource.as_ref().map_or(0, Message::encoded_len);
+    own + scope.scope.as_ref().map_or(0, Message::encoded_len) + resource.schema_url.len() + scope.schema_url.len()
 }
 
 /// A request that holds one log record only.

@@ -3,8 +3,9 @@
 use martingale_schemas::{Kind, Limits};
 use serde_json::{Map, Value};
 
+use super::calls::Key;
 use super::context::Context;
-use super::conversation::{Content, call_id, result_id};
+use super::conversation::Content;
 use super::draft::{Draft, Usage};
 
 /// A tool that was executed, as a span tells it.
@@ -24,8 +25,13 @@ pub(super) struct Tool {
 /// messages. One without content has the span's: were it to take the call's, the content would come later and be
 /// dropped as its duplicate.
 pub(super) fn tool(context: &Context<'_>, tool: Tool) -> Vec<Draft> {
-    let (call, result) = tool_ids(&context.base, tool.call.as_deref());
-    let result = if tool.output.is_some() { result } else { format!("{}:result", context.base) };
+    let key = tool
+        .call
+        .as_deref()
+        .and_then(|id| context.asked.borrow().executed(&context.trace, id, tool.name.as_deref(), tool.input.as_ref()));
+    let call = key.as_ref().map_or_else(|| format!("{}:call", context.base), Key::call);
+    let result = key.filter(|_| tool.output.is_some());
+    let result = result.map_or_else(|| format!("{}:result", context.base), |it| it.result());
     let mut called = context.step(Kind::ToolCall, call.clone());
     called.tool.clone_from(&tool.name);
     called.input = tool.input;
@@ -40,25 +46,19 @@ pub(super) fn tool(context: &Context<'_>, tool: Tool) -> Vec<Draft> {
     vec![called, answered]
 }
 
-pub(super) fn tool_ids(base: &str, call: Option<&str>) -> (String, String) {
-    match call {
-        Some(call) => (call_id(call), result_id(call)),
-        None => (format!("{base}:call"), format!("{base}:result")),
-    }
-}
-
 /// How an agent begins: a root begins the session, one in a workflow takes over, any other is started by its parent.
 pub(super) fn beginning(context: &Context<'_>) -> Kind {
     match &context.parent {
-        None => Kind::SessionStart,
+        _ if context.is_root() => Kind::SessionStart,
         Some(parent) if parent.is_workflow => Kind::Handoff,
-        Some(_) => Kind::Spawn,
+        _ => Kind::Spawn,
     }
 }
 
-/// An agent's or workflow's beginning with what it was given, and, for a root, its last word.
+/// An agent's or workflow's beginning with what it was given, and, for a root, its last word and the session's end.
 pub(super) fn agent(context: &Context<'_>, first: Draft, mut content: Content) -> Vec<Draft> {
-    let last = if context.is_root() { content.take_last_text() } else { None };
+    let begins = first.kind == Kind::SessionStart;
+    let last = if begins { content.take_last_text() } else { None };
     let said = content.said(context, &first.step_id);
     let mut steps = Vec::with_capacity(said.steps.len() + 2);
     let by = first.step_id.clone();
@@ -67,8 +67,13 @@ pub(super) fn agent(context: &Context<'_>, first: Draft, mut content: Content) -
     if let Some(text) = last {
         let mut word = Draft::new(&context.who, Kind::FinalMessage, format!("{}:final", context.base), context.end);
         word.text = Some(text);
-        word.causes.push(by);
+        word.causes.push(by.clone());
         steps.push(word);
+    }
+    if begins && context.ends_session() {
+        let mut end = Draft::new(&context.who, Kind::SessionEnd, format!("{}:end", context.base), context.end);
+        end.causes.push(by);
+        steps.push(end);
     }
     steps
 }

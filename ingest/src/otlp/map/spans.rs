@@ -1,22 +1,25 @@
 //! The spans of a request, each with what the ones above it say.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use martingale_schemas::Limits;
+use martingale_schemas::{Kind, Limits, Reason, Rejection};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message;
 
-use super::context::{Context, Home, Parent, named_agent, named_session};
+use super::calls::Asked;
+use super::context::{Context, Home, Standing, named_agent, named_session};
 use super::conversation::Content;
-use super::draft::{Agent, Draft, Who};
+use super::draft::{Draft, Who};
 use super::events::{self, Extra};
+use super::family::{self, Above, Family, Relative};
 use super::genai::{self, Operation};
 use super::view::View;
-use super::{Mapped, What, genai_legacy, hex, mcp, openinference, refused, shapes};
-
-/// Spans above one that are looked at; a longer chain, or a circle, ends there.
-const ANCESTORS_MAX: usize = 64;
+use super::{Out, genai_legacy, hex, mcp, openinference};
+use crate::otlp::room::Full;
+use crate::otlp::weigh;
 
 /// How a span is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,71 +46,87 @@ fn convention(view: &View<'_>) -> Option<Convention> {
     genai_legacy::operation(view).map(Convention::GenAi)
 }
 
+/// What a span needs of the others.
+struct InRequest<'a> {
+    homes: &'a [Home],
+    family: &'a Family,
+    sessions: &'a Sessions,
+    asked: &'a RefCell<Asked>,
+}
+
 /// A span that can be mapped.
 struct Known<'a> {
     record: usize,
-    span: &'a Span,
+    within: Within<'a>,
     home: usize,
     trace: String,
     base: String,
     view: View<'a>,
-    content: Content,
     extra: Extra<'a>,
     convention: Option<Convention>,
 }
 
-/// What a span is to those below it.
-struct Relative {
-    parent: Option<String>,
-    session: Option<String>,
-    agent: Option<Agent>,
-    /// Its first step; none for a span that is ignored.
-    step: Option<String>,
-    is_workflow: bool,
-}
-
-pub(super) fn map(request: &ExportTraceServiceRequest, limits: &Limits) -> Vec<Mapped> {
+pub(super) fn map(request: &ExportTraceServiceRequest, limits: &Limits, out: &mut Out<'_>) -> Result<(), Full> {
     let mut homes = Vec::with_capacity(request.resource_spans.len());
     let mut known = Vec::new();
-    let mut mapped = Vec::new();
     let mut record = 0;
     for resource in &request.resource_spans {
         homes.push(Home::of(resource.resource.as_ref()));
         for scope in &resource.scope_spans {
             for span in &scope.spans {
+                let within = Within { resource, scope, span };
+                out.room.keep(within.view_weight())?;
                 match (hex::<16>(&span.trace_id), hex::<8>(&span.span_id)) {
-                    (Some(trace), Some(id)) => known.push(Known::new(record, span, homes.len() - 1, trace, &id)),
-                    (None, _) => mapped.push(refused(
-                        record,
-                        "`traceId` is not 16 bytes with one that is not zero",
-                        alone(resource, scope, span),
-                    )),
-                    (_, None) => mapped.push(refused(
-                        record,
-                        "`spanId` is not 8 bytes with one that is not zero",
-                        alone(resource, scope, span),
-                    )),
+                    (Some(trace), Some(id)) => known.push(Known::new(record, within, homes.len() - 1, trace, &id)),
+                    (None, _) => {
+                        within.refused(record, invalid("`traceId` is not 16 bytes with one that is not zero"), out)?;
+                    }
+                    (_, None) => {
+                        within.refused(record, invalid("`spanId` is not 8 bytes with one that is not zero"), out)?;
+                    }
                 }
                 record += 1;
             }
         }
     }
     let sessions = sessions(&known);
-    let family: HashMap<String, Relative> = known.iter().map(|it| (it.base.clone(), it.relative())).collect();
+    let mut family: Family = known.iter().map(|it| (it.base.clone(), it.relative())).collect();
+    let asked = RefCell::default();
+    // As they began: a model call before the tools it asks for, and a tool before what happens in it.
+    known.sort_by_key(|it| it.within.span.start_time_unix_nano);
     for it in known {
-        let record = it.record;
+        let base = it.base.clone();
+        let (record, within) = (it.record, it.within);
         if it.convention.is_none() && it.extra.evaluations.is_empty() {
-            mapped.push(Mapped { record, what: What::Ignored });
+            out.ignored(record)?;
             continue;
         }
-        let home = &homes[it.home];
-        mapped.extend(
-            it.steps(home, &family, &sessions, limits)
-                .into_iter()
-                .map(|step| Mapped { record, what: What::Step(Box::new(step)) }),
-        );
+        let mapped = match out.room.unpack(within.weight())? {
+            Err(rejection) => Err(rejection),
+            // Held while its value trees are.
+            Ok(_share) => {
+                let request = InRequest { homes: &homes, family: &family, sessions: &sessions, asked: &asked };
+                let steps = it.steps(&request, limits, out.room.steps_left());
+                out.room.take_steps(steps.len()).map(|()| steps)
+            }
+        };
+        match mapped {
+            Ok(steps) => {
+                if let (Some(relative), Some(first)) =
+                    (family.get_mut(&base), steps.iter().find(|it| it.kind == Kind::ToolCall))
+                {
+                    relative.called(&first.step_id);
+                }
+                out.steps(record, steps)?;
+            }
+            Err(rejection) => within.refused(record, rejection, out)?,
+        }
     }
-    mapped
+    Ok(())
+}
+
+fn invalid(message: &str) -> Rejection {
+    Rejection::new(Reason::InvalidOtlp, message)
 }
 
 /// The session that the spans of a trace name, where they name one only.
@@ -127,30 +146,29 @@ fn sessions(known: &[Known<'_>]) -> Sessions {
 }
 
 impl<'a> Known<'a> {
-    fn new(record: usize, span: &'a Span, home: usize, trace: String, id: &str) -> Self {
+    fn new(record: usize, within: Within<'a>, home: usize, trace: String, id: &str) -> Self {
+        let span = within.span;
         let mut view = View::new(&span.attributes);
-        let mut content = Content::default();
-        let extra = events::absorb(&span.events, &mut view, &mut content);
+        let extra = events::absorb(&span.events, &mut view);
         genai_legacy::modernise(&mut view);
         let convention = convention(&view);
         let base = format!("{trace}-{id}");
-        Self { record, span, home, trace, base, view, content, extra, convention }
+        Self { record, within, home, trace, base, view, extra, convention }
     }
 
     fn relative(&self) -> Relative {
         let view = &self.view;
-        let step = self.convention.map(|convention| {
-            let is_tool = match convention {
-                Convention::GenAi(operation) => operation == Operation::ExecuteTool,
-                Convention::Mcp => view.peek(mcp::METHOD) == Some("tools/call"),
-                Convention::OpenInference => {
-                    view.peek(openinference::KIND).is_some_and(|it| it.eq_ignore_ascii_case("tool"))
-                }
-                Convention::Traceloop => view.peek("traceloop.span.kind") == Some("tool"),
-            };
-            let call = ["gen_ai.tool.call.id", "tool.id", "tool_call.id"].iter().find_map(|name| view.peek(name));
-            if is_tool { shapes::tool_ids(&self.base, call).0 } else { self.base.clone() }
-        });
+        let is_tool = match self.convention {
+            Some(Convention::GenAi(operation)) => operation == Operation::ExecuteTool,
+            Some(Convention::Mcp) => view.peek(mcp::METHOD) == Some("tools/call"),
+            Some(Convention::OpenInference) => {
+                view.peek(openinference::KIND).is_some_and(|it| it.eq_ignore_ascii_case("tool"))
+            }
+            Some(Convention::Traceloop) => view.peek("traceloop.span.kind") == Some("tool"),
+            None => false,
+        };
+        let step = if is_tool { format!("{}:call", self.base) } else { self.base.clone() };
+        let step = self.convention.map(|_| step);
         let is_workflow = self.convention == Some(Convention::GenAi(Operation::InvokeWorkflow))
             || view.peek("traceloop.span.kind") == Some("workflow");
         Relative {
@@ -158,32 +176,41 @@ impl<'a> Known<'a> {
             session: named_session(view).map(str::to_owned),
             agent: named_agent(view),
             step,
+            is_tool,
             is_workflow,
         }
     }
 
     fn parent_base(&self) -> Option<String> {
-        let parent = hex::<8>(&self.span.parent_span_id).map(|parent| format!("{}-{parent}", self.trace));
+        let parent = hex::<8>(&self.within.span.parent_span_id).map(|parent| format!("{}-{parent}", self.trace));
         parent.filter(|parent| *parent != self.base)
     }
 
-    fn steps(
-        mut self,
-        home: &Home,
-        family: &HashMap<String, Relative>,
-        sessions: &Sessions,
-        limits: &Limits,
-    ) -> Vec<Draft> {
-        let above = Above::of(self.parent_base(), family);
-        let session = above.session.or_else(|| sessions.get(&self.trace).cloned().flatten()).unwrap_or(self.trace);
-        let who = Who::take(&mut self.view, home, above.agent, session);
+    fn steps(mut self, request: &InRequest<'_>, limits: &Limits, steps_max: usize) -> Vec<Draft> {
+        let home = &request.homes[self.home];
+        let parent = self.parent_base();
+        let above = Above::of(parent.as_deref(), request.family);
+        let only = request.sessions.get(&self.trace).cloned().flatten().unwrap_or_else(|| self.trace.clone());
+        let mut who = Who::take(&mut self.view, home, above.agent, above.session.unwrap_or_else(|| only.clone()));
+        (who.root_session_id, who.parent_session_id) =
+            family::lineage(parent.as_deref(), request.family, &who.session_id, &only);
         if let Some(service) = home.service.as_ref().filter(|it| **it != who.agent.id) {
             self.view.put("service.name", service.as_str());
         }
         let exception = self.extra.exception;
-        let context = Context::of_span(self.span, &mut self.view, Arc::new(who), self.base, above.parent, exception);
+        let standing = Standing {
+            who: Arc::new(who),
+            trace: self.trace,
+            asked: request.asked,
+            base: self.base,
+            parent: above.parent,
+            top: self.within.span.parent_span_id.iter().all(|byte| *byte == 0),
+            steps_max,
+        };
+        let context = Context::of_span(self.within.span, &mut self.view, standing, exception);
         let evaluations = self.extra.evaluations;
-        let mut content = self.content;
+        let mut content = Content::default();
+        events::take_content(&self.within.span.events, &mut content);
         genai::take_content(&mut self.view, &mut content);
         genai_legacy::take_content(&mut self.view, &mut content);
         let mut steps = match self.convention {
@@ -198,49 +225,55 @@ impl<'a> Known<'a> {
     }
 }
 
-/// What the spans above one say, as far as they are in the request.
-struct Above {
-    parent: Option<Parent>,
-    session: Option<String>,
-    agent: Option<Agent>,
+/// A span with what it stands in.
+#[derive(Clone, Copy)]
+struct Within<'a> {
+    resource: &'a ResourceSpans,
+    scope: &'a ScopeSpans,
+    span: &'a Span,
 }
 
-impl Above {
-    fn of(direct: Option<String>, family: &HashMap<String, Relative>) -> Self {
-        let Some(base) = direct else { return Self { parent: None, session: None, agent: None } };
-        let (mut parent, mut session, mut agent) = (None, None, None);
-        let mut at = Some(base.as_str());
-        for _ in 0..ANCESTORS_MAX {
-            let Some(here) = at else { break };
-            let Some(relative) = family.get(here) else {
-                // Not in this request: its first step will most likely have this id.
-                parent.get_or_insert_with(|| (here.to_owned(), false));
-                break;
-            };
-            if let (None, Some(step)) = (&parent, &relative.step) {
-                parent = Some((step.clone(), relative.is_workflow));
-            }
-            agent = agent.or_else(|| relative.agent.clone());
-            session = session.or_else(|| relative.session.clone());
-            if parent.is_some() && agent.is_some() && session.is_some() {
-                break;
-            }
-            at = relative.parent.as_deref();
-        }
-        let parent = parent.map(|(step, is_workflow)| Parent { step, is_workflow, base: base.clone() });
-        Self { parent, session, agent }
+impl Within<'_> {
+    /// What is noted of it before it is mapped: names and places of its attributes.
+    fn view_weight(self) -> usize {
+        const ENTRY_BYTES: usize = 96;
+        const VIEW_BYTES: usize = 768;
+        let span = self.span;
+        size_of::<Known<'_>>()
+            + size_of::<Relative>()
+            + span.attributes.len() * ENTRY_BYTES
+            + span.events.iter().map(|it| VIEW_BYTES + it.attributes.len() * ENTRY_BYTES).sum::<usize>()
+            + VIEW_BYTES
     }
-}
 
-/// A request that holds one span only.
-fn alone(resource: &ResourceSpans, scope: &ScopeSpans, span: &Span) -> Vec<u8> {
-    let scope =
-        ScopeSpans { spans: vec![span.clone()], scope: scope.scope.clone(), schema_url: scope.schema_url.clone() };
-    let resource = ResourceSpans {
-        resource: resource.resource.clone(),
-        scope_spans: vec![scope],
-        schema_url: resource.schema_url.clone(),
-    };
-    // Cannot fail: the messages are plain structs.
-    serde_json::to_vec(&ExportTraceServiceRequest { resource_spans: vec![resource] }).unwrap_or_default()
+    /// What its value trees take.
+    fn weight(self) -> usize {
+        let events = self.span.events.iter().map(|it| weigh::attributes(&it.attributes));
+        events.fold(weigh::attributes(&self.span.attributes), usize::saturating_add)
+    }
+
+    fn refused(self, record: usize, rejection: Rejection, out: &mut Out<'_>) -> Result<(), Full> {
+        let bytes = self.resource.resource.as_ref().map_or(0, Message::encoded_len)
+            + self.scope.scope.as_ref().map_or(0, Message::encoded_len)
+            + self.resource.schema_url.len()
+            + self.scope.schema_url.len()
+            + self.span.encoded_len();
+        out.refused(record, rejection, bytes, || self.alone())
+    }
+
+    /// A request that holds this span only.
+    fn alone(self) -> Vec<u8> {
+        let scope = ScopeSpans {
+            spans: vec![self.span.clone()],
+            scope: self.scope.scope.clone(),
+            schema_url: self.scope.schema_url.clone(),
+        };
+        let resource = ResourceSpans {
+            resource: self.resource.resource.clone(),
+            scope_spans: vec![scope],
+            schema_url: self.resource.schema_url.clone(),
+        };
+        // Cannot fail: the messages are plain structs.
+        serde_json::to_vec(&ExportTraceServiceRequest { resource_spans: vec![resource] }).unwrap_or_default()
+    }
 }

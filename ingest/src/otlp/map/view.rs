@@ -127,6 +127,7 @@ impl<'a> View<'a> {
         let amount = match self.slots.get(name)? {
             Slot::Otlp(Otlp::DoubleValue(n)) => *n,
             Slot::Otlp(Otlp::IntValue(n)) => *n as f64,
+            Slot::Otlp(Otlp::StringValue(text)) => text.parse().ok()?,
             _ => return None,
         };
         (amount.is_finite() && amount >= 0.0).then(|| {

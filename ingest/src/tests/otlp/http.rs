@@ -145,3 +145,31 @@ async fn a_refused_span_can_be_replayed_once_it_could_be_taken() {
     let answer = bench.post("/v1/dead-letters/replay", &[], r#"{"all":true}"#).await.json();
     assert_eq!((&answer["replayed"], &answer["accepted"]), (&json!(2), &json!(2)), "{answer}");
 }
+
+#[tokio::test]
+async fn doubles_that_json_has_no_number_for_are_taken_as_text() {
+    let double = |name: &str, value: serde_json::Value| json!({"key": name, "value": {"doubleValue": value}});
+    let attributes = json!([
+        {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}},
+        double("a", json!("NaN")),
+        double("b", json!("-Infinity")),
+        double("c", json!(0.5)),
+        {"key": "d", "value": {"stringValue": r#"{"doubleValue":"NaN"}"#}},
+        {"key": "doubleValue", "value": {"stringValue": "doubleValue"}}
+    ]);
+    let bench = Bench::new();
+    let body = chat(1, &attributes).to_string();
+    let reply = bench.post("/v1/traces", &[("content-type", "application/json")], body).await;
+    assert_eq!(reply.status.as_u16(), 200, "{}", reply.json());
+    let is = &bench.records("steps").await[0]["attributes"];
+    let expected = [("a", json!("NaN")), ("b", json!("-Infinity")), ("c", json!(0.5))];
+    let other = [("d", json!(r#"{"doubleValue":"NaN"}"#)), ("doubleValue", json!("doubleValue"))];
+    for (name, value) in expected.into_iter().chain(other) {
+        assert_eq!(is[name], value, "{name}");
+    }
+    // Where it is no text, the place is named.
+    let body = chat(1, &json!([double("a", json!({}))])).to_string();
+    let reply = bench.post("/v1/traces", &[("content-type", "application/json")], body).await;
+    let message = reply.json()["message"].as_str().expect("text").to_owned();
+    assert!(reply.status.as_u16() == 400 && message.contains("expected f64 at line 1 column"), "{message}");
+}
