@@ -6,8 +6,8 @@
 
 use martingale_schemas::{Reason, Rejection};
 
-use martingale_platform::budget::{Budget, Share};
 use crate::{Config, body};
+use martingale_platform::budget::{Budget, Share};
 
 /// What is left for one request.
 #[derive(Debug)]

@@ -71,7 +71,7 @@ impl Store {
             table = create(&table, kind).await.map_err(fail)?;
         }
         check_columns(&table, kind)?;
-        let version = u64::try_from(table.snapshot().map_err(fail)?.version()).unwrap_or(0);
+        let version = table.snapshot().map_err(fail)?.version();
         let commits = version.saturating_sub(last_checkpoint(&folder));
         Ok(Self { kind, table, commits })
     }

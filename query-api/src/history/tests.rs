@@ -164,8 +164,8 @@ async fn until_the_log_is_read_queries_wait_and_history_is_not_ready() {
 
     let engine = crate::sql::Engine::new(std::sync::Arc::clone(&history), Default::default()).expect("threads");
     let (trigger, shutdown) = martingale_platform::shutdown::channel();
-    let (answer, task) =
-        tokio::join!(engine.query(STEPS), async { tokio::spawn(std::sync::Arc::clone(&history).run(shutdown)) });
+    let running = tokio::spawn(std::sync::Arc::clone(&history).run(shutdown));
+    let (answer, task) = tokio::join!(engine.query(STEPS), std::future::ready(running));
     assert_eq!((answer.expect("answers").rows, history.trouble()), (vec![vec![json!(2)]], None));
     trigger.stop();
     task.await.expect("no panic").expect("stops");

@@ -127,7 +127,7 @@ fn check_type(of: &DataType) -> Result<(), String> {
                 return Err(format!("the type {next} is not offered: leave its size away"));
             }
             DataType::List(field) | DataType::LargeList(field) | DataType::Map(field, _) => {
-                open.push(field.data_type())
+                open.push(field.data_type());
             }
             DataType::Struct(of) => open.extend(of.iter().map(|it| it.data_type())),
             DataType::Dictionary(_, of) => open.push(of),
