@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateKey};
+use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateKey, Tally};
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
@@ -34,7 +34,7 @@ pub(crate) struct Judge {
     /// Entries that were loaded for the first time in this tick: written again with it, whether they change or not.
     renewed: HashMap<Bytes, Bytes>,
     tick_changed: bool,
-    condition_errors: u64,
+    counted: Tally,
 }
 
 /// What a batch will publish, answers to orders first: a verdict under an order is never on the log without its answer.
@@ -87,7 +87,7 @@ impl Judge {
             time,
             renewed: HashMap::new(),
             tick_changed: false,
-            condition_errors: 0,
+            counted: Tally::default(),
         })
     }
 
@@ -138,7 +138,7 @@ impl Judge {
         let fail = |source| self.unreadable(&name, source);
         let entry = state::read(stored).map_err(fail)?;
         let state = entry.state().map_err(fail)?;
-        if self.time.is_over(entry.used) && !is_halted(&state) {
+        if self.time.is_over(entry.used) && !state.is_halted() {
             return Ok(None);
         }
         if entry.used != self.time.tick() {
@@ -249,9 +249,12 @@ impl Judge {
     /// After a commit: lets go of what memory has no room for.
     pub(crate) fn evict(&mut self, sessions_max: usize) {
         self.detector.evict(sessions_max);
-        let errors = self.detector.cel_errors();
-        self.metrics.condition_errors.inc_by(errors - self.condition_errors);
-        self.condition_errors = errors;
+        let (now, before) = (self.detector.tally(), self.counted);
+        self.metrics.condition_errors.inc_by(now.condition_errors - before.condition_errors);
+        self.metrics.dropped.inc_by(now.dropped - before.dropped);
+        self.metrics.late.inc_by(now.late - before.late);
+        self.metrics.skipped.inc_by(now.skipped - before.skipped);
+        self.counted = now;
     }
 
     /// Entries after `after` whose sessions are over, as their removal, and where to go on.
@@ -261,19 +264,11 @@ impl Judge {
         for (key, value) in page.iter().filter(|(key, _)| key.as_ref() != TICK_KEY) {
             let fail = |source| self.unreadable(key, source);
             let entry = state::read(value).map_err(fail)?;
-            if self.time.is_over(entry.used) && !is_halted(&entry.state().map_err(fail)?) {
+            if self.time.is_over(entry.used) && !entry.state().map_err(fail)?.is_halted() {
                 out.push(StateChange { store: STORE, partition: self.partition, key: key.clone(), value: None });
             }
         }
         let next = page.into_iter().nth(SWEEP_ENTRIES_MAX - 1).map(|(key, _)| key);
         Ok((out, next))
-    }
-}
-
-/// Whether an entry is what a halt stands on: it is kept for ever.
-fn is_halted(state: &State) -> bool {
-    match state {
-        State::Session(it) => it.is_halted(),
-        State::Run(it) => it.is_halted(),
     }
 }

@@ -277,12 +277,6 @@ impl Detector {
         sessions + self.runs.states().map(RunState::bytes).sum::<usize>()
     }
 
-    /// [`Tally::condition_errors`].
-    #[must_use]
-    pub fn cel_errors(&self) -> u64 {
-        self.tally.condition_errors
-    }
-
     /// What was met since the start, for metrics.
     #[must_use]
     pub fn tally(&self) -> Tally {

@@ -1,7 +1,7 @@
 //! Recorded executions of real agents: what the rules do at their defaults. `MARTINGALE_TRACES` names the folder.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,6 +28,10 @@ fn replay(name: &str, rules: &Arc<Rules>) -> Option<Outcome> {
     let path = folder.join(name).join("steps.jsonl.gz");
     let Ok(file) = std::fs::File::open(&path) else {
         println!("skipped: there is no recording at {}", path.display());
+        if let Some(said) = std::env::var_os("MARTINGALE_SKIPPED") {
+            let mut said = std::fs::OpenOptions::new().create(true).append(true).open(said).unwrap();
+            writeln!(said, "no recorded executions at {} (MARTINGALE_TRACES names them)", folder.display()).unwrap();
+        }
         return None;
     };
     let mut detector = Detector::new(Arc::clone(rules));
@@ -53,7 +57,7 @@ fn replay(name: &str, rules: &Arc<Rules>) -> Option<Outcome> {
             outcome.halted.insert(session);
         }
     }
-    outcome.errors = detector.cel_errors();
+    outcome.errors = detector.tally().condition_errors;
     let rules: Vec<String> = outcome.by_rule.iter().map(|(rule, it)| format!("{rule} {}", it.len())).collect();
     let (sessions, stopped, halted) = (outcome.sessions.len(), outcome.stopped.len(), outcome.halted.len());
     println!(

@@ -19,7 +19,7 @@ fn one_step() {
         user_message "delete_file"
         "#,
     );
-    assert_eq!(detector.cel_errors(), 2, "a missing field is no match, and counted");
+    assert_eq!(detector.tally().condition_errors, 2, "a missing field is no match, and counted");
 }
 
 #[test]
@@ -143,7 +143,7 @@ within: 1m
         &policy(rule, "warn").replace("decision: warn", "decision: warn, message: \"{{first.tool}} at {{first.id}}\""),
         "tool_call f {}\ntool_call g {}\ntool_call h {}\ntool_call g {\"a\":1} // warn p",
     );
-    assert_eq!(detector.cel_errors(), 0);
+    assert_eq!(detector.tally().condition_errors, 0);
 }
 
 #[test]
