@@ -14,6 +14,8 @@
 //! Offsets of a partition grow; they need not be consecutive.
 
 mod embedded;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod memory;
 mod position;
 
@@ -27,6 +29,8 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 pub use embedded::{Durability, EmbeddedConfig, EmbeddedLog, GroupCommit, Removed};
+#[cfg(feature = "kafka")]
+pub use kafka::{Compression, ConsumerSpec, KafkaConfig, KafkaLog, Properties, Settle, Share};
 pub use memory::{Faults, MemoryLog};
 pub use position::{Offset, Partition, Position, Replay};
 
