@@ -7,3 +7,5 @@ pub mod config;
 pub mod log;
 pub mod shutdown;
 pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

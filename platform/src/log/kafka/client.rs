@@ -51,9 +51,11 @@ impl Health {
     }
 
     fn complain(&self, error: &KafkaError, reason: &str) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        // That all are down says less than what was said of one of them before.
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.set(Err(reason.to_owned()));
+            self.set(Err(format!("{reason}{}", self.last())));
+        } else {
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         }
     }
 

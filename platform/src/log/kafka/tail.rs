@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::TopicPartitionList;
@@ -16,6 +16,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 
 use super::client::{Clients, Isolation, Reader};
+use super::cursor::is_passing;
 use super::ring::Ring;
 use super::{Bounds, Error, Offset, Partition, Record};
 
@@ -23,6 +24,8 @@ use super::{Bounds, Error, Offset, Partition, Record};
 const POLL: Duration = Duration::from_millis(100);
 /// What the tail fetches ahead of its thread, which only copies.
 const AHEAD: usize = 16 << 20;
+/// Before a partition without a leader is asked for again.
+const LEADER_AGAIN: Duration = Duration::from_millis(20);
 
 /// See the module.
 pub(super) struct Tail {
@@ -147,11 +150,17 @@ pub(super) fn is_lost(error: &KafkaError) -> bool {
     matches!(error.rdkafka_error_code(), Some(AutoOffsetReset | OffsetOutOfRange))
 }
 
+/// Asks a broker, again for a while when the leader of the partition is just being found.
 pub(super) fn bounds(clients: &Clients, reader: &Reader, topic: &str, partition: Partition) -> Result<Bounds, Error> {
-    let found = reader.fetch_watermarks(topic, number(partition), clients.request_timeout());
-    let (start, end) =
-        found.map_err(|error| clients.failed(format_args!("the ends of `{topic}` cannot be asked for"), error))?;
-    Ok(Bounds { start: offset(start), end: offset(end) })
+    let deadline = Instant::now() + clients.request_timeout();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match reader.fetch_watermarks(topic, number(partition), left.max(LEADER_AGAIN)) {
+            Ok((start, end)) => return Ok(Bounds { start: offset(start), end: offset(end) }),
+            Err(error) if is_passing(&error) && left > LEADER_AGAIN => std::thread::sleep(LEADER_AGAIN),
+            Err(error) => return Err(clients.failed(format_args!("the ends of `{topic}` cannot be asked for"), error)),
+        }
+    }
 }
 
 pub(super) fn list(topic: &str, partition: Partition, from: Offset) -> Result<TopicPartitionList, Error> {

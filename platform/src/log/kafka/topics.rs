@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::client::{Clients, Context, millis, unusable};
 use super::{Cleanup, Consumer, ConsumerSpec, Error, KafkaConfig, Partition, Topic, TopicSpec};
+
+/// Before it is looked again whether new topics are there.
+const CREATED_AGAIN: Duration = Duration::from_millis(20);
 
 /// One topic.
 #[derive(Clone, Debug)]
@@ -84,8 +88,13 @@ impl Topics {
             )));
         }
         self.create(clients, &admin, &missing).await?;
-        if let Some((name, _)) = self.check(clients, &admin).await?.first() {
-            return Err(Error::Open(format!("kafka: topic `{name}` was created and is not there: look at the brokers")));
+        // A broker hears of a new topic some moments after the controller has made it.
+        let deadline = Instant::now() + clients.request_timeout();
+        while let Some((name, _)) = self.check(clients, &admin).await?.first() {
+            if Instant::now() > deadline {
+                return Err(Error::Open(format!("kafka: topic `{name}` was created and is not there: look at the brokers")));
+            }
+            tokio::time::sleep(CREATED_AGAIN).await;
         }
         self.check_cleanup(clients, &admin).await
     }
