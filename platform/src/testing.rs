@@ -64,8 +64,7 @@ impl KafkaCluster {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("martingale-kafka-{}-{number}", std::process::id()));
         let ports = free_ports(brokers * 3);
-        let voters: Vec<_> =
-            (0..brokers).map(|it| format!("{}@127.0.0.1:{}", it + 1, ports[it * 3 + 2])).collect();
+        let voters: Vec<_> = (0..brokers).map(|it| format!("{}@127.0.0.1:{}", it + 1, ports[it * 3 + 2])).collect();
         let cluster = Self {
             libs,
             brokers: (0..brokers).map(|it| Broker::new(&dir, it, ports[it * 3], ports[it * 3 + 1])).collect(),

@@ -34,9 +34,17 @@ pub(crate) fn folder() -> TempDir {
 /// A log under test, with what only its own kind can do.
 pub(crate) enum Subject {
     Memory(Arc<MemoryLog>),
-    Embedded { log: Arc<EmbeddedLog>, config: EmbeddedConfig, clock: Clock, dir: TempDir },
+    Embedded {
+        log: Arc<EmbeddedLog>,
+        config: EmbeddedConfig,
+        clock: Clock,
+        dir: TempDir,
+    },
     #[cfg(feature = "kafka")]
-    Kafka { log: Arc<KafkaLog>, config: KafkaConfig },
+    Kafka {
+        log: Arc<KafkaLog>,
+        config: KafkaConfig,
+    },
 }
 
 impl Subject {

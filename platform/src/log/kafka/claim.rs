@@ -8,17 +8,19 @@
 //! transaction ends up to `settle_every` later, and makes state and progress durable at once. While one producer ends
 //! its transaction, the other takes the commits that follow: no commit waits for the end of another. They end in order.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::changelog::{self, View};
 use super::client::{Clients, Producer};
-use super::delivery::{self, Answer, Placed};
+use super::delivery::{self, Placed};
 use super::tail::{Tail, blocking};
 use super::{Consumer, Error, Partition, Progress, Settle, StateChange};
 
@@ -56,15 +58,8 @@ struct Lane {
 struct Open {
     number: u64,
     bytes: usize,
-    /// Reports of state and progress, which nobody waited for yet.
-    reports: Vec<oneshot::Receiver<Answer>>,
-}
-
-impl Open {
-    /// A failure that was reported meanwhile: the cause of what fails after it.
-    fn failure(&mut self) -> Option<KafkaError> {
-        self.reports.iter_mut().find_map(|it| it.try_recv().ok()?.err())
-    }
+    /// State and progress by key, sent when the transaction ends: what changes in each commit is written once.
+    changelog: HashMap<Bytes, Placed>,
 }
 
 /// Why a claim does not hold.
@@ -160,27 +155,19 @@ impl Claim {
         self.error(&broken)
     }
 
-    /// Publishes, and puts state and progress in the same transaction. Published is what is acknowledged when this
+    /// Publishes, and keeps state and progress for the end of the same transaction. Published is what is acknowledged when this
     /// returns; the offsets of it in their order.
     pub(super) async fn commit(self: &Arc<Self>, part: Part) -> Result<Vec<i64>, Error> {
         let mut work = self.work.lock().await;
         self.check()?;
         let producer = self.begin(&mut work).await?;
-        let published = delivery::send(&producer, &part.publish);
-        let report = delivery::send(&producer, &part.changelog);
-        let published = delivery::wait(published).await;
-        let offsets = match published {
-            Ok(offsets) => offsets,
-            Err(error) => {
-                let first = work.open.as_mut().and_then(Open::failure);
-                return Err(self.fail(&producer, first.unwrap_or(error)));
-            }
-        };
+        let published = delivery::wait(delivery::send(&producer, &part.publish)).await;
+        let offsets = published.map_err(|error| self.fail(&producer, error))?;
         self.view().apply(part.state, &part.progress);
         let bytes = part.publish.iter().chain(&part.changelog).map(Placed::bytes).sum::<usize>();
         if let Some(open) = &mut work.open {
             open.bytes += bytes;
-            open.reports.push(report);
+            open.changelog.extend(part.changelog.into_iter().map(|it| (it.key.clone(), it)));
         }
         let is_due = work.open.as_ref().is_some_and(|it| it.bytes > SETTLE_BYTES);
         match self.settle {
@@ -213,7 +200,7 @@ impl Claim {
             self.check()?;
         }
         producer.begin_transaction().map_err(|error| self.fail(&producer, error))?;
-        work.open = Some(Open { number, bytes: 0, reports: Vec::new() });
+        work.open = Some(Open { number, bytes: 0, changelog: HashMap::new() });
         work.next = number + 1;
         if self.settle == Settle::Behind {
             let claim = Arc::clone(self);
@@ -238,11 +225,10 @@ impl Claim {
             if claim.ended(number).await.is_err() {
                 return;
             }
-            for report in open.reports {
-                if let Err(error) = delivery::wait(report).await {
-                    claim.fail(&producer, error);
-                    return;
-                }
+            let changelog: Vec<Placed> = open.changelog.into_values().collect();
+            if let Err(error) = delivery::wait(delivery::send(&producer, &changelog)).await {
+                claim.fail(&producer, error);
+                return;
             }
             let timeout = claim.clients.config.write_timeout.0;
             let ending = Arc::clone(&producer);

@@ -73,10 +73,11 @@ impl Cursors {
     /// The one that stands there, else the oldest when there may be no more.
     fn take(&self, topic: &Arc<str>, partition: Partition, from: Offset) -> Option<Cursor> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let stands = |it: &Cursor| it.next == from && it.at.as_ref().is_some_and(|(t, p)| t == topic && *p == partition);
+        let stands =
+            |it: &Cursor| it.next == from && it.at.as_ref().is_some_and(|(t, p)| t == topic && *p == partition);
         let index = match idle.iter().position(stands) {
             Some(index) => index,
-            None if idle.len() >= self.turns.available_permits() + 1 => {
+            None if idle.len() > self.turns.available_permits() => {
                 idle.iter().enumerate().min_by_key(|(_, it)| it.used).map(|(index, _)| index)?
             }
             None => return None,

@@ -48,12 +48,7 @@ struct Member {
 
 impl Group {
     /// Joins the group of a consumer.
-    pub(super) fn join(
-        owners: &Arc<Owners>,
-        consumer: Consumer,
-        topic: Topic,
-        runtime: Handle,
-    ) -> Result<Self, Error> {
+    pub(super) fn join(owners: &Arc<Owners>, consumer: Consumer, topic: Topic, runtime: Handle) -> Result<Self, Error> {
         let clients = &owners.clients;
         let topic = Arc::clone(&owners.topics.topic(topic)?.name);
         let ready = watch::Sender::new(Arc::from([]));

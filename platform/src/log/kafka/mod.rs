@@ -158,8 +158,7 @@ impl KafkaLog {
             .await?
         };
         let tail = Arc::new(tail);
-        let owners =
-            Owners::new(clients.clone(), Arc::clone(&topics), Arc::clone(&tail), metrics.clone(), consumers);
+        let owners = Owners::new(clients.clone(), Arc::clone(&topics), Arc::clone(&tail), metrics.clone(), consumers);
         let all = (0..topics.partitions).map(Partition).collect();
         let log = Arc::new(Self {
             topics,

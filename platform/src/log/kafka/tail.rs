@@ -56,7 +56,8 @@ impl Tail {
             rings.insert(Arc::clone(name), of_topic?);
         }
         let clients = clients.clone();
-        let shared = Arc::new(Shared { clients, reader, rings, bytes: AtomicUsize::new(0), stop: AtomicBool::new(false) });
+        let shared =
+            Arc::new(Shared { clients, reader, rings, bytes: AtomicUsize::new(0), stop: AtomicBool::new(false) });
         let thread = {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new().name("kafka-tail".to_owned()).spawn(move || shared.run())

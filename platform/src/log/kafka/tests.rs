@@ -19,12 +19,7 @@ use crate::testing::KafkaCluster;
 pub(super) const P0: Partition = Partition(0);
 pub(super) const ALL: ReadLimit = ReadLimit { records_max: usize::MAX, bytes_max: usize::MAX };
 
-const fn spec(
-    consumer: Consumer,
-    stores: &'static [Store],
-    share: Share,
-    settle: Settle,
-) -> ConsumerSpec {
+const fn spec(consumer: Consumer, stores: &'static [Store], share: Share, settle: Settle) -> ConsumerSpec {
     ConsumerSpec { consumer, stores, share, settle }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::client::{Clients, Context, millis, unusable};
@@ -92,7 +94,9 @@ impl Topics {
         let deadline = Instant::now() + clients.request_timeout();
         while let Some((name, _)) = self.check(clients, &admin).await?.first() {
             if Instant::now() > deadline {
-                return Err(Error::Open(format!("kafka: topic `{name}` was created and is not there: look at the brokers")));
+                return Err(Error::Open(format!(
+                    "kafka: topic `{name}` was created and is not there: look at the brokers"
+                )));
             }
             tokio::time::sleep(CREATED_AGAIN).await;
         }

@@ -72,7 +72,8 @@ async fn topics_that_are_missing_or_of_another_shape_are_named() {
     let config = config(cluster.brokers());
     let strict = KafkaConfig { create_topics: false, ..config.clone() };
     let error = refused(&strict).await;
-    let expected = format!("topic `{}a` does not exist: create it with 4 partitions, or set create_topics", config.topic_prefix);
+    let expected =
+        format!("topic `{}a` does not exist: create it with 4 partitions, or set create_topics", config.topic_prefix);
     assert!(error.contains(&expected), "{error}");
     open(&config).await.expect("created");
     open(&strict).await.expect("there");
