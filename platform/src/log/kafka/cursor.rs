@@ -181,6 +181,7 @@ pub(super) fn is_passing(error: &KafkaError) -> bool {
                 | Code::CoordinatorNotAvailable
                 | Code::CoordinatorLoadInProgress
                 | Code::NotCoordinator
+                | Code::PollExceeded
                 | Code::Resolve
         )
     )

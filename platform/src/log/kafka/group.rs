@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use super::client::{Context, millis, unusable};
+use super::cursor::is_passing;
 use super::owners::{Intent, Owners};
 use super::{Consumer, Error, Partition, Topic};
 
@@ -77,8 +78,10 @@ impl Group {
         let run = move || {
             while !stopped.load(Ordering::Relaxed) {
                 // Records may slip in before their partition is paused. They are read elsewhere.
-                if let Some(Err(error)) = reader.poll(POLL) {
-                    tracing::debug!(consumer, %error, "consumer group");
+                match reader.poll(POLL) {
+                    Some(Err(error)) if is_passing(&error) => tracing::debug!(consumer, %error, "consumer group"),
+                    Some(Err(error)) => tracing::warn!(consumer, %error, "consumer group"),
+                    Some(Ok(_)) | None => {}
                 }
             }
             // Dropping the reader leaves the group, which gives up its partitions.

@@ -39,6 +39,8 @@ struct Shared {
     /// By full name, then partition.
     rings: BTreeMap<Arc<str>, Vec<Arc<Ring>>>,
     bytes: AtomicUsize,
+    /// Held while a ring and what the reader is assigned change together.
+    assigning: Mutex<()>,
     stop: AtomicBool,
 }
 
@@ -56,8 +58,14 @@ impl Tail {
             rings.insert(Arc::clone(name), of_topic?);
         }
         let clients = clients.clone();
-        let shared =
-            Arc::new(Shared { clients, reader, rings, bytes: AtomicUsize::new(0), stop: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            clients,
+            reader,
+            rings,
+            bytes: AtomicUsize::new(0),
+            assigning: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
         let thread = {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new().name("kafka-tail".to_owned()).spawn(move || shared.run())
@@ -75,6 +83,7 @@ impl Tail {
         let (shared, ring) = (Arc::clone(&self.shared), Arc::clone(ring));
         blocking(move || {
             let Bounds { end, .. } = bounds(&shared.clients, &shared.reader, &ring.topic, ring.partition)?;
+            let _assigning = shared.assigning.lock().unwrap_or_else(PoisonError::into_inner);
             if ring.follow(end) {
                 ring.grow(end);
                 let assign = list(&ring.topic, ring.partition, end)?;
@@ -136,6 +145,7 @@ impl Shared {
     }
 
     fn unfollow(&self, ring: &Ring) {
+        let _assigning = self.assigning.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.idle(&self.bytes)
             && let Ok(list) = list(&ring.topic, ring.partition, Offset::START)
             && let Err(error) = self.reader.incremental_unassign(&list)

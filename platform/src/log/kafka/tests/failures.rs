@@ -49,6 +49,34 @@ async fn a_broker_that_is_killed_loses_nothing() {
     assert_eq!(log.committed("c", A, P0).await.expect("committed"), Some(Offset(2)));
 }
 
+/// With three brokers, any one may be killed: the log goes on with the two that are left.
+#[tokio::test]
+async fn one_of_three_brokers_may_be_killed() {
+    let Some(cluster) = tokio::task::spawn_blocking(|| KafkaCluster::start(3)).await.expect("a cluster") else {
+        return;
+    };
+    let cluster = Arc::new(cluster);
+    let log = open(&KafkaConfig { write_timeout: Span::from_millis(60_000), ..config(cluster.brokers()) }).await;
+    let log = log.expect("open");
+    for number in 0..3 {
+        log.commit(numbered("now", "now", P0, number)).await.expect("commit");
+        log.append(vec![at(A, P0, &number.to_string())]).await.expect("append");
+        let (cluster, broker) = (Arc::clone(&cluster), usize::try_from(number).expect("small"));
+        let killed = tokio::task::spawn_blocking(move || {
+            cluster.kill(broker);
+            cluster
+        });
+        let cluster = killed.await.expect("killed");
+        for more in 0..20 {
+            log.append(vec![at(A, P0, &format!("{number} {more}"))]).await.expect("append");
+        }
+        log.commit(numbered("now", "now", P0, number + 10)).await.expect("commit");
+        tokio::task::spawn_blocking(move || cluster.restart(broker)).await.expect("started");
+    }
+    assert_eq!(values(&*log, A, P0).await.len(), 63);
+    assert_eq!(values(&*log, B, P0).await, ["0", "10", "1", "11", "2", "12"]);
+}
+
 #[tokio::test]
 async fn without_a_broker_writes_fail_in_time_and_say_why() {
     let Some(cluster) = tokio::task::spawn_blocking(|| KafkaCluster::start(1)).await.expect("a cluster") else {
