@@ -26,10 +26,12 @@ mod config;
 mod cursor;
 mod delivery;
 mod group;
+mod keeper;
 mod metrics;
 mod owners;
 mod partitioner;
 mod ring;
+mod spec;
 mod tail;
 mod topics;
 
@@ -40,15 +42,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rdkafka::producer::Producer as _;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub use config::{Compression, KafkaConfig, Properties};
+pub use spec::{ConsumerSpec, Settle, Share};
 
 use self::changelog::NAME_BYTES_MAX;
 use self::claim::{Claim, Part};
@@ -65,37 +66,6 @@ use super::{
     Append, Appended, Bounds, Cleanup, Commit, Consumer, Error, Log, Offset, Partition, Placement, Position, Progress,
     ReadLimit, Record, StateChange, Store, Topic, TopicSpec,
 };
-
-/// A consumer as the log is opened with it: what it keeps, and who runs it.
-#[derive(Clone, Copy, Debug)]
-pub struct ConsumerSpec {
-    pub consumer: Consumer,
-    /// Its state stores. No other consumer may have one of the same name.
-    pub stores: &'static [Store],
-    pub share: Share,
-    pub settle: Settle,
-}
-
-/// How processes share the partitions of a consumer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    /// Each partition belongs to one process of a group, by this topic.
-    Group { by: Topic },
-    /// Every process owns all of them. At most one at a time can commit: the newest to begin fences the others.
-    All,
-}
-
-/// When a commit returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settle {
-    /// When all of it is durable.
-    AtOnce,
-    /// When its records are published. State and progress become durable behind it, in order, at once for several
-    /// commits. When that fails, the next commit says so and the consumer starts again from [`Log::committed`]: what it
-    /// published meanwhile is on the log, what it knew is not. For a consumer that reads what it published and would
-    /// publish the same again.
-    Behind,
-}
 
 /// See the module. Close it with [`KafkaLog::close`]; dropping it is like the end of the process.
 pub struct KafkaLog {
@@ -178,46 +148,6 @@ impl KafkaLog {
         log.metrics.healthy.set(1);
         log.watch()?;
         Ok(log)
-    }
-
-    /// Looks every moment whether the brokers take writes, for as long as the log is there.
-    fn watch(self: &Arc<Self>) -> Result<(), Error> {
-        const EVERY: Duration = Duration::from_secs(1);
-        const SOON: Duration = Duration::from_millis(200);
-        let log = Arc::downgrade(self);
-        let run = move || {
-            loop {
-                let wait = match log.upgrade() {
-                    Some(log) if !log.closed.load(Ordering::Relaxed) => {
-                        log.look();
-                        if log.clients.health.get().is_ok() { EVERY } else { SOON }
-                    }
-                    _ => return,
-                };
-                std::thread::park_timeout(wait);
-            }
-        };
-        let keeper = std::thread::Builder::new().name("kafka-keeper".to_owned()).spawn(run);
-        let keeper = keeper.map_err(|error| Error::Open(format!("threads of the log: {error}")))?;
-        *lock(&self.keeper) = Some(keeper);
-        Ok(())
-    }
-
-    fn look(&self) {
-        let Some((topic, named)) = self.topics.names().next() else { return };
-        let found = self.producer.client().fetch_metadata(Some(&named.name), Duration::from_secs(1));
-        let outcome = match found {
-            Err(error) => Err(format!("no broker answers: {error}{}", self.clients.health.last())),
-            Ok(metadata) => {
-                let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
-                match partitions.into_iter().find(|it| it.leader() < 0) {
-                    Some(it) => Err(format!("partition {} of `{topic}` has no leader", it.id())),
-                    None => Ok(()),
-                }
-            }
-        };
-        self.metrics.healthy.set(i64::from(outcome.is_ok()));
-        self.clients.health.set(outcome);
     }
 
     /// Ends what is under way, leaves the groups and gives up the claims. Afterwards every call answers

@@ -4,7 +4,8 @@ mod failures;
 mod groups;
 mod opening;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use prometheus::Registry;
 use rdkafka::admin::{AdminClient, AdminOptions};
