@@ -11,4 +11,4 @@ read -r word
 while read -r _; do :; done
 kill -9 "$pid"
 wait "$pid"
-[ "$word" = keep ] || rm -rf "$dir"
+[ "$word" = keep ] || { rm -rf "$dir"; rmdir "${dir%/*}"; }

@@ -182,6 +182,8 @@ pub(super) fn is_passing(error: &KafkaError) -> bool {
                 | Code::CoordinatorLoadInProgress
                 | Code::NotCoordinator
                 | Code::PollExceeded
+                | Code::UnknownPartition
+                | Code::UnknownTopicOrPartition
                 | Code::Resolve
         )
     )

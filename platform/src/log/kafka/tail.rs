@@ -168,7 +168,12 @@ pub(super) fn bounds(clients: &Clients, reader: &Reader, topic: &str, partition:
         let left = deadline.saturating_duration_since(Instant::now());
         match reader.fetch_watermarks(topic, number(partition), left.max(LEADER_AGAIN)) {
             Ok((start, end)) => return Ok(Bounds { start: offset(start), end: offset(end) }),
-            Err(error) if is_passing(&error) && left > LEADER_AGAIN => std::thread::sleep(LEADER_AGAIN),
+            Err(error) if is_passing(&error) && left > LEADER_AGAIN => {
+                // A broker that has just started may have said that there is no such partition, and the client believes
+                // it for minutes unless it is made to ask again.
+                drop(reader.fetch_metadata(Some(topic), left));
+                std::thread::sleep(LEADER_AGAIN);
+            }
             Err(error) => return Err(clients.failed(format_args!("the ends of `{topic}` cannot be asked for"), error)),
         }
     }
