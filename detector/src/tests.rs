@@ -250,6 +250,41 @@ fn a_lost_commit_is_made_again_from_the_last() {
     }
 }
 
+/// A log that makes state and progress durable behind what it publishes may lose those of several commits at once. Their
+/// steps are judged again to the same verdicts, under the orders that were in force then.
+#[test]
+fn commits_that_never_settled_are_made_again_alike() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.step("a", 0).await;
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 1).await;
+        settle().await;
+        bench.log.faults(|it| it.settle_never = true);
+        for (n, action) in [(1, "halt"), (2, "resume")] {
+            bench.order(action, "a").await;
+            bench.until(topics::CONTROLS, 2 * n).await;
+            bench.step("a", n).await;
+            bench.until(topics::VERDICTS, n + 1).await;
+        }
+        bench.step("a", 3).await;
+        bench.until(topics::VERDICTS, 4).await;
+        settle().await;
+        bench.log = bench.log.reopen();
+        running.await.expect("no panic").expect_err("its log is gone");
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 7).await;
+        settle().await;
+        bench.stop(running).await;
+        let verdicts: Vec<_> = bench.verdicts().await.iter().map(|it| format!("{it:?}")).collect();
+        assert_eq!(verdicts[1..4], verdicts[4..7], "the same verdicts");
+        let expected = [Decision::Allow, Decision::Halt, Decision::Allow, Decision::Allow];
+        assert_eq!(bench.decisions().await[..4], expected);
+        bench.until(topics::CONTROLS, 4).await;
+        assert_eq!(bench.read::<serde_json::Value>(topics::CONTROLS).await.len(), 4, "no order is answered twice");
+    });
+}
+
 #[test]
 fn a_record_that_is_no_step_is_set_aside() {
     simulated(async {

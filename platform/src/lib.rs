@@ -8,3 +8,5 @@ pub mod config;
 pub mod log;
 pub mod shutdown;
 pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -32,6 +32,9 @@ pub struct Faults {
     pub duplicate_appends: bool,
     /// Appends and commits answer [`Error::Full`].
     pub full: bool,
+    /// State and progress of commits from now on are lost by [`MemoryLog::reopen`]; what they publish is not. What Kafka
+    /// does when the process dies before its transactions have ended.
+    pub settle_never: bool,
 }
 
 /// See the module.
@@ -46,6 +49,8 @@ pub struct MemoryLog {
 #[derive(Debug)]
 struct Inner {
     durable: Durable,
+    /// What is durable of progress and state while commits do not settle.
+    settled: Option<(Committed, States)>,
     faults: Faults,
     closed: bool,
     grown: BTreeMap<(Topic, Partition), watch::Sender<Offset>>,
@@ -54,9 +59,12 @@ struct Inner {
 #[derive(Clone, Debug, Default)]
 struct Durable {
     topics: BTreeMap<Topic, TopicData>,
-    committed: BTreeMap<(Consumer, Topic, Partition), Offset>,
-    state: BTreeMap<(Store, Partition), BTreeMap<Bytes, Bytes>>,
+    committed: Committed,
+    state: States,
 }
+
+type Committed = BTreeMap<(Consumer, Topic, Partition), Offset>;
+type States = BTreeMap<(Store, Partition), BTreeMap<Bytes, Bytes>>;
 
 #[derive(Clone, Debug)]
 struct TopicData {
@@ -96,13 +104,19 @@ impl MemoryLog {
                 grown.insert((*topic, partition), watch::Sender::new(held.end));
             }
         }
-        let inner = Inner { durable, faults: Faults::default(), closed: false, grown };
+        let inner = Inner { durable, settled: None, faults: Faults::default(), closed: false, grown };
         Arc::new(Self { partitions, clock, inner: Mutex::new(inner), assigned: Mutex::default() })
     }
 
     /// Changes what goes wrong from now on.
     pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
-        change(&mut self.lock().faults);
+        let mut inner = self.lock();
+        change(&mut inner.faults);
+        if !inner.faults.settle_never {
+            inner.settled = None;
+        } else if inner.settled.is_none() {
+            inner.settled = Some((inner.durable.committed.clone(), inner.durable.state.clone()));
+        }
     }
 
     /// The log as a new process finds it after this one was killed; this handle is closed.
@@ -111,7 +125,10 @@ impl MemoryLog {
         let mut inner = self.lock();
         inner.closed = true;
         inner.grown.clear();
-        let durable = std::mem::take(&mut inner.durable);
+        let mut durable = std::mem::take(&mut inner.durable);
+        if let Some((committed, state)) = inner.settled.take() {
+            (durable.committed, durable.state) = (committed, state);
+        }
         Self::over(self.partitions, self.clock.clone(), durable)
     }
 

@@ -7,13 +7,16 @@
 //! * A consumer owns partitions, not the log. [`Log::assigned`] says which ones this process has now and changes when
 //!   the group rebalances; with one process it is all of them, always.
 //! * [`Log::commit`] takes records to publish, state and positions together and makes them durable **in that order**. The
-//!   embedded log does it in one atomic write. A log that cannot (Kafka without transactions, a crash in between)
-//!   publishes a record again after a restart; so consumers recognise records by what is in them, and state is read
-//!   together with the position it belongs to.
+//!   embedded log does it in one atomic write. On Kafka records are published when it returns; state and positions are
+//!   durable together, either then or a moment later, in the order of the commits. A process that ends before that
+//!   publishes those records again after a restart; so consumers recognise records by what is in them, and state is
+//!   read together with the position it belongs to.
 //!
 //! Offsets of a partition grow; they need not be consecutive.
 
 mod embedded;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod memory;
 mod position;
 
@@ -27,6 +30,8 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 pub use embedded::{Durability, EmbeddedConfig, EmbeddedLog, GroupCommit, Removed};
+#[cfg(feature = "kafka")]
+pub use kafka::{Compression, ConsumerSpec, KafkaConfig, KafkaLog, Properties, Settle, Share};
 pub use memory::{Faults, MemoryLog};
 pub use position::{Offset, Partition, Position, Replay};
 
@@ -201,9 +206,13 @@ pub trait Log: Send + Sync + 'static {
     /// When the log cannot be read.
     async fn latest(&self, topic: Topic, after: Option<Bytes>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error>;
 
+    /// Records are published when it returns, and its state and progress are what [`Log::state`] and [`Log::committed`]
+    /// answer in this process. A log may make them durable a moment later, in the order of the commits; when that fails,
+    /// the next call for the consumer says so, and every one until it asks for [`Log::committed`].
+    ///
     /// # Errors
     /// [`Error::Fenced`] when this process no longer owns the partition; others when the write failed, and then the
-    /// consumer starts again from [`Log::committed`].
+    /// consumer starts again from [`Log::committed`], with nothing kept in memory.
     async fn commit(&self, commit: Commit) -> Result<(), Error>;
 
     /// Where a consumer left off; `None` when it has never committed.
@@ -258,7 +267,7 @@ pub enum Error {
     UnknownTopic(String),
     #[error("the log is closed")]
     Closed,
-    /// The data folder cannot be opened: another version, another process, another shape.
+    /// The log cannot be opened: another version, another process, another shape, nobody who answers.
     #[error("{0}")]
     Open(String),
 }

@@ -45,6 +45,9 @@ struct Ban {
     #[serde(rename = "crate")]
     name: String,
     reason: String,
+    /// Packages that may depend on it all the same.
+    #[serde(default)]
+    wrappers: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +74,9 @@ pub(super) fn check(metadata: &Metadata, policy: &Policy) -> Vec<Finding> {
         if !policy.sources.allow_registry.iter().any(|it| source.strip_prefix("registry+") == Some(it)) {
             find(format!("comes from `{source}`, which deny.toml does not allow"));
         }
-        if let Some(ban) = policy.bans.deny.iter().find(|it| it.name == package.name) {
+        if let Some(ban) = policy.bans.deny.iter().find(|it| it.name == package.name)
+            && !is_wrapped(metadata, ban)
+        {
             find(format!("is banned: {}", ban.reason));
         }
         let exception = exceptions.get(package.name.as_str());
@@ -86,6 +91,12 @@ pub(super) fn check(metadata: &Metadata, policy: &Policy) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether only those that may depend on it do.
+fn is_wrapped(metadata: &Metadata, ban: &Ban) -> bool {
+    let mut parents = metadata.packages.iter().filter(|it| metadata.neighbours(&it.id).contains(ban.name.as_str()));
+    !ban.wrappers.is_empty() && parents.all(|it| ban.wrappers.contains(&it.name))
 }
 
 /// Older packages write `MIT/Apache-2.0` for a choice.

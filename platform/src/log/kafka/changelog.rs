@@ -1,0 +1,226 @@
+//! State and progress of a consumer: as records of its changelog, and in memory.
+//!
+//! A changelog is a compacted topic for each consumer, with the partitions of all others. Its newest records are the
+//! state, so a restore reads what is live and what compaction has not come to yet.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+
+use super::client::{Clients, Isolation};
+use super::cursor::is_passing;
+use super::delivery::Placed;
+use super::tail::{bounds, list, offset, record};
+use super::{Error, Offset, Partition, Progress, StateChange};
+
+/// First byte of a key.
+const STATE: u8 = b's';
+const PROGRESS: u8 = b'p';
+/// First byte of a value: how the rest is to be read.
+const VERSION: u8 = 1;
+
+/// How often a restore says how far it is.
+const SAY_EVERY: Duration = Duration::from_secs(2);
+/// What a restore fetches ahead.
+const AHEAD: usize = 16 << 20;
+
+/// State and progress of a consumer in one partition.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct View {
+    stores: BTreeMap<String, BTreeMap<Bytes, Bytes>>,
+    progress: BTreeMap<String, Offset>,
+}
+
+impl View {
+    pub(super) fn state(&self, store: &str, key: &[u8]) -> Option<Bytes> {
+        self.stores.get(store)?.get(key).cloned()
+    }
+
+    pub(super) fn scan(&self, store: &str, after: Option<Bytes>, limit: usize) -> Vec<(Bytes, Bytes)> {
+        let Some(entries) = self.stores.get(store) else { return Vec::new() };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let page = entries.range((from, Bound::Unbounded)).take(limit);
+        page.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    pub(super) fn committed(&self, topic: &str) -> Option<Offset> {
+        self.progress.get(topic).copied()
+    }
+
+    pub(super) fn apply(&mut self, state: Vec<StateChange>, progress: &[Progress]) {
+        for change in state {
+            self.set(change.store, change.key, change.value);
+        }
+        for it in progress {
+            self.progress.insert(it.topic.to_owned(), it.next);
+        }
+    }
+
+    fn set(&mut self, store: &str, key: Bytes, value: Option<Bytes>) {
+        if !self.stores.contains_key(store) {
+            self.stores.insert(store.to_owned(), BTreeMap::new());
+        }
+        let Some(entries) = self.stores.get_mut(store) else { return };
+        match value {
+            Some(value) => entries.insert(key, value),
+            None => entries.remove(&key),
+        };
+    }
+
+    /// Takes in a record of the changelog.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn restore(&mut self, key: &Bytes, value: Option<Bytes>) -> Result<(), &'static str> {
+        let value = match value {
+            None => None,
+            Some(value) if value.first() == Some(&VERSION) => Some(value.slice(1..)),
+            Some(_) => return Err("a value of another version"),
+        };
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| "a name that is no text");
+        match key.split_first() {
+            Some((&STATE, rest)) => {
+                let length = usize::from(*rest.first().ok_or("a key that is cut")?);
+                let name = text(rest.get(1..=length).ok_or("a key that is cut")?)?;
+                self.set(&name, key.slice(2 + length..), value);
+            }
+            Some((&PROGRESS, topic)) => {
+                let value = value.ok_or("progress that was removed")?;
+                let next = u64::from_le_bytes(value[..].try_into().map_err(|_| "progress of another length")?);
+                self.progress.insert(text(topic)?, Offset(next));
+            }
+            _ => return Err("a key of another kind"),
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> usize {
+        self.stores.values().map(BTreeMap::len).sum()
+    }
+}
+
+fn value(bytes: &[u8]) -> Bytes {
+    let mut value = BytesMut::with_capacity(1 + bytes.len());
+    value.put_u8(VERSION);
+    value.put_slice(bytes);
+    value.freeze()
+}
+
+/// The longest name of a store or topic, in bytes.
+pub(super) const NAME_BYTES_MAX: usize = 100;
+
+pub(super) fn state_record(topic: &Arc<str>, change: &StateChange) -> Placed {
+    let mut key = BytesMut::with_capacity(2 + change.store.len() + change.key.len());
+    key.put_u8(STATE);
+    // Names are checked when the log is opened.
+    key.put_u8(u8::try_from(change.store.len()).unwrap_or(u8::MAX));
+    key.put_slice(change.store.as_bytes());
+    key.put_slice(&change.key);
+    let value = change.value.as_ref().map(|it| value(it));
+    Placed { topic: Arc::clone(topic), partition: change.partition, key: key.freeze(), value }
+}
+
+pub(super) fn progress_record(topic: &Arc<str>, progress: &Progress) -> Placed {
+    let mut key = BytesMut::with_capacity(1 + progress.topic.len());
+    key.put_u8(PROGRESS);
+    key.put_slice(progress.topic.as_bytes());
+    let value = Some(value(&progress.next.0.to_le_bytes()));
+    Placed { topic: Arc::clone(topic), partition: progress.partition, key: key.freeze(), value }
+}
+
+/// Reads a partition of a changelog from its beginning to the end it has now. Blocks.
+///
+/// # Errors
+/// When it cannot be read, or holds what this version cannot read.
+pub(super) fn restore(clients: &Clients, topic: &Arc<str>, partition: Partition) -> Result<View, Error> {
+    let reader = clients.reader(Isolation::Committed, AHEAD)?;
+    let found = bounds(clients, &reader, topic, partition)?;
+    let mut view = View::default();
+    if found.start == found.end {
+        return Ok(view);
+    }
+    let fail = |error| clients.failed(format_args!("state cannot be restored from `{topic}`"), error);
+    reader.assign(&list(topic, partition, found.start)?).map_err(fail)?;
+    let (began, mut said, mut heard) = (Instant::now(), Instant::now(), Instant::now());
+    let mut records = 0_u64;
+    loop {
+        match reader.poll(Duration::from_millis(200)) {
+            Some(Ok(message)) => {
+                let at = offset(message.offset());
+                let is_removal = message.payload().is_none();
+                let it = record(&message);
+                view.restore(&it.key, (!is_removal).then_some(it.value)).map_err(|what| {
+                    Error::Open(format!("kafka: `{topic}` has, in partition {partition} at {at}, {what}"))
+                })?;
+                records += 1;
+                heard = Instant::now();
+                if said.elapsed() > SAY_EVERY {
+                    said = heard;
+                    tracing::info!(topic = &**topic, %partition, %at, end = %found.end, "state is being restored");
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => break,
+            Some(Err(error)) if !is_passing(&error) => return Err(fail(error)),
+            Some(Err(_)) | None if heard.elapsed() < clients.request_timeout() => {}
+            Some(Err(error)) => return Err(fail(error)),
+            None => {
+                let error = KafkaError::MessageConsumption(rdkafka::error::RDKafkaErrorCode::OperationTimedOut);
+                return Err(fail(error));
+            }
+        }
+    }
+    let (entries, took) = (view.entries(), began.elapsed());
+    tracing::info!(topic = &**topic, %partition, records, entries, ?took, "state is restored");
+    Ok(view)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let topic: Arc<str> = "state.c".into();
+        let partition = Partition(3);
+        let change = |key: &'static str, value: Option<&'static str>| StateChange {
+            store: "store",
+            partition,
+            key: Bytes::from_static(key.as_bytes()),
+            value: value.map(|it| Bytes::from_static(it.as_bytes())),
+        };
+        let changes = vec![change("a", Some("1")), change("b", Some("")), change("c", Some("3")), change("c", None)];
+        let progress = [Progress { topic: "steps", partition, next: Offset(7) }];
+        let mut read = View::default();
+        for it in changes.iter().map(|it| state_record(&topic, it)).chain([progress_record(&topic, &progress[0])]) {
+            read.restore(&it.key, it.value).expect("readable");
+        }
+        let mut written = View::default();
+        written.apply(changes, &progress);
+        assert_eq!(read, written);
+        assert_eq!(read.state("store", b"b").as_deref(), Some(&b""[..]), "empty is not removed");
+        assert_eq!((read.state("store", b"c"), read.committed("steps")), (None, Some(Offset(7))));
+    }
+
+    #[test]
+    fn what_is_foreign_is_refused() {
+        let cases: [(&[u8], Option<&[u8]>); 7] = [
+            (b"", Some(b"\x01")),
+            (b"x", Some(b"\x01")),
+            (b"s", Some(b"\x01")),
+            (b"s\x09abc", Some(b"\x01")),
+            (b"s\x01ak", Some(b"\x02")),
+            (b"psteps", Some(b"\x01\x01")),
+            (b"psteps", None),
+        ];
+        for (key, value) in cases {
+            let outcome = View::default().restore(&Bytes::from_static(key), value.map(Bytes::from_static));
+            outcome.expect_err(&format!("{key:?}"));
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Membership in a consumer group: which partitions this process owns for a consumer.
+//!
+//! The group is asked for partitions and nothing else. Its reader fetches no records and commits no offsets: positions
+//! are in the changelog, beside the state they belong to.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
+
+use super::client::{Context, millis, unusable};
+use super::cursor::is_passing;
+use super::owners::{Intent, Owners};
+use super::{Consumer, Error, Partition, Topic};
+
+const POLL: Duration = Duration::from_millis(100);
+/// Partitions whose state is restored at the same time.
+const RESTORES_MAX: usize = 4;
+/// Before a claim that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A member of a group, while it lives.
+pub(super) struct Group {
+    pub(super) ready: watch::Sender<Arc<[Partition]>>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// What the callbacks of the group work on.
+struct Member {
+    context: Context,
+    consumer: Consumer,
+    owners: Arc<Owners>,
+    runtime: Handle,
+    /// Partitions whose state is restored.
+    held: Arc<Mutex<BTreeSet<Partition>>>,
+    ready: watch::Sender<Arc<[Partition]>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Group {
+    /// Joins the group of a consumer.
+    pub(super) fn join(owners: &Arc<Owners>, consumer: Consumer, topic: Topic, runtime: Handle) -> Result<Self, Error> {
+        let clients = &owners.clients;
+        let topic = Arc::clone(&owners.topics.topic(topic)?.name);
+        let ready = watch::Sender::new(Arc::from([]));
+        let member = Member {
+            context: clients.context(),
+            consumer,
+            owners: Arc::clone(owners),
+            runtime,
+            held: Arc::default(),
+            ready: ready.clone(),
+            turns: Arc::new(Semaphore::new(RESTORES_MAX)),
+        };
+        let mut config = clients.base();
+        let session = clients.config.session_timeout;
+        config.set("group.id", format!("{}{consumer}", clients.config.topic_prefix));
+        config.set("session.timeout.ms", millis(session));
+        config.set("heartbeat.interval.ms", (session.0.as_millis() / 4).clamp(100, 3_000).to_string());
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+        config.set("enable.auto.commit", "false").set("auto.offset.reset", "latest");
+        config.set("queued.max.messages.kbytes", "64").set("queued.min.messages", "1");
+        let reader: BaseConsumer<Member> = config.create_with_context(member).map_err(unusable)?;
+        let subscribed = reader.subscribe(&[&topic]);
+        subscribed.map_err(|error| clients.failed(format_args!("`{topic}` cannot be subscribed to"), error))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let run = move || {
+            while !stopped.load(Ordering::Relaxed) {
+                // Records may slip in before their partition is paused. They are read elsewhere.
+                match reader.poll(POLL) {
+                    Some(Err(error)) if is_passing(&error) => tracing::debug!(consumer, %error, "consumer group"),
+                    Some(Err(error)) => tracing::warn!(consumer, %error, "consumer group"),
+                    Some(Ok(_)) | None => {}
+                }
+            }
+            // Dropping the reader leaves the group, which gives up its partitions.
+        };
+        let thread = std::thread::Builder::new().name(format!("kafka-{consumer}")).spawn(run);
+        let thread = thread.map_err(|error| Error::Open(format!("threads of the log: {error}")))?;
+        Ok(Self { ready, stop, thread })
+    }
+
+    /// Tells it to leave the group, and who may wait for that.
+    pub(super) fn leave(self) -> JoinHandle<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Member {
+    fn gained(&self, partitions: Vec<Partition>) {
+        for partition in partitions {
+            tracing::info!(consumer = self.consumer, %partition, "partition gained");
+            self.owners.assign(self.consumer, partition);
+            let (consumer, owners, turns) = (self.consumer, Arc::clone(&self.owners), Arc::clone(&self.turns));
+            let (held, ready) = (Arc::clone(&self.held), self.ready.clone());
+            self.runtime.spawn(async move {
+                while owners.is_assigned(consumer, partition) {
+                    let Ok(_turn) = turns.acquire().await else { return };
+                    match owners.claim(consumer, partition, Intent::Start).await {
+                        Ok(_) if owners.is_assigned(consumer, partition) => {
+                            lock(&held).insert(partition);
+                            publish(&held, &ready);
+                            return;
+                        }
+                        // Taken away while its state was restored.
+                        Ok(_) => return owners.release(consumer, partition).await,
+                        Err(error) => {
+                            let error = &error as &dyn std::error::Error;
+                            tracing::warn!(consumer, %partition, error, "partition cannot be taken over yet");
+                        }
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+            });
+        }
+    }
+
+    /// First nobody is told any more that they own it; then what is under way ends; then the group goes on.
+    fn lost(&self, partitions: &[Partition]) {
+        lock(&self.held).retain(|it| !partitions.contains(it));
+        publish(&self.held, &self.ready);
+        let release = partitions.iter().map(|partition| {
+            tracing::info!(consumer = self.consumer, %partition, "partition given up");
+            let (owners, consumer, partition) = (Arc::clone(&self.owners), self.consumer, *partition);
+            self.runtime.spawn(async move { owners.release(consumer, partition).await })
+        });
+        for released in release.collect::<Vec<_>>() {
+            // A panic there was reported when it happened.
+            let _ = self.runtime.block_on(released);
+        }
+    }
+}
+
+fn publish(held: &Mutex<BTreeSet<Partition>>, ready: &watch::Sender<Arc<[Partition]>>) {
+    let held = lock(held);
+    let now: Arc<[Partition]> = held.iter().copied().collect();
+    ready.send_if_modified(|it| {
+        let is_other = *it != now;
+        *it = now;
+        is_other
+    });
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
+    let number = |it: i32| u32::try_from(it).ok().map(Partition);
+    list.elements().iter().filter_map(|it| number(it.partition())).collect()
+}
+
+impl ClientContext for Member {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.context.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.context.error(error, reason);
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.context.generate_oauth_token(config)
+    }
+}
+
+impl ConsumerContext for Member {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Revoke(list) => self.lost(&partitions(list)),
+            Rebalance::Assign(_) | Rebalance::Error(_) => {}
+        }
+    }
+
+    fn post_rebalance(&self, reader: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(list) = rebalance {
+            if let Err(error) = reader.pause(list) {
+                tracing::debug!(%error, "partitions of the group are not paused");
+            }
+            self.gained(partitions(list));
+        }
+    }
+}

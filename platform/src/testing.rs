@@ -1,0 +1,248 @@
+//! A real Apache Kafka for tests: the brokers of `deploy/kafka`, in KRaft mode, on free ports of this machine.
+//!
+//! Java (17 or later) runs them and Maven fetches their jars, once, into a cache folder (`MARTINGALE_KAFKA_CACHE`, else
+//! `martingale/kafka` in the user's cache folder). Where either is missing, tests say that they are skipped; with
+//! `MARTINGALE_KAFKA=required` they fail instead. Brokers end with the process that started them, however that ends.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::time::Duration;
+
+const VERSION: &str = "4.3.1";
+/// `martingale-kafka` in the alphabet of Kafka's ids.
+const CLUSTER_ID: &str = "bWFydGluZ2FsZS1rYWZrYQ";
+/// A broker that is not there by then will not be.
+const START_MAX: Duration = Duration::from_secs(120);
+
+/// Brokers that run until this is dropped.
+#[derive(Debug)]
+pub struct KafkaCluster {
+    libs: PathBuf,
+    dir: PathBuf,
+    brokers: Vec<Broker>,
+}
+
+#[derive(Debug)]
+struct Broker {
+    dir: PathBuf,
+    port: u16,
+    sasl_port: u16,
+    running: Mutex<Option<Child>>,
+}
+
+impl KafkaCluster {
+    /// One cluster of one broker for all tests of a process. Tests keep apart by the prefix of their topics.
+    #[must_use]
+    pub fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<KafkaCluster>> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(1)).as_ref()
+    }
+
+    /// Starts so many brokers and waits until they answer. With three, topics have three replicas and writes need two.
+    /// None, with a word on why, where brokers cannot be run.
+    ///
+    /// # Panics
+    /// When they can be run and do not start.
+    #[must_use]
+    pub fn start(brokers: usize) -> Option<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let libs = match libs() {
+            Ok(libs) => libs,
+            Err(why) => {
+                let is_required = std::env::var("MARTINGALE_KAFKA").is_ok_and(|it| it == "required");
+                assert!(!is_required, "MARTINGALE_KAFKA is required: {why}");
+                // On standard error as it is, so that it is seen when tests capture their output.
+                let _ = writeln!(std::io::stderr(), "SKIPPED, no Apache Kafka to test with: {why}");
+                return None;
+            }
+        };
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("martingale-kafka-{}-{number}", std::process::id()));
+        let ports = free_ports(brokers * 3);
+        let voters: Vec<_> = (0..brokers).map(|it| format!("{}@127.0.0.1:{}", it + 1, ports[it * 3 + 2])).collect();
+        let cluster = Self {
+            libs,
+            brokers: (0..brokers).map(|it| Broker::new(&dir, it, ports[it * 3], ports[it * 3 + 1])).collect(),
+            dir,
+        };
+        for (index, broker) in cluster.brokers.iter().enumerate() {
+            let replicas = brokers.min(3);
+            let words = [
+                ("ID", (index + 1).to_string()),
+                ("VOTERS", voters.join(",")),
+                ("PORT", broker.port.to_string()),
+                ("SASL_PORT", broker.sasl_port.to_string()),
+                ("CONTROLLER_PORT", ports[index * 3 + 2].to_string()),
+                ("DIR", broker.dir.display().to_string()),
+                ("REPLICAS", replicas.to_string()),
+                ("IN_SYNC", replicas.div_ceil(2).to_string()),
+            ];
+            let template = fs::read_to_string(recipe().join("broker.properties")).expect("broker.properties");
+            let fill = |text: String, (word, value): (&str, String)| text.replace(&format!("@{word}@"), &value);
+            fs::create_dir_all(&broker.dir).expect("folder of a broker");
+            fs::write(broker.properties(), words.into_iter().fold(template, fill)).expect("broker.properties");
+        }
+        std::thread::scope(|scope| {
+            for broker in &cluster.brokers {
+                scope.spawn(|| {
+                    broker.format(&cluster.libs);
+                    broker.start(&cluster.libs);
+                });
+            }
+        });
+        Some(cluster)
+    }
+
+    /// Addresses for `brokers` of the configuration.
+    #[must_use]
+    pub fn brokers(&self) -> String {
+        let address = |it: &Broker| format!("127.0.0.1:{}", it.port);
+        self.brokers.iter().map(address).collect::<Vec<_>>().join(",")
+    }
+
+    /// Addresses that ask for SASL PLAIN; the user is `martingale`, the password `right`.
+    #[must_use]
+    pub fn sasl_brokers(&self) -> String {
+        let address = |it: &Broker| format!("127.0.0.1:{}", it.sasl_port);
+        self.brokers.iter().map(address).collect::<Vec<_>>().join(",")
+    }
+
+    /// `kill -9`. Its data stays.
+    ///
+    /// # Panics
+    /// When there is no such broker.
+    pub fn kill(&self, broker: usize) {
+        self.brokers[broker].stop(true);
+    }
+
+    /// Starts a broker that was killed, on the data it left, and waits until it answers.
+    ///
+    /// # Panics
+    /// When there is no such broker, or it does not start.
+    pub fn restart(&self, broker: usize) {
+        self.brokers[broker].start(&self.libs);
+    }
+}
+
+impl Drop for KafkaCluster {
+    fn drop(&mut self) {
+        for broker in &self.brokers {
+            broker.stop(false);
+        }
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Broker {
+    fn new(dir: &Path, index: usize, port: u16, sasl_port: u16) -> Self {
+        Self { dir: dir.join(format!("broker-{}", index + 1)), port, sasl_port, running: Mutex::default() }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Child>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn properties(&self) -> PathBuf {
+        self.dir.join("broker.properties")
+    }
+
+    fn format(&self, libs: &Path) {
+        let mut java = Command::new("java");
+        java.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]).arg(libs.join("*"));
+        java.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(self.properties());
+        let done = java.output().expect("java");
+        assert!(done.status.success(), "the folder of a broker cannot be made: {}", text(&done.stdout, &done.stderr));
+    }
+
+    fn start(&self, libs: &Path) {
+        let mut log4j = std::ffi::OsString::from("-Dlog4j2.configurationFile=");
+        log4j.push(recipe().join("log4j2.properties"));
+        let mut command = Command::new("sh");
+        command.arg(recipe().join("broker.sh")).arg(&self.dir);
+        command.args(["java", "-Xmx512m", "-Xms128m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]).arg(log4j);
+        command.arg("-cp").arg(libs.join("*")).arg("kafka.Kafka").arg(self.properties());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh");
+        let output = child.stdout.take().expect("a pipe");
+        *self.running() = Some(child);
+        let log = File::options().create(true).append(true).open(self.dir.join("log")).expect("log of a broker");
+        let (sender, started) = mpsc::channel();
+        std::thread::spawn(move || follow(output, log, &sender));
+        let outcome = started.recv_timeout(START_MAX);
+        let said = || fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        assert!(outcome.is_ok(), "a broker did not start:\n{}", said());
+    }
+
+    fn stop(&self, keep: bool) {
+        let Some(mut child) = self.running().take() else { return };
+        if let (true, Some(input)) = (keep, &mut child.stdin) {
+            let _ = input.write_all(b"keep\n");
+        }
+        drop(child.stdin.take());
+        let _ = child.wait();
+    }
+}
+
+/// Writes what a broker says to its log, and tells once that it has started. Ends with the broker.
+fn follow(output: ChildStdout, mut log: File, started: &mpsc::Sender<()>) {
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        let _ = writeln!(log, "{line}");
+        if line.contains("Kafka Server started") {
+            let _ = started.send(());
+        }
+    }
+}
+
+fn recipe() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kafka")
+}
+
+fn text(out: &[u8], err: &[u8]) -> String {
+    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
+}
+
+/// Ports that nobody listened on just now, all different.
+fn free_ports(count: usize) -> Vec<u16> {
+    let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    held.iter().map(|it| it.local_addr().expect("an address").port()).collect()
+}
+
+/// The folder with the jars, fetched when it is not there.
+fn libs() -> Result<PathBuf, String> {
+    let has = |program: &str| {
+        let mut probe = Command::new(program);
+        let found = probe.arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if found.is_ok() { Ok(()) } else { Err(format!("`{program}` is not installed")) }
+    };
+    has("java")?;
+    let variable = |name: &str| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
+    let user = || Some(variable("HOME")?.join(".cache"));
+    let cache = variable("MARTINGALE_KAFKA_CACHE")
+        .or_else(|| Some(variable("XDG_CACHE_HOME").or_else(user)?.join("martingale/kafka")))
+        .ok_or("no cache folder: set MARTINGALE_KAFKA_CACHE")?;
+    let libs = cache.join(VERSION);
+    if libs.is_dir() {
+        return Ok(libs);
+    }
+    has("mvn")?;
+    let fresh = cache.join(format!("{VERSION}-{}", std::process::id()));
+    fs::create_dir_all(&fresh).map_err(|error| format!("{}: {error}", fresh.display()))?;
+    let mut fetch = Command::new("mvn");
+    fetch.args(["-q", "-B", "-f"]).arg(recipe().join("pom.xml")).arg("dependency:copy-dependencies");
+    let mut folder = std::ffi::OsString::from("-DoutputDirectory=");
+    folder.push(&fresh);
+    let done = fetch.arg(folder).output().map_err(|error| format!("mvn: {error}"))?;
+    if !done.status.success() {
+        let _ = fs::remove_dir_all(&fresh);
+        return Err(format!("its jars cannot be fetched: {}", text(&done.stdout, &done.stderr)));
+    }
+    // Whole or not at all; another process may have been faster.
+    if fs::rename(&fresh, &libs).is_err() {
+        let _ = fs::remove_dir_all(&fresh);
+    }
+    Ok(libs)
+}
