@@ -227,7 +227,7 @@ fn a_lost_commit_is_made_again_from_the_last() {
             bench.until(topics::VERDICTS, 1).await;
             settle().await;
             bench.log.faults(|it| {
-                it.fail_next_commit = !crash;
+                it.fail_commit_after = (!crash).then_some(0);
                 it.crash_between_publish_and_commit = crash;
             });
             bench.order("halt", "a").await;

@@ -22,7 +22,7 @@ use martingale_platform::log::{self, Append, Appended, Log, Position, ReadLimit}
 use martingale_schemas::record::{DeadLetter, Standing};
 use martingale_schemas::rejection::shown;
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Decision, Limits, Rejection, Step, Timestamp, Verdict, VerdictId, topics};
+use martingale_schemas::{Decision, Limits, Rejection, Step, Timestamp, Verdict, topics};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -124,22 +124,12 @@ async fn pass(State(gate): State<Arc<Gate>>, headers: HeaderMap, body: axum::bod
             return Err(rejection.into());
         }
     };
-    let (mut answer, outcome) = gate.judge(&step).await;
-    answer.step_id = Some(step.step_id.to_static());
+    let (answer, outcome) = gate.judge(&step).await;
     gate.metrics.gate_seconds.observe(begun.elapsed().as_secs_f64());
     gate.metrics.gate_answers.with_label_values(&[answer.decision.as_str(), outcome.as_str()]).inc();
     let mut response = (outcome.status(), axum::Json(answer)).into_response();
     http::may_retry(&mut response);
     Ok(response)
-}
-
-/// What the log told a gate.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Told {
-    Verdict(Box<Verdict<'static>>),
-    /// The step had its verdict before.
-    Standing(Box<Standing>),
 }
 
 impl Gate {
@@ -184,16 +174,15 @@ impl Gate {
         }
         loop {
             let told = waiting.verdict().await.ok_or_else(|| Failure::unavailable("the server is stopping"))?;
-            match serde_json::from_slice(&told).map_err(|error| unreadable(&error))? {
-                Told::Verdict(verdict) => return Ok((Answer::of(*verdict), outcome)),
-                Told::Standing(standing) => {
-                    // Before the log is looked at, so that a verdict that comes meanwhile is not missed.
-                    waiting =
-                        self.feed.wait_for(partition, step.key()).map_err(|error| Failure::busy(error.to_string()))?;
-                    if let Some(answer) = self.again(step, position, *standing).await? {
-                        return Ok((answer, Outcome::Duplicate));
-                    }
-                }
+            // Nearly always a verdict, so that is tried first; a standing lacks most of its fields.
+            if let Ok(verdict) = serde_json::from_slice::<Verdict<'static>>(&told) {
+                return Ok((Answer::of(verdict), outcome));
+            }
+            let standing: Standing = serde_json::from_slice(&told).map_err(|error| unreadable(&error))?;
+            // Before the log is looked at, so that a verdict that comes meanwhile is not missed.
+            waiting = self.feed.wait_for(partition, step.key()).map_err(|error| Failure::busy(error.to_string()))?;
+            if let Some(answer) = self.again(step, position, standing).await? {
+                return Ok((answer, Outcome::Duplicate));
             }
         }
     }
@@ -222,7 +211,7 @@ impl Gate {
                 Some(Answer::again(verdict, now))
             }
             Lookup::Missing if now.standing == Decision::Allow => None,
-            Lookup::Missing | Lookup::Expired => Some(Answer::standing(now, otherwise)),
+            Lookup::Missing | Lookup::Expired => Some(Answer::standing(step, now, otherwise)),
         })
     }
 
@@ -233,13 +222,12 @@ impl Gate {
             shown(step.step_id.as_str())
         );
         let error = Failure::new(StatusCode::CONFLICT, "conflict", message.clone()).of_field("step_id");
-        let id = VerdictId::of(&step.session_id, &step.step_id);
-        Answer::refused(id, message).with_error(error)
+        Answer::told(step, Decision::Deny, message).with_error(error)
     }
 
     fn without_verdict(&self, step: &Step<'_>, why: &str) -> Answer {
         let decision = self.config.without_verdict(step.agent.id.as_str());
-        Answer::without_verdict(VerdictId::of(&step.session_id, &step.step_id), decision, why)
+        Answer::without_verdict(step, decision, why)
     }
 
     /// Counts it and keeps it, as ingest does. The caller has been told either way.

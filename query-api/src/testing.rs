@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -12,10 +10,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use martingale_platform::clock::Clock;
 use martingale_platform::log::MemoryLog;
-use martingale_platform::log::{
-    self, Append, Appended, Bounds, Cleanup, Commit, Consumer, Log, Offset, Partition, ReadLimit, Record, Store, Topic,
-    TopicSpec,
-};
+use martingale_platform::log::{Append, Cleanup, Commit, Log, Offset, Partition, ReadLimit, TopicSpec};
 use martingale_platform::shutdown::{self, Trigger};
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
@@ -24,7 +19,6 @@ use martingale_schemas::{
 };
 use prometheus::Registry;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
@@ -38,90 +32,6 @@ pub(crate) const START_MICROS: i64 = 1_800_000_000_000_000;
 pub(crate) fn memory_log(partitions: u32) -> Arc<MemoryLog> {
     let specs = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
     MemoryLog::new(partitions, &specs, Clock::manual(START_MICROS))
-}
-
-/// A log whose commits fail after so many, until it is mended.
-pub(crate) struct FailingLog {
-    log: Arc<MemoryLog>,
-    commits_left: AtomicUsize,
-}
-
-impl FailingLog {
-    pub(crate) fn new(log: Arc<MemoryLog>, commits: usize) -> Self {
-        Self { log, commits_left: AtomicUsize::new(commits) }
-    }
-
-    pub(crate) fn mend(&self) {
-        self.commits_left.store(usize::MAX, Ordering::Relaxed);
-    }
-}
-
-#[async_trait]
-impl Log for FailingLog {
-    fn partitions(&self) -> u32 {
-        self.log.partitions()
-    }
-
-    async fn append(&self, records: Vec<Append>) -> Result<Vec<Appended>, log::Error> {
-        self.log.append(records).await
-    }
-
-    async fn read(
-        &self,
-        topic: Topic,
-        at: Partition,
-        from: Offset,
-        limit: ReadLimit,
-    ) -> Result<Vec<Record>, log::Error> {
-        self.log.read(topic, at, from, limit).await
-    }
-
-    fn grown(&self, topic: Topic, partition: Partition) -> watch::Receiver<Offset> {
-        self.log.grown(topic, partition)
-    }
-
-    async fn bounds(&self, topic: Topic, partition: Partition) -> Result<Bounds, log::Error> {
-        self.log.bounds(topic, partition).await
-    }
-
-    async fn latest(
-        &self,
-        topic: Topic,
-        after: Option<Bytes>,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, log::Error> {
-        self.log.latest(topic, after, limit).await
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<(), log::Error> {
-        let left = self.commits_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        match left {
-            Ok(_) => self.log.commit(commit).await,
-            Err(_) => Err(log::Error::Storage("broken on request".into())),
-        }
-    }
-
-    async fn committed(&self, consumer: Consumer, topic: Topic, at: Partition) -> Result<Option<Offset>, log::Error> {
-        self.log.committed(consumer, topic, at).await
-    }
-
-    async fn state(&self, store: Store, partition: Partition, key: &[u8]) -> Result<Option<Bytes>, log::Error> {
-        self.log.state(store, partition, key).await
-    }
-
-    async fn scan(
-        &self,
-        store: Store,
-        partition: Partition,
-        after: Option<Bytes>,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, log::Error> {
-        self.log.scan(store, partition, after, limit).await
-    }
-
-    fn assigned(&self, consumer: Consumer) -> watch::Receiver<Arc<[Partition]>> {
-        self.log.assigned(consumer)
-    }
 }
 
 /// Gate, controls, stream and export over a log, without history.

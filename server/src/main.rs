@@ -11,6 +11,7 @@ mod output;
 mod policies;
 mod roles;
 mod serve;
+mod unread;
 
 use std::process::ExitCode;
 

@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::guard::{Guard, admit};
+use crate::unread;
 
 /// Longest time from the connection to its first byte, and from there to the end of a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,6 +51,7 @@ impl Bound {
     pub(crate) async fn serve(self, router: Router, connections_max: usize, mut stop: Shutdown, drain_max: Duration) {
         let Self { listener, guard, address } = self;
         let router = router.layer(axum::middleware::from_fn_with_state(guard, admit));
+        let router = router.layer(axum::middleware::from_fn(unread::closes));
         let room = Arc::new(Semaphore::new(connections_max.clamp(1, Semaphore::MAX_PERMITS)));
         let mut connections = JoinSet::new();
         loop {

@@ -23,8 +23,8 @@ use crate::clock::Clock;
 pub struct Faults {
     /// The next append fails and writes nothing.
     pub fail_next_append: bool,
-    /// The next commit fails and writes nothing.
-    pub fail_next_commit: bool,
+    /// So many commits succeed, then one fails and writes nothing.
+    pub fail_commit_after: Option<u32>,
     /// The next commit publishes its records, then fails: its state and progress are lost. What Kafka does when the
     /// process dies in between.
     pub crash_between_publish_and_commit: bool,
@@ -321,7 +321,9 @@ impl Log for MemoryLog {
     async fn commit(&self, commit: Commit) -> Result<(), Error> {
         let mut inner = self.open()?;
         inner.refuse_when_full()?;
-        if std::mem::take(&mut inner.faults.fail_next_commit) {
+        let left = inner.faults.fail_commit_after.take();
+        inner.faults.fail_commit_after = left.and_then(|it| it.checked_sub(1));
+        if left == Some(0) {
             return Err(injected("commit"));
         }
         for progress in &commit.progress {

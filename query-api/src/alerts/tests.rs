@@ -142,7 +142,7 @@ mod service {
     use crate::history::{self, History};
     use crate::metrics::Metrics;
     use crate::sql;
-    use crate::testing::{FailingLog, START_MICROS, call, memory_log};
+    use crate::testing::{START_MICROS, call, memory_log};
     use crate::webhooks::{self, Secret, Webhooks};
 
     const YAML: &str = "id: r\ntitle: T\nquery: SELECT 'x' AS agent, 1.0 AS value\nevery: 1m\n";
@@ -163,15 +163,7 @@ mod service {
         alertmanager_url: &str,
         yaml: &str,
     ) -> Result<Fleet, crate::alerts::Error> {
-        open_over(Arc::clone(log) as Arc<dyn Log>, clock, alertmanager_url, yaml).await
-    }
-
-    async fn open_over(
-        log: Arc<dyn Log>,
-        clock: &Clock,
-        alertmanager_url: &str,
-        yaml: &str,
-    ) -> Result<Fleet, crate::alerts::Error> {
+        let log: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
         let dir = tempfile::tempdir().expect("folder");
         std::fs::create_dir(dir.path().join("rules")).expect("folder");
         std::fs::write(dir.path().join("rules/r.yaml"), yaml).expect("writes");
@@ -282,13 +274,13 @@ mod service {
         // Fires at once, so that an evaluation that is repeated would be of another alert.
         for commits in 0..2 {
             let log = log.fork();
-            let failing = Arc::new(FailingLog::new(Arc::clone(&log), commits));
-            let fleet = open_over(Arc::clone(&failing) as Arc<dyn Log>, &clock, "", YAML).await.expect("opens");
+            let fleet = open(&log, &clock, "").await.expect("opens");
+            log.faults(|it| it.fail_commit_after = u32::try_from(commits).ok());
             let taken = fleet.alerts.take(&rule(0), &answer(&[("x", 0.5)]), at(0)).await;
             assert_eq!(taken.is_ok(), commits > 0);
             assert_eq!(fleet.list().await.as_array().map(Vec::len), Some(commits));
             assert_eq!(fleet.deliveries().await.len(), commits);
-            failing.mend();
+            log.faults(|it| it.fail_commit_after = None);
             fleet.alerts.take(&rule(0), &answer(&[("x", 0.5)]), at(1)).await.expect("takes");
             assert_eq!(fleet.deliveries().await, ["\"alert.firing\""], "told once");
             drop(fleet);

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use martingale_schemas::record::Standing;
-use martingale_schemas::{Decision, Finding, StepId, Verdict, VerdictId};
+use martingale_schemas::{Decision, Finding, Step, StepId, Verdict, VerdictId};
 use serde::Serialize;
 
 use crate::http::Failure;
@@ -13,8 +13,7 @@ pub struct Answer {
     pub decision: Decision,
     pub verdict_id: VerdictId<'static>,
     /// Of the step that was asked about: its own, or the one it was given because it had none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub step_id: Option<StepId<'static>>,
+    pub step_id: StepId<'static>,
     pub findings: Vec<Finding>,
     /// What stands against the session; absent when there is no verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +74,7 @@ impl Answer {
         Self {
             decision,
             verdict_id: verdict.verdict_id,
-            step_id: None,
+            step_id: verdict.step_id,
             standing: Some(verdict.standing),
             message,
             findings: verdict.findings,
@@ -97,37 +96,30 @@ impl Answer {
     }
 
     /// A step that was judged before, and its verdict is no longer at hand: what stands against it, or `otherwise`.
-    pub(super) fn standing(now: Standing, otherwise: Decision) -> Self {
+    pub(super) fn standing(step: &Step<'_>, now: Standing, otherwise: Decision) -> Self {
         let decision = now.standing.max(otherwise);
         let message = match &now.finding {
             Some(finding) => finding.message.clone(),
             None => format!("it was judged before and its verdict is not kept any more: {}", chosen(otherwise)),
         };
-        Self {
-            decision,
-            verdict_id: now.verdict_id,
-            step_id: None,
-            standing: Some(decision),
-            message: Some(message),
-            findings: now.finding.into_iter().collect(),
-            timed_out: false,
-            error: None,
-        }
-    }
-
-    pub(super) fn refused(id: VerdictId<'static>, message: String) -> Self {
-        Self { message: Some(message), ..Self::without_verdict(id, Decision::Deny, "") }
+        let findings = now.finding.into_iter().collect();
+        Self { standing: Some(decision), findings, ..Self::told(step, decision, message) }
     }
 
     /// No verdict: the decision is the operator's choice.
-    pub(super) fn without_verdict(id: VerdictId<'static>, decision: Decision, why: &str) -> Self {
+    pub(super) fn without_verdict(step: &Step<'_>, decision: Decision, why: &str) -> Self {
+        Self::told(step, decision, format!("{why}: {}", chosen(decision)))
+    }
+
+    /// What no verdict says.
+    pub(super) fn told(step: &Step<'_>, decision: Decision, message: String) -> Self {
         Self {
             decision,
-            verdict_id: id,
-            step_id: None,
+            verdict_id: VerdictId::of(&step.session_id, &step.step_id),
+            step_id: step.step_id.to_static(),
             findings: Vec::new(),
             standing: None,
-            message: Some(format!("{why}: {}", chosen(decision))),
+            message: Some(message),
             timed_out: false,
             error: None,
         }

@@ -35,7 +35,7 @@ async fn held(log: &MemoryLog) -> (usize, bool, bool) {
 async fn each_fault_fails_as_it_says() {
     type Case = (&'static str, fn(&mut Faults), (usize, bool, bool), bool);
     let cases: [Case; 3] = [
-        ("commit", |faults| faults.fail_next_commit = true, (0, false, false), true),
+        ("commit", |faults| faults.fail_commit_after = Some(0), (0, false, false), true),
         ("in between", |faults| faults.crash_between_publish_and_commit = true, (1, false, false), true),
         ("full", |faults| faults.full = true, (0, false, false), false),
     ];
