@@ -31,8 +31,9 @@ pub(crate) struct Judge {
     rules: Arc<Rules>,
     detector: Detector,
     time: LogTime,
-    /// Entries that were loaded for the first time in this tick: written again with it, whether they change or not.
-    renewed: HashMap<Bytes, Bytes>,
+    /// Entries that go into the next commit whether they change or not: those that were loaded for the first time in this
+    /// tick, with it, and none where a session was found forgotten.
+    renewed: HashMap<Bytes, Option<Bytes>>,
     tick_changed: bool,
     counted: Tally,
 }
@@ -114,7 +115,8 @@ impl Judge {
         steps: &[Result<Step<'_>, Rejection>],
         orders: impl Iterator<Item = &Control> + Send,
     ) -> Result<(), Error> {
-        let mut absent: BTreeSet<StateKey> = steps.iter().flatten().flat_map(|it| self.detector.absent(it)).collect();
+        let mut absent: BTreeSet<StateKey<'static>> =
+            steps.iter().flatten().flat_map(|it| self.detector.absent(it)).collect();
         absent.extend(orders.flat_map(|it| self.detector.absent_for_control(it)));
         for key in absent {
             self.load(key).await?;
@@ -122,27 +124,32 @@ impl Judge {
         Ok(())
     }
 
-    async fn load(&mut self, key: StateKey) -> Result<(), Error> {
+    async fn load(&mut self, key: StateKey<'static>) -> Result<(), Error> {
         self.metrics.states_loaded.inc();
         let name = Bytes::from(key.to_bytes());
         let state = match self.log.state(STORE, self.partition, &name).await? {
-            Some(stored) => self.open(name, &stored)?,
+            Some(stored) => self.open(&key, name, &stored)?,
             None => None,
         };
         self.detector.load(key, state);
         Ok(())
     }
 
-    /// The state of an entry, unless its session has been silent for too long.
-    fn open(&mut self, name: Bytes, stored: &[u8]) -> Result<Option<State>, Error> {
+    /// The state of an entry, unless its session has been silent for too long: then it is removed, and its parts with it.
+    fn open(&mut self, key: &StateKey<'_>, name: Bytes, stored: &[u8]) -> Result<Option<State>, Error> {
         let fail = |source| self.unreadable(&name, source);
         let entry = state::read(stored).map_err(fail)?;
         let state = entry.state().map_err(fail)?;
+        if matches!(key, StateKey::Part(..)) {
+            // As old as its last change. Its session's head was opened before it, and says that it is in use.
+            return Ok(Some(state));
+        }
         if self.time.is_over(entry.used) && !state.is_halted() {
+            self.renewed.extend(entries_of(key, &state).map(|it| (it, None)));
             return Ok(None);
         }
         if entry.used != self.time.tick() {
-            self.renewed.insert(name, entry.used_at(self.time.tick()));
+            self.renewed.insert(name, Some(entry.used_at(self.time.tick())));
         }
         Ok(Some(state))
     }
@@ -228,7 +235,7 @@ impl Judge {
         let (partition, tick) = (self.partition, self.time.tick());
         let mut changed: Vec<(Bytes, Option<Result<Bytes, state::Error>>)> = Vec::new();
         self.detector.drain_changed(|key, state| {
-            changed.push((key.to_bytes().into(), state.map(|it| state::encode(tick, it))));
+            changed.push((key.to_bytes().into(), state.map(|it| state::encode(tick, &it))));
         });
         let mut out = Vec::with_capacity(changed.len() + self.renewed.len() + 1);
         let mut push = |key, value| out.push(StateChange { store: STORE, partition, key, value });
@@ -238,7 +245,7 @@ impl Judge {
             push(key, value);
         }
         for (key, value) in self.renewed.drain() {
-            push(key, Some(value));
+            push(key, value);
         }
         if std::mem::take(&mut self.tick_changed) {
             push(Bytes::from_static(TICK_KEY), Some(Bytes::copy_from_slice(&tick.to_le_bytes())));
@@ -261,14 +268,30 @@ impl Judge {
     pub(crate) async fn forgotten(&self, after: Option<Bytes>) -> Result<(Vec<StateChange>, Option<Bytes>), Error> {
         let page = self.log.scan(STORE, self.partition, after, SWEEP_ENTRIES_MAX).await?;
         let mut out = Vec::new();
-        for (key, value) in page.iter().filter(|(key, _)| key.as_ref() != TICK_KEY) {
-            let fail = |source| self.unreadable(key, source);
+        for (name, value) in &page {
+            // A part goes with the head it belongs to.
+            let Some(key @ (StateKey::Session(_) | StateKey::Run(_))) = StateKey::from_bytes(name) else { continue };
+            let fail = |source| self.unreadable(name, source);
             let entry = state::read(value).map_err(fail)?;
-            if self.time.is_over(entry.used) && !entry.state().map_err(fail)?.is_halted() {
-                out.push(StateChange { store: STORE, partition: self.partition, key: key.clone(), value: None });
+            if !self.time.is_over(entry.used) {
+                continue;
+            }
+            let state = entry.state().map_err(fail)?;
+            if !state.is_halted() {
+                let removed = |key| StateChange { store: STORE, partition: self.partition, key, value: None };
+                out.extend(entries_of(&key, &state).map(removed));
             }
         }
         let next = page.into_iter().nth(SWEEP_ENTRIES_MAX - 1).map(|(key, _)| key);
         Ok((out, next))
     }
+}
+
+/// Names of the entries that make up a session or run: its own, and those of its parts.
+fn entries_of(key: &StateKey<'_>, state: &State) -> impl Iterator<Item = Bytes> {
+    let parts = match key {
+        StateKey::Session(id) => Some(state.parts().map(move |it| StateKey::Part(id.as_ref(), it).to_bytes().into())),
+        StateKey::Run(_) | StateKey::Part(..) => None,
+    };
+    std::iter::once(key.to_bytes().into()).chain(parts.into_iter().flatten())
 }

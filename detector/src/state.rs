@@ -3,9 +3,10 @@
 //! Every version ever written stays readable; `detector/fixtures/state` holds bytes of each.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use martingale_detector_core::State;
+use martingale_detector_core::{State, StateRef, StateV1};
 
-const VERSION: u8 = 1;
+/// 1: a session in one piece. 2: its histories in parts, which are entries of their own.
+const VERSION: u8 = 2;
 const HEADER_BYTES: usize = 1 + size_of::<i64>();
 
 /// An entry whose state has not been read yet.
@@ -13,6 +14,7 @@ const HEADER_BYTES: usize = 1 + size_of::<i64>();
 pub(crate) struct Entry<'a> {
     /// Tick of the last use.
     pub(crate) used: i64,
+    version: u8,
     body: &'a [u8],
 }
 
@@ -29,8 +31,8 @@ pub enum Error {
     Damaged(#[source] postcard::Error),
 }
 
-pub(crate) fn encode(used: i64, state: &State) -> Result<Bytes, Error> {
-    let mut out = Vec::with_capacity(256);
+pub(crate) fn encode(used: i64, state: &StateRef<'_>) -> Result<Bytes, Error> {
+    let mut out = Vec::with_capacity(512);
     out.push(VERSION);
     out.extend_from_slice(&used.to_le_bytes());
     postcard::to_extend(state, out).map(Bytes::from).map_err(Error::Damaged)
@@ -44,21 +46,25 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Entry<'_>, Error> {
             let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or(Error::Short { bytes: bytes.len() })?;
             let mut used = [0; size_of::<i64>()];
             used.copy_from_slice(&header[1..]);
-            Ok(Entry { used: i64::from_le_bytes(used), body })
+            Ok(Entry { used: i64::from_le_bytes(used), version: header[0], body })
         }
     }
 }
 
 impl Entry<'_> {
     pub(crate) fn state(self) -> Result<State, Error> {
-        let (state, rest) = postcard::take_from_bytes(self.body).map_err(Error::Damaged)?;
+        let (state, rest) = match self.version {
+            1 => postcard::take_from_bytes(self.body).map(|(StateV1(state), rest)| (state, rest)),
+            _ => postcard::take_from_bytes(self.body),
+        }
+        .map_err(Error::Damaged)?;
         if rest.is_empty() { Ok(state) } else { Err(Error::Damaged(postcard::Error::DeserializeBadEncoding)) }
     }
 
     /// The same state, used at another tick.
     pub(crate) fn used_at(self, tick: i64) -> Bytes {
         let mut out = BytesMut::with_capacity(HEADER_BYTES + self.body.len());
-        out.put_u8(VERSION);
+        out.put_u8(self.version);
         out.put_i64_le(tick);
         out.put_slice(self.body);
         out.freeze()
@@ -67,6 +73,7 @@ impl Entry<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::PathBuf;
     use std::sync::Arc;
 
@@ -75,17 +82,21 @@ mod tests {
 
     use super::*;
 
-    /// States in which as much as possible has happened.
-    fn states() -> Vec<(StateKey, State)> {
+    const USED: i64 = 1_767_225_600_000_000;
+
+    /// Entries in which as much as possible has happened, by their keys: of sessions long enough to have parts when `long`.
+    fn entries(long: bool) -> BTreeMap<String, Bytes> {
         let mut detector = Detector::new(Arc::new(Rules::starter()));
-        for n in 0..8 {
-            let (kind, session) = (["tool_call", "tool_result"][n % 2], ["root", "child"][n / 4]);
+        for n in 0..if long { 80 } else { 8 } {
+            let (kind, session) = (["tool_call", "tool_result"][n % 2], ["root", "child"][(n / 4).min(1)]);
             let step = format!(
                 r#"{{"session_id":"{session}","root_session_id":"root","parent_session_id":{parent},"step_id":"s{n}","seq":{n},
-                "time":"2026-01-01T00:00:0{n}Z","kind":"{kind}","agent":{{"id":"a"}},"tool":"read_secret","input":{{"n":1}},
+                "time":"2026-01-01T00:00:{n:02}Z","kind":"{kind}","agent":{{"id":"a"}},"tool":"read_secret","input":{{"n":1}},
                 "output":"AKIA","usage":{{"input_tokens":3,"cost_usd":0.5}}}}"#,
                 parent = if session == "root" { "null" } else { "\"root\"" },
+                n = n % 60,
             );
+            let step = step.replace(&format!("\"s{}\"", n % 60), &format!("\"s{n}\""));
             let step = Step::from_log(step.as_bytes()).expect("a step");
             while let Some(key) = detector.absent(&step).pop() {
                 detector.load(key, None);
@@ -96,51 +107,92 @@ mod tests {
             "time":"2026-01-01T00:00:00Z","by":"ada","reason":"to look","state":"requested"}"#;
         let halt: Control = serde_json::from_str(halt).expect("a control");
         detector.apply(&halt);
-        let mut states = Vec::new();
-        detector.drain_changed(|key, state| states.push((key.clone(), state.expect("worth storing").clone())));
-        states
+        let mut entries = BTreeMap::new();
+        detector.drain_changed(|key, state| {
+            let name = String::from_utf8(key.to_bytes()).expect("text").replace('/', "_");
+            entries.insert(name, encode(USED, &state.expect("worth storing")).expect("encodes"));
+        });
+        entries
     }
 
-    fn fixture(version: u8, key: &StateKey) -> PathBuf {
-        let name = String::from_utf8(key.to_bytes()).expect("text").replace('/', "_");
+    fn fixture(version: u8, name: &str) -> PathBuf {
         [env!("CARGO_MANIFEST_DIR"), "fixtures", "state", &format!("v{version}_{name}.bin")].iter().collect()
+    }
+
+    fn stored(version: u8, name: &str) -> Vec<u8> {
+        let path = fixture(version, name);
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
     /// Bytes that were written once are read for ever, and as long as the version stands the same state is written as the
     /// same bytes. A new version adds its files (`WRITE_FIXTURES=1`) and leaves the old ones as they are.
     #[test]
-    fn every_version_stays_readable() {
-        for (key, state) in states() {
-            let path = fixture(VERSION, &key);
-            let bytes = encode(1_767_225_600_000_000, &state).expect("encodes");
+    fn what_is_written_is_fixed() {
+        let entries = entries(true);
+        let names: Vec<&str> = entries.keys().map(String::as_str).collect();
+        let parts = ["p_child_c00", "p_child_c01", "p_child_c02", "p_child_c03", "p_child_r00", "p_child_r01"];
+        assert_eq!(names, [&parts[..], &["r_root", "s_child", "s_root"]].concat());
+        for (name, bytes) in entries {
+            let path = fixture(VERSION, &name);
             if std::env::var_os("WRITE_FIXTURES").is_some() && !path.exists() {
-                std::fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
                 std::fs::write(&path, &bytes).expect("fixture");
             }
-            let stored = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let stored = stored(VERSION, &name);
+            assert_eq!(bytes, stored, "{name}: the layout of state changed, so must its version");
             let entry = read(&stored).expect("a header");
-            assert_eq!(entry.used, 1_767_225_600_000_000);
-            assert_eq!(entry.state().expect("a state"), state, "{key:?}");
-            assert_eq!(bytes, stored, "{key:?}: the layout of state changed, so must its version");
+            assert_eq!(entry.used, USED);
+            entry.state().expect("a state");
         }
+    }
+
+    /// A session that the first version stored goes on as it was: read and written anew, it is what is written today.
+    #[test]
+    fn the_first_version_stays_readable() {
+        let mut detector = Detector::new(Arc::new(Rules::starter()));
+        for key in [b"s/root".as_slice(), b"s/child", b"r/root"] {
+            let key = StateKey::from_bytes(key).expect("a key");
+            let name = String::from_utf8(key.to_bytes()).expect("text").replace('/', "_");
+            let stored = stored(1, &name);
+            let entry = read(&stored).expect("a header");
+            assert_eq!(entry.used, USED);
+            let again = entry.used_at(7);
+            assert_eq!((read(&again).expect("a header").used, &again[HEADER_BYTES..]), (7, &stored[HEADER_BYTES..]));
+            detector.load(key, Some(entry.state().expect("a state")));
+        }
+        for name in ["root", "child"] {
+            let halt = format!(
+                r#"{{"control_id":"c","action":"resume","scope":{{"type":"session","session_id":"{name}"}},"time":"2026-01-01T00:00:00Z","state":"requested"}}"#
+            );
+            let known = detector.apply(&serde_json::from_str(&halt).expect("a control")).known;
+            assert!(known, "{name}");
+        }
+        let mut changed = Vec::new();
+        detector.drain_changed(|key, state| changed.push((key.to_static(), state.map(|it| it.to_state()))));
+        assert!(!changed.is_empty());
     }
 
     #[test]
     fn an_entry_is_used_again_without_reading_its_state() {
-        for (_, state) in states() {
-            let entry = encode(5, &state).expect("encodes");
-            assert_eq!(read(&entry).expect("a header").used_at(7), encode(7, &state).expect("encodes"));
+        for (name, entry) in entries(false) {
+            let again = read(&entry).expect("a header").used_at(7);
+            let again = read(&again).expect("a header");
+            assert_eq!(again.used, 7, "{name}");
+            assert_eq!(again.state().expect("a state"), read(&entry).expect("a header").state().expect("a state"));
         }
     }
 
     #[test]
     fn bytes_of_anybody_do_not_panic() {
-        let whole = encode(5, &states()[0].1).expect("encodes");
-        for end in 0..whole.len() {
-            assert!(read(&whole[..end]).map_or(true, |it| it.state().is_err()), "{end} bytes are not a whole entry");
+        for whole in entries(true).into_values().chain([stored(1, "s_child").into()]) {
+            for end in 0..whole.len() {
+                assert!(
+                    read(&whole[..end]).map_or(true, |it| it.state().is_err()),
+                    "{end} bytes are not a whole entry"
+                );
+            }
+            let mut longer = whole.to_vec();
+            longer.push(0);
+            assert!(read(&longer).expect("a header").state().is_err());
         }
-        let mut longer = whole.to_vec();
-        longer.push(0);
-        assert!(read(&longer).expect("a header").state().is_err());
     }
 }

@@ -343,10 +343,63 @@ fn a_silent_session_is_forgotten_unless_it_is_halted() {
     });
 }
 
+/// A session so long that its state has parts: they are read back with it, also when it halted and silent, written only when
+/// they change, and go when it is forgotten.
+#[test]
+fn the_parts_of_a_session_come_and_go_with_it() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.config.session_idle = Span::from_millis(3_600_000);
+        for session in ["a", "halted"] {
+            for n in 0..70 {
+                bench.step(session, n).await;
+            }
+        }
+        bench.order("halt", "halted").await;
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 140).await;
+        bench.stop(running).await;
+        let parts = ["p/a/r00", "p/a/r01", "p/halted/r00", "p/halted/r01"];
+        let heads = ["r/a", "r/halted", "s/a", "s/halted", "tick"];
+        assert_eq!(bench.state().await, [&parts[..], &heads].concat());
+
+        // The oldest is in a part, and known.
+        let running = bench.start();
+        for session in ["a", "halted"] {
+            bench.step(session, 0).await;
+        }
+        settle().await;
+        assert_eq!(bench.metric("duplicates_total"), 2);
+        bench.clock.advance(HOUR_MICROS / 2);
+        bench.step("a", 1).await;
+        settle().await;
+        bench.clock.advance(2 * HOUR_MICROS);
+        // Found silent for too long by its own next step, before the sweep comes by: it begins anew, without its old parts.
+        bench.step("a", 2).await;
+        bench.until(topics::VERDICTS, 141).await;
+        settle().await;
+        assert_eq!(bench.state().await, [&parts[2..], &heads].concat());
+        bench.step("halted", 69).await;
+        settle().await;
+        assert_eq!(bench.metric("duplicates_total"), 4);
+        for n in 3..40 {
+            bench.step("a", n).await;
+        }
+        bench.until(topics::VERDICTS, 178).await;
+        bench.clock.advance(2 * HOUR_MICROS);
+        bench.step("b", 0).await;
+        bench.until(topics::VERDICTS, 179).await;
+        settle().await;
+        let left = ["p/halted/r00", "p/halted/r01", "r/b", "r/halted", "s/b", "s/halted", "tick"];
+        assert_eq!(bench.state().await, left);
+        bench.stop(running).await;
+    });
+}
+
 #[test]
 fn state_that_cannot_be_read_ends_it_with_the_key() {
     for (value, says) in [
-        (vec![2, 0, 0], "it has version 2, this program reads up to 1"),
+        (vec![3, 0, 0], "it has version 3, this program reads up to 2"),
         (vec![1, 0, 0], "it has 3 bytes, too few for its header"),
         (vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 9], "it is damaged"),
     ] {

@@ -128,14 +128,33 @@ pub fn derive(prefix: &str, parts: &[&[u8]]) -> String {
 /// 128 bits of BLAKE3 over length-prefixed parts (so that `["ab", "c"]` and `["a", "bc"]` differ).
 #[must_use]
 pub fn digest(parts: &[&[u8]]) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
+    let hash = match in_one_piece(parts, &mut [0; 256]) {
+        Some(whole) => blake3::hash(whole),
+        None => {
+            let mut hasher = blake3::Hasher::new();
+            for part in parts {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+            hasher.finalize()
+        }
+    };
     let mut short = [0; 16];
-    short.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    short.copy_from_slice(&hash.as_bytes()[..16]);
     short
+}
+
+/// The parts with their lengths before them, if there is room: hashing one piece takes half as long as hashing four.
+fn in_one_piece<'b>(parts: &[&[u8]], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let mut end = 0;
+    for part in parts {
+        let length = (part.len() as u64).to_le_bytes();
+        buffer.get_mut(end..end + length.len())?.copy_from_slice(&length);
+        end += length.len();
+        buffer.get_mut(end..end.checked_add(part.len())?)?.copy_from_slice(part);
+        end += part.len();
+    }
+    buffer.get(..end)
 }
 
 impl VerdictId<'static> {
@@ -156,4 +175,23 @@ impl FindingId<'static> {
 #[must_use]
 pub fn step_key(session: &SessionId<'_>, step: &StepId<'_>) -> [u8; 16] {
     digest(&[session.as_str().as_bytes(), step.as_str().as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::digest;
+
+    /// Stored and published values, on both sides of what fits into one piece.
+    #[test]
+    fn digests_are_those_of_the_parts_and_their_lengths() {
+        for bytes in [0, 1, 119, 120, 121, 239, 240, 241, 5000] {
+            let part = vec![b'x'; bytes];
+            let parts: [&[u8]; 2] = [&part, b"end"];
+            let mut hasher = blake3::Hasher::new();
+            for part in parts {
+                hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+            }
+            assert_eq!(digest(&parts), hasher.finalize().as_bytes()[..16], "{bytes}");
+        }
+    }
 }

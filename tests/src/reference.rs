@@ -30,7 +30,7 @@ struct Kept {
 struct Replay {
     rules: Arc<Rules>,
     detector: Detector,
-    kept: BTreeMap<StateKey, Kept>,
+    kept: BTreeMap<StateKey<'static>, Kept>,
     idle_micros: i64,
     tick: i64,
 }
@@ -99,10 +99,15 @@ impl Replay {
         self.tick.saturating_sub(kept.used) > self.idle_micros && !kept.state.is_halted()
     }
 
-    fn load(&mut self, key: StateKey) {
-        let over = self.kept.get(&key).is_some_and(|it| self.is_over(it));
-        let state = self.kept.get_mut(&key).filter(|_| !over).map(|it| {
-            it.used = self.tick;
+    fn load(&mut self, key: StateKey<'static>) {
+        let over = self.kept.get(&key).is_some_and(|it| self.is_over(it)) && !matches!(key, StateKey::Part(..));
+        if over {
+            self.kept.retain(|it, _| *it != key && head_of(it).is_none_or(|head| head != key));
+        }
+        let state = self.kept.get_mut(&key).map(|it| {
+            if !matches!(key, StateKey::Part(..)) {
+                it.used = self.tick;
+            }
             it.state.clone()
         });
         self.detector.load(key, state);
@@ -111,8 +116,8 @@ impl Replay {
     fn keep(&mut self) {
         let (kept, tick) = (&mut self.kept, self.tick);
         self.detector.drain_changed(|key, state| match state {
-            Some(state) => drop(kept.insert(key.clone(), Kept { used: tick, state: state.clone() })),
-            None => drop(kept.remove(key)),
+            Some(state) => drop(kept.insert(key.to_static(), Kept { used: tick, state: state.to_state() })),
+            None => drop(kept.remove(&key.to_static())),
         });
     }
 
@@ -136,17 +141,30 @@ impl Replay {
     }
 
     fn entries(&self) -> BTreeMap<Bytes, Bytes> {
-        let entry = |(key, kept): (&StateKey, &Kept)| {
-            let mut value = vec![1];
+        let entry = |(key, kept): (&StateKey<'_>, &Kept)| {
+            let mut value = vec![2];
             value.extend_from_slice(&kept.used.to_le_bytes());
             let value = postcard::to_extend(&kept.state, value).unwrap_or_default();
             (Bytes::from(key.to_bytes()), Bytes::from(value))
         };
-        let mut entries: BTreeMap<_, _> = self.kept.iter().filter(|(_, it)| !self.is_over(it)).map(entry).collect();
+        // A part is as old as its last change, and lives as long as its session.
+        let lives = |key: &StateKey<'static>, kept: &Kept| match head_of(key) {
+            Some(head) => self.kept.get(&head).is_some_and(|it| !self.is_over(it)),
+            None => !self.is_over(kept),
+        };
+        let mut entries: BTreeMap<_, _> = self.kept.iter().filter(|(key, it)| lives(key, it)).map(entry).collect();
         if self.tick != i64::MIN {
             entries.insert(Bytes::from_static(b"tick"), Bytes::copy_from_slice(&self.tick.to_le_bytes()));
         }
         entries
+    }
+}
+
+/// The session a part belongs to.
+fn head_of(key: &StateKey<'static>) -> Option<StateKey<'static>> {
+    match key {
+        StateKey::Part(id, _) => Some(StateKey::Session(id.clone())),
+        StateKey::Session(_) | StateKey::Run(_) => None,
     }
 }
 

@@ -55,12 +55,12 @@ fn run(detector: &mut Detector, steps: &[Vec<u8>]) {
 }
 
 /// Encodes what changed, as the shell does; answers the bytes of each.
-fn commit(detector: &mut Detector) -> Vec<(StateKey, usize)> {
+fn commit(detector: &mut Detector) -> Vec<(StateKey<'static>, usize)> {
     let mut out = Vec::new();
     detector.drain_changed(|key, state| {
-        let bytes = state.map(|it| postcard::to_extend(it, Vec::with_capacity(256)));
+        let bytes = state.map(|it| postcard::to_extend(&it, Vec::with_capacity(512)));
         let bytes = black_box(bytes.transpose()).unwrap_or_else(|error| panic!("{error}"));
-        out.push((key.clone(), bytes.map_or(0, |it| it.len())));
+        out.push((key.to_static(), bytes.map_or(0, |it| it.len())));
     });
     out
 }

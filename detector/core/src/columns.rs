@@ -3,6 +3,7 @@
 //! Adding a rule: one file, one line in [`Calls::call`] or [`Calls::result`].
 
 mod cycle;
+mod form;
 mod near_duplicate;
 mod no_progress;
 mod repeat;
@@ -12,10 +13,11 @@ use std::collections::VecDeque;
 
 use martingale_schemas::step::Cut;
 use martingale_schemas::{Calibration, Column, Decision, Finding, Mode, Severity, Step, StepId};
-use serde::{Deserialize, Serialize};
 
 use crate::canonical;
 use crate::hash::{hash, hash_text, mix};
+use crate::limits::{CALLS, CALLS_PART as PART};
+use crate::parts::Parts;
 
 /// When the built-in rules speak. All of them are general: none knows a tool, an agent or a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +67,8 @@ impl Default for LoopRules {
 }
 
 /// One tool call and what came of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Call {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
     /// Hash of tool and arguments.
     key: u64,
     tool: u64,
@@ -80,16 +82,22 @@ struct Call {
 const BRIEF: u64 = 2;
 
 /// The latest tool calls of a session.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Calls {
     ring: VecDeque<Call>,
+    parts: Parts<CALLS, PART>,
     /// Results in a row that brought nothing new.
     stale: u32,
 }
 
 impl Calls {
+    /// Number of the oldest call that is remembered.
+    fn first(&self) -> u64 {
+        self.parts.total() - self.ring.len() as u64
+    }
+
     /// A tool call about to run.
-    pub(crate) fn call(&mut self, step: &Step<'_>, rules: &LoopRules, calls_max: usize) -> Option<Finding> {
+    pub(crate) fn call(&mut self, step: &Step<'_>, rules: &LoopRules) -> Option<Finding> {
         let tool = hash_text(step.tool.as_deref().unwrap_or_default());
         let arguments = canonical::print(step.input.as_ref().map_or("", |it| it.get()));
         let call = Call {
@@ -107,10 +115,11 @@ impl Calls {
             repeat::observe(&self.ring, &call, step, rules),
         ];
         let finding = findings.into_iter().flatten().max_by_key(|it| it.decision);
-        if self.ring.len() >= calls_max {
+        if self.ring.len() >= CALLS {
             self.ring.pop_front();
         }
         self.ring.push_back(call);
+        self.parts.push();
         finding
     }
 
@@ -131,10 +140,17 @@ impl Calls {
         let seen = self.ring.iter().enumerate().rev().find(|(n, it)| Some(*n) != at && it.result == result);
         let seen = seen.map(|(_, it)| it.step.clone());
         let finding = no_progress::observe(&mut self.stale, seen, brief != 0, step, rules);
-        if let Some(call) = at.and_then(|it| self.ring.get_mut(it)) {
-            call.result = result;
+        if let Some(at) = at {
+            self.ring[at].result = result;
+            self.parts.touch(self.first() + at as u64);
         }
         finding
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.ring.clear();
+        self.parts.clear();
+        self.stale = 0;
     }
 
     /// Estimated memory, in bytes.

@@ -113,7 +113,7 @@ impl Condition {
 
     /// Whether it holds for a step that its trigger let through.
     pub(crate) fn holds(&self, base: &Context<'_, '_>, scope: &Scope<'_>) -> Result<bool, Unknown> {
-        if !self.atoms.iter().all(|it| it.holds(scope)) {
+        if !self.atoms.iter().all(|it| it.holds(scope, &self.patterns)) {
             return Ok(false);
         }
         if self.rest.is_none() {

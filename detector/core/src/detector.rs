@@ -1,7 +1,6 @@
 //! The one composition: state in, step in, judgement out.
 
 use std::borrow::Cow;
-use std::mem::take;
 use std::sync::Arc;
 
 use martingale_schemas::{
@@ -16,7 +15,7 @@ use crate::policy::{Engine, Judged};
 use crate::rules::Rules;
 use crate::run::{Place, RunState, ancestors_of, parent_of};
 use crate::session::SessionState;
-use crate::state::{State, StateKey};
+use crate::state::{State, StateKey, StateRef};
 use crate::store::Store;
 use crate::tally::Tally;
 use crate::tools::{Flags, Tools};
@@ -40,18 +39,22 @@ impl Detector {
     }
 
     /// State to load before this step can be judged. **Ask again after loading, until it is empty**: a session that is
-    /// loaded may show that its ancestors are needed too. What is not loaded is judged as if it had never been stored.
+    /// loaded may show that its parts and ancestors are needed too. What is not loaded is judged as if it had never been stored.
     #[must_use]
-    pub fn absent(&self, step: &Step<'_>) -> Vec<StateKey> {
+    pub fn absent(&self, step: &Step<'_>) -> Vec<StateKey<'static>> {
         let mut absent = Vec::new();
         match self.sessions.get(&step.session_id) {
             None => absent.push(StateKey::Session(step.session_id.to_static())),
             // Not before the session is there: what is asked for must not depend on the order of loading.
-            Some(session) if !session.is_in(&step.root_session_id) => {
-                let unseen = ancestors_of(step).filter(|it| !self.sessions.has(it));
-                absent.extend(unseen.map(|it| StateKey::Session(it.to_static())));
+            Some(session) => {
+                if !session.is_whole() {
+                    absent.extend(session.missing().map(|it| StateKey::Part(step.session_id.to_static(), it)));
+                }
+                if !session.is_in(&step.root_session_id) {
+                    let unseen = ancestors_of(step).filter(|it| !self.sessions.has(it));
+                    absent.extend(unseen.map(|it| StateKey::Session(it.to_static())));
+                }
             }
-            Some(_) => {}
         }
         if !self.runs.has(&step.root_session_id) {
             absent.push(StateKey::Run(step.root_session_id.to_static()));
@@ -62,7 +65,7 @@ impl Detector {
     /// State to load before this control can be applied. Ask again after loading, until it is empty: a session names its
     /// run.
     #[must_use]
-    pub fn absent_for_control(&self, control: &Control) -> Vec<StateKey> {
+    pub fn absent_for_control(&self, control: &Control) -> Vec<StateKey<'static>> {
         match &control.scope {
             Scope::Run { root_session_id: id } if !self.runs.has(id) => vec![StateKey::Run(id.clone())],
             Scope::Run { .. } => Vec::new(),
@@ -77,14 +80,34 @@ impl Detector {
     }
 
     /// Takes stored state into memory; `None` when nothing was stored under the key. State that is in memory already
-    /// stays as it is.
-    pub fn load(&mut self, key: StateKey, state: Option<State>) {
+    /// stays as it is. A part goes to its session, which must be there.
+    pub fn load(&mut self, key: StateKey<'_>, state: Option<State>) {
         match (key, state) {
-            (StateKey::Session(id), Some(State::Session(state))) => self.sessions.put(&id, state),
-            (StateKey::Run(id), Some(State::Run(state))) => self.runs.put(&id, state),
-            (StateKey::Session(id), _) => self.sessions.put(&id, SessionState::default()),
-            (StateKey::Run(id), _) => self.runs.put(&id, RunState::default()),
-        };
+            (StateKey::Session(id), state) => {
+                let stored = match state {
+                    Some(State::Session(it)) => it,
+                    _ => SessionState::default(),
+                };
+                self.sessions.put(&id, stored);
+            }
+            (StateKey::Run(id), state) => {
+                let stored = match state {
+                    Some(State::Run(it)) => it,
+                    _ => RunState::default(),
+                };
+                self.runs.put(&id, stored);
+            }
+            (StateKey::Part(id, part), state) => {
+                let stored = match state {
+                    Some(State::Part(it)) => Some(it),
+                    _ => None,
+                };
+                let at = self.sessions.find(&id);
+                if let Some(slot) = at.and_then(|at| self.sessions.slot(at)) {
+                    slot.state.attach(part, stored);
+                }
+            }
+        }
     }
 
     /// Judges one step and remembers it.
@@ -93,7 +116,7 @@ impl Detector {
         let limits = &rules.limits;
         let at = self.sessions.touch(&step.session_id);
         let key = step.key();
-        let is_new = self.sessions.slot(at).is_some_and(|it| it.state.recent.insert(key, limits.recent_steps_max));
+        let is_new = self.sessions.slot(at).is_some_and(|it| it.state.recent.insert(key));
         if !is_new {
             return Observed::Duplicate;
         }
@@ -113,7 +136,7 @@ impl Detector {
         let tool = self.tools.of(step, &rules.catalogue, limits.tools_max);
         if let Some(loops) = rules.loops.as_ref().filter(|_| !tool.flags.has(Flags::POLL)) {
             findings.extend(match step.kind {
-                Kind::ToolCall => session.calls.call(step, loops, limits.calls_max),
+                Kind::ToolCall => session.calls.call(step, loops),
                 Kind::ToolResult => session.calls.result(step, loops),
                 _ => None,
             });
@@ -236,25 +259,15 @@ impl Detector {
         applied
     }
 
-    /// Hands out every state that changed since the last call: sessions, then runs, each in the order of their first
-    /// change. `None` means that nothing is worth storing: delete it.
-    pub fn drain_changed(&mut self, mut f: impl FnMut(&StateKey, Option<&State>)) {
-        // Lent and taken back, so that nothing is copied.
+    /// Hands out every state that changed since the last call: sessions, the parts of each before its head, then runs, in
+    /// the order of their first change. `None` means that nothing is worth storing: delete it.
+    pub fn drain_changed(&mut self, mut f: impl FnMut(&StateKey<'_>, Option<StateRef<'_>>)) {
         self.sessions.drain_changed(|id, state| {
-            let lent = State::Session(take(state));
-            let blank = matches!(&lent, State::Session(it) if it.is_blank());
-            f(&StateKey::Session(id.clone()), Some(&lent).filter(|_| !blank));
-            if let State::Session(back) = lent {
-                *state = back;
-            }
+            state.drain_parts(|part, it| f(&StateKey::Part(id.as_ref(), part), it.map(StateRef::Part)));
+            f(&StateKey::Session(id.as_ref()), (!state.is_blank()).then_some(StateRef::Session(state)));
         });
         self.runs.drain_changed(|id, state| {
-            let lent = State::Run(take(state));
-            let blank = matches!(&lent, State::Run(it) if it.is_blank());
-            f(&StateKey::Run(id.clone()), Some(&lent).filter(|_| !blank));
-            if let State::Run(back) = lent {
-                *state = back;
-            }
+            f(&StateKey::Run(id.as_ref()), (!state.is_blank()).then_some(StateRef::Run(state)));
         });
     }
 

@@ -4,6 +4,7 @@
 //! is loaded before and stored after by the shell. The same steps in the same order give the same verdicts, live, in
 //! replay and in backtest.
 
+mod bytes;
 mod canonical;
 mod columns;
 mod condition;
@@ -13,6 +14,7 @@ mod halt;
 mod hash;
 mod judgement;
 mod limits;
+mod parts;
 pub mod policy;
 mod quote;
 mod recent;
@@ -27,6 +29,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod v1;
 mod yaml;
 
 pub use columns::LoopRules;
@@ -37,5 +40,6 @@ pub use policy::{PolicyError, check_policies};
 pub use rules::Rules;
 pub use run::RunState;
 pub use session::{Counts, SessionState};
-pub use state::{State, StateKey};
+pub use state::{Part, PartRef, PartState, State, StateKey, StateRef};
 pub use tally::Tally;
+pub use v1::StateV1;

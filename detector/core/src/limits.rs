@@ -1,13 +1,19 @@
 //! How much the detector remembers, chosen in one place, and what happens when it is full.
 
+/// Step ids kept for the exact duplicate check. Full: the oldest is forgotten; a duplicate older than that is caught by
+/// the log's own index before it gets here. Eight bytes each.
+pub(crate) const RECENT_STEPS: usize = 256;
+/// Tool calls kept for loop detection. Full: the oldest is forgotten, so a loop is seen only within so many calls.
+pub(crate) const CALLS: usize = 32;
+
+/// So many of them are stored together, and fewer are written with every step ([`crate::parts`]). These four numbers are
+/// part of the stored form: another one is another version of it.
+pub(crate) const RECENT_STEPS_PART: usize = 32;
+pub(crate) const CALLS_PART: usize = 8;
+
 /// Limits of live state. Worst case of one session stays under [`StateLimits::session_bytes_max`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateLimits {
-    /// Step ids kept for the exact duplicate check. Full: the oldest is forgotten; a duplicate older than that is caught
-    /// by the log's own index before it gets here. Eight bytes each, written with every commit of the session.
-    pub recent_steps_max: usize,
-    /// Tool calls kept for loop detection. Full: the oldest is forgotten, so a loop is seen only within so many calls.
-    pub calls_max: usize,
     /// Partial matches of sequences in one session. Full: the oldest is dropped and counted.
     pub partials_max: usize,
     /// Bytes of partial matches in one session. Full: the oldest is dropped and counted.
@@ -41,8 +47,6 @@ pub struct StateLimits {
 
 impl StateLimits {
     pub const DEFAULT: Self = Self {
-        recent_steps_max: 256,
-        calls_max: 32,
         partials_max: 64,
         partials_bytes_max: 16 * 1024,
         partials_per_part_max: 4,

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::columns::Calls;
 use crate::halt::Halt;
 use crate::policy::Progress;
-use crate::recent::Recent;
+use crate::recent::{Fingerprints, Recent};
 use crate::run::Place;
+use crate::state::{Part, PartRef, PartState};
 use crate::tally::Tally;
 
 /// Sums over steps.
@@ -35,7 +36,8 @@ impl Counts {
     }
 }
 
-/// State of one session: everything about it that a later verdict may depend on.
+/// State of one session: everything about it that a later verdict may depend on. Serialised is its head: what is written
+/// with every step, and says which parts there are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SessionState {
     /// Root of its run, once a step named it.
@@ -89,6 +91,40 @@ impl SessionState {
         self.children.max(self.spawns)
     }
 
+    /// Parts that are stored beside it, once all that changed is.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part> + use<> {
+        parts_at(self.recent.parts().places(), self.calls.parts().places())
+    }
+
+    /// Parts to load before a step of it can be judged.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = Part> + use<> {
+        parts_at(self.recent.parts().missing(), self.calls.parts().missing())
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.recent.parts().is_missing() && !self.calls.parts().is_missing()
+    }
+
+    /// Takes in a part that was missing; `None` when there was none.
+    pub(crate) fn attach(&mut self, part: Part, stored: Option<PartState>) {
+        match (part, stored) {
+            (Part::Recent(place), Some(PartState::Recent(it))) => self.recent.attach(place.into(), &it),
+            (Part::Recent(place), _) => self.recent.attach(place.into(), &Fingerprints::default()),
+            (Part::Calls(place), Some(PartState::Calls(it))) => self.calls.attach(place.into(), it),
+            (Part::Calls(place), _) => self.calls.attach(place.into(), Vec::new()),
+        }
+    }
+
+    /// Hands out the parts that changed since the last call; `None` where there is none any more.
+    pub(crate) fn drain_parts(&mut self, mut f: impl FnMut(Part, Option<PartRef<'_>>)) {
+        for (place, held) in self.recent.drain_changed() {
+            f(Part::Recent(small(place)), held.then(|| PartRef::Recent(self.recent.part(place))));
+        }
+        for (place, held) in self.calls.drain_changed() {
+            f(Part::Calls(small(place)), held.then(|| PartRef::Calls(self.calls.part(place))));
+        }
+    }
+
     /// Nothing worth storing.
     pub(crate) fn is_blank(&self) -> bool {
         !self.is_known() && self.halt.is_none()
@@ -112,7 +148,7 @@ impl SessionState {
     /// a resend is still a duplicate. A step that comes later is judged on fresh loop and policy state.
     pub(crate) fn end(&mut self) {
         self.ended = true;
-        self.calls = Calls::default();
+        self.calls.clear();
         self.progress.end();
     }
 
@@ -121,7 +157,7 @@ impl SessionState {
     pub(crate) fn resume(&mut self) {
         self.halt = None;
         (self.children, self.spawns) = (0, 0);
-        self.calls = Calls::default();
+        self.calls.clear();
         self.progress = Progress::resumed(self.counts, self.now);
         if self.is_blank() {
             // It is not stored, and must not be remembered in memory alone.
@@ -139,4 +175,13 @@ impl SessionState {
             + self.calls.bytes()
             + self.progress.bytes()
     }
+}
+
+fn parts_at(recent: impl Iterator<Item = usize>, calls: impl Iterator<Item = usize>) -> impl Iterator<Item = Part> {
+    recent.map(|it| Part::Recent(small(it))).chain(calls.map(|it| Part::Calls(small(it))))
+}
+
+/// A place, of which no history has more than a few.
+fn small(place: usize) -> u8 {
+    u8::try_from(place).unwrap_or(u8::MAX)
 }

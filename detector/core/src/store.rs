@@ -43,9 +43,12 @@ impl<T: Default> Store<T> {
         self.index.contains_key(id.as_str())
     }
 
+    pub(crate) fn find(&self, id: &SessionId<'_>) -> Option<usize> {
+        self.index.get(id.as_str()).copied()
+    }
+
     pub(crate) fn get(&self, id: &SessionId<'_>) -> Option<&T> {
-        let at = *self.index.get(id.as_str())?;
-        self.slots.get(at)?.as_ref().map(|it| &it.state)
+        self.slots.get(self.find(id)?)?.as_ref().map(|it| &it.state)
     }
 
     pub(crate) fn put(&mut self, id: &SessionId<'_>, state: T) -> usize {

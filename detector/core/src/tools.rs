@@ -4,6 +4,7 @@
 mod catalogue;
 mod heuristic;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::{BitOr, BitOrAssign};
 use std::sync::Arc;
@@ -80,24 +81,21 @@ pub(crate) struct Tools {
 impl Tools {
     /// The tool of a step. What its attributes say holds for this step alone: a cache across sessions would make a
     /// verdict depend on what else was seen.
-    pub(crate) fn of(&mut self, step: &Step<'_>, catalogue: &Catalogue, tools_max: usize) -> Tool {
-        let Some(name) = step.tool.as_deref() else { return Tool::none() };
-        let mut tool = match self.known.get(name) {
-            Some(tool) => tool.clone(),
-            None => {
-                if self.known.len() >= tools_max {
-                    self.known.clear();
-                }
-                let tool = catalogue.find(name).unwrap_or_else(|| heuristic::classify(name));
-                self.known.insert(name.into(), tool.clone());
-                tool
+    pub(crate) fn of(&mut self, step: &Step<'_>, catalogue: &Catalogue, tools_max: usize) -> Cow<'_, Tool> {
+        let Some(name) = step.tool.as_deref() else { return Cow::Owned(Tool::none()) };
+        if !self.known.contains_key(name) {
+            if self.known.len() >= tools_max {
+                self.known.clear();
             }
-        };
+            let tool = catalogue.find(name).unwrap_or_else(|| heuristic::classify(name));
+            self.known.insert(name.into(), tool);
+        }
+        let mut tool = self.known.get(name).map_or_else(|| Cow::Owned(Tool::none()), Cow::Borrowed);
         for (name, value) in &step.attributes {
             if matches!(name.as_ref(), "mcp.tool.annotations" | "tool.annotations")
                 && let Ok(hints) = serde_json::from_str::<Hints>(value.get())
             {
-                hints.caution(&mut tool);
+                hints.caution(tool.to_mut());
             }
         }
         tool

@@ -124,7 +124,9 @@ fn id<'a>(Text(text): Text<'a>, field: &'static str, limits: &Limits) -> Checked
     }
     // In UTF-8 the control characters above ASCII all begin with this byte.
     let is_suspect = |byte: u8| byte < b' ' || byte == 0x7f || byte == 0xc2;
-    if text.bytes().any(is_suspect) && text.chars().any(char::is_control) {
+    // All of it, without stopping at the first: compilers turn that into wide comparisons.
+    let suspect = text.bytes().fold(false, |found, byte| found | is_suspect(byte));
+    if suspect && text.chars().any(char::is_control) {
         let message = format!("`{field}` holds a control character: \"{}\"", shown(&text));
         return Err(Rejection::field(Reason::InvalidId, field, message));
     }
@@ -226,16 +228,19 @@ fn agent<'a>(sent: Option<AgentV1<'a>>, limits: &Limits, extra: &mut Extra<'a>) 
 
 fn principal<'a>(sent: PrincipalV1<'a>, limits: &Limits, extra: &mut Extra<'a>) -> Checked<Principal<'a>> {
     keep(extra, "principal", sent.extra);
-    let scopes = sent.scopes.map(|it| it.0).unwrap_or_default();
-    if scopes.len() > limits.list_max {
-        return Err(too_many("principal.scopes", scopes.len(), limits.list_max));
+    let sent_scopes = sent.scopes.map(|it| it.0).unwrap_or_default();
+    if sent_scopes.len() > limits.list_max {
+        return Err(too_many("principal.scopes", sent_scopes.len(), limits.list_max));
     }
-    let scopes = scopes.into_iter().filter_map(|it| name(Some(Text(it)), "principal.scopes", limits).transpose());
+    let mut scopes = Vec::with_capacity(sent_scopes.len());
+    for scope in sent_scopes {
+        scopes.extend(name(Some(Text(scope)), "principal.scopes", limits)?);
+    }
     Ok(Principal {
         id: id(required(sent.id, "principal.id")?, "principal.id", limits)?,
         kind: name(sent.kind, "principal.type", limits)?,
         on_behalf_of: name(sent.on_behalf_of, "principal.on_behalf_of", limits)?,
-        scopes: scopes.collect::<Checked<_>>()?,
+        scopes,
     })
 }
 
@@ -263,26 +268,29 @@ fn alternatives<'a>(
     if sent.len() > limits.list_max {
         return Err(too_many("alternatives", sent.len(), limits.list_max));
     }
-    sent.into_iter()
-        .enumerate()
-        .map(|(index, it)| {
-            if !it.extra.is_empty() {
-                keep(extra, &format!("alternatives.{index}"), it.extra);
-            }
-            Ok(Alternative {
-                action: content::abridged(required(it.action, "alternatives.action")?.0, limits),
-                score: it.score,
-                reason: it.reason.map(|it| content::abridged(it.0, limits)),
-            })
-        })
-        .collect()
+    let mut out = Vec::with_capacity(sent.len());
+    for (index, it) in sent.into_iter().enumerate() {
+        if !it.extra.is_empty() {
+            keep(extra, &format!("alternatives.{index}"), it.extra);
+        }
+        out.push(Alternative {
+            action: content::abridged(required(it.action, "alternatives.action")?.0, limits),
+            score: it.score,
+            reason: it.reason.map(|it| content::abridged(it.0, limits)),
+        });
+    }
+    Ok(out)
 }
 
 fn causes<'a>(sent: Vec<Cow<'a, str>>, limits: &Limits) -> Checked<Vec<StepId<'a>>> {
     if sent.len() > limits.list_max {
         return Err(too_many("causes", sent.len(), limits.list_max));
     }
-    sent.into_iter().map(|it| id(Text(it), "causes", limits).map(Into::into)).collect()
+    let mut out = Vec::with_capacity(sent.len());
+    for cause in sent {
+        out.push(id(Text(cause), "causes", limits)?.into());
+    }
+    Ok(out)
 }
 
 fn amount(value: Option<f64>, field: &'static str) -> Checked<Option<f64>> {

@@ -4,26 +4,36 @@
 use std::cmp::Ordering;
 
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::parser::Expression;
 
-use super::facts::{Field, Scope};
+use super::facts::{Field, Getter, Scope, getter};
 use super::path::segments;
+use super::pattern::{self, Pattern};
 use super::vocabulary::{Ty, fields};
 
 /// One comparison.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Atom {
-    /// Dotted name of the field.
-    name: String,
     test: Test,
+    /// Whether the test needs the content of the step, and not only what describes it.
+    is_dear: bool,
     /// Whether the test must fail.
     negated: bool,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 enum Test {
-    Sent,
+    /// Whether the field of that dotted name was sent.
+    Sent(String),
+    Field(Getter, Check),
+}
+
+#[derive(Clone, Debug)]
+enum Check {
     True,
     Is(String),
+    /// The pattern of that number.
+    Matches(usize),
     Contains(String),
     StartsWith(String),
     EndsWith(String),
@@ -42,12 +52,12 @@ impl Atom {
     pub(super) fn of(expr: &IdedExpr, current: Option<&str>) -> Option<Self> {
         match &expr.expr {
             Expr::Ident(name) => {
-                let name = name.strip_prefix("@has.")?.to_owned();
-                Some(Self { name, test: Test::Sent, negated: false })
+                let test = Test::Sent(name.strip_prefix("@has.")?.to_owned());
+                Some(Self { test, is_dear: false, negated: false })
             }
             Expr::Select(_) => {
-                let (name, ty) = field(expr, current)?;
-                (ty == Ty::Bool).then_some(Self { name, test: Test::True, negated: false })
+                let field = field(expr, current)?;
+                (field.ty == Ty::Bool).then(|| field.passes(Check::True))
             }
             Expr::Call(call) => Self::of_call(call, current),
             _ => None,
@@ -60,37 +70,41 @@ impl Atom {
                 let inner = Self::of(inner, current)?;
                 Some(Self { negated: !inner.negated, ..inner })
             }
+            (pattern::FUNCTION, None, [text, Expression { expr: Expr::Ident(name), .. }]) => {
+                let field = field(text, current)?;
+                matches!(field.ty, Ty::Text | Ty::Word(_)).then_some(())?;
+                Some(field.passes(Check::Matches(pattern::index(name)?)))
+            }
             (operator, None, [a, b]) => {
-                if let Some((name, ty)) = field(a, current) {
-                    return Self::compared(name, ty, operator, b);
+                if let Some(field) = field(a, current) {
+                    return Self::compared(field, operator, b);
                 }
-                let (name, ty) = field(b, current)?;
-                Self::compared(name, ty, turned(operator)?, a)
+                Self::compared(field(b, current)?, turned(operator)?, a)
             }
             (function, Some(target), [argument]) => {
-                let (name, Ty::Text | Ty::Word(_)) = field(target, current)? else { return None };
+                let field = field(target, current)?;
+                matches!(field.ty, Ty::Text | Ty::Word(_)).then_some(())?;
                 let text = super::check::literal_text(argument)?.to_owned();
-                let test = match function {
-                    "contains" => Test::Contains(text),
-                    "startsWith" => Test::StartsWith(text),
-                    "endsWith" => Test::EndsWith(text),
+                Some(field.passes(match function {
+                    "contains" => Check::Contains(text),
+                    "startsWith" => Check::StartsWith(text),
+                    "endsWith" => Check::EndsWith(text),
                     _ => return None,
-                };
-                Some(Self { name, test, negated: false })
+                }))
             }
             _ => None,
         }
     }
 
-    fn compared(name: String, ty: Ty, operator: &str, with: &IdedExpr) -> Option<Self> {
+    fn compared(field: Found, operator: &str, with: &IdedExpr) -> Option<Self> {
         use Ordering::{Equal, Greater, Less};
 
         let Expr::Literal(literal) = &with.expr else { return None };
         let negated = operator == operators::NOT_EQUALS;
-        let test = match (ty, literal) {
+        let check = match (field.ty, literal) {
             (Ty::Text | Ty::Word(_), LiteralValue::String(text)) => {
                 matches!(operator, operators::EQUALS | operators::NOT_EQUALS)
-                    .then(|| Test::Is(text.inner().to_owned()))?
+                    .then(|| Check::Is(text.inner().to_owned()))?
             }
             (Ty::Int | Ty::Double, LiteralValue::Int(_) | LiteralValue::Double(_)) => {
                 let number = match literal {
@@ -106,33 +120,36 @@ impl Atom {
                     operators::GREATER_EQUALS => &[Greater, Equal],
                     _ => return None,
                 };
-                Test::Number(number, orders)
+                Check::Number(number, orders)
             }
             _ => return None,
         };
-        Some(Self { name, test, negated })
+        Some(Self { negated, ..field.passes(check) })
     }
 
     /// Reading content costs more than looking at a field.
     pub(super) fn is_dear(&self) -> bool {
-        self.name == "labels.secret" || matches!(self.test, Test::Contains(_))
+        self.is_dear
     }
 
-    pub(super) fn holds(&self, scope: &Scope<'_>) -> bool {
+    pub(super) fn holds(&self, scope: &Scope<'_>, patterns: &[Pattern]) -> bool {
         let passes = match &self.test {
-            Test::Sent => scope.has(&self.name),
-            test => scope.field(&self.name).is_some_and(|it| test.passes(&it)),
+            Test::Sent(name) => scope.has(name),
+            Test::Field(get, check) => check.passes(&get(scope.facts), patterns),
         };
         passes != self.negated
     }
 }
 
-impl Test {
+impl Check {
     #[expect(clippy::cast_precision_loss, reason = "a whole number compared with a fraction")]
-    fn passes(&self, field: &Field<'_>) -> bool {
+    fn passes(&self, field: &Field<'_>, patterns: &[Pattern]) -> bool {
         match (self, field) {
             (Self::True, Field::Truth(it)) => *it,
             (Self::Is(text), Field::Text(it)) => it == text,
+            (Self::Matches(pattern), Field::Text(it)) => {
+                patterns.get(*pattern).is_some_and(|pattern| pattern.matches(it))
+            }
             (Self::Contains(text), Field::Text(it)) => it.contains(text.as_str()),
             (Self::StartsWith(text), Field::Text(it)) => it.starts_with(text.as_str()),
             (Self::EndsWith(text), Field::Text(it)) => it.ends_with(text.as_str()),
@@ -151,13 +168,28 @@ impl Test {
     }
 }
 
-/// A field of the step, its tool, session or run, and its type; not of an earlier part, which may not have matched yet.
-fn field(expr: &IdedExpr, current: Option<&str>) -> Option<(String, Ty)> {
+/// A field that an expression names.
+struct Found {
+    get: Getter,
+    ty: Ty,
+    is_secret: bool,
+}
+
+impl Found {
+    fn passes(self, check: Check) -> Atom {
+        let is_dear = self.is_secret || matches!(check, Check::Contains(_) | Check::Matches(_));
+        Atom { test: Test::Field(self.get, check), is_dear, negated: false }
+    }
+}
+
+/// A field of the step, its tool, session or run; not of an earlier part, which may not have matched yet.
+fn field(expr: &IdedExpr, current: Option<&str>) -> Option<Found> {
     let path = segments(expr)?;
     let (object, rest) = path.split_first()?;
     let name = rest.join(".");
     let (_, ty) = fields(object, current, &[])?.iter().find(|(known, _)| *known == name)?;
-    Some((format!("{object}.{name}"), *ty))
+    let get = getter(if current == Some(object) { "step" } else { object }, &name)?;
+    Some(Found { get, ty: *ty, is_secret: *object == "labels" })
 }
 
 /// `5 < x` is `x > 5`.

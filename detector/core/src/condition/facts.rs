@@ -10,6 +10,7 @@ use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use martingale_schemas::{Kind, Status, Step, StepId};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::pattern::{self, Pattern};
 use super::{json, secret};
@@ -108,6 +109,23 @@ impl<'a> Facts<'a> {
         *self.secret.get_or_init(|| contents.into_iter().flatten().any(secret::holds_secret))
     }
 
+    fn json(&self, sent: Option<&RawValue>) -> Box<dyn Val> {
+        json::value(sent.map(RawValue::get), self.limits.condition_json_bytes_max)
+    }
+
+    fn input(&self) -> &dyn Val {
+        self.input.get_or_init(|| self.json(self.step.input.as_deref())).as_ref()
+    }
+
+    fn output(&self) -> &dyn Val {
+        self.output.get_or_init(|| self.json(self.step.output.as_deref())).as_ref()
+    }
+
+    fn attributes(&self) -> &dyn Val {
+        let sent = || self.step.attributes.iter().map(|(name, it)| (name.as_ref(), it.get()));
+        self.attributes.get_or_init(|| json::object(sent(), self.limits.condition_json_bytes_max)).as_ref()
+    }
+
     /// Text, input and output as they were sent, one below the other.
     fn content(&self) -> &str {
         let max = self.limits.condition_text_bytes_max;
@@ -117,54 +135,6 @@ impl<'a> Facts<'a> {
             self.step.output.as_ref().map(|it| it.get()),
         ];
         self.content.get_or_init(|| sent.into_iter().flatten().map(|it| prefix(it, max)).collect::<Vec<_>>().join("\n"))
-    }
-
-    fn step_field(&self, field: &str) -> Option<Field<'_>> {
-        let step = self.step;
-        let json_max = self.limits.condition_json_bytes_max;
-        let usage = step.usage.as_ref();
-        Some(match field {
-            "id" => Field::Text(step.step_id.as_str()),
-            "kind" => Field::Text(step.kind.as_str()),
-            "tool" => Field::Text(or_empty(step.tool.as_deref())),
-            "seq" => Field::Whole(step.seq.unwrap_or(0)),
-            "status" => Field::Text(step.status.map_or("", Status::as_str)),
-            "text" => Field::Text(prefix(or_empty(step.text.as_deref()), self.limits.condition_text_bytes_max)),
-            "input" => Field::Any(
-                self.input.get_or_init(|| json::value(step.input.as_ref().map(|it| it.get()), json_max)).as_ref(),
-            ),
-            "output" => Field::Any(
-                self.output.get_or_init(|| json::value(step.output.as_ref().map(|it| it.get()), json_max)).as_ref(),
-            ),
-            "content" => Field::Text(self.content()),
-            "attributes" => Field::Any(
-                self.attributes
-                    .get_or_init(|| {
-                        json::object(step.attributes.iter().map(|(name, it)| (name.as_ref(), it.get())), json_max)
-                    })
-                    .as_ref(),
-            ),
-            "agent" => Field::Text(step.agent.id.as_str()),
-            "agent_name" => Field::Text(or_empty(step.agent.name.as_deref())),
-            "version" => Field::Text(or_empty(step.agent.version.as_deref())),
-            "model" => Field::Text(or_empty(step.model.as_deref())),
-            "environment" => Field::Text(or_empty(step.environment.as_deref())),
-            "principal" => Field::Text(step.principal.as_ref().map_or("", |it| it.id.as_ref())),
-            "on_behalf_of" => Field::Text(or_empty(step.principal.as_ref().and_then(|it| it.on_behalf_of.as_deref()))),
-            "scopes" => {
-                Field::Texts(step.principal.iter().flat_map(|it| it.scopes.iter().map(AsRef::as_ref)).collect())
-            }
-            "owner" => Field::Text(or_empty(step.owner.as_deref())),
-            "error" => Field::Text(or_empty(step.error.as_ref().and_then(|it| it.message.as_deref()))),
-            "error_type" => Field::Text(or_empty(step.error.as_ref().and_then(|it| it.kind.as_deref()))),
-            "duration_ms" => Field::Double(step.duration_ms.unwrap_or(0.0)),
-            "usage.input_tokens" => Field::Whole(usage.and_then(|it| it.input_tokens).unwrap_or(0)),
-            "usage.output_tokens" => Field::Whole(usage.and_then(|it| it.output_tokens).unwrap_or(0)),
-            "usage.cached_tokens" => Field::Whole(usage.and_then(|it| it.cached_tokens).unwrap_or(0)),
-            "usage.cost_usd" => Field::Double(usage.and_then(|it| it.cost_usd).unwrap_or(0.0)),
-            "truncated" => Field::Truth(self.truncated()),
-            _ => return None,
-        })
     }
 
     /// Whether the producer sent the field.
@@ -198,36 +168,99 @@ impl<'a> Facts<'a> {
             _ => true,
         }
     }
+}
 
-    fn tool_field(&self, field: &str) -> Option<Field<'_>> {
-        let tool = self.tool;
-        Some(match field {
-            "name" => Field::Text(or_empty(self.step.tool.as_deref())),
-            "read_only" => Field::Truth(tool.flags.has(Flags::READ_ONLY)),
-            "destructive" => Field::Truth(tool.flags.has(Flags::DESTRUCTIVE)),
-            "idempotent" => Field::Truth(tool.flags.has(Flags::IDEMPOTENT)),
-            "open_world" => Field::Truth(tool.flags.has(Flags::OPEN_WORLD)),
-            "labels" => Field::Texts(tool.labels.iter().map(AsRef::as_ref).collect()),
-            "level" => Field::Whole(u64::from(tool.level)),
-            "source" => Field::Text(if tool.annotated { "annotated" } else { "heuristic" }),
-            _ => return None,
-        })
-    }
+/// Reads one field.
+pub(super) type Getter = for<'f> fn(&'f Facts<'_>) -> Field<'f>;
 
-    #[expect(clippy::cast_precision_loss, reason = "amounts for comparison with limits far below 2^52")]
-    fn session_field(&self, field: &str) -> Option<Field<'_>> {
-        let counts = self.session.counts;
-        Some(match field {
-            "steps" => Field::Whole(counts.steps),
-            "tool_calls" => Field::Whole(counts.tool_calls),
-            "errors" => Field::Whole(counts.errors),
-            "tokens" => Field::Whole(counts.tokens),
-            "cost_usd" => Field::Double(counts.micro_usd as f64 / 1e6),
-            "depth" => Field::Whole(u64::from(self.session.depth)),
-            "elapsed_s" => Field::Double(self.session.elapsed as f64 / 1e6),
-            _ => return None,
-        })
+/// How to read a field of the step, its tool, its session, its run or its labels. Asked once when a condition is compiled,
+/// and by the language each time.
+pub(super) fn getter(object: &str, field: &str) -> Option<Getter> {
+    match object {
+        "step" => step_getter(field),
+        "tool" => tool_getter(field),
+        "session" => session_getter(field),
+        "run" => run_getter(field),
+        "labels" if field == "secret" => Some(|it| Field::Truth(it.holds_secret())),
+        _ => None,
     }
+}
+
+fn step_getter(field: &str) -> Option<Getter> {
+    let getter: Getter = match field {
+        "id" => |it| Field::Text(it.step.step_id.as_str()),
+        "kind" => |it| Field::Text(it.step.kind.as_str()),
+        "tool" => |it| Field::Text(or_empty(it.step.tool.as_deref())),
+        "seq" => |it| Field::Whole(it.step.seq.unwrap_or(0)),
+        "status" => |it| Field::Text(it.step.status.map_or("", Status::as_str)),
+        "text" => |it| Field::Text(prefix(or_empty(it.step.text.as_deref()), it.limits.condition_text_bytes_max)),
+        "input" => |it| Field::Any(it.input()),
+        "output" => |it| Field::Any(it.output()),
+        "content" => |it| Field::Text(it.content()),
+        "attributes" => |it| Field::Any(it.attributes()),
+        "agent" => |it| Field::Text(it.step.agent.id.as_str()),
+        "agent_name" => |it| Field::Text(or_empty(it.step.agent.name.as_deref())),
+        "version" => |it| Field::Text(or_empty(it.step.agent.version.as_deref())),
+        "model" => |it| Field::Text(or_empty(it.step.model.as_deref())),
+        "environment" => |it| Field::Text(or_empty(it.step.environment.as_deref())),
+        "principal" => |it| Field::Text(it.step.principal.as_ref().map_or("", |it| it.id.as_ref())),
+        "on_behalf_of" => {
+            |it| Field::Text(or_empty(it.step.principal.as_ref().and_then(|it| it.on_behalf_of.as_deref())))
+        }
+        "scopes" => {
+            |it| Field::Texts(it.step.principal.iter().flat_map(|it| it.scopes.iter().map(AsRef::as_ref)).collect())
+        }
+        "owner" => |it| Field::Text(or_empty(it.step.owner.as_deref())),
+        "error" => |it| Field::Text(or_empty(it.step.error.as_ref().and_then(|it| it.message.as_deref()))),
+        "error_type" => |it| Field::Text(or_empty(it.step.error.as_ref().and_then(|it| it.kind.as_deref()))),
+        "duration_ms" => |it| Field::Double(it.step.duration_ms.unwrap_or(0.0)),
+        "usage.input_tokens" => |it| Field::Whole(it.step.usage.and_then(|it| it.input_tokens).unwrap_or(0)),
+        "usage.output_tokens" => |it| Field::Whole(it.step.usage.and_then(|it| it.output_tokens).unwrap_or(0)),
+        "usage.cached_tokens" => |it| Field::Whole(it.step.usage.and_then(|it| it.cached_tokens).unwrap_or(0)),
+        "usage.cost_usd" => |it| Field::Double(it.step.usage.and_then(|it| it.cost_usd).unwrap_or(0.0)),
+        "truncated" => |it| Field::Truth(it.truncated()),
+        _ => return None,
+    };
+    Some(getter)
+}
+
+fn tool_getter(field: &str) -> Option<Getter> {
+    let getter: Getter = match field {
+        "name" => |it| Field::Text(or_empty(it.step.tool.as_deref())),
+        "read_only" => |it| Field::Truth(it.tool.flags.has(Flags::READ_ONLY)),
+        "destructive" => |it| Field::Truth(it.tool.flags.has(Flags::DESTRUCTIVE)),
+        "idempotent" => |it| Field::Truth(it.tool.flags.has(Flags::IDEMPOTENT)),
+        "open_world" => |it| Field::Truth(it.tool.flags.has(Flags::OPEN_WORLD)),
+        "labels" => |it| Field::Texts(it.tool.labels.iter().map(AsRef::as_ref).collect()),
+        "level" => |it| Field::Whole(u64::from(it.tool.level)),
+        "source" => |it| Field::Text(if it.tool.annotated { "annotated" } else { "heuristic" }),
+        _ => return None,
+    };
+    Some(getter)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "amounts for comparison with limits far below 2^52")]
+fn session_getter(field: &str) -> Option<Getter> {
+    let getter: Getter = match field {
+        "steps" => |it| Field::Whole(it.session.counts.steps),
+        "tool_calls" => |it| Field::Whole(it.session.counts.tool_calls),
+        "errors" => |it| Field::Whole(it.session.counts.errors),
+        "tokens" => |it| Field::Whole(it.session.counts.tokens),
+        "cost_usd" => |it| Field::Double(it.session.counts.micro_usd as f64 / 1e6),
+        "depth" => |it| Field::Whole(u64::from(it.session.depth)),
+        "elapsed_s" => |it| Field::Double(it.session.elapsed as f64 / 1e6),
+        _ => return None,
+    };
+    Some(getter)
+}
+
+fn run_getter(field: &str) -> Option<Getter> {
+    let getter: Getter = match field {
+        "sessions" => |it| Field::Whole(u64::from(it.run.sessions)),
+        "depth" => |it| Field::Whole(u64::from(it.run.depth)),
+        _ => return None,
+    };
+    Some(getter)
 }
 
 /// A step that matched an earlier part of a sequence: what names it, not its content.
@@ -308,22 +341,12 @@ impl Scope<'_> {
     /// The field of that dotted name.
     pub(super) fn field(&self, name: &str) -> Option<Field<'_>> {
         let (object, field) = name.split_once('.')?;
-        match object {
-            "step" => self.facts.step_field(field),
-            "tool" => self.facts.tool_field(field),
-            "session" => self.facts.session_field(field),
-            "run" => match field {
-                "sessions" => Some(Field::Whole(u64::from(self.facts.run.sessions))),
-                "depth" => Some(Field::Whole(u64::from(self.facts.run.depth))),
-                _ => None,
-            },
-            "labels" => (field == "secret").then(|| Field::Truth(self.facts.holds_secret())),
-            part if part == self.current => self.facts.step_field(field),
-            part => {
-                let at = self.names.iter().position(|it| it == part)?;
-                self.bound.get(at)?.field(field)
-            }
+        let object = if object == self.current { "step" } else { object };
+        if let Some(get) = getter(object, field) {
+            return Some(get(self.facts));
         }
+        let at = self.names.iter().position(|it| it == object)?;
+        self.bound.get(at)?.field(field)
     }
 
     /// Whether the field of that dotted name was sent.

@@ -25,6 +25,10 @@ impl Pattern {
         let compiled = RegexBuilder::new(source).size_limit(SIZE_MAX).build();
         compiled.map(Self).map_err(|error| error.to_string().lines().last().unwrap_or("it cannot be read").to_owned())
     }
+
+    pub(super) fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
 }
 
 /// Name under which the pattern at `index` is found.
@@ -34,7 +38,12 @@ pub(super) fn variable(index: usize) -> String {
 
 /// The pattern that a name stands for.
 pub(super) fn find<'p>(name: &str, patterns: &'p [Pattern]) -> Option<&'p Pattern> {
-    patterns.get(name.strip_prefix("@pattern")?.parse::<usize>().ok()?)
+    patterns.get(index(name)?)
+}
+
+/// The number that such a name holds.
+pub(super) fn index(name: &str) -> Option<usize> {
+    name.strip_prefix("@pattern")?.parse().ok()
 }
 
 pub(super) fn declare(env: &mut Env) {
@@ -47,7 +56,7 @@ fn matches<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Executio
     let text = args.first().and_then(|it| it.downcast_ref::<CelString<'_>>());
     let pattern = args.get(1).and_then(|it| it.downcast_ref::<Pattern>());
     match (text, pattern) {
-        (Some(text), Some(pattern)) => Ok(CowVal::owned(CelBool::from(pattern.0.is_match(text.inner())))),
+        (Some(text), Some(pattern)) => Ok(CowVal::owned(CelBool::from(pattern.matches(text.inner())))),
         _ => Err(ExecutionError::missing_argument_or_target()),
     }
 }

@@ -41,6 +41,9 @@ const NAMES: &[&str] = &[
     "pincode",
 ];
 
+/// Longest of them.
+const NAME_MAX: usize = 12;
+
 /// Shortest value under a telling name that counts, in characters.
 const VALUE_MIN: usize = 6;
 
@@ -48,39 +51,40 @@ pub(super) fn holds_secret(text: &str) -> bool {
     text.contains("-----BEGIN ") && text.contains("PRIVATE KEY-----") || holds_token(text) || holds_named(text)
 }
 
+/// Which bytes a token is made of.
+const IN_TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let it = byte as u8;
+        table[byte] = it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-' | b'.');
+        byte += 1;
+    }
+    table
+};
+
+/// Shorter words are no token.
+const TOKEN_MIN: usize = 19;
+
 const fn in_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+    IN_TOKEN[byte as usize]
 }
 
 fn holds_token(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        let length = bytes[at..].iter().take_while(|it| in_token(**it)).count();
-        let word = &bytes[at..at + length];
-        let is_token = |(prefix, more): &(&str, usize)| {
+    let is_token = |word: &[u8]| {
+        TOKENS.iter().any(|(prefix, more)| {
             word.strip_prefix(prefix.as_bytes())
                 .is_some_and(|rest| rest.len() >= *more && rest.iter().any(u8::is_ascii_digit))
-        };
-        if length >= 19 && TOKENS.iter().any(is_token) {
-            return true;
-        }
-        at += length + 1;
-    }
-    false
+        })
+    };
+    text.as_bytes().split(|it| !in_token(*it)).any(|word| word.len() >= TOKEN_MIN && is_token(word))
 }
 
 /// `password: hunter22`, `"api_key": "…"`, `secret=…`.
 fn holds_named(text: &str) -> bool {
     let mut separators = text.bytes().enumerate().filter(|(_, it)| matches!(it, b':' | b'='));
     separators.any(|(at, _)| {
-        let before = text.as_bytes()[..at].iter().rev().skip_while(|it| matches!(it, b'"' | b'\'' | b' ' | b'\\'));
-        let word = before.take_while(|it| in_token(**it)).filter(|it| it.is_ascii_alphanumeric());
-        let backwards = |name: &&str| {
-            let mut word = word.clone();
-            name.bytes().rev().all(|it| word.next().is_some_and(|other| other.eq_ignore_ascii_case(&it)))
-        };
-        if !NAMES.iter().any(backwards) {
+        if !is_telling(&text.as_bytes()[..at]) {
             return false;
         }
         let value = text.as_bytes()[at + 1..].iter().skip_while(|it| matches!(it, b'"' | b'\'' | b' ' | b'\\'));
@@ -88,6 +92,19 @@ fn holds_named(text: &str) -> bool {
         let value: Vec<u8> = value.take_while(|it| !ends(it)).take(64).copied().collect();
         looks_chosen(&value)
     })
+}
+
+/// Whether the text ends with one of [`NAMES`], whatever its case and separators.
+fn is_telling(before: &[u8]) -> bool {
+    let before = before.iter().rev().skip_while(|it| matches!(it, b'"' | b'\'' | b' ' | b'\\'));
+    let word = before.take_while(|it| in_token(**it)).filter(|it| it.is_ascii_alphanumeric());
+    let (mut backwards, mut length) = ([0; NAME_MAX], 0);
+    for (to, byte) in backwards.iter_mut().zip(word) {
+        *to = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    let word = &backwards[..length];
+    NAMES.iter().any(|name| word.len() >= name.len() && name.bytes().rev().zip(word).all(|(a, b)| a == *b))
 }
 
 /// A value and not code that computes one: letters and digits mixed, and no brackets.
@@ -101,6 +118,11 @@ fn looks_chosen(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::holds_secret;
+
+    #[test]
+    fn no_name_is_too_long() {
+        assert_eq!(super::NAMES.iter().map(|it| it.len()).max(), Some(super::NAME_MAX));
+    }
 
     #[test]
     fn secrets_and_what_looks_alike() {

@@ -259,7 +259,8 @@ fn what_is_no_comparison_is_left_to_the_language() {
         ("step.seq > 1 || step.text == \"\"", 0, true),
         ("read.tool == step.tool", 0, true),
         ("step.seq > session.steps", 0, true),
-        ("step.text.matches(\"a\")", 0, true),
+        ("step.text.matches(\"a\") && !step.tool.matches(\"b\")", 2, false),
+        ("step.input.a.matches(\"a\")", 0, true),
     ] {
         let condition = compile(source, Want::Truth).unwrap();
         assert_eq!((condition.atoms.len(), condition.rest.is_some()), (atoms, rest), "{source}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use martingale_schemas::{Limits, SessionId, Timestamp, wire::StepV1};
 
 use crate::testing::{BEGIN, check, check_with, control, step_json};
-use crate::{Detector, Observed, Rules, State, StateKey};
+use crate::{Detector, Observed, Part, Rules, State, StateKey};
 
 #[test]
 fn a_halt_stands_until_resumed() {
@@ -410,7 +410,7 @@ fn it_says_who_when_and_why() {
 /// The shell's loop: everything is loaded before it is needed, whatever was evicted.
 #[test]
 fn what_is_asked_for_suffices() {
-    let mut stored = std::collections::HashMap::<StateKey, State>::new();
+    let mut stored = std::collections::HashMap::<StateKey<'static>, State>::new();
     let mut detector = Detector::new(Arc::new(Rules::load::<&str, &str>(&[]).unwrap()));
     let mut now = BEGIN;
     let script = [
@@ -446,8 +446,8 @@ fn what_is_asked_for_suffices() {
         }
         detector.drain_changed(|key, state| {
             match state {
-                Some(state) => stored.insert(key.clone(), state.clone()),
-                None => stored.remove(key),
+                Some(state) => stored.insert(key.to_static(), state.to_state()),
+                None => stored.remove(&key.to_static()),
             };
         });
         detector.evict(0);
@@ -461,10 +461,17 @@ fn what_is_asked_for_suffices() {
 
 #[test]
 fn keys_survive_their_bytes() {
-    for key in [StateKey::Session(SessionId::from("a/b")), StateKey::Run(SessionId::from("ü"))] {
+    for key in [
+        StateKey::Session(SessionId::from("a/b")),
+        StateKey::Run(SessionId::from("ü")),
+        StateKey::Part(SessionId::from("a"), Part::Recent(7)),
+        StateKey::Part(SessionId::from("a/r07"), Part::Calls(12)),
+    ] {
         assert_eq!(StateKey::from_bytes(&key.to_bytes()), Some(key));
     }
-    for bytes in [&b"x/a"[..], b"s", b"", b"s/\xff", "sü".as_bytes()] {
+    for bytes in
+        [&b"x/a"[..], b"s", b"", b"s/\xff", "sü".as_bytes(), b"p/", b"p/a", b"p/a/x00", b"p/a/r+1", "p/aü00".as_bytes()]
+    {
         assert_eq!(StateKey::from_bytes(bytes), None, "{bytes:?}");
     }
 }

@@ -112,18 +112,18 @@ fn apply(detector: &mut Detector, event: &Event) -> String {
     }
 }
 
-type Stored = HashMap<StateKey, Vec<u8>>;
+type Stored = HashMap<StateKey<'static>, Vec<u8>>;
 
 fn store(detector: &mut Detector, stored: &mut Stored) {
     detector.drain_changed(|key, state| {
         match state {
-            Some(state) => stored.insert(key.clone(), postcard::to_allocvec(state).unwrap()),
-            None => stored.remove(key),
+            Some(state) => stored.insert(key.to_static(), postcard::to_allocvec(&state).unwrap()),
+            None => stored.remove(&key.to_static()),
         };
     });
 }
 
-fn read(stored: &Stored, key: &StateKey) -> Option<State> {
+fn read(stored: &Stored, key: &StateKey<'static>) -> Option<State> {
     stored.get(key).map(|bytes| postcard::from_bytes(bytes).unwrap())
 }
 
@@ -241,13 +241,13 @@ fn a_session_never_outgrows_its_cap() {
         apply(&mut detector, &Event::Step(step.to_string()));
         if n % 50 == 0 {
             detector.drain_changed(|_, state| {
-                largest = largest.max(postcard::to_allocvec(state.unwrap()).unwrap().len());
+                largest = largest.max(postcard::to_allocvec(&state.unwrap()).unwrap().len());
             });
             assert!(detector.state_bytes() <= cap + 8192, "{} bytes at step {n}", detector.state_bytes());
         }
     }
     assert!(largest <= cap, "{largest} bytes stored");
-    detector.drain_changed(|_, state| assert!(!state.unwrap().is_halted()));
+    detector.drain_changed(|_, state| assert!(!state.unwrap().to_state().is_halted()));
 }
 
 /// A run that grows without end: sessions are forgotten, halts are not.
@@ -272,7 +272,7 @@ fn a_run_never_outgrows_its_cap() {
     let mut bytes = 0;
     detector.drain_changed(|key, state| {
         if matches!(key, StateKey::Run(_)) {
-            bytes = postcard::to_allocvec(state.unwrap()).unwrap().len();
+            bytes = postcard::to_allocvec(&state.unwrap()).unwrap().len();
         }
     });
     assert!(bytes > 1000 && bytes < 16 * 1024, "{bytes}");

@@ -1,12 +1,13 @@
 //! The stored form of state: old files stay readable, and small sessions stay small.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use martingale_schemas::{Limits, Timestamp, wire::StepV1};
 
 use crate::testing::{BEGIN, check, control, step_json};
-use crate::{Detector, Rules, State, Tally};
+use crate::{Detector, Observed, Rules, State, StateKey, StateRef, StateV1, Tally};
 
 /// A session of every kind of state: calls, partial matches, windows, a halt, children.
 const SCRIPT: [&str; 12] = [
@@ -35,52 +36,143 @@ fn states() -> Vec<(String, State)> {
     detector.apply(&control("halt", "session", "root"));
     let mut out = Vec::new();
     detector.drain_changed(|key, state| {
-        out.push((String::from_utf8(key.to_bytes()).unwrap(), state.unwrap().clone()));
+        out.push((String::from_utf8(key.to_bytes()).unwrap(), state.unwrap().to_state()));
     });
     out
 }
 
-/// The file was written by the first version. If the form of state changes, add a file and keep this one readable, or
-/// raise the version that the shell writes before it.
+fn fixture(version: u8) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/state/v{version}.json"))
+}
+
+fn read<T: serde::de::DeserializeOwned>(version: u8) -> Vec<(String, T)> {
+    serde_json::from_str(&std::fs::read_to_string(fixture(version)).unwrap()).unwrap()
+}
+
+/// If the form of state changes, add a file and keep the others readable: the shell writes its version before it.
 #[test]
-fn the_first_version_is_still_read() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/state/v1.json");
+fn every_version_is_still_read() {
+    let path = fixture(2);
     let written = serde_json::to_string_pretty(&states()).unwrap() + "\n";
     if std::env::var_os("UPDATE_EXPECT").is_some() && !path.exists() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, &written).unwrap();
     }
-    let fixture = std::fs::read_to_string(&path).unwrap();
-    let read: Vec<(String, State)> = serde_json::from_str(&fixture).unwrap();
-    // Positions of a policy's steps are void once the policy changes, so the policies' keys are not compared.
-    let shape = |states: &[(String, State)]| states.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
-    assert_eq!(shape(&read), ["s/root", "s/kid", "r/root"]);
-    assert_eq!(serde_json::to_string_pretty(&read).unwrap() + "\n", fixture, "reading and writing changes nothing");
-    assert!(read.iter().filter(|(_, state)| state.is_halted()).count() == 2, "its halt still stands");
-    for (key, state) in &read {
-        let binary = postcard::to_allocvec(state).unwrap();
-        assert_eq!(&postcard::from_bytes::<State>(&binary).unwrap(), state, "{key}");
+    let first: Vec<(String, StateV1)> = read(1);
+    let first: Vec<(String, State)> = first.into_iter().map(|(key, StateV1(state))| (key, state)).collect();
+    let now: Vec<(String, State)> = read(2);
+    assert_eq!(serde_json::to_string_pretty(&now).unwrap() + "\n", std::fs::read_to_string(path).unwrap());
+    for read in [&first, &now] {
+        // Positions of a policy's steps are void once the policy changes, so the policies' keys are not compared.
+        assert_eq!(read.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["s/root", "s/kid", "r/root"]);
+        assert!(read.iter().filter(|(_, state)| state.is_halted()).count() == 2, "its halt still stands");
+        for (key, state) in read {
+            let binary = postcard::to_allocvec(state).unwrap();
+            assert_eq!(&postcard::from_bytes::<State>(&binary).unwrap(), state, "{key}");
+        }
     }
 }
 
 /// Bytes in the positional form the shell stores: reordering fields changes them even where JSON stays readable.
 #[test]
-fn the_binary_form_of_the_first_version_is_fixed() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/state/v1.json");
-    let read: Vec<(String, State)> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let digest = |state: &State| {
+fn the_binary_form_is_fixed() {
+    let digest = |(_, state): &(String, State)| {
         let bytes = postcard::to_allocvec(state).unwrap();
         martingale_schemas::ids::derive("", &[&bytes])
     };
-    let digests: Vec<String> = read.iter().map(|(_, state)| digest(state)).collect();
+    let digests: Vec<String> = read(2).iter().map(digest).collect();
     expect_test::expect![[r#"
         [
-            "032834006506d70517a9f8c8cf6d0a42",
-            "bd244df2c05383af65c51b1c83849f75",
+            "7de98bd843b1562e5ffae0089e9904dc",
+            "a83c113a3b72e58ea2acd58be7cde9e5",
             "55fa69b594d5238776156f9961a0a1e4",
         ]
     "#]]
     .assert_debug_eq(&digests);
+}
+
+/// A step writes the head of its session, which does not grow, and a part of it every few steps.
+#[test]
+fn what_a_step_writes_does_not_grow() {
+    let mut detector = Detector::new(Arc::new(Rules::starter()));
+    let mut now = BEGIN;
+    let mut written = Vec::new();
+    for number in 0..3000 {
+        let line = match number % 3 {
+            0 => format!("plan \"{number}\""),
+            1 => format!("tool_call f {{\"n\":{number}}}"),
+            _ => format!("tool_result f \"the result of {number} is long enough\""),
+        };
+        let json = step_json(&line, number, &mut now);
+        let step = StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap();
+        detector.observe(&step);
+        let (mut head, mut parts) = (0, 0);
+        detector.drain_changed(|_, state| {
+            let state = state.unwrap();
+            let bytes = postcard::to_allocvec(&state).unwrap().len();
+            assert_eq!(postcard::to_allocvec(&state.to_state()).unwrap().len(), bytes);
+            *if matches!(state, StateRef::Part(_)) { &mut parts } else { &mut head } += bytes;
+        });
+        written.push((head, parts));
+    }
+    let heads = written.iter().map(|it| it.0);
+    assert!(heads.clone().max().unwrap() <= 1024, "{:?}", heads.max());
+    let mean = |range: std::ops::Range<usize>| {
+        let range = &written[range];
+        range.iter().map(|(head, parts)| head + parts).sum::<usize>() / range.len()
+    };
+    assert!(mean(2000..3000) <= mean(100..1100) * 11 / 10, "{} {}", mean(100..1100), mean(2000..3000));
+}
+
+/// A session far longer than its histories, stored and forgotten after every step and read back in parts before the next
+/// one, is judged like one that stays in memory: resends, late results of calls that are in a part, a halt lifted, its end.
+#[test]
+fn a_long_session_is_the_same_in_parts() {
+    let rules = Arc::new(Rules::starter());
+    let (mut whole, mut other) = (Detector::new(Arc::clone(&rules)), Detector::new(rules));
+    let mut stored: HashMap<StateKey<'static>, Vec<u8>> = HashMap::new();
+    let (mut now, mut duplicates, mut found, mut most) = (BEGIN, 0, 0, 0);
+    for number in 0..1500_usize {
+        let line = match number % 7 {
+            0 => format!("plan id=p{number}"),
+            1..=3 => format!("tool_call f {{\"n\":{}}} id=c{number}", number % 7 + number / 200),
+            4 => format!(
+                "tool_result f \"a result that is long enough\" causes=c{}",
+                (number - number % 7 + 1).saturating_sub(14)
+            ),
+            5 => format!("tool_result f \"a result that is long enough\" causes=c{}", number - number % 7 + 2),
+            _ => format!("plan id=p{}", number - number % 7 - [0, 70, 350][number / 7 % 3].min(number - number % 7)),
+        };
+        let line = if number == 1200 { "session_end" } else { line.as_str() };
+        let json = step_json(line, number, &mut now);
+        let step = StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap();
+        while let Some(key) = other.absent(&step).pop() {
+            let state = stored.get(&key).map(|it| postcard::from_bytes(it).unwrap());
+            assert!(state.is_some() || !matches!(key, StateKey::Part(..)), "{key:?}: the head says that it is there");
+            other.load(key, state);
+        }
+        if number % 100 == 99 {
+            let resume = control("resume", "session", "s");
+            assert_eq!(whole.apply(&resume), other.apply(&resume));
+        }
+        let (expected, actual) = (whole.observe(&step), other.observe(&step));
+        assert_eq!(format!("{actual:?}"), format!("{expected:?}"), "step {number}: {line}");
+        match expected {
+            Observed::Judged(it) => found += it.findings.len(),
+            Observed::Duplicate => duplicates += 1,
+        }
+        other.drain_changed(|key, state| {
+            match state {
+                Some(state) => stored.insert(key.to_static(), postcard::to_allocvec(&state).unwrap()),
+                None => stored.remove(&key.to_static()),
+            };
+        });
+        other.evict(0);
+        most = most.max(stored.len());
+        let head: State = postcard::from_bytes(&stored[&StateKey::Session("s".into())]).unwrap();
+        assert_eq!(head.parts().count() + 2, stored.len(), "after step {number}: its parts and no others are stored");
+    }
+    assert!(duplicates > 100 && found > 100, "{duplicates} {found}");
+    assert_eq!(most, 2 + 8 + 4);
 }
 
 #[test]

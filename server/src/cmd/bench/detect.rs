@@ -145,7 +145,7 @@ fn judge(detector: &mut Detector, line: &[u8]) -> Result<()> {
 fn hand_over(detector: &mut Detector) -> Result<usize> {
     let (mut bytes, mut failed) = (0, None);
     detector.drain_changed(|_, state| {
-        let encoded = state.map(|it| postcard::to_extend(it, Vec::with_capacity(256))).transpose();
+        let encoded = state.map(|it| postcard::to_extend(&it, Vec::with_capacity(512))).transpose();
         match std::hint::black_box(encoded) {
             Ok(it) => bytes += it.map_or(0, |it| it.len()),
             Err(error) => failed = Some(error),
