@@ -29,7 +29,6 @@ mod tests;
 mod tools;
 mod yaml;
 
-pub use columns::LoopRules;
 pub use detector::Detector;
 pub use judgement::{Applied, Judgement, Observed};
 pub use limits::StateLimits;
