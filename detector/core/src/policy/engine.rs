@@ -290,8 +290,9 @@ impl One<'_, '_, '_> {
         }
         let amount = match sum.map(|it| it.number(&self.on.policies.base, &self.scope())) {
             None => 1.0,
-            Some(Ok(amount)) => amount,
-            Some(Err(_)) => {
+            Some(Ok(amount)) if amount.is_finite() => amount,
+            // Also where the expression has no value, as infinity less infinity.
+            Some(Ok(_) | Err(_)) => {
                 self.on.tally.condition_errors += 1;
                 return;
             }

@@ -179,6 +179,29 @@ fn summing_in_a_window() {
     );
 }
 
+/// Whatever agents send, a verdict can be written down and read.
+#[test]
+fn a_sum_beyond_all_numbers_is_the_largest_of_them() {
+    use martingale_schemas::wire::StepV1;
+    use martingale_schemas::{Limits, Position, Timestamp, Verdict};
+
+    let rule =
+        "threshold: { where: 'step.kind == \"model_call\"', sum: step.usage.cost_usd, at_least: 1.0, within: 1h }";
+    let rules = crate::Rules::load(&[("p.yaml", policy(rule, "warn"))]).expect("sound");
+    let mut detector = crate::Detector::new(std::sync::Arc::new(rules));
+    let mut now = crate::testing::BEGIN;
+    for number in 0..300 {
+        let json = crate::testing::step_json("model_call cost=1e308", number, &mut now);
+        let step = StepV1::parse(json.as_bytes()).unwrap();
+        let step = step.check(Timestamp::from_micros(now), &Limits::DEFAULT).unwrap();
+        let crate::Observed::Judged(judged) = detector.observe(&step) else { panic!("a new step") };
+        let verdict = judged.into_verdict(&step, Position { partition: 0, offset: 0 });
+        let json = serde_json::to_string(&verdict).expect("JSON");
+        assert_eq!(serde_json::from_str::<Verdict<'_>>(&json).expect("reads back"), verdict);
+        assert_eq!(verdict.scores["policy"], if number == 0 { 1e308 } else { f64::MAX });
+    }
+}
+
 /// Far more steps than a window keeps one by one: none of their amounts is lost, and none stays much too long.
 #[test]
 fn a_sum_counts_every_step() {
