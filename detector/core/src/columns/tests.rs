@@ -283,7 +283,7 @@ fn a_message_and_whom_to_tell() {
         let json = crate::testing::step_json(line, number, &mut now);
         let step = StepV1::parse(json.as_bytes()).unwrap();
         let step = step.check(Timestamp::from_micros(now), &Limits::DEFAULT).unwrap();
-        said.extend(detector.observe(&step).judgement().into_iter().flat_map(|it| it.findings.clone()));
+        said.extend(detector.observe(&step).judgement().into_iter().flat_map(|it| it.findings));
     }
     let [_, fourth] = &said[..] else { panic!("{said:?}") };
     assert_eq!((fourth.message.as_str(), fourth.notify.as_slice()), ("f 4 of 3", &["ops".to_owned()][..]));

@@ -195,7 +195,9 @@ fn threshold(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<Rule> {
         Some(Value::Int(_)) => {
             it.fault_meaning("count", "says what is counted: the number is `at_least`", "at_least", faults);
         }
-        _ => drop(it.word("count", &[("steps", ())], faults)),
+        _ => {
+            it.word("count", &[("steps", ())], faults);
+        }
     }
     if sums && it.get("count").is_some() {
         it.fault("count", "there is a `sum` too: keep one", faults);
