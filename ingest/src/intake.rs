@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use martingale_platform::log::{self, Append, Appended, Log};
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Limits, Rejection, Timestamp, topics};
+use martingale_schemas::{Limits, Rejection, Step, Timestamp, topics};
 
 use crate::metrics::{Metrics, Refused, Tally};
 use crate::{Config, Door, dead_letter};
@@ -166,7 +166,7 @@ impl Intake {
 
     /// The one way from a step as sent to a record of the log.
     fn record(&self, json: &[u8], arrival: Timestamp) -> Result<Append, Rejection> {
-        let step = StepV1::parse(json)?.check(arrival, &self.limits)?;
+        let step = Step { gated: Some(false), ..StepV1::parse(json)?.check(arrival, &self.limits)? };
         let key = Bytes::copy_from_slice(step.root_session_id.as_str().as_bytes());
         Ok(Append::new(topics::STEPS, key, Bytes::from(step.to_json())).with_id(step.key()))
     }

@@ -54,6 +54,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Metrics,
     pub(crate) intake: Intake,
     pub(crate) budget: Budget,
+    pub(crate) letters: tokio::sync::Mutex<http::Known>,
 }
 
 impl Ingest {
@@ -64,7 +65,7 @@ impl Ingest {
         let metrics = Metrics::register(registry)?;
         let intake = Intake::new(&config, Arc::clone(&log), metrics.clone());
         let budget = Budget::new(config.inflight_bytes_max);
-        Ok(Self(Arc::new(Parts { config, log, clock, metrics, intake, budget })))
+        Ok(Self(Arc::new(Parts { config, log, clock, metrics, intake, budget, letters: Default::default() })))
     }
 
     /// `POST /v1/steps`, `GET /v1/dead-letters`, `POST /v1/dead-letters/replay`.

@@ -2,7 +2,8 @@
 //!
 //! Who waits is registered before the step is appended, so that no verdict can be missed. A step that was sent before
 //! gets the verdict it was given then, or what stands against it now, whichever is worse; another step under its id is
-//! refused. What an agent is told when there is no verdict in time is the operator's choice, for each agent.
+//! refused. What an agent is told when there is no verdict in time is the operator's choice, for each agent; but under a
+//! halt that is known to stand it is told to halt.
 
 mod answer;
 #[cfg(test)]
@@ -116,9 +117,9 @@ async fn pass(State(gate): State<Arc<Gate>>, headers: HeaderMap, body: axum::bod
         step.check(arrival, &gate.limits).map(|step| (step, has_id))
     });
     let step = match checked {
-        Ok((step, true)) => step,
+        Ok((step, true)) => Step { gated: Some(true), ..step },
         // An agent that proposes the same call again proposes another one: only an id of its own makes it the same.
-        Ok((step, false)) => Step { step_id: fresh::id("g-", arrival).into(), ..step },
+        Ok((step, false)) => Step { step_id: fresh::id("g-", arrival).into(), gated: Some(true), ..step },
         Err(rejection) => {
             gate.reject(arrival, &body, &rejection).await;
             return Err(rejection.into());
@@ -198,6 +199,8 @@ impl Gate {
         let Some(record) = records.first().filter(|it| it.offset == at.offset) else { return Ok(true) };
         let Ok(mut before) = Step::from_log(&record.value) else { return Ok(true) };
         before.time = step.time;
+        // It may have been reported first, and stays what it was.
+        before.gated = step.gated;
         before.time_clamped_from.clone_from(&step.time_clamped_from);
         Ok(before.to_json() == step.to_json())
     }
@@ -225,7 +228,11 @@ impl Gate {
         Answer::told(step, Decision::Deny, message).with_error(error)
     }
 
+    /// The operator's choice, unless a halt is known to stand: that is not softened for want of a verdict.
     fn without_verdict(&self, step: &Step<'_>, why: &str) -> Answer {
+        if let Some(halt) = self.feed.board().halt_over(step) {
+            return Answer::halted(step, why, &halt);
+        }
         let decision = self.config.without_verdict(step.agent.id.as_str());
         Answer::without_verdict(step, decision, why)
     }

@@ -11,6 +11,7 @@ mod http;
 mod plan;
 mod provider;
 mod shape;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -26,6 +27,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::config::Dialect;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::DataFrame;
 use futures::TryStreamExt;
 use serde::Serialize;
@@ -39,14 +41,15 @@ pub use http::router;
 
 use crate::history::History;
 use held::Held;
+use stop::Stop;
 use threads::Threads;
 
 /// What a query may name.
 const TABLES: [&str; 5] = ["steps", "sessions", "verdicts", "findings", "controls"];
 
-/// Answers SQL. Cheap to clone.
+/// Answers SQL. Cheap to clone. The clone that works on a query knows when that is given up.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Arc<Inner>, Stop);
 
 struct Inner {
     history: Arc<History>,
@@ -99,7 +102,9 @@ impl Engine {
         let runtime = context::runtime(&config).map_err(Error::internal)?;
         let running = Arc::new(Semaphore::new(config.queries_max));
         let threads = Threads::start(config.queries_max).map_err(Error::internal)?;
-        Ok(Self(Arc::new(Inner { history, config, runtime, context: ArcSwapOption::empty(), running, threads })))
+        let context = ArcSwapOption::empty();
+        let inner = Arc::new(Inner { history, config, runtime, context, running, threads });
+        Ok(Self(inner, Stop::default()))
     }
 
     /// Runs one query.
@@ -164,7 +169,9 @@ impl Engine {
         let limit = self.0.config.time_max;
         let within = async {
             let place = Arc::clone(&self.0.running).acquire_owned().await.map_err(Error::internal)?;
-            let work = work(self.clone());
+            let stop = Stop::default();
+            let _stopping = stop.on_drop();
+            let work = work(Self(Arc::clone(&self.0), stop));
             let mut task = JoinSet::new();
             task.spawn_on(async move { work.await.map(|done| (done, place)) }, self.0.threads.handle());
             match task.join_next().await {
@@ -210,7 +217,9 @@ impl Engine {
         let config = &self.0.config;
         let fail = |it| Error::of(it, &TABLES);
         let mut held = Held::new(&self.0.runtime);
-        let mut stream = frame.execute_stream().await.map_err(fail)?;
+        let task = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await.and_then(|it| self.1.watch(it)).map_err(fail)?;
+        let mut stream = execute_stream(plan, task).map_err(fail)?;
         let schema = stream.schema();
         let (mut rows, mut batches, mut truncated) = (0, Vec::new(), false);
         while let Some(batch) = stream.try_next().await.map_err(fail)? {

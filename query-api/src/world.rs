@@ -175,6 +175,7 @@ pub(crate) fn verdict(step: &Step<'_>, position: Position) -> Verdict<'static> {
         agent_version: step.agent.version.as_deref().map(|it| it.to_owned().into()),
         environment: step.environment.as_deref().map(|it| it.to_owned().into()),
         tool: step.tool.as_deref().map(|it| it.to_owned().into()),
+        gated: step.gated,
         time: step.time,
         position,
         decision,

@@ -50,6 +50,27 @@ pub struct DeadLetter {
     pub payload_truncated_from: Option<u64>,
 }
 
+/// That a dead letter was fed in again, and what came of it: a record of the same topic, after its letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LetterReplay {
+    /// Id of the letter.
+    pub replay_of: String,
+    pub time: Timestamp,
+    /// Steps that came out of it, by outcome.
+    pub accepted: u64,
+    pub duplicate: u64,
+    pub rejected: u64,
+}
+
+impl LetterReplay {
+    /// Nothing of the letter is left to mend.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.rejected == 0
+    }
+}
+
 impl DeadLetter {
     /// The letter of a `payload` that came through `source` and was rejected. `identity` tells it from every other one of
     /// its source; beyond `payload_bytes_max` the payload is cut.

@@ -236,6 +236,9 @@ pub struct Step<'a> {
     pub usage: Option<Usage>,
     /// Milliseconds, finite and not negative.
     pub duration_ms: Option<f64>,
+    /// Whether it came through the gate, so that whoever sent it could wait for the verdict, or was only reported. Set by
+    /// the door it came through and by nothing that was sent; absent in records of before this was kept.
+    pub gated: Option<bool>,
     /// Whatever else the producer sent, under its own names.
     pub attributes: Vec<(Cow<'a, str>, Cow<'a, RawValue>)>,
 }

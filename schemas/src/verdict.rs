@@ -158,6 +158,10 @@ pub struct Verdict<'a> {
     pub environment: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<Cow<'a, str>>,
+    /// Whether the step came through the gate and could be stopped before it ran, or was only reported. Absent in records
+    /// of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gated: Option<bool>,
     /// The step's event time.
     pub time: Timestamp,
     /// Where the step stands on the log. Verdicts of a partition follow the order of their steps; a consumer that sees

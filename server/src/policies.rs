@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use martingale_detector_core::{PolicyError, Rules};
 
-pub(crate) use pack::{Document, Origin, Pack};
+pub(crate) use pack::{Document, Origin, Pack, Stock};
 
 /// Most policy files, and the largest of them: a folder of something else is told early.
 const FILES_MAX: usize = 10_000;

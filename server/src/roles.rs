@@ -79,9 +79,7 @@ pub(crate) async fn start(config: Config, rules: Rules) -> Result<Running> {
     let addresses = Addresses { http: bound[0].address, otlp_grpc: bound[1].address, otlp_http: bound[2].address };
 
     let (connections_max, drain_max) = (server.connections_max, server.drain_max.0);
-    let data = server.data.clone();
-    let open = open(config, rules).await.with_context(|| format!("data folder {}", data.display()))?;
-    let Open { log, routers, services } = open;
+    let Open { log, routers, services } = open(config, rules).await?;
 
     let (stop, stopping) = shutdown::channel();
     let mut tasks = JoinSet::new();
@@ -98,6 +96,7 @@ struct Open {
     services: Services,
 }
 
+/// Each part says by itself what it cannot have: which folder, file or key.
 async fn open(config: Config, rules: Rules) -> Result<Open> {
     let clock = Clock::System;
     let registry = Registry::new();
@@ -106,12 +105,18 @@ async fn open(config: Config, rules: Rules) -> Result<Open> {
         let (config, clock, registry) = (config.log, clock.clone(), registry.clone());
         // Retained and not compacted: history tells of every control and alert, and what stands is in the detector's state.
         let topics = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
-        tokio::task::spawn_blocking(move || EmbeddedLog::open(config, &topics, clock, &registry)).await??
+        tokio::task::spawn_blocking(move || EmbeddedLog::open(config, &topics, clock, &registry))
+            .await
+            .context("the log broke while it was opened")?
+            .context("the log cannot be opened")?
     };
     let log: Arc<dyn Log> = Arc::clone(&embedded) as Arc<dyn Log>;
     let limits = config.ingest.limits.clone();
     let ingest = Ingest::new(config.ingest, Arc::clone(&log), clock.clone(), &registry)?;
-    let history = History::open(config.history, Arc::clone(&log), clock.clone(), &registry).await?;
+    let folder = config.history.dir.clone();
+    let history = History::open(config.history, Arc::clone(&log), clock.clone(), &registry)
+        .await
+        .with_context(|| format!("history in {} cannot be opened", folder.display()))?;
     let engine = Engine::new(Arc::clone(&history), config.sql)?;
 
     let (stop, stopping) = shutdown::channel();

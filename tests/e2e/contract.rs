@@ -48,12 +48,19 @@ async fn steps_gate_sql_and_sessions_answer_as_promised() {
     assert_eq!(names.join(", "), "session_id, step_id, seq, time, kind, agent_id, agent_version, tool, decision");
     assert!(answer["columns"].as_array().unwrap().iter().all(|it| it["type"].is_string()), "{answer}");
     assert_eq!(answer["rows"].as_array().unwrap().len(), 4);
+    // Which were asked before they ran is in both tables.
+    for table in ["steps", "verdicts"] {
+        let query = format!("SELECT step_id, gated FROM {table} ORDER BY seq");
+        let (_, answer) = server.post("/v1/sql", json!({ "query": query }).to_string()).await;
+        assert_eq!(answer["rows"], json!([["1", false], ["2", false], ["3", false], ["4", true]]), "{answer}");
+    }
     for table in ["steps", "sessions", "verdicts", "findings", "controls"] {
         server.count(&format!("SELECT count(*) FROM {table}")).await;
     }
 
     let (status, timeline) = server.get("/v1/sessions/c-1/timeline").await;
     assert_eq!((status, timeline["steps"].as_array().map(Vec::len)), (200, Some(4)), "{timeline}");
+    assert_eq!((&timeline["steps"][0]["gated"], &timeline["steps"][3]["gated"]), (&json!(false), &json!(true)));
     let (status, why) = server.get("/v1/sessions/c-1/steps/4/why").await;
     assert_eq!(status, 200, "{why}");
     let edges: Vec<&Value> = why["edges"].as_array().expect("edges").iter().collect();

@@ -1,69 +1,113 @@
-//! Built-in rules over the tool calls of one session: the columns `loop` and `progress`.
+//! Rules over the tool calls of one session: the columns `loop` and `progress`.
 //!
-//! Adding a rule: one file, one line in [`Calls::call`] or [`Calls::result`].
+//! What they look at is remembered here, once for all of them; which of them are in force, for whom and from which count
+//! on, is said by policies (`repeat`, `cycle`, `near_duplicate`, `no_progress`), of which four are built in. All of them
+//! are general: none knows a tool, an agent or a data set.
+//!
+//! Adding a rule: one file, one form in [`Form`], one line in [`Calls::judge`].
 
 mod cycle;
-mod form;
 mod near_duplicate;
 mod no_progress;
 mod repeat;
+mod stored;
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use martingale_schemas::step::Cut;
-use martingale_schemas::{Calibration, Column, Decision, Finding, Mode, Severity, Step, StepId};
+use martingale_schemas::{Calibration, Column, Decision, Kind, Severity, Step, StepId};
 
 use crate::canonical;
 use crate::hash::{hash, hash_text, mix};
 use crate::limits::{CALLS, CALLS_PART as PART};
 use crate::parts::Parts;
 
-/// When the built-in rules speak. All of them are general: none knows a tool, an agent or a data set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoopRules {
-    /// The same call gave the same result: at which repetition (this call included) to warn, ask and stop.
-    pub repeat_warn: u32,
-    pub repeat_step_up: u32,
-    pub repeat_halt: u32,
-    /// Most other calls between two repetitions. A call that comes back later is looked up again, not stuck.
-    pub repeat_between_max: usize,
+/// Shorter results say too little to be called seen before, in bytes of JSON. Not a matter of taste as the counts are:
+/// what is remembered of a result depends on it.
+const RESULT_BYTES_MIN: usize = 24;
+
+/// What a rule counts. In the order in which one of two that decide the same is said: the plainest last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Form {
+    /// Results in a row that were all seen before.
+    NoProgress,
+    /// Calls whose simhashes differ in at most so many of 64 bits are nearly the same. Unrelated ones differ in 32, give
+    /// or take 4; changing one word of thirty moves about six.
+    NearDuplicate { bits_max: u32 },
     /// Longest cycle of calls that is looked for.
-    pub cycle_length_max: usize,
-    /// How often a cycle must have run, the current round included, to warn and to ask.
-    pub cycle_warn: usize,
-    pub cycle_step_up: usize,
-    /// Calls whose simhashes differ in at most so many of 64 bits are nearly the same. Unrelated ones differ in 32, give or
-    /// take 4; changing one word of thirty moves about six.
-    pub near_bits_max: u32,
-    /// Nearly equal calls with equal results until a warning.
-    pub near_warn: u32,
-    /// Results in a row that were all seen before until a warning.
-    pub stale_warn: u32,
-    /// Shorter results say too little to be called seen before, in bytes of JSON.
-    pub stale_bytes_min: usize,
+    Cycle { length_max: usize },
+    /// Most other calls between two repetitions. A call that comes back later is looked up again, not stuck.
+    Repeat { between_max: usize },
 }
 
-impl LoopRules {
-    pub const DEFAULT: Self = Self {
-        repeat_warn: 3,
-        repeat_step_up: 4,
-        repeat_halt: 6,
-        repeat_between_max: 2,
-        cycle_length_max: 8,
-        cycle_warn: 3,
-        cycle_step_up: 4,
-        near_bits_max: 6,
-        near_warn: 4,
-        stale_warn: 8,
-        stale_bytes_min: 24,
-    };
-}
-
-impl Default for LoopRules {
-    fn default() -> Self {
-        Self::DEFAULT
+impl Form {
+    /// The steps it is about.
+    pub(crate) const fn kind(self) -> Kind {
+        match self {
+            Self::NoProgress => Kind::ToolResult,
+            Self::NearDuplicate { .. } | Self::Cycle { .. } | Self::Repeat { .. } => Kind::ToolCall,
+        }
     }
+
+    /// Lowest count that says anything: what was never there before cannot come again, and a repetition is known to be
+    /// useless once two calls gave the same result.
+    pub(crate) const fn count_min(self) -> usize {
+        match self {
+            Self::NoProgress | Self::NearDuplicate { .. } | Self::Cycle { .. } => 2,
+            Self::Repeat { .. } => 1 + repeat::ANSWERED_MIN,
+        }
+    }
+
+    /// Highest count that can be reached, given what a session remembers.
+    pub(crate) const fn count_max(self) -> usize {
+        match self {
+            // Counted by itself: the remembered calls only say what was seen before.
+            Self::NoProgress => 1_000,
+            Self::Cycle { length_max } => CALLS / length_max,
+            Self::NearDuplicate { .. } | Self::Repeat { .. } => CALLS,
+        }
+    }
+}
+
+/// What is decided from which count on: both ascend, and there is at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Levels(Vec<(u32, Decision)>);
+
+impl Levels {
+    /// `None` when there is none.
+    pub(crate) fn new(ascending: Vec<(u32, Decision)>) -> Option<Self> {
+        (!ascending.is_empty()).then_some(Self(ascending))
+    }
+
+    fn first(&self) -> u32 {
+        self.0.first().map_or(u32::MAX, |(count, _)| *count)
+    }
+
+    fn last(&self) -> u32 {
+        self.0.last().map_or(u32::MAX, |(count, _)| *count)
+    }
+
+    /// The worst that a count has come to, and the count it is decided from.
+    fn reached(&self, count: u32) -> Option<(u32, Decision)> {
+        self.0.iter().rev().find(|(from, _)| *from <= count).copied()
+    }
+
+    /// The same, where not every result is known: nothing proves the calls useless, so it warns at last and never more.
+    fn reached_unanswered(&self, count: u32) -> Option<(u32, Decision)> {
+        (count >= self.last()).then(|| (self.last(), Decision::Warn))
+    }
+
+    /// The worst of all.
+    pub(crate) fn worst(&self) -> Decision {
+        self.0.last().map_or(Decision::Allow, |(_, decision)| *decision)
+    }
+}
+
+/// A rule over tool calls as a policy declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LoopRule {
+    pub(crate) form: Form,
+    pub(crate) levels: Levels,
 }
 
 /// One tool call and what came of it.
@@ -90,61 +134,96 @@ pub(crate) struct Calls {
     stale: u32,
 }
 
+/// A call or result that is being judged: not remembered yet.
+pub(crate) struct Heard(What);
+
+enum What {
+    Call(Call),
+    Result {
+        /// The call it belongs to.
+        at: Option<usize>,
+        result: u64,
+        /// The step that gave the same result before.
+        seen: Option<StepId<'static>>,
+    },
+}
+
 impl Calls {
     /// Number of the oldest call that is remembered.
     fn first(&self) -> u64 {
         self.parts.total() - self.ring.len() as u64
     }
 
-    /// A tool call about to run.
-    pub(crate) fn call(&mut self, step: &Step<'_>, rules: &LoopRules) -> Option<Finding> {
-        let tool = hash_text(step.tool.as_deref().unwrap_or_default());
-        let arguments = canonical::print(step.input.as_ref().map_or("", |it| it.get()));
-        let call = Call {
-            key: mix(tool, whole(arguments.hash, step.input_cut, step)),
-            tool,
-            result: 0,
-            // Of what was cut only the beginning is here, and beginnings of equal words do not make near arguments.
-            simhash: if step.input_cut.is_some() { 0 } else { arguments.simhash },
-            step: step.step_id.to_static(),
-        };
-        // The worst is said; of equals the last of this list, which is the plainest.
-        let findings = [
-            near_duplicate::observe(&self.ring, &call, step, rules),
-            cycle::observe(&self.ring, &call, rules),
-            repeat::observe(&self.ring, &call, step, rules),
-        ];
-        let finding = findings.into_iter().flatten().max_by_key(|it| it.decision);
-        if self.ring.len() >= CALLS {
-            self.ring.pop_front();
+    /// What a step is among the calls of its session; `None` when it is none.
+    pub(crate) fn hear(&mut self, step: &Step<'_>) -> Option<Heard> {
+        match step.kind {
+            Kind::ToolCall => Some(Heard(What::Call(call(step)))),
+            Kind::ToolResult => Some(Heard(self.result(step))),
+            _ => None,
         }
-        self.ring.push_back(call);
-        self.parts.push();
-        finding
+    }
+
+    /// What a rule says of it.
+    pub(crate) fn judge(&self, heard: &Heard, rule: &LoopRule, step: &Step<'_>) -> Option<Saw> {
+        let levels = &rule.levels;
+        match (&heard.0, rule.form) {
+            (What::Call(call), Form::Repeat { between_max }) => {
+                repeat::observe(&self.ring, call, step, levels, between_max)
+            }
+            (What::Call(call), Form::Cycle { length_max }) => cycle::observe(&self.ring, call, levels, length_max),
+            (What::Call(call), Form::NearDuplicate { bits_max }) => {
+                near_duplicate::observe(&self.ring, call, step, levels, bits_max)
+            }
+            (What::Result { seen: Some(seen), .. }, Form::NoProgress) => {
+                no_progress::observe(self.stale, seen, step, levels)
+            }
+            (What::Result { .. }, _) | (What::Call(_), Form::NoProgress) => None,
+        }
+    }
+
+    /// Takes it in once it is judged.
+    pub(crate) fn remember(&mut self, heard: Heard) {
+        match heard.0 {
+            What::Call(call) => {
+                if self.ring.len() >= CALLS {
+                    self.ring.pop_front();
+                }
+                self.ring.push_back(call);
+                self.parts.push();
+            }
+            What::Result { at: Some(at), result, .. } => {
+                if let Some(call) = self.ring.get_mut(at) {
+                    call.result = result;
+                    self.parts.touch(self.first() + at as u64);
+                }
+            }
+            What::Result { at: None, .. } => {}
+        }
     }
 
     /// A tool's answer. It belongs to the call it names as its cause, else to the latest open call of its tool.
-    pub(crate) fn result(&mut self, step: &Step<'_>, rules: &LoopRules) -> Option<Finding> {
+    fn result(&mut self, step: &Step<'_>) -> What {
         let body = step.output.as_ref().map(|it| it.get());
         let content = match body {
             Some(body) => whole(canonical::hash_of(body), step.output_cut, step),
             None => whole(hash_text(step.text.as_deref().unwrap_or_default()), step.text_cut, step),
         };
         let bytes = body.map_or_else(|| step.text.as_ref().map_or(0, |it| it.len()), str::len);
-        let brief = if bytes < rules.stale_bytes_min { BRIEF } else { 0 };
+        let is_brief = bytes < RESULT_BYTES_MIN;
+        let brief = if is_brief { BRIEF } else { 0 };
         let result = mix(content, u64::from(step.failed())) & !BRIEF | 1 | brief;
         let tool = step.tool.as_deref().map(hash_text);
         let named = |it: &Call| step.causes.iter().any(|cause| cause.as_str() == it.step.as_str());
         let open = |it: &Call| it.result == 0 && tool.is_none_or(|tool| tool == it.tool);
         let at = self.ring.iter().rposition(named).or_else(|| self.ring.iter().rposition(open));
+        if is_brief {
+            // Neither progress nor its absence.
+            return What::Result { at, result, seen: None };
+        }
         let seen = self.ring.iter().enumerate().rev().find(|(n, it)| Some(*n) != at && it.result == result);
         let seen = seen.map(|(_, it)| it.step.clone());
-        let finding = no_progress::observe(&mut self.stale, seen, brief != 0, step, rules);
-        if let Some(at) = at {
-            self.ring[at].result = result;
-            self.parts.touch(self.first() + at as u64);
-        }
-        finding
+        self.stale = if seen.is_some() { self.stale.saturating_add(1) } else { 0 };
+        What::Result { at, result, seen }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -160,6 +239,20 @@ impl Calls {
     }
 }
 
+/// A tool call about to run.
+fn call(step: &Step<'_>) -> Call {
+    let tool = hash_text(step.tool.as_deref().unwrap_or_default());
+    let arguments = canonical::print(step.input.as_ref().map_or("", |it| it.get()));
+    Call {
+        key: mix(tool, whole(arguments.hash, step.input_cut, step)),
+        tool,
+        result: 0,
+        // Of what was cut only the beginning is here, and beginnings of equal words do not make near arguments.
+        simhash: if step.input_cut.is_some() { 0 } else { arguments.simhash },
+        step: step.step_id.to_static(),
+    }
+}
+
 /// Hash of content of which `head` is the hash of what is here: where it was cut, equal beginnings prove nothing, so the
 /// fingerprint of the whole decides; where the producer sent none, it is equal to no other.
 fn whole(head: u64, cut: Option<Cut>, step: &Step<'_>) -> u64 {
@@ -171,33 +264,25 @@ fn whole(head: u64, cut: Option<Cut>, step: &Step<'_>) -> u64 {
     mix(mix(head, cut.bytes), rest)
 }
 
-/// What differs between the findings of these rules.
-struct Saw {
-    column: Column,
-    rule: &'static str,
-    severity: Severity,
-    decision: Decision,
-    calibration: Calibration,
-    score: u32,
-    evidence: Vec<StepId<'static>>,
-    message: String,
+/// What a rule says of a call or result.
+pub(crate) struct Saw {
+    pub(crate) column: Column,
+    pub(crate) decision: Decision,
+    pub(crate) calibration: Calibration,
+    pub(crate) count: u32,
+    /// Count that the decision is given from.
+    pub(crate) from: u32,
+    pub(crate) evidence: Vec<StepId<'static>>,
+    pub(crate) message: String,
 }
 
 impl Saw {
-    fn finding(self) -> Finding {
-        let began_at = self.evidence.first().cloned().unwrap_or_else(|| StepId::from(String::new()));
-        Finding {
-            column: self.column,
-            rule: Cow::Borrowed(self.rule),
-            severity: self.severity,
-            mode: Mode::Enforce,
-            decision: self.decision,
-            score: f64::from(self.score),
-            calibration: self.calibration,
-            evidence: self.evidence,
-            began_at,
-            message: self.message,
-            notify: Vec::new(),
+    /// How bad it is at most: one rule warns of a third repetition and stops the sixth.
+    pub(crate) const fn severity_max(&self) -> Severity {
+        match self.decision {
+            Decision::Allow | Decision::Warn => Severity::Low,
+            Decision::Throttle | Decision::Modify | Decision::StepUp => Severity::Medium,
+            Decision::Deny | Decision::Halt => Severity::Critical,
         }
     }
 }

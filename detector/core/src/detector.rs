@@ -134,13 +134,7 @@ impl Detector {
         let mut findings = Vec::new();
         findings.extend(standing_halt(session, run, step));
         let tool = self.tools.of(step, &rules.catalogue, limits.tools_max);
-        if let Some(loops) = rules.loops.as_ref().filter(|_| !tool.flags.has(Flags::POLL)) {
-            findings.extend(match step.kind {
-                Kind::ToolCall => session.calls.call(step, loops),
-                Kind::ToolResult => session.calls.result(step, loops),
-                _ => None,
-            });
-        }
+        let heard = if tool.flags.has(Flags::POLL) { None } else { session.calls.hear(step) };
         let facts = SessionFacts {
             counts: session.counts,
             depth: session.place.depth,
@@ -154,6 +148,7 @@ impl Detector {
                 policies: &rules.policies,
                 limits,
                 facts: &Facts::new(step, &tool, facts, run_facts, limits),
+                calls: heard.as_ref().map(|it| (&session.calls, it)),
                 progress: &mut session.progress,
                 run,
                 now: session.now,
@@ -162,6 +157,9 @@ impl Detector {
                 tally: &mut self.tally,
             },
         );
+        if let Some(heard) = heard {
+            session.calls.remember(heard);
+        }
         Observed::Judged(conclude(session, run, step, findings, limits.run_sessions_max))
     }
 

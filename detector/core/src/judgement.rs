@@ -49,6 +49,7 @@ impl Judgement {
             agent_version: owned(&step.agent.version),
             environment: owned(&step.environment),
             tool: owned(&step.tool),
+            gated: step.gated,
             time: step.time,
             position,
             decision: self.decision,

@@ -32,7 +32,6 @@ mod tools;
 mod v1;
 mod yaml;
 
-pub use columns::LoopRules;
 pub use detector::Detector;
 pub use judgement::{Applied, Judgement, Observed};
 pub use limits::StateLimits;

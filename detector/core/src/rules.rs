@@ -1,44 +1,51 @@
 //! Everything that judges, compiled once and shared by every detector.
 
-use crate::columns::LoopRules;
 use crate::limits::StateLimits;
-use crate::policy::{self, Policies, PolicyError, STARTER};
+use crate::policy::{self, BUILT_IN, Policies, Policy, PolicyError, STARTER};
 use crate::tools::Catalogue;
 
-/// Compiled policies, built-in loop rules, tool catalogue and limits. Immutable: a change of rules is a new `Rules`.
+/// Compiled policies, tool catalogue and limits. Immutable: a change of rules is a new `Rules`.
 #[derive(Debug)]
 pub struct Rules {
     pub(crate) policies: Policies,
     pub(crate) catalogue: Catalogue,
-    /// None: no built-in rule over tool calls.
-    pub(crate) loops: Option<LoopRules>,
     pub(crate) limits: StateLimits,
+    /// The first so many policies come with the core.
+    built_in: usize,
 }
 
 impl Rules {
-    /// Reads `(name, text)` files of policies and tool catalogues. No file at all leaves the built-in rules.
+    /// Reads `(name, text)` files of policies and tool catalogues, beside the built-in policies ([`BUILT_IN`]) whose ids
+    /// they do not take: to set one otherwise, or off, is to write a policy of its id.
     ///
     /// # Errors
     /// Every fault of every file, not only the first.
     pub fn load<N: AsRef<str>, T: AsRef<str>>(files: &[(N, T)]) -> Result<Self, Vec<PolicyError>> {
         let loaded = policy::load(files);
-        if loaded.errors.is_empty() {
-            Ok(Self::of(loaded.policies, loaded.catalogue, Some(LoopRules::DEFAULT)))
-        } else {
-            Err(loaded.errors)
+        if !loaded.errors.is_empty() {
+            return Err(loaded.errors);
         }
+        let built_in = policy::load(BUILT_IN);
+        debug_assert!(built_in.errors.is_empty(), "{:?}", built_in.errors);
+        let taken = |it: &Policy| loaded.policies.all.iter().any(|own| own.id == it.id);
+        let mut all: Vec<Policy> = built_in.policies.all.into_iter().filter(|it| !taken(it)).collect();
+        let built_in = all.len();
+        all.extend(loaded.policies.all);
+        Ok(Self { built_in, ..Self::of(Policies::new(all), loaded.catalogue) })
     }
 
-    /// The built-in rules and the policies that come with the product ([`STARTER`]).
+    /// The built-in policies and those that come with the product ([`STARTER`]).
     #[must_use]
     pub fn starter() -> Self {
-        let loaded = policy::load(STARTER);
-        debug_assert!(loaded.errors.is_empty(), "{:?}", loaded.errors);
-        Self::of(loaded.policies, loaded.catalogue, Some(LoopRules::DEFAULT))
+        Self::load(STARTER).unwrap_or_else(|errors| {
+            debug_assert!(false, "{errors:?}");
+            Self::of(Policies::new(Vec::new()), Catalogue::default())
+        })
     }
 
-    pub(crate) fn of(policies: Policies, catalogue: Catalogue, loops: Option<LoopRules>) -> Self {
-        Self { policies, catalogue, loops, limits: StateLimits::DEFAULT }
+    /// These policies alone.
+    pub(crate) fn of(policies: Policies, catalogue: Catalogue) -> Self {
+        Self { policies, catalogue, limits: StateLimits::DEFAULT, built_in: 0 }
     }
 
     /// The same rules, under other limits of what is remembered.
@@ -52,9 +59,9 @@ impl Rules {
         &self.limits
     }
 
-    /// Number of compiled policies.
+    /// Number of policies that were read from files: the built-in ones are not counted.
     #[must_use]
     pub fn policies(&self) -> usize {
-        self.policies.all.len()
+        self.policies.all.len() - self.built_in
     }
 }

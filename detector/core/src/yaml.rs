@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-pub(crate) use object::{Object, span};
+pub(crate) use object::{Misnomer, Object, span};
 pub(crate) use suggest::closest;
 
 use crate::policy::{Note, PolicyError};

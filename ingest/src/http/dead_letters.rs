@@ -3,6 +3,10 @@
 //! Both walk the dead letters in the order of the log, oldest first, from a cursor: `next` of one answer is `after` of
 //! the following call, and the cursor of an empty page stays good for what comes later. A cursor is the offset in each
 //! partition, joined by `.`.
+//!
+//! Letters stay where they are, and each replay is a record beside them ([`known`]): so a list says which are still open.
+
+mod known;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -11,11 +15,15 @@ use std::time::Instant;
 use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use martingale_platform::log::{self, Log, Offset, Partition, ReadLimit};
-use martingale_schemas::record::DeadLetter;
+use bytes::Bytes;
+use martingale_platform::log::{self, Append, Log, Offset, Partition, ReadLimit};
+use martingale_schemas::record::{DeadLetter, LetterReplay};
 use martingale_schemas::rejection::shown;
-use martingale_schemas::{Rejection, topics};
+use martingale_schemas::{Rejection, Timestamp, topics};
 use serde::{Deserialize, Serialize};
+
+use known::Entry;
+pub(crate) use known::Known;
 
 use super::{Problem, json};
 use crate::intake::{Keep, Outcome};
@@ -28,13 +36,57 @@ const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(super) struct Page {
     limit: Option<usize>,
     after: Option<String>,
+    #[serde(default)]
+    state: Wish,
+}
+
+/// Which letters are asked for.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Wish {
+    #[default]
+    Open,
+    Replayed,
+    All,
+}
+
+/// `open` until a replay leaves nothing of the letter rejected.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Standing {
+    Open,
+    Replayed,
 }
 
 #[derive(Serialize)]
 struct Listed {
-    dead_letters: Vec<DeadLetter>,
+    dead_letters: Vec<ListedLetter>,
+    /// Of all letters, whichever were asked for.
+    open: usize,
+    replayed: usize,
     next: String,
 }
+
+#[derive(Serialize)]
+struct ListedLetter {
+    #[serde(flatten)]
+    letter: DeadLetter,
+    state: Standing,
+    /// When it was last replayed, and what came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_replay: Option<Outcomes>,
+}
+
+#[derive(Serialize)]
+struct Outcomes {
+    time: Timestamp,
+    accepted: u64,
+    duplicate: u64,
+    rejected: u64,
+}
+
+/// Letters that one request looks at: the page ends there, and its cursor goes on.
+const LOOKED_AT_MAX: usize = 10_000;
 
 pub(super) async fn list(
     State(parts): State<Arc<Parts>>,
@@ -45,10 +97,44 @@ pub(super) async fn list(
         Err(error) => return bad_request(error.body_text()).into_response(),
     };
     let limit = page.limit.unwrap_or(100).clamp(1, parts.config.dead_letters_page_max);
-    match read(&*parts.log, page.after.as_deref(), limit).await {
-        Ok((dead_letters, cursor)) => json(StatusCode::OK, &Listed { dead_letters, next: cursor.to_string() }),
+    match listed(&parts, page, limit).await {
+        Ok(listed) => json(StatusCode::OK, &listed),
         Err(Unread::Cursor(message)) => bad_request(message).into_response(),
         Err(Unread::Log(error)) => Problem::of_log(&error, parts.config.retry_after_secs()).into_response(),
+    }
+}
+
+async fn listed(parts: &Parts, page: Page, limit: usize) -> Result<Listed, Unread> {
+    let mut known = parts.letters.lock().await;
+    known.catch_up(&*parts.log).await.map_err(Unread::Log)?;
+    let (mut after, mut looked_at) = (page.after, 0);
+    let mut dead_letters = Vec::new();
+    loop {
+        let (letters, cursor) = read(&*parts.log, after.as_deref(), limit - dead_letters.len()).await?;
+        // Replays alone, which are no letters, are a look too.
+        looked_at += letters.len().max(1);
+        let cursor = cursor.to_string();
+        let end = after.as_ref() == Some(&cursor);
+        dead_letters.extend(letters.into_iter().filter_map(|letter| {
+            let state = if known.is_open(&letter.id) { Standing::Open } else { Standing::Replayed };
+            let last_replay = known.replay_of(&letter.id).map(|it| Outcomes {
+                time: it.time,
+                accepted: it.accepted,
+                duplicate: it.duplicate,
+                rejected: it.rejected,
+            });
+            let wanted = match state {
+                Standing::Open => page.state != Wish::Replayed,
+                Standing::Replayed => page.state != Wish::Open,
+            };
+            wanted.then_some(ListedLetter { letter, state, last_replay })
+        }));
+        after = Some(cursor);
+        if end || dead_letters.len() >= limit || looked_at >= LOOKED_AT_MAX {
+            let counts = known.counts();
+            let next = after.unwrap_or_default();
+            return Ok(Listed { dead_letters, open: counts.open, replayed: counts.replayed, next });
+        }
     }
 }
 
@@ -56,7 +142,7 @@ fn bad_request(message: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid_request", message)
 }
 
-/// Either `ids` or `all`, and where to begin.
+/// Either `ids`, replayed or not, or `all` that are open; and where to begin.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
@@ -67,7 +153,7 @@ struct Wanted {
     after: Option<String>,
 }
 
-/// What became of the dead letters. They stay where they are: the log is not rewritten.
+/// What became of the dead letters.
 #[derive(Default, Serialize)]
 struct Replayed {
     /// Dead letters fed in again.
@@ -126,6 +212,9 @@ async fn replay_wanted(parts: &Parts, request: Request) -> Result<Replayed, Prob
     let mut missing: HashSet<String> = wanted.ids.into_iter().collect();
     let mut after = wanted.after;
     let mut replayed = Replayed::default();
+    // Held to the end: one replay at a time, and none of letters that another has just fed in.
+    let mut known = parts.letters.lock().await;
+    known.catch_up(&*parts.log).await.map_err(|error| Problem::of_log(&error, retry_after))?;
     loop {
         let (letters, cursor) = read(&*parts.log, after.as_deref(), page_max).await.map_err(|unread| match unread {
             Unread::Cursor(message) => bad_request(message),
@@ -134,7 +223,7 @@ async fn replay_wanted(parts: &Parts, request: Request) -> Result<Replayed, Prob
         let cursor = cursor.to_string();
         let end = after.as_ref() == Some(&cursor);
         for letter in letters {
-            if wanted.all || missing.remove(&letter.id) {
+            if (wanted.all && known.is_open(&letter.id)) || missing.remove(&letter.id) {
                 feed(parts, &letter, &mut replayed).await.map_err(|error| Problem::of_log(&error, retry_after))?;
             }
         }
@@ -151,7 +240,8 @@ async fn replay_wanted(parts: &Parts, request: Request) -> Result<Replayed, Prob
     }
 }
 
-/// Feeds one dead letter through intake, with the time it first arrived: a step that says no time keeps its own.
+/// Feeds one dead letter through intake, with the time it first arrived: a step that says no time keeps its own. What came
+/// of it is put down beside the letter.
 async fn feed(parts: &Parts, letter: &DeadLetter, replayed: &mut Replayed) -> Result<(), log::Error> {
     let payload = match letter.payload() {
         Ok(payload) => payload,
@@ -166,6 +256,16 @@ async fn feed(parts: &Parts, letter: &DeadLetter, replayed: &mut Replayed) -> Re
     if let Some(error) = taken.failed {
         return Err(error);
     }
+    let note = LetterReplay {
+        replay_of: letter.id.clone(),
+        time: Timestamp::from_micros(parts.clock.now_micros()),
+        accepted: tally.accepted,
+        duplicate: tally.duplicate,
+        rejected: tally.rejected,
+    };
+    // Cannot fail: the writer is memory and every key is a string.
+    let value = serde_json::to_vec(&note).unwrap_or_default();
+    parts.log.append(vec![Append::new(topics::DEAD_LETTER, Bytes::from(note.replay_of), Bytes::from(value))]).await?;
     replayed.replayed += 1;
     replayed.accepted += tally.accepted;
     replayed.duplicate += tally.duplicate;
@@ -235,7 +335,10 @@ async fn read(log: &dyn Log, after: Option<&str>, limit: usize) -> Result<(Vec<D
     Ok((page, cursor))
 }
 
-/// `None` for a record put there by other means than ingest.
+/// `None` for what is no letter.
 fn letter(value: &[u8]) -> Option<DeadLetter> {
-    serde_json::from_slice(value).inspect_err(|error| tracing::warn!(%error, "record is no dead letter")).ok()
+    match Entry::read(value)? {
+        Entry::Letter(letter) => Some(*letter),
+        Entry::Replay(_) => None,
+    }
 }

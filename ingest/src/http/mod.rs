@@ -32,6 +32,8 @@ use serde::Serialize;
 
 use crate::{Parts, body};
 
+pub(crate) use dead_letters::Known;
+
 pub(crate) fn router(parts: Arc<Parts>) -> Router {
     Router::new()
         .route("/v1/steps", post(steps::post))

@@ -38,7 +38,7 @@ async fn pages_cover_everything_once_and_the_cursor_stays_good() {
 #[tokio::test]
 async fn what_is_no_cursor_is_refused() {
     let bench = Bench::new();
-    for query in ["after=x", "after=1.2", "after=", "after=-1.0.0.0", "limit=x", "page=1"] {
+    for query in ["after=x", "after=1.2", "after=", "after=-1.0.0.0", "limit=x", "page=1", "state=mended"] {
         let reply = bench.get(&format!("/v1/dead-letters?{query}")).await;
         assert_eq!(
             (reply.status.as_u16(), &reply.json()["error"]["reason"]),
@@ -65,7 +65,13 @@ async fn a_letter_is_replayed_by_id_and_still_rejected_while_its_fault_stands() 
     assert_eq!(answer["not_replayable"][0]["id"], cut);
     assert!(answer["not_replayable"][0]["message"].as_str().is_some_and(|it| it.contains("was cut")), "{answer}");
     assert_eq!(answer["unknown"], json!(["dl-none"]));
-    assert_eq!(bench.records("dead_letter").await.len(), 2, "a letter that is rejected again is not a second letter");
+    let letters = bench.records("dead_letter").await.iter().filter(|it| it["payload"].is_string()).count();
+    assert_eq!(letters, 2, "a letter that is rejected again is not a second letter");
+    let listed = bench.get("/v1/dead-letters").await.json();
+    assert_eq!((&listed["open"], &listed["replayed"]), (&json!(2), &json!(0)), "it is as open as before: {listed}");
+    let again = listed["dead_letters"].as_array().expect("a list").iter().find(|it| it["id"] == old).expect("listed");
+    let outcomes = json!({ "time": "2026-01-31T12:00:00Z", "accepted": 0, "duplicate": 0, "rejected": 1 });
+    assert_eq!((&again["state"], &again["last_replay"]), (&json!("open"), &outcomes));
     assert_eq!(bench.outcomes("replay"), [0, 0, 1, 0, 0]);
 }
 
@@ -79,13 +85,51 @@ async fn once_the_fault_is_gone_all_are_taken_with_the_time_they_came() {
     bench.ingest.0.clock.advance(120_000_000);
     let answer = bench.post("/v1/dead-letters/replay", &[], r#"{"all":true}"#).await.json();
     assert_eq!((&answer["replayed"], &answer["accepted"]), (&json!(1), &json!(1)), "{answer}");
-    let after = answer["next"].as_str().expect("there may be more");
-    let answer =
-        bench.post("/v1/dead-letters/replay", &[], json!({ "all": true, "after": after }).to_string()).await.json();
-    assert_eq!((&answer["replayed"], &answer["next"]), (&json!(0), &Value::Null));
+    // What came of it lies on the log now, and is gone over; then the end is reached.
+    let mut next = answer["next"].clone();
+    for end in [false, true] {
+        let body = json!({ "all": true, "after": next }).to_string();
+        let answer = bench.post("/v1/dead-letters/replay", &[], body).await.json();
+        assert_eq!((&answer["replayed"], answer["next"].is_null()), (&json!(0), end), "{answer}");
+        next = answer["next"].clone();
+    }
     let again = bench.post("/v1/dead-letters/replay", &[], r#"{"all":true}"#).await.json();
+    assert_eq!((&again["replayed"], &again["duplicate"]), (&json!(0), &json!(0)), "none is open");
+    assert_eq!(ids(&bench.get("/v1/dead-letters").await.json()), [] as [String; 0]);
+    let settled = bench.get("/v1/dead-letters?state=replayed").await.json();
+    let letter = &settled["dead_letters"][0];
+    assert_eq!((&letter["state"], &letter["last_replay"]["accepted"]), (&json!("replayed"), &json!(1)), "{settled}");
+    assert_eq!((&settled["open"], &settled["replayed"]), (&json!(0), &json!(1)));
+    // One that is named is fed in whatever became of it, and what came of it last is told.
+    let named = json!({ "ids": [letter["id"]] }).to_string();
+    let again = bench.post("/v1/dead-letters/replay", &[], named).await.json();
     assert_eq!((&again["accepted"], &again["duplicate"]), (&json!(0), &json!(1)));
     assert_eq!(bench.records("steps").await[0]["time"], "2026-01-31T12:00:00Z");
+    // Another process finds the same.
+    let other = Bench::over(bench.log.reopen(), crate::Config::default());
+    let all = other.get("/v1/dead-letters?state=all").await.json();
+    assert_eq!(all["dead_letters"][0]["last_replay"]["duplicate"], 1, "{all}");
+    assert_eq!((&all["open"], &all["replayed"], ids(&all).len()), (&json!(0), &json!(1), 1));
+}
+
+/// Letters of the other state do not count towards a page.
+#[tokio::test]
+async fn a_page_is_of_what_was_asked_for() {
+    let strict = Bench::with(|config| config.limits.id_bytes_max = 3);
+    for n in 0..5 {
+        strict.steps(step(&format!("too-long-{n}"))).await;
+    }
+    let bench = Bench::over(strict.log.reopen(), crate::Config::default());
+    let all = ids(&bench.get("/v1/dead-letters").await.json());
+    let body = json!({ "ids": [all[0], all[1], all[3]] }).to_string();
+    assert_eq!(bench.post("/v1/dead-letters/replay", &[], body).await.json()["accepted"], 3);
+    let first = bench.get("/v1/dead-letters?limit=1").await.json();
+    assert_eq!(ids(&first), [all[2].clone()]);
+    assert_eq!((&first["open"], &first["replayed"]), (&json!(2), &json!(3)), "of all, whatever the page");
+    let after = first["next"].as_str().expect("a cursor");
+    let second = bench.get(&format!("/v1/dead-letters?limit=1&after={after}")).await.json();
+    assert_eq!(ids(&second), [all[4].clone()]);
+    assert_eq!(ids(&bench.get("/v1/dead-letters?state=all").await.json()), all);
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ async fn what_is_logged_is_complete() {
     assert_eq!(
         bench.records("steps").await,
         [json!({
-            "session_id": "s-1", "root_session_id": "r", "step_id": "1", "time": "2026-01-31T12:00:00Z",
+            "session_id": "s-1", "root_session_id": "r", "step_id": "1", "time": "2026-01-31T12:00:00Z", "gated": false,
             "kind": "tool_call", "agent": {"id": "a"}, "tool": "t", "attributes": {"mine": 1}
         })]
     );

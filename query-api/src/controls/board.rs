@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use martingale_platform::log::Partition;
-use martingale_schemas::{Control, ControlAction, ControlId, ControlState, Position, Scope, Timestamp};
+use martingale_schemas::{
+    Control, ControlAction, ControlId, ControlState, Position, Scope, SessionId, Step, Timestamp,
+};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -87,6 +89,30 @@ pub struct Board {
 struct Table {
     by_id: HashMap<ControlId<'static>, Given>,
     by_time: BTreeSet<(Timestamp, ControlId<'static>)>,
+    /// The last order for each scope in the order of the log, of those that are kept: as detectors apply them, whatever
+    /// their clocks said.
+    in_force: HashMap<Scope, ControlId<'static>>,
+}
+
+impl Table {
+    fn take(&mut self, control: &Control, partitions: u32) {
+        self.by_time.insert((control.time, control.control_id.clone()));
+        self.by_id.insert(control.control_id.clone(), Given::requested(control, partitions));
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((_, oldest)) = self.by_time.pop_first() else { return };
+        let Some(given) = self.by_id.remove(&oldest) else { return };
+        // A later order for the scope stays in force.
+        if self.in_force.get(&given.scope) == Some(&oldest) {
+            self.in_force.remove(&given.scope);
+        }
+    }
+
+    fn halt(&self, scope: &Scope) -> Option<&Given> {
+        let id = self.in_force.get(scope)?;
+        self.by_id.get(id).filter(|it| it.action == ControlAction::Halt)
+    }
 }
 
 impl Board {
@@ -103,13 +129,17 @@ impl Board {
     pub(crate) fn note(&self, partition: Partition, control: &Control) {
         let mut table = self.lock();
         if !table.by_id.contains_key(&control.control_id) {
-            table.by_time.insert((control.time, control.control_id.clone()));
-            table.by_id.insert(control.control_id.clone(), Given::requested(control, self.partitions));
-            if table.by_time.len() > self.controls_max
-                && let Some((_, oldest)) = table.by_time.pop_first()
-            {
-                table.by_id.remove(&oldest);
+            table.take(control, self.partitions);
+            if table.by_time.len() > self.controls_max {
+                table.forget_oldest();
             }
+        }
+        // Every order is on every partition, so one of them tells their order.
+        if partition == Partition(0)
+            && control.state == ControlState::Requested
+            && table.by_id.contains_key(&control.control_id)
+        {
+            table.in_force.insert(control.scope.clone(), control.control_id.clone());
         }
         if let ControlState::Applied { before, known } = control.state
             && let Some(standing) = table.by_id.get_mut(&control.control_id)
@@ -122,6 +152,21 @@ impl Board {
 
     pub(crate) fn get(&self, id: &str) -> Option<Given> {
         self.lock().by_id.get(id).cloned()
+    }
+
+    /// A halt that stands over a step, given by a person: of its session, its parent or the root of its run, or of the run.
+    /// Whether a rule gave one, or a person one of an ancestor in between, only the detector knows.
+    pub(crate) fn halt_over(&self, step: &Step<'_>) -> Option<Given> {
+        let table = self.lock();
+        if table.in_force.is_empty() {
+            return None;
+        }
+        let of = |id: &SessionId<'_>| table.halt(&Scope::Session { session_id: id.to_static() });
+        of(&step.session_id)
+            .or_else(|| step.parent_session_id.as_ref().and_then(of))
+            .or_else(|| of(&step.root_session_id))
+            .or_else(|| table.halt(&Scope::Run { root_session_id: step.root_session_id.to_static() }))
+            .cloned()
     }
 
     /// The newest controls whose scope passes, newest first.
@@ -139,7 +184,9 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use martingale_platform::log::Partition;
-    use martingale_schemas::{Control, ControlAction, ControlId, ControlState, Position, Scope, SessionId, Timestamp};
+    use martingale_schemas::{
+        Control, ControlAction, ControlId, ControlState, Position, Scope, SessionId, Step, Timestamp,
+    };
 
     use super::Board;
 
@@ -181,6 +228,43 @@ mod tests {
         }
         let ids: Vec<String> = board.newest(9, |_| true).iter().map(|it| it.control_id.to_string()).collect();
         assert_eq!(ids, ["c", "b"]);
+    }
+
+    #[test]
+    fn the_newest_order_for_a_scope_is_in_force() {
+        let board = Board::new(2, 4);
+        let session = |id: &str| Scope::Session { session_id: SessionId::from(id.to_owned()) };
+        let run = |id: &str| Scope::Run { root_session_id: SessionId::from(id.to_owned()) };
+        let json = br#"{"session_id":"kid","root_session_id":"root","parent_session_id":"mother","step_id":"1","kind":"plan","time":"2026-01-31T12:00:00Z","agent":{"id":"a"}}"#;
+        let step = Step::from_log(json).expect("a step");
+        let halted = || board.halt_over(&step).map(|it| it.control_id.as_str().trim_start_matches('0').to_owned());
+        let (halt, resume) = (ControlAction::Halt, ControlAction::Resume);
+        for (id, action, scope, expected) in [
+            (1, halt, session("other"), None),
+            (2, halt, run("kid"), None),
+            (3, halt, session("mother"), Some("3")),
+            (4, halt, run("root"), Some("3")),
+            (5, resume, session("mother"), Some("4")),
+            // Only that of its own scope is lifted.
+            (6, resume, session("root"), Some("4")),
+            (7, resume, run("root"), None),
+            (8, halt, session("kid"), Some("8")),
+            (9, resume, session("kid"), None),
+            (10, halt, session("root"), Some("10")),
+            // Four orders are kept: those that are pushed out are forgotten with what they said.
+            (11, halt, session("a"), Some("10")),
+            (12, halt, session("b"), Some("10")),
+            (13, halt, session("c"), Some("10")),
+            (14, halt, session("d"), None),
+        ] {
+            // All at one moment by the clock: the log alone tells their order.
+            let control = Control { action, scope, ..control(&format!("{id:02}"), ControlState::Requested) };
+            board.note(Partition(0), &control);
+            // Another partition may be far behind, and tells nothing of it.
+            board.note(Partition(1), &control);
+            board.note(Partition(1), &Control { control_id: ControlId::from("01".to_owned()), ..control });
+            assert_eq!(halted().as_deref(), expected, "at {id}");
+        }
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use axum::http::StatusCode;
 use martingale_schemas::record::Standing;
+use martingale_schemas::rejection::shown;
 use martingale_schemas::{Decision, Finding, Step, StepId, Verdict, VerdictId};
 use serde::Serialize;
 
+use crate::controls::Given;
 use crate::http::Failure;
 
 /// The answer of the gate. Agents act on `decision`, whatever the status.
@@ -15,13 +17,14 @@ pub struct Answer {
     /// Of the step that was asked about: its own, or the one it was given because it had none.
     pub step_id: StepId<'static>,
     pub findings: Vec<Finding>,
-    /// What stands against the session; absent when there is no verdict.
+    /// What stands against the session; absent when there is no verdict and no halt is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub standing: Option<Decision>,
     /// One sentence for the agent, when the step may not simply run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// There was no verdict in time: the decision is the operator's choice for this case.
+    /// There was no verdict in time: the decision is the operator's choice for this case, or `halt` under a halt that
+    /// stands.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub timed_out: bool,
     /// Why there is no verdict, when it is not for want of time.
@@ -109,6 +112,17 @@ impl Answer {
     /// No verdict: the decision is the operator's choice.
     pub(super) fn without_verdict(step: &Step<'_>, decision: Decision, why: &str) -> Self {
         Self::told(step, decision, format!("{why}: {}", chosen(decision)))
+    }
+
+    /// No verdict, and a halt given by a person stands.
+    pub(super) fn halted(step: &Step<'_>, why: &str, halt: &Given) -> Self {
+        let message = format!(
+            "{why}; {} \"{}\" was halted by control {}: a person must resume it",
+            halt.scope.as_str(),
+            shown(halt.scope.id().as_str()),
+            halt.control_id
+        );
+        Self { standing: Some(Decision::Halt), ..Self::told(step, Decision::Halt, message) }
     }
 
     /// What no verdict says.

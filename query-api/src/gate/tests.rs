@@ -171,6 +171,49 @@ async fn without_a_verdict_in_time_the_operator_has_chosen() {
     assert_eq!((&late["decision"], late.get("timed_out")), (&json!("allow"), None));
 }
 
+/// Nobody judges here, and the operator has chosen `allow`: a halt that a person gave stands all the same, for the session,
+/// its children and its run, and no longer than until it is lifted.
+#[tokio::test(start_paused = true)]
+async fn a_halt_that_stands_is_not_softened_for_want_of_a_verdict() {
+    let log = memory_log(2);
+    let rig = Rig::start(&log, |config| {
+        config.gate.on_timeout = OnTimeout::Allow;
+        config.controls.timeout = Span::from_millis(10);
+    })
+    .await;
+    let of = |session: &str, id: &str, parent: &str| {
+        step(session, id, "ls").replacen(
+            '{',
+            &format!(r#"{{"parent_session_id":"{parent}","root_session_id":"root","#),
+            1,
+        )
+    };
+    let asks = async |body: String| {
+        let answer = rig.post("/v1/gate", &body).await;
+        let json = answer.json();
+        assert_eq!((answer.status.as_u16(), &json["timed_out"]), (200, &json!(true)), "{json}");
+        (json["decision"].clone(), json["standing"].clone())
+    };
+    let (allow, halt) = ((json!("allow"), Value::Null), (json!("halt"), json!("halt")));
+    for (action, scope, id, expected) in [
+        ("halt", "session_id", "other", [&allow, &allow]),
+        ("halt", "session_id", "s", [&halt, &halt]),
+        ("resume", "session_id", "s", [&allow, &allow]),
+        ("halt", "root_session_id", "root", [&halt, &halt]),
+    ] {
+        let order = json!({ "action": action, scope: id, "reason": "to see" }).to_string();
+        assert_eq!(rig.post("/v1/controls", &order).await.status, 202, "on the log, and nobody has applied it");
+        let n = format!("{action}-{id}");
+        assert_eq!(&asks(of("s", &n, "x")).await, expected[0], "{action} {id}");
+        assert_eq!(&asks(of("kid", &n, "s")).await, expected[1], "{action} {id}, of its child");
+    }
+    log.faults(|it| it.full = true);
+    let answer = rig.post("/v1/gate", &of("s", "busy", "x")).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["decision"]), (429, &json!("halt")));
+    let message = answer.json()["message"].to_string();
+    assert!(message.contains("run \\\"root\\\" was halted by control"), "{message}");
+}
+
 #[tokio::test]
 async fn a_log_that_is_busy_or_broken_is_said() {
     let log = memory_log(1);

@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake::kernel::{Action, EagerSnapshot, StructType, Transaction};
+use deltalake::kernel::{Action, EagerSnapshot, StructField, StructType, Transaction};
 use deltalake::logstore::LogStoreRef;
 use deltalake::operations::vacuum::VacuumMode;
 use deltalake::parquet::basic::{Compression, ZstdLevel};
@@ -70,7 +70,12 @@ impl Store {
         } else {
             table = create(&table, kind).await.map_err(fail)?;
         }
-        check_columns(&table, kind)?;
+        let missing = missing_columns(&table, kind)?;
+        if !missing.is_empty() {
+            let quiet =
+                CommitProperties::default().with_create_checkpoint(false).with_cleanup_expired_logs(Some(false));
+            table = table.add_columns().with_fields(missing).with_commit_properties(quiet).await.map_err(fail)?;
+        }
         let version = table.snapshot().map_err(fail)?.version();
         let commits = version.saturating_sub(last_checkpoint(&folder));
         Ok(Self { kind, table, commits })
@@ -192,24 +197,29 @@ async fn create(table: &DeltaTable, kind: Table) -> Result<DeltaTable, DeltaTabl
         .await
 }
 
-/// The folder may have been written by another version.
-fn check_columns(table: &DeltaTable, kind: Table) -> Result<(), Error> {
+/// Columns that were added since the table was made: its old rows lack them. A table that differs in any other way was
+/// written by another version and is refused.
+fn missing_columns(table: &DeltaTable, kind: Table) -> Result<Vec<StructField>, Error> {
     let state = table.snapshot().map_err(Error::delta(kind))?;
     let ours: StructType = (&kind.description().schema())
         .try_into_kernel()
         .map_err(|it: arrow::error::ArrowError| Error::delta(kind)(it.into()))?;
     let theirs = state.schema();
-    let differs = |name: &String| match (ours.field(name), theirs.field(name)) {
-        (Some(ours), Some(theirs)) => ours.data_type() != theirs.data_type(),
-        _ => true,
-    };
-    let names = ours.fields().chain(theirs.fields()).map(|it| it.name());
-    let mut differing: Vec<String> = names.filter(|it| differs(it)).cloned().collect();
-    differing.sort();
-    differing.dedup();
-    if differing.is_empty() {
-        return Ok(());
+    let optional = |name: &str| kind.description().columns.iter().any(|it| it.name == name && !it.required);
+    let (mut missing, mut differing) = (Vec::new(), Vec::new());
+    for field in ours.fields() {
+        match theirs.field(field.name()) {
+            Some(there) if there.data_type() == field.data_type() => {}
+            None if optional(field.name()) => missing.push(field.clone()),
+            _ => differing.push(field.name().clone()),
+        }
     }
+    let unknown = theirs.fields().map(|it| it.name()).filter(|it| ours.field(it.as_str()).is_none());
+    differing.extend(unknown.cloned());
+    if differing.is_empty() {
+        return Ok(missing);
+    }
+    differing.sort();
     Err(Error::OtherVersion { table: kind.name(), columns: differing.join(", ") })
 }
 

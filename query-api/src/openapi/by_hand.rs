@@ -103,11 +103,36 @@ fn dead_letters() -> Value {
         },
         "DeadLetters": {
             "type": "object",
-            "required": ["dead_letters", "next"],
+            "required": ["dead_letters", "open", "replayed", "next"],
             "properties": {
-                "dead_letters": { "type": "array", "items": { "$ref": "#/components/schemas/DeadLetter" } },
+                "dead_letters": { "type": "array", "items": { "$ref": "#/components/schemas/ListedLetter" } },
+                "open": { "type": "integer", "description": "All letters that are open." },
+                "replayed": { "type": "integer", "description": "All letters of which a replay left nothing rejected." },
                 "next": { "type": "string", "description": "`after` of the next page; good for later when this one is empty." },
             },
+        },
+        "ListedLetter": {
+            "allOf": [
+                { "$ref": "#/components/schemas/DeadLetter" },
+                {
+                    "type": "object",
+                    "required": ["state"],
+                    "properties": {
+                        "state": { "enum": ["open", "replayed"] },
+                        "last_replay": {
+                            "type": "object",
+                            "description": "When it was last fed in again, and what came of it.",
+                            "required": ["time", "accepted", "duplicate", "rejected"],
+                            "properties": {
+                                "time": { "type": "string", "format": "date-time" },
+                                "accepted": { "type": "integer" },
+                                "duplicate": { "type": "integer" },
+                                "rejected": { "type": "integer" },
+                            },
+                        },
+                    },
+                },
+            ],
         },
         "ReplayRequest": {
             "type": "object",

@@ -74,8 +74,13 @@ pub(super) const PATHS: &[Operation] = &[
     },
     Operation {
         path: "/v1/dead-letters",
-        summary: "Records that were rejected, with the reason, oldest first.",
-        params: &[LIMIT, query("after", "string", "`next` of the page before.")],
+        summary: "Records that were rejected, with the reason, oldest first. A page may be short, or empty, before the end: \
+                  the list is at its end when `next` is the `after` that was sent.",
+        params: &[
+            LIMIT,
+            query("after", "string", "`next` of the page before."),
+            query("state", "string", "`open` (the default), `replayed` or `all`."),
+        ],
         answers: &[("200", "A page of dead letters.", JSON, "DeadLetters")],
         errors: &[BAD, BUSY, DOWN],
         ..NONE
@@ -83,7 +88,7 @@ pub(super) const PATHS: &[Operation] = &[
     Operation {
         method: "post",
         path: "/v1/dead-letters/replay",
-        summary: "Feeds dead letters in again; they stay where they are.",
+        summary: "Feeds dead letters in again, those that are named or all that are open, and puts down what came of it.",
         body: Some((JSON, "ReplayRequest")),
         answers: &[("200", "What became of them.", JSON, "Replayed")],
         errors: &[BAD, TOO_SLOW, ("413", "The body is too large."), ENCODING, BUSY, DOWN],

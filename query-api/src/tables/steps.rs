@@ -54,6 +54,7 @@ pub(super) fn push(rows: &mut Rows, step: &Step<'_>, verdict: &Verdict<'_>) {
     rows.integer("findings", Some(integer(verdict.findings.len() as u64)));
     rows.integer("partition", Some(i64::from(verdict.position.partition)));
     rows.integer("offset", Some(integer(verdict.position.offset)));
+    rows.boolean("gated", step.gated);
     rows.end();
 }
 

@@ -26,7 +26,7 @@ fn full() -> Value {
 
 fn with<T>(value: &Value, offset: u64, f: impl FnOnce(&Judged<'_>) -> T) -> T {
     let text = value.to_string();
-    let step: Step<'_> = checked(&text);
+    let step = Step { gated: Some(true), ..checked(&text) };
     let verdict = verdict(&step, Position { partition: 0, offset });
     f(&Judged { verdict: &verdict, step: Some(&step) })
 }

@@ -22,5 +22,6 @@ pub(super) fn push(rows: &mut Rows, verdict: &Verdict<'_>) {
     rows.integer("findings", Some(integer(verdict.findings.len() as u64)));
     rows.integer("partition", Some(i64::from(verdict.position.partition)));
     rows.integer("offset", Some(integer(verdict.position.offset)));
+    rows.boolean("gated", verdict.gated);
     rows.end();
 }

@@ -13,6 +13,9 @@ const fn maybe(name: &'static str, kind: ColumnKind, doc: &'static str) -> Colum
     Column { name, kind, required: false, doc }
 }
 
+const GATED: &str = "true: it came through the gate, so its sender was told the decision before it ran; false: it was \
+                     reported; null: judged before this was kept";
+
 pub const STEPS: Table = Table {
     name: "steps",
     doc: "One row for each judged step, as it was accepted, with the decision about it.",
@@ -58,6 +61,7 @@ pub const STEPS: Table = Table {
         one("findings", Integer, "findings of this step, those in shadow included"),
         one("partition", Integer, "partition of the log"),
         one("offset", Integer, "place in the partition: steps of a session, in the order they were judged"),
+        maybe("gated", Boolean, GATED),
     ],
 };
 
@@ -82,6 +86,7 @@ pub const VERDICTS: Table = Table {
         one("findings", Integer, "number of findings, those in shadow included"),
         one("partition", Integer, "partition of the log"),
         one("offset", Integer, "place of the step in the partition"),
+        maybe("gated", Boolean, GATED),
     ],
 };
 

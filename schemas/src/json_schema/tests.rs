@@ -97,6 +97,24 @@ fn steps_of_v1_are_read_as_ever() {
     }
 }
 
+/// Whether a step was gated is said by the door it came through: a producer's word for it is an attribute.
+#[test]
+fn no_producer_can_say_that_a_step_was_gated() {
+    let line = r#"{"session_id":"s","step_id":"1","kind":"plan","agent":{"id":"a"},"gated":true}"#;
+    let step = StepV1::parse(line.as_bytes()).and_then(|it| it.check(ARRIVAL, &Limits::DEFAULT)).expect(line);
+    assert_eq!(step.gated, None);
+    let logged = Step { gated: Some(false), ..step }.to_json();
+    let again = Step::from_log(&logged).expect("as it was written");
+    assert_eq!((again.gated, again.attributes.len(), &*again.attributes[0].0), (Some(false), 1, "gated"));
+
+    let lines = fixture("step/v1.gated.logged.jsonl");
+    let read: Vec<Step<'_>> = lines.lines().map(|it| Step::from_log(it.as_bytes()).expect(it)).collect();
+    assert_eq!(read.iter().map(|it| it.gated).collect::<Vec<_>>(), [Some(true), Some(false)]);
+    for (line, step) in lines.lines().zip(&read) {
+        assert_eq!(String::from_utf8(step.to_json()).expect("UTF-8"), line);
+    }
+}
+
 /// Lines of an earlier version mean what they meant: read, written again, they hold the same JSON.
 fn stays_readable<T: DeserializeOwned + Serialize>(name: &str) {
     let validator = validator(name);
@@ -124,6 +142,15 @@ fn controls_of_v1_are_read_as_ever() {
 #[test]
 fn dead_letters_of_v1_are_read_as_ever() {
     stays_readable::<DeadLetter>("dead_letter");
+}
+
+#[test]
+fn replays_of_dead_letters_of_v1_are_read_as_ever() {
+    for (line, settled) in fixture("dead_letter/replay.v1.jsonl").lines().zip([true, false]) {
+        let read: crate::record::LetterReplay = serde_json::from_str(line).expect(line);
+        assert_eq!((serde_json::to_string(&read).expect("JSON").as_str(), read.is_settled()), (line, settled));
+        assert!(serde_json::from_str::<DeadLetter>(line).is_err(), "none is taken for a letter");
+    }
 }
 
 /// Ids that others hold (in alerts, in their own records) never change.

@@ -50,6 +50,7 @@ impl Serialize for Step<'_> {
         optional(&mut map, "error", self.error.as_ref())?;
         optional(&mut map, "usage", self.usage.as_ref())?;
         optional(&mut map, "duration_ms", self.duration_ms.as_ref())?;
+        optional(&mut map, "gated", self.gated.as_ref())?;
         if !self.attributes.is_empty() {
             map.serialize_entry("attributes", &AsMap(self))?;
         }

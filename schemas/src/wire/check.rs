@@ -37,6 +37,8 @@ impl<'a> StepV1<'a> {
         let mut it = self.fields;
         let mut extra = std::mem::take(&mut it.extra);
 
+        // Of a producer it is a name as any other, and an attribute.
+        let gated = if arrival.is_some() { None } else { gated(&mut extra) };
         let session_id = id(required(it.session_id, "session_id")?, "session_id", limits)?;
         let kind = kind(&required(it.kind, "kind")?)?;
         let agent = agent(it.agent, limits, &mut extra)?;
@@ -94,6 +96,7 @@ impl<'a> StepV1<'a> {
             error,
             usage,
             duration_ms: amount(it.duration_ms, "duration_ms")?,
+            gated,
             attributes: attributes(it.attributes.map(|it| it.0).unwrap_or_default(), extra, arrival.is_some(), limits)?,
         })
     }
@@ -207,6 +210,16 @@ fn event_time<'a>(
     } else {
         (arrival, Some(content::clipped(sent.0, limits.name_bytes_max)))
     })
+}
+
+/// What the door wrote beside what was sent.
+fn gated(extra: &mut Extra<'_>) -> Option<bool> {
+    let at = extra.iter().position(|(name, _)| name == "gated")?;
+    match extra.remove(at).1.get() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
 }
 
 type Extra<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;

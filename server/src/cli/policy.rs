@@ -7,13 +7,15 @@ use clap::{Args, Subcommand};
 /// List and show the policies that are in force, check files of them and run the cases beside them, without a server.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A server judges by the shipped policies and by those of its folder; a policy there replaces the shipped one of the same id.
-These commands follow the same rule for the files they are given; --no-shipped is `policies.shipped = false`.
+A server judges by the built-in policies (the rules over loops), the shipped ones and those of its folder; a policy there
+replaces the one of the same id. These commands follow the same rule for the files they are given; --no-shipped is
+`policies.shipped = false`, which leaves the built-in ones.
 
 Examples:
-  martingale policy list                         the shipped ones
+  martingale policy list                         those that are there without a file
   martingale policy list ./policies              what a server with this folder judges by
   martingale policy show secret-then-egress > policies/secret-then-egress.yaml
+  martingale policy show repeat > policies/repeat.yaml         the same for a built-in one
   martingale policy check ./policies
   martingale policy test ./policies --json")]
 pub(crate) struct Policy {
@@ -35,7 +37,7 @@ pub(crate) enum PolicyCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  martingale policy list ./policies")]
 pub(crate) struct List {
-    /// Policy files, or folders of them; without any the shipped policies alone.
+    /// Policy files, or folders of them; without any the built-in and shipped policies alone.
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Leave the shipped policies out.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::cli::Output;
-use crate::cli::letters::{DeadLetters, DeadLettersCommand};
+use crate::cli::letters::{DeadLetters, DeadLettersCommand, LetterState};
 use crate::client::Client;
 use crate::output::{Paint, Table, note, plain, say, say_json};
 
@@ -15,31 +15,59 @@ use super::sql::text;
 
 pub(crate) async fn run(args: DeadLetters) -> Result<ExitCode> {
     match args.command {
-        DeadLettersCommand::List { limit, output } => list(limit, &output).await,
+        DeadLettersCommand::List { state, limit, output } => list(state, limit, &output).await,
         DeadLettersCommand::Replay { ids, all, output } => replay(&ids, all, &output).await,
     }
 }
 
-async fn list(limit: u32, output: &Output) -> Result<ExitCode> {
+async fn list(state: LetterState, limit: u32, output: &Output) -> Result<ExitCode> {
     let client = Client::new(&output.server)?;
-    let answer = client.get(&["v1", "dead-letters"], &[("limit", Some(&limit.to_string()))]).await?;
+    let mut answer;
+    let mut letters: Vec<Value> = Vec::new();
+    let mut after: Option<String> = None;
+    // A page may be short before the end, where many letters of the other state lie in between.
+    loop {
+        let left = u64::from(limit).saturating_sub(letters.len() as u64).to_string();
+        let query = [("limit", Some(left.as_str())), ("state", Some(state.as_str())), ("after", after.as_deref())];
+        answer = client.get(&["v1", "dead-letters"], &query).await?;
+        letters.extend(answer["dead_letters"].as_array().into_iter().flatten().cloned());
+        let next = answer["next"].as_str().map(str::to_owned);
+        if next == after || letters.len() >= limit as usize {
+            break;
+        }
+        after = next;
+    }
+    let counts = format!("{} open, {} replayed", text(&answer["open"]), text(&answer["replayed"]));
     if output.json {
+        answer["dead_letters"] = letters.into();
         say_json(&answer)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let letters = answer["dead_letters"].as_array().map(Vec::as_slice).unwrap_or_default();
     if letters.is_empty() {
-        note("no dead letters");
+        note(format_args!("none to list; of all dead letters: {counts}"));
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(["id", "time", "source", "reason", "field", "message", "payload"]);
-    for letter in letters {
+    let mut table = Table::new(["id", "time", "source", "reason", "field", "message", "payload", "state"]);
+    for letter in &letters {
         let payload = text(&letter["payload"]);
         let cells = ["id", "time", "source", "reason", "field", "message"].map(|field| text(&letter[field]));
-        table.row(cells.into_iter().chain([plain(&payload, 60).into_owned()]).map(|cell| (cell, Paint::Plain)));
+        let cells = cells.into_iter().chain([plain(&payload, 60).into_owned(), state_of(letter)]);
+        table.row(cells.map(|cell| (cell, Paint::Plain)));
     }
     say(table)?;
+    note(format_args!("of all dead letters: {counts}"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The state, and when and how it was last replayed.
+fn state_of(letter: &Value) -> String {
+    let (state, replay) = (text(&letter["state"]), &letter["last_replay"]);
+    if replay.is_null() {
+        return state;
+    }
+    let outcomes = ["accepted", "duplicate", "rejected"].into_iter().filter(|it| replay[*it] != 0);
+    let outcomes: Vec<_> = outcomes.map(|it| format!("{} {it}", text(&replay[it]))).collect();
+    format!("{state}; replayed {}: {}", text(&replay["time"]), outcomes.join(", "))
 }
 
 /// What a replay of dead letters answers.
@@ -99,4 +127,25 @@ async fn replay(ids: &[String], all: bool, output: &Output) -> Result<ExitCode> 
         }
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::state_of;
+
+    #[test]
+    fn a_state_says_when_and_how() {
+        let replay = json!({ "time": "2026-01-01T00:00:00Z", "accepted": 1, "duplicate": 0, "rejected": 2 });
+        for (letter, shown) in [
+            (json!({ "state": "open" }), "open"),
+            (
+                json!({ "state": "open", "last_replay": replay }),
+                "open; replayed 2026-01-01T00:00:00Z: 1 accepted, 2 rejected",
+            ),
+        ] {
+            assert_eq!(state_of(&letter), shown);
+        }
+    }
 }

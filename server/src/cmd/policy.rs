@@ -1,7 +1,7 @@
 //! `policy`: what is in force, whether it holds together, and whether its cases pass.
 //!
-//! Every command looks at what a server with these files would judge by: the shipped policies that they do not replace
-//! are part of it. What is told is about the files alone.
+//! Every command looks at what a server with these files would judge by: the built-in and shipped policies that they do not
+//! replace are part of it. What is told is about the files alone.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::policy::{List, Policy, PolicyCommand, PolicyFiles, Show, Test};
 use crate::output::{Paint, Table, decision_paint, note, painted, plain, say, say_json, say_text};
-use crate::policies::{Document, Origin, Pack, count, display, read};
+use crate::policies::{Document, Origin, Pack, Stock, count, display, read};
 
 pub(crate) fn run(args: &Policy) -> Result<ExitCode> {
     let good = match &args.command {
@@ -53,7 +53,6 @@ fn list(args: &List) -> Result<bool> {
         ]);
     }
     say(table.to_string().trim_end())?;
-    note("the built-in loop rules are always there: repeat, cycle, near_duplicate, no_progress");
     Ok(true)
 }
 
@@ -107,8 +106,7 @@ fn test(args: &Test) -> Result<bool> {
         }
     };
     results.retain(|it| pack.is_own(&it.file));
-    let untested: Vec<&Document> =
-        pack.documents().iter().filter(|it| it.origin != Origin::Shipped && it.cases == 0).collect();
+    let untested: Vec<&Document> = pack.documents().iter().filter(|it| it.stock().is_none() && it.cases == 0).collect();
     let failed = results.iter().filter(|it| !it.passed()).count();
     let good = failed == 0 && (untested.is_empty() || !args.require_cases);
     if *json {
@@ -141,12 +139,13 @@ fn tell(errors: &[PolicyError]) {
 
 fn document_json(it: &Document) -> Value {
     let (source, replaces) = match &it.origin {
-        Origin::Shipped => ("shipped", false),
+        Origin::Stock(stock) => (stock.as_str(), None),
         Origin::File { name, replaces } => (name.as_str(), *replaces),
     };
     json!({
         "id": it.id, "mode": it.mode, "severity": it.severity, "decision": it.decision, "title": it.title,
-        "source": source, "replaces_shipped": replaces, "cases": it.cases,
+        "source": source, "replaces": replaces.map(Stock::as_str), "replaces_shipped": replaces == Some(Stock::Shipped),
+        "cases": it.cases,
     })
 }
 

@@ -96,7 +96,7 @@ fn sessions_text(answer: &Value) -> String {
 }
 
 fn timeline_text(answer: &Value) -> String {
-    let mut table = Table::new(["step", "time", "kind", "tool", "decision", "content", "found"]);
+    let mut table = Table::new(["step", "time", "kind", "tool", "gate", "decision", "content", "found"]);
     for step in list(answer, "steps") {
         let decision = text(&step["decision"]);
         let found: Vec<_> = list(step, "findings")
@@ -117,6 +117,7 @@ fn timeline_text(answer: &Value) -> String {
             (clock(&step["time"]), Paint::Dim),
             (kind(step), Paint::Plain),
             (text(&step["tool"]), Paint::Plain),
+            (asked(step).to_owned(), Paint::Plain),
             (decision.clone(), decision_paint(&decision)),
             (plain(&content(step), CONTENT_CHARS_MAX).into_owned(), Paint::Plain),
             (found.join("; "), Paint::Notice),
@@ -139,6 +140,14 @@ fn why_text(answer: &Value) -> String {
     line("time", &text(&step["time"]));
     line("agent", &format!("{} {}", first(step, &["agent_id"]), first(step, &["agent_version"])));
     line("content", &content(step));
+    line(
+        "gate",
+        match asked(step) {
+            "asked" => "asked before it ran",
+            "" => "",
+            _ => "not asked: it was reported",
+        },
+    );
     out.push_str(&format!("{:<10} {}\n", "decision", painted(&plain(&decision, 40), decision_paint(&decision))));
     for finding in list(answer, "findings") {
         let [rule, mode, opinion, message] = ["rule", "mode", "decision", "message"].map(|it| text(&finding[it]));
@@ -164,6 +173,15 @@ fn kind(step: &Value) -> String {
     match step["agent_name"].as_str() {
         Some(actor) => format!("{} ({actor})", text(&step["kind"])),
         None => text(&step["kind"]),
+    }
+}
+
+/// Whether the gate was asked about a step; nothing for those of before that was kept.
+fn asked(step: &Value) -> &'static str {
+    match step["gated"].as_bool() {
+        Some(true) => "asked",
+        Some(false) => "-",
+        None => "",
     }
 }
 
@@ -208,15 +226,21 @@ mod tests {
     fn a_timeline_shows_what_was_done_and_decided() {
         let shown = timeline_text(&json!({ "steps": [
             { "step_id": "1", "time": "2026-01-01T10:00:00.123456Z", "kind": "user_message", "text": "hi\u{1b}[2J", "decision": "allow" },
-            { "step_id": "2", "time": "2026-01-01T10:00:01Z", "kind": "tool_call", "tool": "rm", "input": { "p": 1 }, "decision": "halt",
+            { "step_id": "2", "time": "2026-01-01T10:00:01Z", "kind": "tool_call", "tool": "rm", "input": { "p": 1 }, "decision": "halt", "gated": true,
               "findings": [
                 { "rule": "secret", "mode": "enforce", "decision": "halt", "message": "no" },
                 { "rule": "leak", "mode": "shadow", "decision": "deny", "message": "perhaps" },
               ] },
         ] }));
-        for text in
-            ["10:00:00.123", "hi␛[2J", "tool_call", "{\"p\":1}", "halt", "secret: no; leak (shadow: deny): perhaps"]
-        {
+        for text in [
+            "10:00:00.123",
+            "hi␛[2J",
+            "tool_call",
+            "asked",
+            "{\"p\":1}",
+            "halt",
+            "secret: no; leak (shadow: deny): perhaps",
+        ] {
             assert!(shown.contains(text), "{text} in\n{shown}");
         }
         assert!(!shown.contains('\u{1b}'), "{shown}");
@@ -225,13 +249,14 @@ mod tests {
     #[test]
     fn why_names_evidence_and_edges() {
         let shown = why_text(&json!({
-            "step": { "step_id": "4", "kind": "tool_call", "tool": "send", "decision": "halt", "agent_id": "a" },
+            "step": { "step_id": "4", "kind": "tool_call", "tool": "send", "decision": "halt", "agent_id": "a", "gated": true },
             "findings": [{ "rule": "secret", "mode": "enforce", "decision": "halt", "message": "left\u{7}", "evidence": ["2", "4"] }],
             "edges": [{ "from": "2", "to": "4", "kind": "declared", "because": "named" }],
             "steps": [{ "step_id": "2", "kind": "tool_result", "output": "key\u{1b}" }],
         }));
         for text in [
             "4 tool_call send",
+            "asked before it ran",
             "halt",
             "secret (enforce: halt)",
             "left␇",

@@ -93,7 +93,8 @@ fn print(event: &Event, json: bool) -> Result<()> {
                 let rule = plain(finding["rule"].as_str().unwrap_or(""), 120).into_owned();
                 format!(": {rule}: {}", plain(finding["message"].as_str().unwrap_or(""), 400))
             });
-            format!("{} {what} {session} {step} {kind} {tool}{why}", text("time"))
+            let asked = if value["gated"] == true { " (gate)" } else { "" };
+            format!("{} {what} {session} {step} {kind} {tool}{asked}{why}", text("time"))
         }
     };
     Ok(say(line.trim_end())?)

@@ -1,4 +1,5 @@
-//! Which policies are in force: the shipped ones, and those of files, which are added to them or replace them by their id.
+//! Which policies are in force: the built-in ones, the shipped ones, and those of files, which are added to them or replace
+//! them by their id.
 //!
 //! Documents are told apart and named here, and judged by the compiler alone: one that is no YAML, or has no `id`, is
 //! passed on as it stands, and the compiler says what is wrong with it.
@@ -6,21 +7,40 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use martingale_detector_core::policy::STARTER;
+use martingale_detector_core::policy::{BUILT_IN, STARTER};
 use martingale_detector_core::{PolicyError, Rules};
+use martingale_schemas::Decision;
 use serde_json::Value;
 
 /// In front of the name of a shipped file, where a file is named.
 const SHIPPED: &str = "shipped/";
 
+/// What is there without a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stock {
+    /// Part of the core: there unless it is replaced.
+    BuiltIn,
+    /// There unless it is replaced, or all of them are left out.
+    Shipped,
+}
+
+impl Stock {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built-in",
+            Self::Shipped => "shipped",
+        }
+    }
+}
+
 /// Where a document comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    Shipped,
-    /// A file, and whether it stands in for a shipped policy.
+    Stock(Stock),
+    /// A file, and what it stands in for.
     File {
         name: String,
-        replaces: bool,
+        replaces: Option<Stock>,
     },
 }
 
@@ -38,11 +58,19 @@ pub(crate) struct Document {
 }
 
 impl Document {
+    /// `None` for one of a file.
+    pub(crate) const fn stock(&self) -> Option<Stock> {
+        match self.origin {
+            Origin::Stock(stock) => Some(stock),
+            Origin::File { .. } => None,
+        }
+    }
+
     pub(crate) fn source(&self) -> String {
         match &self.origin {
-            Origin::Shipped => "shipped".to_owned(),
-            Origin::File { name, replaces: false } => name.clone(),
-            Origin::File { name, replaces: true } => format!("{name} (replaces the shipped one)"),
+            Origin::Stock(stock) => stock.as_str().to_owned(),
+            Origin::File { name, replaces: None } => name.clone(),
+            Origin::File { name, replaces: Some(stock) } => format!("{name} (replaces the {} one)", stock.as_str()),
         }
     }
 }
@@ -61,32 +89,32 @@ impl Pack {
     pub(crate) fn new(own: Vec<(String, String)>, shipped: bool) -> Self {
         let mut documents: Vec<Document> = Vec::new();
         for (name, text) in &own {
-            let origin = Origin::File { name: name.clone(), replaces: false };
+            let origin = Origin::File { name: name.clone(), replaces: None };
             documents.extend(places(text).into_iter().filter_map(|place| document(&text[place], origin.clone())));
         }
+        let taken: BTreeSet<String> = documents.iter().map(|it| it.id.clone()).collect();
+        // The core has the built-in ones by itself: they are listed, and not compiled from here.
+        let mut stock: Vec<Document> =
+            BUILT_IN.iter().flat_map(|(_, text)| without(text, &taken, Stock::BuiltIn).1).collect();
         let mut files = Vec::new();
-        if shipped {
-            let taken: BTreeSet<String> = documents.iter().map(|it| it.id.clone()).collect();
-            let mut all = Vec::new();
-            for (name, text) in STARTER {
-                let (text, of_file) = without(text, &taken);
-                files.push((format!("{SHIPPED}{name}"), text));
-                all.extend(of_file);
-            }
-            let (replaced, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| taken.contains(&it.id));
-            for document in &mut documents {
-                if let Origin::File { replaces, .. } = &mut document.origin {
-                    *replaces = replaced.iter().any(|it| it.id == document.id);
-                }
-            }
-            documents.splice(0..0, kept);
+        for (name, text) in if shipped { STARTER } else { &[] } {
+            let (text, of_file) = without(text, &taken, Stock::Shipped);
+            files.push((format!("{SHIPPED}{name}"), text));
+            stock.extend(of_file);
         }
+        for document in &mut documents {
+            if let Origin::File { replaces, .. } = &mut document.origin {
+                *replaces = stock.iter().find(|it| it.id == document.id).and_then(Document::stock);
+            }
+        }
+        stock.retain(|it| !taken.contains(&it.id));
+        documents.splice(0..0, stock);
         let count = own.len();
         files.extend(own);
         Self { files, own: count, documents }
     }
 
-    /// Everything that can be told apart, the shipped ones first.
+    /// Everything that can be told apart: the built-in ones, the shipped ones, the caller's.
     pub(crate) fn documents(&self) -> &[Document] {
         &self.documents
     }
@@ -102,7 +130,7 @@ impl Pack {
     }
 
     pub(crate) fn shipped(&self) -> usize {
-        self.documents.iter().filter(|it| it.origin == Origin::Shipped).count()
+        self.documents.iter().filter(|it| it.stock() == Some(Stock::Shipped)).count()
     }
 
     /// # Errors
@@ -112,12 +140,12 @@ impl Pack {
     }
 }
 
-/// A shipped file without the documents whose id is taken, and all of its documents.
-fn without(text: &str, taken: &BTreeSet<String>) -> (String, Vec<Document>) {
+/// A file of the stock without the documents whose id is taken, and all of its documents.
+fn without(text: &str, taken: &BTreeSet<String>, stock: Stock) -> (String, Vec<Document>) {
     let (mut left, mut documents) = (text.to_owned(), Vec::new());
     // From the end, so that places that are still to come stay where they are.
     for place in places(text).into_iter().rev() {
-        let Some(document) = document(&text[place.clone()], Origin::Shipped) else { continue };
+        let Some(document) = document(&text[place.clone()], Origin::Stock(stock)) else { continue };
         if taken.contains(&document.id) {
             // Its lines stay, empty: what the compiler says of the others names their true place.
             let lines = text[place.clone()].matches('\n').count();
@@ -155,18 +183,30 @@ fn document(text: &str, origin: Origin) -> Option<Document> {
         title: word(&value["title"], ""),
         mode: word(&value["mode"], martingale_schemas::Mode::default().as_str()),
         severity: word(&value["severity"], ""),
-        decision: word(&value["then"]["decision"], ""),
+        decision: decision(&value),
         cases: value["tests"].as_array().map_or(0, Vec::len),
         origin,
         text: text.trim_matches('\n').to_owned(),
     })
 }
 
+/// The one a policy names; of a rule over calls the worst.
+fn decision(document: &Value) -> String {
+    let forms = ["repeat", "cycle", "near_duplicate", "no_progress"];
+    let levels = forms.iter().filter_map(|form| document[form].as_object()).flat_map(|it| it.keys());
+    let worst = levels.filter_map(|name| name.parse::<Decision>().ok()).max();
+    let named = document["then"]["decision"].as_str();
+    named.or(worst.map(Decision::as_str)).unwrap_or_default().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Origin, Pack};
+    use super::{Origin, Pack, Stock};
 
     const OWN: &str = "# mine\nid: ping-pong\ntitle: Mine\nseverity: low\nmode: off\nwhen: step.kind == \"handoff\"\nthen: { decision: halt }\n--- # a second one\nid: extra\ntitle: Extra\nseverity: high\nwhen: step.kind == \"spawn\"\nthen: { decision: deny }\ntests:\n  - name: one\n    steps: [{ spawn: ~, expect: deny }]\n---\ntools: [{ name: send_email, level: 1 }]\n";
+
+    /// Policies that come with the core.
+    const BUILT_IN: usize = 4;
 
     fn pack(text: &str, shipped: bool) -> Pack {
         Pack::new(vec![("own.yaml".to_owned(), text.to_owned())], shipped)
@@ -183,14 +223,14 @@ mod tests {
         assert_eq!(starter.compile().expect("compiles").policies(), all);
         let pack = pack(OWN, true);
         assert_eq!(pack.compile().expect("compiles").policies(), all + 1);
-        assert_eq!((pack.shipped(), pack.documents().len()), (all - 1, all + 1));
+        assert_eq!((pack.shipped(), pack.documents().len()), (all - 1, all + 1 + BUILT_IN));
         let [mine] = of(&pack, "ping-pong")[..] else { panic!("one document has the id") };
         assert_eq!((mine.title.as_str(), mine.mode.as_str(), mine.cases), ("Mine", "off", 0));
         assert_eq!(mine.source(), "own.yaml (replaces the shipped one)");
         assert!(mine.text.starts_with("# mine\nid: ping-pong") && mine.text.ends_with("halt }"), "{}", mine.text);
         let [extra] = of(&pack, "extra")[..] else { panic!("one document has the id") };
         assert_eq!((extra.mode.as_str(), extra.decision.as_str(), extra.cases), ("shadow", "deny", 1));
-        assert_eq!(extra.origin, Origin::File { name: "own.yaml".into(), replaces: false });
+        assert_eq!(extra.origin, Origin::File { name: "own.yaml".into(), replaces: None });
         assert_eq!(of(&pack, "spawn-burst")[0].source(), "shipped", "beside the one that was replaced in its file");
     }
 
@@ -205,6 +245,24 @@ mod tests {
         let pack = pack(OWN, false);
         assert_eq!((pack.shipped(), pack.compile().expect("compiles").policies()), (0, 2));
         assert_eq!(of(&pack, "ping-pong")[0].source(), "own.yaml");
+    }
+
+    #[test]
+    fn the_built_in_ones_stay_until_they_are_replaced() {
+        let text = "id: repeat\ntitle: Patient\nseverity: low\nmode: shadow\nrepeat: { warn: 9, deny: 12 }\n";
+        for shipped in [true, false] {
+            let pack = pack(text, shipped);
+            let stock = pack.documents().iter().filter(|it| it.stock() == Some(Stock::BuiltIn));
+            assert_eq!(stock.map(|it| it.id.as_str()).collect::<Vec<_>>(), ["near_duplicate", "cycle", "no_progress"]);
+            let [mine] = of(&pack, "repeat")[..] else { panic!("one document has the id") };
+            assert_eq!((mine.mode.as_str(), mine.decision.as_str()), ("shadow", "deny"));
+            assert_eq!(mine.source(), "own.yaml (replaces the built-in one)");
+            assert_eq!(pack.compile().expect("compiles").policies(), pack.shipped() + 1);
+        }
+        let stock = Pack::new(Vec::new(), false);
+        let [cycle] = of(&stock, "cycle")[..] else { panic!("one document has the id") };
+        assert_eq!((cycle.decision.as_str(), cycle.source().as_str(), stock.shipped()), ("step_up", "built-in", 0));
+        assert!(cycle.text.starts_with("id: cycle"), "{}", cycle.text);
     }
 
     #[test]

@@ -30,3 +30,32 @@ async fn the_document_lists_every_route_and_no_other() {
     query_api.await.expect("no panic").expect("ends");
     log.close().expect("closes");
 }
+
+/// What cannot be had is named by its part, and no other is.
+#[tokio::test]
+async fn each_error_names_its_own_cause() {
+    type Change = fn(&mut Config, &std::path::Path);
+    let cases: [(Change, &str, &str); 3] = [
+        (|config, file| config.log.dir = file.to_owned(), "the log cannot be opened: data folder ", "history"),
+        (|config, file| config.history.dir = file.to_owned(), "history in ", "data folder"),
+        (
+            |config, file| config.alerts.dir = Some(file.to_owned()),
+            "alerts cannot work: alert rules of ",
+            "data folder",
+        ),
+    ];
+    for (change, begins, never) in cases {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("taken");
+        std::fs::write(&file, "a file, where a folder is needed").expect("written");
+        let mut config = Config::default();
+        config.log.dir = folder.path().join("log");
+        config.history.dir = folder.path().join("tables");
+        change(&mut config, &file);
+        let error = match open(config, Rules::starter()).await {
+            Ok(_) => panic!("{begins}: it was opened"),
+            Err(error) => format!("{error:#}"),
+        };
+        assert!(error.starts_with(begins) && error.contains("taken") && !error.contains(never), "{error}");
+    }
+}

@@ -1,45 +1,39 @@
 //! # cycle
 //!
-//! The same 2 to 8 calls were made in the same order three times over, with the same results: warn; four times: ask.
-//! A plain repetition is left to `repeat`.
+//! The same calls were made in the same order again and again, with the same results; as built in, of 2 to 8 calls: warn
+//! at the third round, ask at the fourth. A plain repetition is left to `repeat`.
 //!
 //! Signal: whole rounds with equal results; one new result anywhere in the last rounds and it is no cycle.
 //!
 //! Wrong for deliberate polling of several sources: label one of the tools `poll`. Where not every result was reported,
-//! nothing proves the rounds useless: it warns at the fourth round and never more.
+//! nothing proves the rounds useless: it warns at the last count and never more.
 //!
 //! Cost: the first comparison for each length fails almost always; at most three rounds of eight calls are compared.
 
 use std::collections::VecDeque;
 
-use martingale_schemas::{Calibration, Column, Decision, Finding, Severity};
+use martingale_schemas::{Calibration, Column};
 
-use super::{Call, LoopRules, Saw, ordinal};
+use super::{Call, Levels, Saw, ordinal};
 
-pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, rules: &LoopRules) -> Option<Finding> {
-    let (length, rounds) = (2..=rules.cycle_length_max).find_map(|length| {
-        let rounds = rounds(ring, call, length, rules.cycle_step_up);
-        (rounds >= rules.cycle_warn).then_some((length, rounds))
+pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, levels: &Levels, length_max: usize) -> Option<Saw> {
+    let (first, last) = (levels.first() as usize, levels.last() as usize);
+    let (length, rounds) = (2..=length_max).find_map(|length| {
+        let rounds = rounds(ring, call, length, last);
+        (rounds >= first).then_some((length, rounds))
     })?;
     // This call and those before it, as far as they were compared; this one has no result yet.
     let answered = ring.iter().rev().take(length * rounds - 1).all(|it| it.result != 0);
-    let (decision, severity) = match rounds >= rules.cycle_step_up {
-        true if answered => (Decision::StepUp, Severity::Medium),
-        false if !answered => return None,
-        _ => (Decision::Warn, Severity::Low),
-    };
+    let count = u32::try_from(rounds).unwrap_or(u32::MAX);
+    let (from, decision) = if answered { levels.reached(count)? } else { levels.reached_unanswered(count)? };
     // The last two rounds show it; more of the same shows no more.
     let shown = ring.iter().skip(ring.len().saturating_sub(2 * length - 1)).map(|it| it.step.clone());
     let evidence = shown.chain(std::iter::once(call.step.clone())).collect();
     let results = if answered { "with the same results" } else { "and not all of their results were reported" };
-    let score = u32::try_from(rounds).unwrap_or(u32::MAX);
     let message =
-        format!("The same {length} calls are made in the same order for the {} time, {results}.", ordinal(score));
+        format!("The same {length} calls are made in the same order for the {} time, {results}.", ordinal(count));
     let calibration = if answered { Calibration::Fact } else { Calibration::Uncalibrated };
-    Some(
-        Saw { column: Column::Loop, rule: "cycle", severity, decision, calibration, score, evidence, message }
-            .finding(),
-    )
+    Some(Saw { column: Column::Loop, decision, calibration, count, from, evidence, message })
 }
 
 /// Whole rounds of `length` calls that end with this one.

@@ -1,7 +1,7 @@
 //! # near_duplicate
 //!
 //! Calls of one tool whose arguments differ in a word or two, all with the same result: the agent rephrases and gets
-//! nothing new. Warns at the fourth; never more, because the threshold is a heuristic.
+//! nothing new. As built in: warn at the fourth, and never more, because the nearness is a heuristic.
 //!
 //! Signal: Hamming distance of 64-bit simhashes over the words of the arguments. Short arguments that differ in a word
 //! are far apart, so only long ones can be near: `{"id": 1}` and `{"id": 2}` never are.
@@ -14,24 +14,29 @@
 
 use std::collections::VecDeque;
 
-use martingale_schemas::{Calibration, Column, Decision, Finding, Severity, Step};
+use martingale_schemas::{Calibration, Column, Step};
 
-use super::{BRIEF, Call, LoopRules, Saw, ordinal, shown_tool};
+use super::{BRIEF, Call, Levels, Saw, ordinal, shown_tool};
 
-pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules: &LoopRules) -> Option<Finding> {
+pub(super) fn observe(
+    ring: &VecDeque<Call>,
+    call: &Call,
+    step: &Step<'_>,
+    levels: &Levels,
+    bits_max: u32,
+) -> Option<Saw> {
     // Without words there is nothing to be near to.
     if call.simhash == 0 {
         return None;
     }
     let near = |it: &&Call| {
-        it.tool == call.tool
-            && it.result & (1 | BRIEF) == 1
-            && (it.simhash ^ call.simhash).count_ones() <= rules.near_bits_max
+        it.tool == call.tool && it.result & (1 | BRIEF) == 1 && (it.simhash ^ call.simhash).count_ones() <= bits_max
     };
     let latest = ring.iter().rev().find(near)?;
     let same: Vec<&Call> = ring.iter().filter(near).filter(|it| it.result == latest.result).collect();
     let count = u32::try_from(same.len()).unwrap_or(u32::MAX).saturating_add(1);
-    if count < rules.near_warn || same.iter().all(|it| it.key == call.key) {
+    let (from, decision) = levels.reached(count)?;
+    if same.iter().all(|it| it.key == call.key) {
         return None;
     }
     let message = format!(
@@ -40,17 +45,5 @@ pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules
         ordinal(count)
     );
     let evidence = same.iter().map(|it| it.step.clone()).chain(std::iter::once(call.step.clone())).collect();
-    Some(
-        Saw {
-            column: Column::Loop,
-            rule: "near_duplicate",
-            severity: Severity::Low,
-            decision: Decision::Warn,
-            calibration: Calibration::Uncalibrated,
-            score: count,
-            evidence,
-            message,
-        }
-        .finding(),
-    )
+    Some(Saw { column: Column::Loop, decision, calibration: Calibration::Uncalibrated, count, from, evidence, message })
 }

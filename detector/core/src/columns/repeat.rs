@@ -1,7 +1,7 @@
 //! # repeat
 //!
-//! The same tool was called with the same arguments and gave the same result, again and again: warn at the third call,
-//! ask at the fourth, halt at the sixth. The decision falls on the call, before it runs.
+//! The same tool was called with the same arguments and gave the same result, again and again; as built in: warn at the
+//! third call, ask at the fourth, halt at the sixth. The decision falls on the call, before it runs.
 //!
 //! Signal: the results are equal, so calling again cannot help. Exact counts and not a decaying average: a slow loop
 //! trips like a fast one. A new result of the same call starts the count anew, and so do more than
@@ -9,26 +9,32 @@
 //!
 //! Wrong when a person or another system changes the world meanwhile (waiting for a deployment): label such tools
 //! `poll`. Calls without a result count as well, since an agent that was refused has none to report and may ask again;
-//! but unless two others gave the same result they only warn, because nothing proves them useless.
+//! but unless two others gave the same result they only warn, at the last count, because nothing proves them useless.
 //!
 //! Cost: one hash of the arguments and a scan back over few calls.
 
 use std::collections::VecDeque;
 
-use martingale_schemas::{Calibration, Column, Decision, Finding, Severity, Step, StepId};
+use martingale_schemas::{Calibration, Column, Step, StepId};
 
-use super::{Call, LoopRules, Saw, ordinal, shown_tool};
+use super::{Call, Levels, Saw, ordinal, shown_tool};
 
 /// Calls that must have given the same result before it is a fact that calling again does not help.
-const ANSWERED_MIN: usize = 2;
+pub(super) const ANSWERED_MIN: usize = 2;
 
-pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules: &LoopRules) -> Option<Finding> {
+pub(super) fn observe(
+    ring: &VecDeque<Call>,
+    call: &Call,
+    step: &Step<'_>,
+    levels: &Levels,
+    between_max: usize,
+) -> Option<Saw> {
     let mut same: Vec<&Call> = Vec::new();
     let (mut between, mut result) = (0, 0);
     for earlier in ring.iter().rev() {
         if earlier.key != call.key {
             between += 1;
-            if between > rules.repeat_between_max {
+            if between > between_max {
                 break;
             }
             continue;
@@ -45,14 +51,7 @@ pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules
     let count = u32::try_from(same.len()).unwrap_or(u32::MAX).saturating_add(1);
     let with_result = same.iter().filter(|it| it.result != 0).count();
     let answered = with_result >= ANSWERED_MIN;
-    let (decision, severity) = match count {
-        n if n < rules.repeat_warn => return None,
-        n if n >= rules.repeat_halt && answered => (Decision::Halt, Severity::High),
-        n if n >= rules.repeat_halt => (Decision::Warn, Severity::Low),
-        _ if !answered => return None,
-        n if n >= rules.repeat_step_up => (Decision::StepUp, Severity::Medium),
-        _ => (Decision::Warn, Severity::Low),
-    };
+    let (from, decision) = if answered { levels.reached(count)? } else { levels.reached_unanswered(count)? };
     let (tool, nth, before) = (shown_tool(step), ordinal(count), count - 1);
     let results = match with_result {
         0 => format!("no result of the {before} calls before was reported"),
@@ -63,8 +62,5 @@ pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, step: &Step<'_>, rules
     let evidence: Vec<StepId<'static>> =
         same.iter().rev().map(|it| it.step.clone()).chain(std::iter::once(call.step.clone())).collect();
     let calibration = if answered { Calibration::Fact } else { Calibration::Uncalibrated };
-    Some(
-        Saw { column: Column::Loop, rule: "repeat", severity, decision, calibration, score: count, evidence, message }
-            .finding(),
-    )
+    Some(Saw { column: Column::Loop, decision, calibration, count, from, evidence, message })
 }

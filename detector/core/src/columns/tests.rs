@@ -1,7 +1,5 @@
-use std::sync::Arc;
-
-use super::{LoopRules, ordinal};
-use crate::testing::{check, check_with};
+use super::ordinal;
+use crate::testing::check;
 
 #[test]
 fn the_same_call_with_the_same_result() {
@@ -213,10 +211,99 @@ fn the_worst_rule_decides() {
     let fourth = "tool_call a {} // step_up repeat\ntool_result a \"1\"\ntool_call b {} // step_up repeat\n";
     check("", &format!("{}{third}{fourth}", round.repeat(2)));
     // Where `repeat` is more patient, the cycle is worse.
-    let mut rules = crate::Rules::load::<&str, &str>(&[]).unwrap();
-    rules.loops = Some(LoopRules { repeat_step_up: 9, repeat_halt: 9, ..LoopRules::DEFAULT });
+    let patient = set("repeat", "enforce", "{ warn: 3, step_up: 9 }");
     let fourth = "tool_call a {} // warn repeat\ntool_result a \"1\"\ntool_call b {} // step_up cycle\n";
-    check_with(Arc::new(rules), &format!("{}{third}{fourth}", round.repeat(2)));
+    check(&patient, &format!("{}{third}{fourth}", round.repeat(2)));
+    // One that only watches does not hide one that decides, and is said beside it.
+    let watching = set("repeat", "shadow", "{ warn: 3, halt: 4 }");
+    let third = third.replace("warn repeat", "allow shadow:repeat").replacen("b {} // allow", "b {} // warn cycle", 1);
+    let fourth = fourth.replace("warn repeat", "warn cycle shadow:repeat").replace("cycle\n", "cycle shadow:repeat\n");
+    check(&watching, &format!("{}{third}{fourth}", round.repeat(2)));
+}
+
+/// The document that takes the place of a built-in one.
+fn set(form: &str, mode: &str, levels: &str) -> String {
+    format!("id: {form}\ntitle: T\nseverity: critical\nmode: {mode}\n{form}: {levels}\n")
+}
+
+const REPEATED: &str = "tool_call f {}\ntool_result f \"the same long answer again\"\n";
+
+/// A script of calls of one kind, and what is decided at those that are not allowed.
+fn repeated(calls: usize, decided: &[(usize, &str)]) -> String {
+    let call = |n: usize| match decided.iter().find(|(at, _)| *at == n) {
+        Some((_, what)) => REPEATED.replacen('\n', &format!(" // {what}\n"), 1),
+        None => REPEATED.to_owned(),
+    };
+    (1..=calls).map(call).collect()
+}
+
+#[test]
+fn a_rule_is_set_otherwise_by_a_policy_of_its_id() {
+    check(&set("repeat", "off", "{ halt: 3 }"), &repeated(7, &[]));
+    let watched: Vec<(usize, &str)> = (3..=7).map(|n| (n, "allow shadow:repeat")).collect();
+    check(&set("repeat", "shadow", "{ halt: 3 }"), &repeated(7, &watched));
+    let levels = "{ warn: 3, throttle: 4, step_up: 5, deny: 6 }";
+    let decided = ["warn repeat", "throttle repeat", "step_up repeat", "deny repeat", "deny repeat"];
+    check(&set("repeat", "enforce", levels), &repeated(7, &(3..).zip(decided).collect::<Vec<_>>()));
+    // Of the others each stands as it was.
+    let round = "tool_call a {}\ntool_result a \"1\"\ntool_call b {}\ntool_result b \"2\"\n";
+    let third = "tool_call a {}\ntool_result a \"1\"\ntool_call b {} // warn cycle\n";
+    check(&set("repeat", "off", "{ halt: 3 }"), &format!("{}{third}", round.repeat(2)));
+}
+
+/// A second rule of a form, for the agents and tools of its scope; its severity is that of its worst decision.
+#[test]
+fn a_rule_has_a_scope() {
+    let strict = "id: impatient\ntitle: T\nseverity: high\nmode: enforce\nscope: { agent: 'batch-*', tool: f }\nrepeat: { step_up: 3 }\n";
+    let script = |agent: &str, third: &str| {
+        let call = |expected: &str| format!("tool_call f agent={agent}{expected}\ntool_result f \"x\" agent={agent}\n");
+        format!("{}{}{}", call(""), call(""), call(third))
+    };
+    check(strict, &script("batch-1", " // step_up impatient"));
+    check(strict, &script("other", " // warn repeat"));
+    check(strict, &script("batch-1", " // warn repeat").replace("call f", "call g").replace("result f", "result g"));
+}
+
+#[test]
+fn a_message_and_whom_to_tell() {
+    use std::sync::Arc;
+
+    use martingale_schemas::wire::StepV1;
+    use martingale_schemas::{Limits, Severity, Timestamp};
+
+    let policy = format!(
+        "{}then: {{ message: '{{{{step.tool}}}} {{{{value}}}} of {{{{limit}}}}', notify: ops }}\n",
+        set("repeat", "enforce", "{ warn: 3, halt: 9 }")
+    );
+    let rules = crate::Rules::load(&[("p.yaml", &policy)]).expect("sound");
+    let mut detector = crate::Detector::new(Arc::new(rules));
+    let mut now = crate::testing::BEGIN;
+    let mut said = Vec::new();
+    for (number, line) in ["tool_call f {}", "tool_result f \"1\""].repeat(4).into_iter().enumerate() {
+        let json = crate::testing::step_json(line, number, &mut now);
+        let step = StepV1::parse(json.as_bytes()).unwrap();
+        let step = step.check(Timestamp::from_micros(now), &Limits::DEFAULT).unwrap();
+        said.extend(detector.observe(&step).judgement().into_iter().flat_map(|it| it.findings));
+    }
+    let [_, fourth] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((fourth.message.as_str(), fourth.notify.as_slice()), ("f 4 of 3", &["ops".to_owned()][..]));
+    assert_eq!((fourth.score, fourth.severity), (4.0, Severity::Low), "a warning of a rule that also halts");
+}
+
+#[test]
+fn no_progress_may_do_more_than_warn() {
+    let script: String = (1..=8)
+        .map(|n| {
+            let expected = match n {
+                3 => " // warn no_progress",
+                5 => " // deny no_progress",
+                7 => " // deny no_progress",
+                _ => "",
+            };
+            format!("tool_call f{n} {{}}\ntool_result f{n} \"the same long answer again\"{expected}\n")
+        })
+        .collect();
+    check(&set("no_progress", "enforce", "{ warn: 2, deny: 4 }"), &script);
 }
 
 #[test]

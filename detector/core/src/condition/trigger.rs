@@ -39,6 +39,11 @@ impl Kinds {
 impl Trigger {
     pub(crate) const ANY: Self = Self { kinds: Kinds::ALL, tools: None, flags: Flags::NONE, exact: false };
 
+    /// Every step of a kind.
+    pub(crate) fn of_kind(kind: Kind) -> Self {
+        Self { kinds: Kinds::of(kind), exact: true, ..Self::ANY }
+    }
+
     /// Derives it from a checked expression; `current` is another name of `step`.
     pub(super) fn of(expr: &IdedExpr, current: Option<&str>) -> Self {
         let Expr::Call(call) = &expr.expr else {

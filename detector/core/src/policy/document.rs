@@ -2,7 +2,9 @@
 
 use martingale_schemas::{Decision, Mode, Severity};
 
+use super::loops::{self, LOOPS};
 use super::message::Message;
+use super::misnomers;
 use super::rule::{Metric, Policy, Reach, Role, Rule, Then};
 use super::test_cases;
 use crate::condition::{Condition, Names, Want, reserved};
@@ -22,7 +24,7 @@ const SEVERITIES: &[(&str, Severity)] = &[
 const MODES: &[(&str, Mode)] = &[("off", Mode::Off), ("shadow", Mode::Shadow), ("enforce", Mode::Enforce)];
 
 /// `allow` decides nothing, and arguments cannot be rewritten yet.
-const DECISIONS: &[(&str, Decision)] = &[
+pub(super) const DECISIONS: &[(&str, Decision)] = &[
     ("warn", Decision::Warn),
     ("throttle", Decision::Throttle),
     ("step_up", Decision::StepUp),
@@ -38,7 +40,8 @@ const METRICS: [(&str, Metric); 5] = [
     ("wall", Metric::Wall),
 ];
 
-const RULES: [&str; 5] = ["when", "sequence", "threshold", "budget", "delegation"];
+const RULES: [&str; 9] =
+    ["when", "sequence", "threshold", "budget", "delegation", "repeat", "cycle", "near_duplicate", "no_progress"];
 
 /// Most parts of a sequence: a session may have to remember a step for each.
 const PARTS_MAX: usize = 8;
@@ -63,13 +66,13 @@ pub(super) fn read(node: &Node, faults: &mut Faults<'_>) -> Option<Policy> {
     if it.get("severity").is_none() {
         it.fault("", "`severity` is missing: info, low, medium, high or critical", faults);
     }
-    let mode = it.word("mode", MODES, faults).unwrap_or_default();
+    let mode = it.word_or_meant("mode", MODES, misnomers::MODES, faults).unwrap_or_default();
     let reach = reach(&mut it, faults);
     let (rule, names) = rule(&mut it, faults).unzip();
     let names = names.unwrap_or_default();
-    let then = then(&mut it, title.unwrap_or_default(), &names, rule.as_ref(), faults);
+    let then = then(&mut it, &names, rule.as_ref(), faults);
     let tests = test_cases::read(&mut it, faults);
-    it.finish(faults);
+    it.finish_knowing(misnomers::POLICY, faults);
     if faults.len() > before {
         return None;
     }
@@ -122,7 +125,8 @@ fn rule(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<(Rule, Vec<Strin
         "sequence" => return sequence(it, faults),
         "threshold" => threshold(&mut it.object("threshold", faults)?, faults)?,
         "budget" => budget(&mut it.object("budget", faults)?, faults)?,
-        _ => delegation(&mut it.object("delegation", faults)?, faults)?,
+        "delegation" => delegation(&mut it.object("delegation", faults)?, faults)?,
+        of_calls => loops::read(it, of_calls, faults)?,
     };
     Some((rule, Vec::new()))
 }
@@ -165,7 +169,7 @@ fn sequence(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<(Rule, Vec<S
         if let Some(condition) = condition(&mut part, "where", known, faults) {
             parts.push(condition);
         }
-        part.finish(faults);
+        part.finish_knowing(misnomers::PART, faults);
         names.push(name);
     }
     let within = it.span("within", faults);
@@ -187,7 +191,14 @@ fn threshold(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<Rule> {
     let sum = expression(it, "sum", (Want::Number, Names::default()), faults);
     let sums = it.get("sum").is_some();
     // Counting is the default, and may be said.
-    it.word("count", &[("steps", ())], faults);
+    match it.get("count").map(|it| &it.value) {
+        Some(Value::Int(_)) => {
+            it.fault_meaning("count", "says what is counted: the number is `at_least`", "at_least", faults);
+        }
+        _ => {
+            it.word("count", &[("steps", ())], faults);
+        }
+    }
     if sums && it.get("count").is_some() {
         it.fault("count", "there is a `sum` too: keep one", faults);
     }
@@ -204,7 +215,7 @@ fn threshold(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<Rule> {
     if it.get("within").is_none() {
         it.fault("", "`within` is missing: the length of the window, as `5m`", faults);
     }
-    it.finish(faults);
+    it.finish_knowing(misnomers::THRESHOLD, faults);
     Some(Rule::Threshold { filter: filter?, sum, at_least: at_least?, within: within? })
 }
 
@@ -236,10 +247,12 @@ fn budget(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<Rule> {
         it.fault("warn_at", "is a share of the limit: write a number below 1, as 0.8", faults);
     }
     let of_run = it.word("of", &[("session", false), ("run", true)], faults).unwrap_or(false);
-    it.finish(faults);
+    it.finish_knowing(misnomers::BUDGET, faults);
     let (metric, limit) = limits.pop()?;
     let limit = limit?;
-    Some(Rule::Budget { metric, limit, warn_at: share.map(|it| (limit as f64 * it) as u64), of_run })
+    // The least whole amount that is that share; what floating point adds to a product is no part of it.
+    let warn_at = share.map(|it| (limit as f64 * it * (1.0 - 1e-12)).ceil() as u64);
+    Some(Rule::Budget { metric, limit, warn_at, of_run })
 }
 
 fn delegation(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<Rule> {
@@ -248,38 +261,47 @@ fn delegation(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<Rule> {
     if it.get("depth_max").is_none() && it.get("fan_out_max").is_none() {
         it.fault("", "there is no limit: write `depth_max`, `fan_out_max` or both", faults);
     }
-    it.finish(faults);
+    it.finish_knowing(misnomers::DELEGATION, faults);
     Some(Rule::Delegation { depth_max, fan_out_max })
 }
 
-fn then(
-    it: &mut Object<'_>,
-    title: &str,
-    names: &[String],
-    rule: Option<&Rule>,
-    faults: &mut Faults<'_>,
-) -> Option<Then> {
+fn then(it: &mut Object<'_>, names: &[String], rule: Option<&Rule>, faults: &mut Faults<'_>) -> Option<Then> {
+    let of_calls = LOOPS.into_iter().find(|name| it.get(name).is_some());
     if it.get("then").is_none() {
+        if of_calls.is_some() {
+            return Some(Then { decision: worst(rule), message: None, notify: Vec::new() });
+        }
         it.fault("", "`then` is missing: write at least `then: { decision: warn }`", faults);
         return None;
     }
     let mut then = it.object("then", faults)?;
-    let decision = then.word("decision", DECISIONS, faults);
-    if then.get("decision").is_none() {
-        then.fault("", "`decision` is missing: warn, throttle, step_up, deny or halt", faults);
+    let decision = match of_calls {
+        None => then.word_or_meant("decision", DECISIONS, misnomers::DECISIONS, faults),
+        Some(_) => Some(worst(rule)),
+    };
+    match (of_calls, then.get("decision")) {
+        (None, None) => then.fault("", "`decision` is missing: warn, throttle, step_up, deny or halt", faults),
+        (Some(name), Some(_)) => {
+            let message = format!("is said in `{name}`, each with its count: write e.g. `{name}: {{ warn: 3 }}`");
+            then.fault("decision", message, faults);
+        }
+        _ => {}
     }
-    let amounts = matches!(rule, Some(Rule::Threshold { .. } | Rule::Budget { .. } | Rule::Delegation { .. }));
+    let amounts = of_calls.is_some()
+        || matches!(rule, Some(Rule::Threshold { .. } | Rule::Budget { .. } | Rule::Delegation { .. }));
     let (current, earlier) = names.split_last().map_or((None, names), |(last, rest)| (Some(last.as_str()), rest));
     let node = then.get("message");
-    let message = match (then.text("message", faults), node) {
-        (Some(text), Some(node)) => {
-            Message::compile(text, node, &then.path("message"), Names { current, earlier, amounts }, faults)
-        }
-        _ => Message::plain(title),
-    };
+    let message = then.text("message", faults).zip(node).map(|(text, node)| {
+        Message::compile(text, node, &then.path("message"), Names { current, earlier, amounts }, faults)
+    });
     let notify = then.texts("notify", faults).unwrap_or_default().into_iter().map(str::to_owned).collect();
-    then.finish(faults);
+    then.finish_knowing(misnomers::THEN, faults);
     Some(Then { decision: decision?, message, notify })
+}
+
+/// What a rule that names its decisions itself comes to.
+fn worst(rule: Option<&Rule>) -> Decision {
+    if let Some(Rule::Loop(it)) = rule { it.levels.worst() } else { Decision::Allow }
 }
 
 /// What is allowed and worth knowing.
@@ -294,7 +316,7 @@ fn notes(rule: &Rule, reach: &Reach, node: &Node, faults: &mut Faults<'_>) {
         let Value::Map(members) = &node.value else { return node.line };
         members.iter().find(|(key, _)| member.starts_with(&key.name)).map_or(node.line, |(key, _)| key.line)
     };
-    if !matches!(rule, Rule::Budget { .. } | Rule::Delegation { .. }) {
+    if !matches!(rule, Rule::Budget { .. } | Rule::Delegation { .. } | Rule::Loop(_)) {
         for (role, trigger) in rule.triggers() {
             let path = path(role);
             let reaches = |tool: &String| reach.tool.as_ref().is_none_or(|it| it.matches(tool));

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::mem::take;
 
-use martingale_schemas::{Calibration, Column, Decision, Finding, Kind, Step, StepId, Timestamp};
+use martingale_schemas::{Calibration, Column, Decision, Finding, Kind, Mode, Step, StepId, Timestamp};
 
 use super::index::{Candidate, Index};
+use super::message;
 use super::progress::{Partial, Progress};
 use super::rule::{Metric, Policies, Policy, Role, Rule};
+use crate::columns::{Calls, Form, Heard, LoopRule};
 use crate::condition::{Bound, Condition, Facts, Scope, amount};
 use crate::hash::{hash_text, mix};
 use crate::limits::StateLimits;
@@ -46,6 +48,8 @@ pub(crate) struct Judged<'j, 'a> {
     pub(crate) policies: &'j Policies,
     pub(crate) limits: &'j StateLimits,
     pub(crate) facts: &'j Facts<'a>,
+    /// The calls of the session, and what this step is among them.
+    pub(crate) calls: Option<(&'j Calls, &'j Heard)>,
     pub(crate) progress: &'j mut Progress,
     pub(crate) run: &'j RunState,
     /// Event time reached by the session, and its first.
@@ -95,6 +99,8 @@ impl Engine {
         let flags: Flags = on.facts.tool.flags;
         let (index, tool) = (&mut self.indexes[at], step.tool.as_deref().unwrap_or_default());
         index.meet(tool, on.limits.tools_max);
+        let begin = on.findings.len();
+        let mut of_calls: Vec<(Form, Finding)> = Vec::new();
         for Candidate { policy, role, .. } in index.candidates(step.kind, tool, flags) {
             let policy = &on.policies.all[policy];
             let mut one = One { policy, on: &mut on };
@@ -107,10 +113,20 @@ impl Engine {
                 }
                 (Rule::Budget { metric, limit, warn_at, of_run }, _) => one.budget(*metric, *limit, *warn_at, *of_run),
                 (Rule::Delegation { depth_max, fan_out_max }, _) => one.delegation(*depth_max, *fan_out_max),
+                (Rule::Loop(rule), _) => of_calls.extend(one.of_calls(rule).map(|it| (rule.form, it))),
                 (Rule::Sequence { .. }, _) => {}
             }
         }
+        on.findings.splice(begin..begin, plainest(of_calls));
     }
+}
+
+/// Rules over tool calls see the same thing in several ways, so only the worst is said: one that is enforced, and one of
+/// those that watch. Of equals the plainest.
+fn plainest(mut of_calls: Vec<(Form, Finding)>) -> impl Iterator<Item = Finding> {
+    of_calls.sort_by_key(|(form, it)| (it.decision, *form));
+    let mut worst = |mode| of_calls.iter().rposition(|(_, it)| it.mode == mode).map(|at| of_calls.remove(at).1);
+    [worst(Mode::Enforce), worst(Mode::Shadow)].into_iter().flatten()
 }
 
 /// One policy and one step.
@@ -154,7 +170,37 @@ impl One<'_, '_, '_> {
     }
 
     fn render(&self, scope: &Scope<'_>) -> String {
-        self.policy.then.message.render(&self.on.policies.base, scope, self.on.limits.quoted_chars_max)
+        match &self.policy.then.message {
+            Some(message) => message.render(&self.on.policies.base, scope, self.on.limits.quoted_chars_max),
+            None => message::cut(self.policy.title.clone()),
+        }
+    }
+
+    fn of_calls(&self, rule: &LoopRule) -> Option<Finding> {
+        let (calls, heard) = self.on.calls?;
+        let saw = calls.judge(heard, rule, self.on.facts.step)?;
+        let policy = self.policy;
+        let severity = policy.severity.min(saw.severity_max());
+        let message = if policy.then.message.is_some() {
+            let mut scope = self.scope();
+            scope.amounts = [f64::from(saw.count), f64::from(saw.from)];
+            self.render(&scope)
+        } else {
+            saw.message
+        };
+        Some(Finding {
+            column: saw.column,
+            rule: Cow::Owned(policy.id.clone()),
+            severity,
+            mode: policy.mode,
+            decision: saw.decision,
+            score: f64::from(saw.count),
+            calibration: saw.calibration,
+            began_at: saw.evidence.first()?.clone(),
+            evidence: saw.evidence,
+            message,
+            notify: policy.then.notify.clone(),
+        })
     }
 
     fn when(&mut self, condition: &Condition) {
@@ -244,8 +290,9 @@ impl One<'_, '_, '_> {
         }
         let amount = match sum.map(|it| it.number(&self.on.policies.base, &self.scope())) {
             None => 1.0,
-            Some(Ok(amount)) => amount,
-            Some(Err(_)) => {
+            Some(Ok(amount)) if amount.is_finite() => amount,
+            // Also where the expression has no value, as infinity less infinity.
+            Some(Ok(_) | Err(_)) => {
                 self.on.tally.condition_errors += 1;
                 return;
             }
@@ -283,7 +330,7 @@ impl One<'_, '_, '_> {
                 let message = self.render(&scope);
                 self.find(decision, value, vec![self.step_id()], message);
             }
-        } else if warn_at.is_some_and(|it| used > it) && self.on.progress.say_once(mix(self.policy.key, 2)) {
+        } else if warn_at.is_some_and(|it| used >= it) && self.on.progress.say_once(mix(self.policy.key, 2)) {
             let (is, of) = (amount(value), amount(shown_limit));
             let message = format!("{}: {is} of {of} {} are used.", self.policy.title, metric.unit());
             self.find(Decision::Warn, value, vec![self.step_id()], message);

@@ -18,10 +18,6 @@ enum Piece {
 }
 
 impl Message {
-    pub(super) fn plain(text: &str) -> Self {
-        Self(vec![Piece::Text(text.to_owned())])
-    }
-
     pub(super) fn compile(text: &str, node: &Node, path: &str, names: Names<'_>, faults: &mut Faults<'_>) -> Self {
         let mut pieces = Vec::new();
         let mut rest = text;
@@ -53,10 +49,15 @@ impl Message {
                 },
             }
         }
-        if let Some((at, _)) = out.char_indices().nth(CHARS_MAX) {
-            out.truncate(at);
-            out.push('…');
-        }
-        out
+        cut(out)
     }
+}
+
+/// What is longer than a message may be ends in `…`.
+pub(super) fn cut(mut text: String) -> String {
+    if let Some((at, _)) = text.char_indices().nth(CHARS_MAX) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
 }

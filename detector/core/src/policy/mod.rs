@@ -1,13 +1,15 @@
 //! Declared policies: read, checked, indexed, and judged step by step.
 //!
-//! A policy is one YAML document with exactly one of `when`, `sequence`, `threshold`, `budget` and `delegation`. A
-//! document with `tools:` describes tools instead.
+//! A policy is one YAML document with exactly one of `when`, `sequence`, `threshold`, `budget`, `delegation`, `repeat`,
+//! `cycle`, `near_duplicate` and `no_progress`. A document with `tools:` describes tools instead.
 
 mod document;
 mod engine;
 mod index;
 mod load;
+mod loops;
 mod message;
+mod misnomers;
 mod progress;
 mod report;
 mod rule;
@@ -18,8 +20,8 @@ pub(crate) use engine::{Engine, Judged};
 pub(crate) use load::load;
 pub(crate) use progress::Progress;
 pub use report::{Note, PolicyError, Report, TestResult};
-pub(crate) use rule::Policies;
-pub use starter::STARTER;
+pub(crate) use rule::{Policies, Policy};
+pub use starter::{BUILT_IN, STARTER};
 
 /// Reads `(name, text)` files and reports every fault and note of all of them.
 #[must_use]

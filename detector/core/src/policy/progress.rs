@@ -74,7 +74,7 @@ impl Window {
         if self.steps.len() > WINDOW_STEPS_MAX {
             self.steps.pop_front();
         }
-        self.events.iter().map(|(_, amount)| amount).sum()
+        finite(self.events.iter().map(|(_, amount)| amount).sum())
     }
 
     /// Leaves one amount for each part of the window.
@@ -83,7 +83,7 @@ impl Window {
         let mut parts: VecDeque<(Timestamp, f64)> = VecDeque::with_capacity(self.events.capacity());
         for (at, amount) in self.events.drain(..) {
             match parts.back_mut().filter(|(then, _)| part(*then) == part(at)) {
-                Some(last) => *last = (at, last.1 + amount),
+                Some(last) => *last = (at, finite(last.1 + amount)),
                 None => parts.push_back((at, amount)),
             }
         }
@@ -97,6 +97,11 @@ impl Window {
             + self.steps.capacity() * size_of::<StepId<'static>>()
             + ids
     }
+}
+
+/// The nearest number that can be written down: a sum of what agents send may be beyond them.
+fn finite(sum: f64) -> f64 {
+    sum.clamp(f64::MIN, f64::MAX)
 }
 
 /// What one session remembers for policies.

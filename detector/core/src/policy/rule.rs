@@ -5,6 +5,7 @@ use martingale_schemas::{Decision, Mode, Severity};
 
 use super::message::Message;
 use super::test_cases::Case;
+use crate::columns::LoopRule;
 use crate::condition::{Condition, Trigger, base_context};
 use crate::glob::Glob;
 
@@ -29,7 +30,8 @@ impl Reach {
 #[derive(Debug)]
 pub(crate) struct Then {
     pub(super) decision: Decision,
-    pub(super) message: Message,
+    /// Absent: the title, or what the rule says by itself.
+    pub(super) message: Option<Message>,
     pub(super) notify: Vec<String>,
 }
 
@@ -77,6 +79,8 @@ pub(crate) enum Rule {
     Budget { metric: Metric, limit: u64, warn_at: Option<u64>, of_run: bool },
     /// How deep and how wide sessions may start sessions.
     Delegation { depth_max: Option<u32>, fan_out_max: Option<u32> },
+    /// Tool calls that lead nowhere.
+    Loop(LoopRule),
 }
 
 impl Rule {
@@ -92,6 +96,7 @@ impl Rule {
             }
             Self::Threshold { filter, .. } => vec![(Role::Whole, filter.trigger.clone())],
             Self::Budget { .. } | Self::Delegation { .. } => vec![(Role::Whole, Trigger::ANY)],
+            Self::Loop(rule) => vec![(Role::Whole, Trigger::of_kind(rule.form.kind()))],
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The policies that come with the product, from `deploy/policies`.
+//! The policies that come with the core and with the product, from `deploy/policies`.
 
 macro_rules! pack {
     ($($name:literal),+ $(,)?) => {
@@ -6,6 +6,9 @@ macro_rules! pack {
     };
 }
 
-/// `(file name, text)`.
+/// In force unless a policy of the same id takes their place. `(file name, text)`.
+pub const BUILT_IN: &[(&str, &str)] = pack!["loops.yaml"];
+
+/// Those that an operator may leave out altogether. `(file name, text)`.
 pub const STARTER: &[(&str, &str)] =
     pack!["unsafe-chains.yaml", "runaway.yaml", "privilege.yaml", "leakage.yaml", "hijack.yaml", "many-agents.yaml",];

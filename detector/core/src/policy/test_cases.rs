@@ -143,7 +143,7 @@ pub(super) fn run(loaded: Loaded) -> Vec<TestResult> {
 }
 
 fn alone(policy: Policy, catalogue: Catalogue) -> Rules {
-    Rules::of(Policies::new(vec![policy]), catalogue, None)
+    Rules::of(Policies::new(vec![policy]), catalogue)
 }
 
 fn run_case(case: &Case, rules: &Arc<Rules>) -> Vec<String> {

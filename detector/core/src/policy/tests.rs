@@ -3,4 +3,5 @@
 mod docs;
 mod faults;
 mod forms;
+mod hints;
 mod starter;

@@ -4,6 +4,15 @@ use std::ops::RangeInclusive;
 
 use super::{Faults, Node, Value, closest};
 
+/// Names that stand for one that is known, and how that is written.
+#[derive(Debug)]
+pub(crate) struct Misnomer {
+    pub(crate) wrong: &'static [&'static str],
+    /// Absent: it belongs elsewhere, as `how` says.
+    pub(crate) right: Option<&'static str>,
+    pub(crate) how: &'static str,
+}
+
 /// An object being read. [`Object::finish`] reports the members nobody asked for.
 pub(crate) struct Object<'n> {
     node: &'n Node,
@@ -38,6 +47,12 @@ impl<'n> Object<'n> {
     pub(crate) fn fault(&self, name: &str, message: impl Into<String>, faults: &mut Faults<'_>) {
         let at = self.peek(name).map_or_else(|| self.place(), |it| (it.line, it.column));
         faults.error(&self.path(name), at, message, None);
+    }
+
+    /// The same, with what was probably meant.
+    pub(crate) fn fault_meaning(&self, name: &str, message: &str, meant: &str, faults: &mut Faults<'_>) {
+        let at = self.peek(name).map_or_else(|| self.place(), |it| (it.line, it.column));
+        faults.error(&self.path(name), at, message, Some(meant.to_owned()));
     }
 
     fn peek(&self, name: &str) -> Option<&'n Node> {
@@ -152,6 +167,17 @@ impl<'n> Object<'n> {
         words: &[(&'static str, T)],
         faults: &mut Faults<'_>,
     ) -> Option<T> {
+        self.word_or_meant(name, words, &[], faults)
+    }
+
+    /// The same, given words of other systems and what they mean here.
+    pub(crate) fn word_or_meant<T: Copy>(
+        &mut self,
+        name: &'static str,
+        words: &[(&'static str, T)],
+        meant: &[(&str, &str)],
+        faults: &mut Faults<'_>,
+    ) -> Option<T> {
         let text = self.text(name, faults)?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
@@ -159,7 +185,8 @@ impl<'n> Object<'n> {
         let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         let at = self.peek(name).map_or_else(|| self.place(), |it| (it.line, it.column));
         let message = format!("unknown word `{text}`: expected one of {}", known.join(", "));
-        faults.error(&self.path(name), at, message, closest(text, known));
+        let meant = meant.iter().find(|(word, _)| *word == text).map(|(_, meant)| (*meant).to_owned());
+        faults.error(&self.path(name), at, message, meant.or_else(|| closest(text, known)));
         None
     }
 
@@ -194,13 +221,24 @@ impl<'n> Object<'n> {
 
     /// Reports the members nobody asked for.
     pub(crate) fn finish(&self, faults: &mut Faults<'_>) {
+        self.finish_knowing(&[], faults);
+    }
+
+    /// The same, given names that are often written for others.
+    pub(crate) fn finish_knowing(&self, misnomers: &[Misnomer], faults: &mut Faults<'_>) {
         let Value::Map(members) = &self.node.value else { return };
         for (key, _) in members.iter().filter(|(key, _)| !self.asked.contains(&key.name.as_str())) {
             let mut known = self.asked.clone();
             known.sort_unstable();
             known.dedup();
-            let message = format!("unknown name `{}`: expected one of {}", key.name, known.join(", "));
-            let suggestion = closest(&key.name, known);
+            let misnomer = misnomers.iter().find(|it| it.wrong.contains(&key.name.as_str()));
+            let (message, suggestion) = match misnomer {
+                Some(it) => (format!("unknown name `{}`: {}", key.name, it.how), it.right.map(str::to_owned)),
+                None => {
+                    let message = format!("unknown name `{}`: expected one of {}", key.name, known.join(", "));
+                    (message, closest(&key.name, known))
+                }
+            };
             faults.error(&self.path(&key.name), (key.line, key.column), message, suggestion);
         }
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array};
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+};
 use martingale_platform::log::Partition;
 
 use super::{Mark, Store, maintain};
@@ -96,4 +98,76 @@ async fn commits_of_processes_that_lived_shortly_add_up() {
     store.append(&[control("b")], &[(P0, Mark { next: 6, next_step: 0 })]).await.expect("appends");
     let store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens again");
     assert_eq!(store.commits, 1);
+}
+
+/// Tables of before `gated` was kept: their rows have no value for it, and new rows do.
+#[tokio::test]
+async fn columns_that_a_table_lacks_are_added_when_it_is_opened() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let old = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/history/v1");
+    copy(&old, folder.path());
+    for table in [Table::Steps, Table::Verdicts] {
+        let mut store = Store::open(folder.path(), table).await.expect("opens");
+        let mark = store.mark(P0).await.expect("reads");
+        let row = one(table, "new");
+        store.append(&[row], &[(P0, Mark { next: mark.next + 1, ..mark })]).await.expect("appends");
+        // Opening it again adds nothing.
+        let store = Store::open(folder.path(), table).await.expect("opens again");
+        assert_eq!(store.table.version(), Some(3), "made, written, given a column, written");
+        maintain(store.handle(), table).await.expect("compacts rows of both kinds");
+        let store = Store::open(folder.path(), table).await.expect("opens from the checkpoint");
+        assert_eq!(
+            gated(&store).await,
+            [("1", None), ("2", None), ("new", Some(true))].map(|(id, it)| (id.to_owned(), it))
+        );
+    }
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("known").is_dir() {
+            std::fs::create_dir(&target).expect("made");
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).expect("copied");
+        }
+    }
+}
+
+/// A row of a gated step.
+fn one(table: Table, step: &str) -> RecordBatch {
+    let schema = Arc::new(table.description().schema());
+    let column = |name: &str| -> ArrayRef {
+        match name {
+            "step_id" => Arc::new(StringArray::from(vec![step])),
+            "gated" => Arc::new(BooleanArray::from(vec![true])),
+            other => new_null_array(schema.field_with_name(other).expect("a column").data_type(), 1),
+        }
+    };
+    let columns = schema.fields().iter().map(|it| column(it.name())).collect();
+    RecordBatch::try_new(Arc::clone(&schema), columns).expect("fits")
+}
+
+async fn gated(store: &Store) -> Vec<(String, Option<bool>)> {
+    let session = datafusion::prelude::SessionContext::new();
+    let stored = store.stored().expect("open");
+    let provider = deltalake::delta_datafusion::DeltaScanNext::builder()
+        .with_eager_snapshot(stored.snapshot)
+        .with_log_store(stored.log_store)
+        .with_session(Arc::new(session.state()))
+        .build()
+        .await
+        .expect("can be read");
+    session.register_table("t", Arc::new(provider)).expect("registers");
+    let sql = "SELECT CAST(step_id AS VARCHAR) AS step_id, gated FROM t ORDER BY step_id";
+    let batches = session.sql(sql).await.expect("plans").collect().await.expect("reads");
+    let mut rows = Vec::new();
+    for batch in batches {
+        let ids = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8).expect("text");
+        let flags = batch.column(1).as_boolean();
+        rows.extend(ids.as_string::<i32>().iter().zip(flags).map(|(id, it)| (id.unwrap_or_default().to_owned(), it)));
+    }
+    rows
 }

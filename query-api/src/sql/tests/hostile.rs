@@ -183,6 +183,16 @@ async fn a_query_that_timed_out_ends_and_history_goes_on_meanwhile() {
         "SELECT max(md5(concat(a.value, b.value))) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b",
         "SELECT sum(a.value) OVER (ORDER BY b.value) FROM generate_series(1, 3000) a, generate_series(1, 1000000) b",
         "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t",
+        // Joins that look at 10¹² pairs and give none out: in a loop, over one hash, and one side told of once.
+        "SELECT count(*) FROM generate_series(1, 1000000) a JOIN generate_series(1, 1000000) b ON a.value + b.value < 0",
+        "SELECT count(*) FROM generate_series(1, 1000000) a LEFT JOIN generate_series(1, 1000000) b \
+         ON a.value + b.value < 0",
+        "SELECT count(*) FROM generate_series(1, 1000000) a JOIN generate_series(1, 1000000) b \
+         ON a.value % 2 = b.value % 2 AND a.value + b.value < 0",
+        "SELECT count(*) FROM generate_series(1, 1000000) a WHERE a.value % 2 IN \
+         (SELECT b.value % 2 FROM generate_series(1, 1000000) b)",
+        "SELECT count(*) FROM generate_series(1, 1000000) a WHERE NOT EXISTS \
+         (SELECT 1 FROM generate_series(1, 1000000) b WHERE a.value + b.value < 0)",
     ] {
         let error = process.engine.query(sql).await.expect_err(sql);
         assert!(matches!(error.status(), 408 | 413), "{sql}: {error:?}");

@@ -110,6 +110,7 @@ mod tests {
             agent_version: None,
             environment: None,
             tool: None,
+            gated: Some(true),
             time: Timestamp::default(),
             position: Position { partition: 0, offset: 0 },
             decision: Decision::Warn,

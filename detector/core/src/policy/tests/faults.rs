@@ -22,9 +22,9 @@ fn every_fault_is_found() {
             p.yaml:3:11: policy a: severity: unknown word `hihg`: expected one of info, low, medium, high, critical; did you mean `high`?
             p.yaml:5:7: policy a: when: unknown field `step.knd`: expected one of id, kind, tool, seq, status, text, input, output, content, attributes, agent, agent_name, version, model, environment, principal, on_behalf_of, scopes, owner, error, error_type, duration_ms, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd, truncated; did you mean `step.kind`?
             p.yaml:5:29: policy a: when: unknown name `tol`: expected one of step, tool, labels, session, run; did you mean `tool`?
-            p.yaml:6:19: policy a: then.decision: unknown word `stop`: expected one of warn, throttle, step_up, deny, halt
+            p.yaml:6:19: policy a: then.decision: unknown word `stop`: expected one of warn, throttle, step_up, deny, halt; did you mean `halt`?
             p.yaml:6:25: policy a: then.notfy: unknown name `notfy`: expected one of decision, message, notify; did you mean `notify`?
-            p.yaml:4:1: policy a: mod: unknown name `mod`: expected one of budget, delegation, description, id, mode, scope, sequence, severity, tests, then, threshold, title, unless, when, within; did you mean `mode`?
+            p.yaml:4:1: policy a: mod: unknown name `mod`: expected one of budget, cycle, delegation, description, id, mode, near_duplicate, no_progress, repeat, scope, sequence, severity, tests, then, threshold, title, unless, when, within; did you mean `mode`?
         "#]],
     );
 }
@@ -165,10 +165,10 @@ fn shapes() {
         (
             "id: A B\ntitle: T\nseverity: low\nthen: { decision: allow }\n",
             expect![[r#"
-            p.yaml:1:5: policy A B: id: holds other characters than `a-z 0-9 - _ .`, or more than 64: it names the policy everywhere
-            p.yaml:1:1: policy A B: there is no rule: write one of when, sequence, threshold, budget, delegation
-            p.yaml:4:19: policy A B: then.decision: unknown word `allow`: expected one of warn, throttle, step_up, deny, halt
-        "#]],
+                p.yaml:1:5: policy A B: id: holds other characters than `a-z 0-9 - _ .`, or more than 64: it names the policy everywhere
+                p.yaml:1:1: policy A B: there is no rule: write one of when, sequence, threshold, budget, delegation, repeat, cycle, near_duplicate, no_progress
+                p.yaml:4:19: policy A B: then.decision: unknown word `allow`: expected one of warn, throttle, step_up, deny, halt
+            "#]],
         ),
         (
             "id: a\ntitle: T\nseverity: low\nwhen: 'true'\nbudget: { steps: 1 }\nthen: { decision: warn }",

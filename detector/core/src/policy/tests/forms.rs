@@ -179,6 +179,29 @@ fn summing_in_a_window() {
     );
 }
 
+/// Whatever agents send, a verdict can be written down and read.
+#[test]
+fn a_sum_beyond_all_numbers_is_the_largest_of_them() {
+    use martingale_schemas::wire::StepV1;
+    use martingale_schemas::{Limits, Position, Timestamp, Verdict};
+
+    let rule =
+        "threshold: { where: 'step.kind == \"model_call\"', sum: step.usage.cost_usd, at_least: 1.0, within: 1h }";
+    let rules = crate::Rules::load(&[("p.yaml", policy(rule, "warn"))]).expect("sound");
+    let mut detector = crate::Detector::new(std::sync::Arc::new(rules));
+    let mut now = crate::testing::BEGIN;
+    for number in 0..300 {
+        let json = crate::testing::step_json("model_call cost=1e308", number, &mut now);
+        let step = StepV1::parse(json.as_bytes()).unwrap();
+        let step = step.check(Timestamp::from_micros(now), &Limits::DEFAULT).unwrap();
+        let crate::Observed::Judged(judged) = detector.observe(&step) else { panic!("a new step") };
+        let verdict = judged.into_verdict(&step, Position { partition: 0, offset: 0 });
+        let json = serde_json::to_string(&verdict).expect("JSON");
+        assert_eq!(serde_json::from_str::<Verdict<'_>>(&json).expect("reads back"), verdict);
+        assert_eq!(verdict.scores["policy"], if number == 0 { 1e308 } else { f64::MAX });
+    }
+}
+
 /// Far more steps than a window keeps one by one: none of their amounts is lost, and none stays much too long.
 #[test]
 fn a_sum_counts_every_step() {
@@ -226,9 +249,44 @@ fn budgets() {
         "model_call cost=0.1\nmodel_call cost=0.2\nmodel_call cost=0.01 // deny p",
     );
     check(&policy("budget: { wall: 1m }", "deny"), "plan\n+60s plan\n+1s plan // deny p");
-    check(&policy("budget: { steps: 4, warn_at: 0.5 }", "halt"), "plan\nplan\nplan // warn p\nplan\nplan // halt p");
+    check(&policy("budget: { steps: 4, warn_at: 0.5 }", "halt"), "plan\nplan // warn p\nplan\nplan\nplan // halt p");
     let of_run = policy("budget: { steps: 3, of: run }", "deny");
     check(&of_run, "root: plan\nkid<root: plan\nkid<root: plan\nroot: plan // deny p");
+}
+
+/// What a limit bears, it bears exactly; `at_least` and `warn_at` are reached, everything else is passed.
+#[test]
+fn on_the_limit_and_one_beyond() {
+    let threshold = "threshold: { where: 'step.kind == \"plan\"', at_least: 2, within: 10s }";
+    let sum =
+        "threshold: { where: 'step.kind == \"model_call\"', sum: step.usage.cost_usd, at_least: 1.0, within: 10s }";
+    let sequence = "sequence: [{ where: 'step.kind == \"plan\"' }, { where: 'step.kind == \"state\"' }]\nwithin: 10s";
+    for (rule, script) in [
+        (threshold, "plan\n+10s plan // warn p"),
+        (threshold, "plan\n+10001ms plan\n+10s plan // warn p"),
+        (sum, "model_call cost=0.75\n+10s model_call cost=0.25 // warn p"),
+        (sum, "model_call cost=0.75\nmodel_call cost=0.125"),
+        (sequence, "plan\n+10s state // warn p\n+1ms state"),
+        ("budget: { steps: 2 }", "plan\nplan\nplan // warn p"),
+        ("budget: { tool_calls: 1 }", "tool_call f {}\ntool_call g {} // warn p"),
+        ("budget: { tokens: 5 }", "model_call tokens=5\nmodel_call tokens=1 // warn p"),
+        ("budget: { cost_usd: 0.000002 }", "model_call cost=0.000002\nmodel_call cost=0.000001 // warn p"),
+        ("budget: { wall: 10s }", "plan\n+10s plan\n+1ms plan // warn p"),
+        ("budget: { steps: 2, of: run }", "root: plan\nkid<root: plan\nkid<root: plan // warn p"),
+        ("budget: { steps: 5, warn_at: 0.8 }", "plan\nplan\nplan\nplan // warn p\nplan\nplan // warn p"),
+        // A share that is no whole number is reached by the next one.
+        ("budget: { steps: 5, warn_at: 0.5 }", "plan\nplan\nplan // warn p\nplan"),
+        // 100 * 0.07 is a little more than 7 in floating point.
+        ("budget: { tokens: 100, warn_at: 0.07 }", "model_call tokens=6\nmodel_call tokens=1 // warn p"),
+        ("budget: { wall: 10s, warn_at: 0.5 }", "plan\n+4999ms plan\n+1ms plan // warn p"),
+        ("budget: { steps: 1, warn_at: 0.8 }", "plan // warn p\nplan // warn p"),
+        ("delegation: { depth_max: 1 }", "root: plan\na<root: plan\nb<a: plan // warn p"),
+        ("delegation: { depth_max: 0 }", "root: plan\nroot: spawn // warn p"),
+        ("delegation: { fan_out_max: 2 }", "root: spawn\nroot: spawn\nroot: spawn // warn p"),
+        ("delegation: { fan_out_max: 0 }", "root: plan\nroot: spawn // warn p"),
+    ] {
+        check(&policy(rule, "warn"), script);
+    }
 }
 
 #[test]
