@@ -12,7 +12,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Invalid, at_least_one, some_time};
 use crate::feed::Feed;
 use crate::fresh;
-use crate::http::{self, Failure, Fields};
+use crate::http::{self, Failure, Fields, Segments};
 
 pub use board::{Board, Given};
 use request::Request;
@@ -93,7 +93,7 @@ async fn list(State(controls): State<Arc<Controls>>, mut fields: Fields) -> Resu
     Ok(Json(List { controls }))
 }
 
-async fn one(State(controls): State<Arc<Controls>>, Path(id): Path<String>) -> Result<Json<Given>, Failure> {
+async fn one(State(controls): State<Arc<Controls>>, Segments(id): Segments<String>) -> Result<Json<Given>, Failure> {
     controls.feed.board().get(&id).map(Json).ok_or_else(|| Failure::not_found("control", &id))
 }
 

@@ -29,6 +29,7 @@ use tokio::time::Instant;
 
 use crate::feed::{Feed, Lookup, verdict_of};
 use crate::fresh;
+use crate::http::bodies::Arrived;
 use crate::http::{self, Failure, glob};
 use crate::metrics::Metrics;
 
@@ -39,7 +40,7 @@ use answer::Outcome;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How long a step waits for its verdict.
+    /// Longest time from a request, whose body may still be on its way, to its verdict.
     pub timeout: Span,
     /// What is answered when there is none in time.
     pub on_timeout: OnTimeout,
@@ -104,8 +105,12 @@ pub(crate) fn router(gate: Arc<Gate>) -> Router {
     Router::new().route("/v1/gate", post(pass)).with_state(gate)
 }
 
-async fn pass(State(gate): State<Arc<Gate>>, headers: HeaderMap, body: axum::body::Body) -> Result<Response, Failure> {
-    let begun = Instant::now();
+async fn pass(
+    State(gate): State<Arc<Gate>>,
+    Arrived(begun): Arrived,
+    headers: HeaderMap,
+    body: axum::body::Body,
+) -> Result<Response, Failure> {
     if let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|it| it.as_bytes() != b"identity") {
         let message = format!("content-encoding {coding:?} is not taken here: send the step as it is");
         return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message));
@@ -125,7 +130,7 @@ async fn pass(State(gate): State<Arc<Gate>>, headers: HeaderMap, body: axum::bod
             return Err(rejection.into());
         }
     };
-    let (answer, outcome) = gate.judge(&step).await;
+    let (answer, outcome) = gate.judge(&step, begun + gate.config.timeout.0).await;
     gate.metrics.gate_seconds.observe(begun.elapsed().as_secs_f64());
     gate.metrics.gate_answers.with_label_values(&[answer.decision.as_str(), outcome.as_str()]).inc();
     let mut response = (outcome.status(), axum::Json(answer)).into_response();
@@ -134,8 +139,7 @@ async fn pass(State(gate): State<Arc<Gate>>, headers: HeaderMap, body: axum::bod
 }
 
 impl Gate {
-    async fn judge(&self, step: &Step<'_>) -> (Answer, Outcome) {
-        let deadline = Instant::now() + self.config.timeout.0;
+    async fn judge(&self, step: &Step<'_>, deadline: Instant) -> (Answer, Outcome) {
         match tokio::time::timeout_at(deadline, self.ask(step)).await {
             Ok(Ok(answered)) => answered,
             Ok(Err(failure)) => {

@@ -51,6 +51,7 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
     };
     let ended = health.history_ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let history = ended.or_else(|| health.history.trouble().map(ToOwned::to_owned));
+    let history = history.or_else(|| health.history.damage().map(|it| it.to_string()));
     let checks = [("log", log), ("feed", health.feed.trouble()), ("history", history)];
     let ready = checks.iter().all(|(_, trouble)| trouble.is_none());
     let shown: serde_json::Map<_, _> = checks

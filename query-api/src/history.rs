@@ -6,6 +6,7 @@
 //! each table is.
 
 mod config;
+mod damage;
 mod lane;
 mod metrics;
 mod runtime;
@@ -27,12 +28,14 @@ use martingale_platform::shutdown::Shutdown;
 use tokio::sync::watch;
 
 use crate::tables::{TABLES, Table};
+use lane::Lane;
 use metrics::Metrics;
 use runtime::Background;
 use standing::Standing;
-use store::Store;
+use store::{Mark, Store};
 
 pub use config::Config;
+pub use damage::{Damage, Said};
 pub(crate) use store::Stored;
 
 /// Name under which the writer commits its position.
@@ -48,6 +51,8 @@ pub struct History {
     stores: Mutex<Option<Stores>>,
     seen: watch::Sender<Arc<Snapshot>>,
     standing: watch::Sender<Standing>,
+    /// As it was found last.
+    damage: Mutex<Option<Damage>>,
     background: Background,
 }
 
@@ -73,7 +78,12 @@ pub enum Error {
     #[error("the folder {folder} of history cannot be used", folder = folder.display())]
     Folder { folder: PathBuf, source: std::io::Error },
     #[error("the Delta table `{table}` cannot be used")]
-    Delta { table: &'static str, source: Box<DeltaTableError> },
+    Delta { table: &'static str, source: Said },
+    #[error(
+        "{file} cannot be read: restore {folder} from a backup, or move it away, and the table is built anew from what \
+         the log holds", file = file.display(), folder = folder.display()
+    )]
+    Damaged { file: PathBuf, folder: PathBuf, source: Said },
     #[error("rows cannot be built")]
     Rows(#[from] arrow::error::ArrowError),
     #[error(
@@ -82,7 +92,9 @@ pub enum Error {
     OtherVersion { table: &'static str, columns: String },
     #[error(
         "the Delta table `{table}` is at offset {next} of partition {partition}, the log ends at {end}: \
-         history and log are not of the same installation, or the log lost its end; move one of them away"
+         history and log are not of the same installation, or the log lost its end, and with it what it had acknowledged \
+         and the halts that stood; restore both from one backup, or move the folder of history away: it is begun anew with \
+         what the log holds"
     )]
     AheadOfLog { table: &'static str, partition: Partition, next: u64, end: u64 },
     #[error("metrics of history cannot be registered")]
@@ -97,7 +109,7 @@ pub enum Error {
 
 impl Error {
     fn delta(table: Table) -> impl Fn(DeltaTableError) -> Self + Copy {
-        move |source| Self::Delta { table: table.name(), source: Box::new(source) }
+        move |source| Self::Delta { table: table.name(), source: Said::of(&source) }
     }
 }
 
@@ -118,6 +130,10 @@ impl History {
         for table in Table::ALL {
             stores.push(Store::open(&config.dir, table).await?);
         }
+        // Now, and not when the writer begins: nobody may be answered by a log that has lost its end.
+        for partition in (0..log.partitions()).map(Partition) {
+            lane_of(&stores, partition).await?.begin(&*log).await?;
+        }
         let tables = stores
             .iter()
             .map(|it| Ok(Seen { stored: it.stored()?, fresh: Vec::new() }))
@@ -128,7 +144,12 @@ impl History {
         let (seen, _) = watch::channel(Arc::new(Snapshot { tables }));
         let (standing, _) = watch::channel(Standing::CatchingUp);
         let stores = Mutex::new(Some(stores));
-        Ok(Arc::new(Self { config, log, clock, metrics, stores, seen, standing, background }))
+        let damage = Mutex::default();
+        let history = Arc::new(Self { config, log, clock, metrics, stores, seen, standing, damage, background });
+        if let Some(damage) = history.look_for_damage() {
+            tracing::error!(%damage, "history is damaged");
+        }
+        Ok(history)
     }
 
     /// Follows the log until shutdown, then flushes what is in memory.
@@ -162,6 +183,20 @@ impl History {
         self.standing.borrow().trouble()
     }
 
+    /// Whether the files of the tables are what they were. It asks the disk about each of them.
+    pub(crate) fn look_for_damage(&self) -> Option<Damage> {
+        let found = Damage::find(&self.config.dir, &self.snapshot());
+        self.metrics.files_damaged.set(found.as_ref().map_or(0, |it| i64::try_from(it.files).unwrap_or(i64::MAX)));
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&found);
+        found
+    }
+
+    /// Damage that was found, if it is still there: a file may have been restored.
+    pub(crate) fn damage(&self) -> Option<Damage> {
+        let known = self.damage.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        known.then(|| self.look_for_damage()).flatten()
+    }
+
     /// Changes whenever rows become visible.
     #[must_use]
     pub fn changes(&self) -> Changes {
@@ -179,6 +214,15 @@ impl History {
     pub(crate) fn kill(&self) {
         self.background.kill();
     }
+}
+
+/// A partition where the tables are in it.
+async fn lane_of(stores: &[Store], partition: Partition) -> Result<Lane, Error> {
+    let mut marks = [Mark::default(); TABLES];
+    for (mark, store) in marks.iter_mut().zip(stores) {
+        *mark = store.mark(partition).await?;
+    }
+    Ok(Lane::new(partition, marks))
 }
 
 /// Waits for rows to become visible.

@@ -17,6 +17,7 @@ use martingale_platform::log;
 use martingale_schemas::Rejection;
 use martingale_schemas::rejection::shown;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Seconds a client is asked to wait when a limit is reached.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -127,7 +128,8 @@ pub(crate) async fn no_such_path(uri: Uri) -> Failure {
     Failure::new(StatusCode::NOT_FOUND, "not_found", format!("no path \"{path}\": GET /openapi.json lists them"))
 }
 
-pub(crate) async fn no_such_method(uri: Uri) -> Failure {
+/// For routers that are merged into one with [`no_such_path`].
+pub async fn no_such_method(uri: Uri) -> Failure {
     let message = format!("\"{}\" does not take this method: GET /openapi.json lists what it takes", shown(uri.path()));
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
@@ -171,6 +173,21 @@ impl<S: Sync> FromRequestParts<S> for Fields {
     }
 }
 
+/// Parts of a path, with a refusal in the shape of all others.
+#[derive(Debug)]
+pub(crate) struct Segments<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segments<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(it)) => Ok(Self(it)),
+            Err(error) => Err(Failure::new(StatusCode::BAD_REQUEST, "invalid_path", error.body_text())),
+        }
+    }
+}
+
 /// Whether `text` matches `pattern`, in which `*` stands for any run of characters.
 pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let Some((head, mut rest)) = pattern.split_once('*') else { return pattern == text };
@@ -185,7 +202,31 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fields, glob};
+    use axum::Router;
+    use axum::http::Request;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    use super::{Fields, Segments, glob, no_such_method};
+
+    #[tokio::test]
+    async fn every_refusal_has_the_same_shape() {
+        let router: Router = Router::new()
+            .route("/v1/{id}/{step}", get(async |Segments((id, _)): Segments<(String, String)>| id))
+            .method_not_allowed_fallback(no_such_method);
+        for (method, path, status, reason) in [
+            ("GET", "/v1/%ff/1", 400, "invalid_path"),
+            ("GET", "/v1/a/%c3%28", 400, "invalid_path"),
+            ("DELETE", "/v1/a/b", 405, "method_not_allowed"),
+        ] {
+            let request = Request::builder().method(method).uri(path).body(axum::body::Body::empty()).expect("request");
+            let response = router.clone().oneshot(request).await.expect("infallible");
+            assert_eq!(response.status().as_u16(), status, "{method} {path}");
+            let body = axum::body::to_bytes(response.into_body(), 4096).await.expect("body");
+            let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(body["error"]["reason"], reason, "{method} {path}");
+        }
+    }
 
     #[test]
     fn globs() {

@@ -182,10 +182,19 @@ impl Engine {
         };
         let late = |_| if self.0.history.is_current() { Error::TimedOut { limit } } else { Error::CatchingUp };
         let done = tokio::time::timeout(limit.0, within).await.map_err(late).flatten();
-        if let Err(Error::Internal(error)) = &done {
-            tracing::error!(error = &**error as &dyn std::error::Error, "a query failed");
+        match done {
+            Err(Error::Internal(error)) => Err(self.cause(error).await),
+            done => done,
         }
-        done
+    }
+
+    /// What is behind a query that failed inside: a file that somebody has to restore is named to whoever asks.
+    async fn cause(&self, error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+        let history = Arc::clone(&self.0.history);
+        let damage = tokio::task::spawn_blocking(move || history.look_for_damage()).await.ok().flatten();
+        let damaged = damage.as_ref().map(tracing::field::display);
+        tracing::error!(damaged, error = &*error as &dyn std::error::Error, "a query failed");
+        damage.map_or(Error::Internal(error), Error::Damaged)
     }
 
     /// Work that nobody waits for.

@@ -3,22 +3,27 @@
 //! A stream reads the log from its cursor to the end, then listens to the feed; when it falls behind what the feed keeps
 //! in memory, it reads the log again. So nothing is lost, nothing piles up for a slow reader, and a reader that comes
 //! back with `Last-Event-ID` goes on where it was. What retention removed meanwhile is announced as an event `lost`.
+//!
+//! Agents wait for their verdicts on the same threads. So what one record of the feed brings is rendered once for all
+//! streams that tell the same of it ([`told`]), goes out in one piece, and a stream that reads the log gives way after
+//! each read.
 
 mod cursor;
 mod filter;
 mod follower;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::sse::{Event, Sse};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures::Stream;
 use martingale_platform::config::Span;
 use martingale_platform::log::Log;
 use martingale_platform::shutdown::Shutdown;
@@ -34,6 +39,7 @@ use crate::metrics::Metrics;
 pub(crate) use cursor::{After, Cursor};
 use filter::Filter;
 use follower::Follower;
+pub(crate) use told::Told;
 
 /// Shortest `heartbeat`.
 const HEARTBEAT_MIN: Span = Span::from_millis(1_000);
@@ -96,7 +102,7 @@ async fn open(
     State(streams): State<Arc<Streams>>,
     headers: HeaderMap,
     mut fields: Fields,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+) -> Result<Response, Failure> {
     let filter = Filter {
         session_id: fields.take("session_id")?,
         root_session_id: fields.take("root_session_id")?,
@@ -126,8 +132,10 @@ async fn open(
         streams.metrics.clone(),
     )
     .await?;
-    Ok(Sse::new(futures::stream::unfold((follower, permit), |(mut follower, permit)| async move {
-        let event = follower.next().await?;
-        Some((Ok(event), (follower, permit)))
-    })))
+    let blocks = futures::stream::unfold((follower, permit), |(mut follower, permit)| async move {
+        let blocks = follower.next().await?;
+        Some((Ok::<_, Infallible>(blocks), (follower, permit)))
+    });
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, Body::from_stream(blocks)).into_response())
 }

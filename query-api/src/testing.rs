@@ -166,6 +166,11 @@ impl Events {
         Self { body: response.into_body().into_data_stream(), text: String::new() }
     }
 
+    /// What comes next in one piece.
+    pub(crate) async fn piece(&mut self) -> Option<Bytes> {
+        self.body.next().await?.ok()
+    }
+
     /// The next block, comments with an empty `event`; `None` when the stream has ended.
     pub(crate) async fn block(&mut self) -> Option<Sse> {
         loop {

@@ -100,6 +100,7 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), Error> {
+        self.server.validate()?;
         self.auth.validate()?;
         let invalid = |error: &dyn std::error::Error| Error::Invalid(error.to_string());
         self.log.validate().map_err(|error| invalid(&error))?;

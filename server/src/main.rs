@@ -8,6 +8,7 @@ mod cmd;
 mod config;
 mod guard;
 mod output;
+mod panics;
 mod policies;
 mod roles;
 mod serve;

@@ -16,6 +16,7 @@ use martingale_platform::clock::Clock;
 use martingale_platform::log::{Cleanup, EmbeddedLog, Log, TopicSpec};
 use martingale_platform::shutdown::{self, Trigger};
 use martingale_query_api::history::History;
+use martingale_query_api::http::no_such_method;
 use martingale_query_api::sql::Engine;
 use martingale_query_api::{Parts, QueryApi};
 use martingale_schemas::topics;
@@ -60,11 +61,11 @@ struct Services {
     query_api: JoinHandle<Result<(), martingale_query_api::Error>>,
 }
 
-/// Starts a server and returns when it serves.
+/// Starts a server and returns when it serves. `registry` holds what the process measures besides.
 ///
 /// # Errors
 /// The first part that cannot be had, with what to change. Nothing is left running.
-pub(crate) async fn start(config: Config, rules: Rules) -> Result<Running> {
+pub(crate) async fn start(config: Config, rules: Rules, registry: Registry) -> Result<Running> {
     let server = &config.server;
     let guard = |address, flag| Guard::for_listener(address, flag, &config.auth);
     let guards = [
@@ -79,7 +80,7 @@ pub(crate) async fn start(config: Config, rules: Rules) -> Result<Running> {
     let addresses = Addresses { http: bound[0].address, otlp_grpc: bound[1].address, otlp_http: bound[2].address };
 
     let (connections_max, drain_max) = (server.connections_max, server.drain_max.0);
-    let Open { log, routers, services } = open(config, rules).await?;
+    let Open { log, routers, services } = open(config, rules, registry).await?;
 
     let (stop, stopping) = shutdown::channel();
     let mut tasks = JoinSet::new();
@@ -97,9 +98,8 @@ struct Open {
 }
 
 /// Each part says by itself what it cannot have: which folder, file or key.
-async fn open(config: Config, rules: Rules) -> Result<Open> {
+async fn open(config: Config, rules: Rules, registry: Registry) -> Result<Open> {
     let clock = Clock::System;
-    let registry = Registry::new();
     let query_api_config = config.query_api();
     let embedded = {
         let (config, clock, registry) = (config.log, clock.clone(), registry.clone());
@@ -124,7 +124,7 @@ async fn open(config: Config, rules: Rules) -> Result<Open> {
     let query_api = QueryApi::start(query_api_config, parts, stopping.clone()).await?;
     let routers = [
         // The query side has the fallback for unknown paths.
-        query_api.router().merge(ingest.http_router()),
+        query_api.router().merge(ingest.http_router().method_not_allowed_fallback(no_such_method)),
         ingest.otlp_grpc().prepare().into_axum_router(),
         ingest.otlp_http_router(),
     ];

@@ -10,18 +10,24 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use axum::extract::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use martingale_platform::shutdown::Shutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
+use tower::ServiceExt as _;
 
 use crate::guard::{Guard, admit};
 use crate::unread;
 
-/// Longest time from the connection to its first byte, and from there to the end of a request's head.
+/// Longest time from the connection to the end of its first request's head. A place among `server.connections_max` is
+/// held meanwhile by somebody who has shown nothing, so it is shorter than the other.
+const FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time from a request to the end of the next one's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests under way at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
@@ -68,7 +74,13 @@ impl Bound {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            connections.spawn(converse(stream, router.clone(), stop.clone(), permit));
+            // Answers are sent as they are written.
+            let _ = stream.set_nodelay(true);
+            let (router, stop) = (router.clone(), stop.clone());
+            connections.spawn(async move {
+                converse(stream, router, stop).await;
+                drop(permit);
+            });
             while connections.try_join_next().is_some() {}
         }
         drop(listener);
@@ -79,27 +91,38 @@ impl Bound {
     }
 }
 
-/// One connection, to its end: after `stop` it ends with the requests that are under way.
-async fn converse(stream: TcpStream, router: Router, mut stop: Shutdown, _permit: OwnedSemaphorePermit) {
-    tokio::select! {
-        ready = ready(&stream) => if !ready { return },
-        () = stop.stopping() => return,
-    }
+/// One connection, to its end: after `stop` it ends with the requests that are under way, and at once if it has not said
+/// in time what it wants.
+///
+/// That deadline is ours because nobody below has one for all of it: which protocol is spoken is found out without a timer,
+/// and HTTP/2 may shake hands and then never ask.
+async fn converse<S>(stream: S, router: Router, mut stop: Shutdown)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let asked = Arc::new(Notify::new());
+    let service = {
+        let asked = Arc::clone(&asked);
+        router.map_request(move |request: Request<_>| {
+            asked.notify_one();
+            request
+        })
+    };
     let protocol = protocol();
-    let connection = protocol.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let connection = protocol.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = pin!(connection);
     // A connection that breaks is its caller's affair.
+    let first_head = async {
+        if tokio::time::timeout(FIRST_HEAD_TIMEOUT, asked.notified()).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = first_head => return,
         () = stop.stopping() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
-}
-
-/// Waits for the first byte; answers are sent as they are written.
-async fn ready(stream: &TcpStream) -> bool {
-    let _ = stream.set_nodelay(true);
-    matches!(tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut [0])).await, Ok(Ok(1..)))
 }
 
 fn protocol() -> auto::Builder<TokioExecutor> {
@@ -113,3 +136,6 @@ fn protocol() -> auto::Builder<TokioExecutor> {
         .keep_alive_timeout(HEAD_TIMEOUT);
     builder
 }
+
+#[cfg(test)]
+mod tests;

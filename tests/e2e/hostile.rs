@@ -267,6 +267,38 @@ async fn a_full_disk_is_answered_and_survived() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_write_log_lines_serves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full", BINARY]).env("MARTINGALE__TELEMETRY__FILTER", "debug");
+    let server = Server::try_start(command, folder.path(), &[]).expect("starts");
+    for id in ["1", "2"] {
+        let (status, answer) = server.post("/v1/gate", step("s", id, "tool_call", json!({})).to_string()).await;
+        assert_eq!((status, &answer["decision"]), (200, &json!("allow")), "{answer}");
+    }
+    let metrics =
+        server.client.get(server.url("/metrics")).send().await.expect("an answer").text().await.expect("text");
+    let lost = metrics.lines().find_map(|it| it.strip_prefix("martingale_log_lines_lost_total "));
+    assert!(lost.is_some_and(|it| it != "0"), "no line was lost, so this shows nothing: {lost:?}");
+    server.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_lost_its_end_is_refused_before_anybody_is_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path());
+    server.post("/v1/steps", step("s", "1", "tool_call", json!({})).to_string()).await;
+    server.count_reaches("SELECT count(*) FROM steps", 1).await;
+    server.terminate();
+    std::fs::remove_dir_all(folder.path().join("log")).expect("lost");
+    let error = Server::try_start(Command::new(BINARY), folder.path(), &[]).err().expect("refused");
+    assert!(error.contains("first line \"\""), "it said that it is ready: {error}");
+    for word in ["the log lost its end", "restore both from one backup"] {
+        assert!(error.contains(word), "{word} in: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_data_folder_of_a_newer_version_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     Server::start(folder.path()).terminate();

@@ -7,6 +7,8 @@ use martingale_platform::log::{Offset, Partition, Record, Topic};
 use martingale_schemas::{Control, Decision, Position, topics};
 use serde::Deserialize;
 
+use crate::stream::Told;
+
 /// Records of one read, for streams.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -15,6 +17,8 @@ pub(crate) struct Batch {
     /// Where reading goes on after it.
     pub(crate) next: Offset,
     pub(crate) events: Vec<Event>,
+    /// What streams tell of it, rendered for the first of those that tell the same.
+    pub(crate) told: Told,
 }
 
 /// One record with what filters look at.
@@ -45,7 +49,7 @@ impl Batch {
     /// A record that cannot be read is left out, and said.
     pub(crate) fn decode(topic: Topic, partition: Partition, next: Offset, records: Vec<Record>) -> Self {
         let events = records.into_iter().filter_map(|record| Event::decode(topic, record)).collect();
-        Self { topic, partition, next, events }
+        Self { topic, partition, next, events, told: Told::default() }
     }
 }
 

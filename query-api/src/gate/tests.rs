@@ -4,6 +4,7 @@ use martingale_schemas::topics;
 use serde_json::{Value, json};
 
 use super::{OnTimeout, Override};
+use crate::http::bodies::{Bodies, whole};
 use crate::testing::{Rig, append_steps, call, holds, memory_log, step};
 
 #[tokio::test]
@@ -248,4 +249,25 @@ async fn waiting_steps_have_a_limit() {
     let (first, second) = tokio::join!(rig.post("/v1/gate", &first), second);
     assert_eq!(first.json()["timed_out"], true);
     assert_eq!(second.reason(), (429, "busy".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_a_body_takes_to_come_is_part_of_the_time_to_the_answer() {
+    let log = memory_log(1);
+    let rig = Rig::start(&log, |_| {}).await;
+    let bodies = Bodies::new(&crate::http::bodies::Config::default(), 1 << 20);
+    let router = rig.router.clone().layer(axum::middleware::from_fn_with_state(bodies, whole));
+    let text = step("s", "1", "ls");
+    let body = futures::stream::once(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        Ok::<_, std::convert::Infallible>(text)
+    });
+    let request = axum::http::Request::post("/v1/gate").body(axum::body::Body::from_stream(body)).expect("request");
+    let begun = tokio::time::Instant::now();
+    let response = tower::ServiceExt::oneshot(router, request).await.expect("infallible");
+    assert_eq!((response.status().as_u16(), begun.elapsed().as_millis()), (200, 2_000));
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("body");
+    let answer: Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!(answer["timed_out"], json!(true), "nobody judges here: {answer}");
+    assert!((rig.metrics.gate_seconds.get_sample_sum() - 2.0).abs() < 0.01, "the metric sees all of it");
 }

@@ -67,15 +67,22 @@ impl Lane {
         ]
     }
 
-    /// Looks where the log ends. Fails when a table is ahead of it: then its rows came from another one.
+    /// Looks where the log ends. Fails when a table is ahead of it: then its rows came from another one, or from an end
+    /// that it has lost.
     pub(super) async fn begin(&mut self, log: &dyn Log) -> Result<(), super::Error> {
-        let made_from = [(topics::VERDICTS, Table::Verdicts), (topics::CONTROLS, Table::ControlEvents)];
-        for ((topic, table), began_at) in made_from.into_iter().zip(&mut self.began_at) {
-            *began_at = log.bounds(topic, self.partition).await?.end;
-            let end = began_at.0;
-            let next = self.marks[table as usize].next;
-            if next > end {
-                return Err(super::Error::AheadOfLog { table: table.name(), partition: self.partition, next, end });
+        let mut ends = [0; 3];
+        for (end, topic) in ends.iter_mut().zip([topics::VERDICTS, topics::CONTROLS, topics::STEPS]) {
+            *end = log.bounds(topic, self.partition).await?.end.0;
+        }
+        let [verdicts, controls, steps] = ends;
+        self.began_at = [Offset(verdicts), Offset(controls)];
+        for table in Table::ALL {
+            let Mark { next, next_step } = self.marks[table as usize];
+            let made_from = if table == Table::ControlEvents { controls } else { verdicts };
+            for (next, end) in [(next, made_from), (next_step, steps)] {
+                if next > end {
+                    return Err(super::Error::AheadOfLog { table: table.name(), partition: self.partition, next, end });
+                }
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ pub(super) struct Metrics {
     pub(super) expired: IntCounter,
     unreadable: IntCounterVec,
     pub(super) memory_bytes: IntGauge,
+    pub(super) files_damaged: IntGauge,
     pub(super) visible_seconds: Histogram,
     pub(super) flush_seconds: Histogram,
     pub(super) flush_failures: IntCounter,
@@ -32,8 +33,12 @@ impl Metrics {
             &["topic"],
         )?;
         registry.register(Box::new(unreadable.clone()))?;
-        let memory_bytes = IntGauge::new("martingale_history_memory_bytes", "Rows in memory that are not on disk yet")?;
-        registry.register(Box::new(memory_bytes.clone()))?;
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let it = IntGauge::new(name, help)?;
+            registry.register(Box::new(it.clone()))?;
+            Ok(it)
+        };
+        let memory_bytes = gauge("martingale_history_memory_bytes", "Rows in memory that are not on disk yet")?;
         Ok(Self {
             steps: counter("martingale_history_steps_total", "Judged steps that became visible to SQL")?,
             steps_missing: counter(
@@ -46,6 +51,10 @@ impl Metrics {
             )?,
             unreadable,
             memory_bytes,
+            files_damaged: gauge(
+                "martingale_history_files_damaged",
+                "Files of the tables that are missing or not as long as they were, when it was last looked",
+            )?,
             visible_seconds: histogram(
                 "martingale_history_visible_seconds",
                 "From append of a verdict to its visibility in SQL",

@@ -23,6 +23,7 @@ use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, TableProperty};
 use martingale_platform::log::Partition;
 
 use super::Error;
+use super::damage::{Said, broken_entry};
 use crate::tables::Table;
 
 /// Files below this size are merged with their neighbours.
@@ -64,9 +65,13 @@ impl Store {
             source: std::io::ErrorKind::InvalidFilename.into(),
         })?;
         let fail = Error::delta(kind);
+        let damaged = |error| {
+            let (file, folder) = (broken_entry(&folder), folder.clone());
+            Error::Damaged { file, folder, source: Said::of(&error) }
+        };
         let mut table = DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build).map_err(fail)?;
-        if table.verify_deltatable_existence().await.map_err(fail)? {
-            table.load().await.map_err(fail)?;
+        if table.verify_deltatable_existence().await.map_err(damaged)? {
+            table.load().await.map_err(damaged)?;
         } else {
             table = create(&table, kind).await.map_err(fail)?;
         }

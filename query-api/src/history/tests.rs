@@ -284,9 +284,8 @@ async fn a_folder_of_another_log_is_refused() {
     process.until(STEPS, 1).await;
     process.stop().await;
     world.log = World::new(1).log;
-    let (_trigger, shutdown) = martingale_platform::shutdown::channel();
     let history = History::open(world.config.clone(), world.log.clone(), Default::default(), &Default::default()).await;
-    let error = history.expect("opens").run(shutdown).await.expect_err("is refused");
+    let error = history.err().expect("is refused before anybody is answered");
     assert!(matches!(error, Error::AheadOfLog { next: 1, end: 0, .. }), "{error}");
 }
 
@@ -305,5 +304,77 @@ async fn a_disk_that_fails_keeps_rows_visible_and_stops_reading_at_the_limit() {
     assert_eq!(process.one(STEPS).await, json!(1));
     std::fs::remove_dir(&in_the_way).expect("removes");
     process.until(STEPS, 2).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_table_whose_log_is_garbage_is_named_with_the_way_out() {
+    let world = World::new(1);
+    world.start().await.stop().await;
+    let entry = world.config.dir.join("verdicts/_delta_log/00000000000000000000.json");
+    for garbage in ["{\"commitInfo\":{}}\nnot JSON\n", ""] {
+        std::fs::write(&entry, garbage).expect("written");
+        let registry = prometheus::Registry::new();
+        let opened = History::open(world.config.clone(), world.log.clone(), Default::default(), &registry).await;
+        let said = crate::http::with_causes(&opened.err().expect("is refused"));
+        for word in ["00000000000000000000.json cannot be read", "verdicts from a backup, or move it away"] {
+            assert!(said.contains(word), "{word} in: {said}");
+        }
+        assert!(!said.contains("0: "), "a backtrace in: {said}");
+    }
+    std::fs::remove_dir_all(world.config.dir.join("verdicts")).expect("moved away");
+    world.start().await.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_named_by_queries_and_readiness() {
+    let mut world = World::new(1);
+    world.config.flush_steps = 1;
+    let process = world.start().await;
+    world.judge(&[step("a", 1, "plan", json!({}))]).await;
+    process.until(STEPS, 1).await;
+    process.stop().await;
+    let parquet = |it: &std::path::PathBuf| it.extension().is_some_and(|it| it == "parquet");
+    let mut files = std::fs::read_dir(world.config.dir.join("steps")).expect("a folder").flatten().map(|it| it.path());
+    let file = files.find(parquet).expect("a file");
+    let whole = std::fs::read(&file).expect("reads");
+    for (damaged, says) in [(Some(20), "has 20 bytes"), (None, "is missing")] {
+        match damaged {
+            Some(bytes) => std::fs::write(&file, &whole[..bytes]).expect("written"),
+            None => std::fs::remove_file(&file).expect("removed"),
+        }
+        // Found at start, and by a query after it.
+        let process = world.start().await;
+        let found = process.history.damage().expect("is found").to_string();
+        let error = process.engine.query("SELECT * FROM steps").await.expect_err("cannot be read");
+        assert_eq!((error.status(), error.to_string()), (500, found.clone()));
+        for word in ["`steps/part-", says, "backup"] {
+            assert!(found.contains(word), "{word} in: {found}");
+        }
+        assert!(!found.contains(&world.folder().display().to_string()), "{found}");
+        std::fs::write(&file, &whole).expect("restored");
+        assert_eq!(process.history.damage(), None);
+        assert_eq!(process.rows("SELECT count(*) FROM (SELECT * FROM steps)").await, [[json!(1)]]);
+        process.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_lost_while_the_server_runs_is_found_by_a_query() {
+    let world = World::new(1);
+    let process = world.start().await;
+    world.judge(&[step("a", 1, "plan", json!({}))]).await;
+    process.until(STEPS, 1).await;
+    process.stop().await;
+    let process = world.start().await;
+    assert_eq!(process.history.damage(), None);
+    for entry in std::fs::read_dir(world.config.dir.join("steps")).expect("a folder").flatten() {
+        if entry.path().is_file() {
+            std::fs::remove_file(entry.path()).expect("removed");
+        }
+    }
+    let error = process.engine.query("SELECT * FROM steps").await.expect_err("cannot be read");
+    assert!(matches!(error, crate::sql::Error::Damaged(_)), "{error:?}");
+    assert!(process.history.damage().is_some());
     process.stop().await;
 }

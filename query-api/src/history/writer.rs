@@ -15,7 +15,7 @@ use super::lane::{Lane, Pass};
 use super::standing::{LATE, Standing};
 use super::store::{Mark, Stored, maintain};
 use super::tail::{Flush, Frozen, Tail};
-use super::{CONSUMER, Error, History, Seen, Snapshot, Stores};
+use super::{CONSUMER, Error, History, Seen, Snapshot, Stores, lane_of};
 use crate::tables::{Pending, TABLES};
 
 /// How long after a failure it is tried again.
@@ -88,11 +88,7 @@ impl<'h> Writer<'h> {
         let mut lanes = Vec::new();
         let mut grown = Vec::new();
         for partition in partitions {
-            let mut marks = [Mark::default(); TABLES];
-            for (mark, store) in marks.iter_mut().zip(stores.iter()) {
-                *mark = store.mark(*partition).await?;
-            }
-            let mut lane = Lane::new(*partition, marks);
+            let mut lane = lane_of(&stores[..], *partition).await?;
             lane.begin(&*history.log).await?;
             lanes.push(lane);
             for topic in [topics::VERDICTS, topics::CONTROLS] {

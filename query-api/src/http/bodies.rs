@@ -1,10 +1,12 @@
 //! Bodies of requests, read whole before a route sees them: limited in bytes, in time and all together.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -12,6 +14,7 @@ use futures::StreamExt as _;
 use martingale_platform::budget::{Budget, Share};
 use martingale_platform::config::Span;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::{Failure, with_causes};
 
@@ -69,8 +72,21 @@ impl Bodies {
     }
 }
 
+/// When the head of a request was here: what is promised about its answer counts from then on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived(pub(crate) Instant);
+
+impl<S: Sync> FromRequestParts<S> for Arrived {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().copied().unwrap_or_else(|| Self(Instant::now())))
+    }
+}
+
 /// The layer. A body counts against the budget until its request is answered.
-pub(crate) async fn whole(State(bodies): State<Bodies>, request: Request, next: Next) -> Response {
+pub(crate) async fn whole(State(bodies): State<Bodies>, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(Arrived(Instant::now()));
     if request.body().is_end_stream() {
         return next.run(request).await;
     }

@@ -1,6 +1,6 @@
 //! `GET /v1/sessions` and `GET /v1/sessions/{session}`.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Json;
 use datafusion::functions::expr_fn::{contains, lower};
 use datafusion::prelude::{Expr, ident, lit};
@@ -9,7 +9,7 @@ use martingale_schemas::{Decision, Timestamp};
 use serde_json::{Value, json};
 
 use super::read::{self, fail, is, objects, text};
-use crate::http::{Failure, Fields};
+use crate::http::{Failure, Fields, Segments};
 use crate::sql::{Engine, Error};
 
 const FIELDS: [&str; 6] = ["agent", "environment", "decision", "q", "limit", "after"];
@@ -87,7 +87,10 @@ pub(super) async fn sessions(State(engine): State<Engine>, fields: Fields) -> Re
     Ok(Json(json!({ "sessions": found, "next": next, "truncated": truncated })))
 }
 
-pub(super) async fn session(State(engine): State<Engine>, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
+pub(super) async fn session(
+    State(engine): State<Engine>,
+    Segments(id): Segments<String>,
+) -> Result<Json<Value>, Failure> {
     let wanted = id.clone();
     let found = engine
         .run(move |engine| async move {

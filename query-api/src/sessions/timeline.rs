@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Json;
 use datafusion::prelude::{Expr, ident, lit};
 use serde_json::{Value, json};
 
 use super::read::{self, Object, fail, is, number, objects, text};
-use crate::http::{Failure, Fields};
+use crate::http::{Failure, Fields, Segments};
 use crate::sql::{Engine, Error};
 
 const LIMIT: usize = 1_000;
@@ -16,7 +16,7 @@ const LIMIT_MAX: usize = 10_000;
 
 pub(super) async fn timeline(
     State(engine): State<Engine>,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     mut fields: Fields,
 ) -> Result<Json<Value>, Failure> {
     let limit = read::limit(fields.take("limit")?, LIMIT, LIMIT_MAX)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Json;
 use datafusion::prelude::{Expr, ident, lit};
 use martingale_schemas::Kind;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::graph::{self, Bounds, EdgeKind, Node};
 use super::read::{self, Object, fail, is, number, objects, text};
-use crate::http::{Failure, Fields};
+use crate::http::{Failure, Fields, Segments};
 use crate::sql::{Context, Engine, Error};
 
 const DEPTH: usize = 20;
@@ -45,7 +45,7 @@ const SUMMARY: [&str; 20] = [
 
 pub(super) async fn why(
     State(engine): State<Engine>,
-    Path((session, step)): Path<(String, String)>,
+    Segments((session, step)): Segments<(String, String)>,
     mut fields: Fields,
 ) -> Result<Json<Value>, Failure> {
     let depth = fields.take("depth")?.unwrap_or(DEPTH);

@@ -5,6 +5,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use martingale_platform::config::Span;
 
 use super::bounded::TooLong;
+use crate::history::Damage;
 
 /// Longest message of an answer.
 const MESSAGE_BYTES_MAX: usize = 2_000;
@@ -26,6 +27,9 @@ pub enum Error {
     /// The tables are not yet what they were when the last process ended.
     #[error("history still reads what was on the log at start: ask again in a moment")]
     CatchingUp,
+    /// Files of history are not what they were.
+    #[error("{0}")]
+    Damaged(Damage),
     /// Not the caller's fault. The details are in the log of the server, not in the answer.
     #[error("the query failed inside the server; its log has the reason")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -39,7 +43,7 @@ impl Error {
             Self::Forbidden { .. } => 403,
             Self::TimedOut { .. } => 408,
             Self::TooLarge { .. } => 413,
-            Self::Internal(_) => 500,
+            Self::Damaged(_) | Self::Internal(_) => 500,
             Self::CatchingUp => 503,
         }
     }
@@ -64,6 +68,10 @@ impl Error {
         let message = || cut(error.strip_backtrace());
         match error.find_root() {
             DataFusionError::External(it) if it.is::<TooLong>() => Self::TooLarge { message: it.to_string() },
+            // What a function could not read of its arguments, when it runs or is computed beforehand.
+            DataFusionError::External(it) if let Some(it) = it.downcast_ref() => {
+                Self::invalid(cut(super::plan::unreadable_regex(it)))
+            }
             DataFusionError::ResourcesExhausted(_) => Self::TooLarge {
                 message: "the query needs more memory than `sql.memory_bytes_max` grants: \
                           select fewer columns, narrow it by time or session, or aggregate"

@@ -65,6 +65,7 @@ impl From<Error> for Failure {
             Error::TimedOut { .. } => "timed_out",
             Error::TooLarge { .. } => "too_large",
             Error::CatchingUp => "catching_up",
+            Error::Damaged(_) => "damaged",
             Error::Internal(_) => "internal",
         };
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

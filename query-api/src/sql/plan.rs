@@ -90,7 +90,9 @@ fn check_expr(expr: &Expr) -> Result<(), String> {
                 return Err(format!("the function `{}` is not offered", func.name()));
             }
             let regex = func.name().starts_with("regexp_").then(|| args.get(1)).flatten();
-            regex.map_or(Ok(()), check_regex)
+            // Of the flags that may follow, one changes what an expression may look like.
+            let verbose = args.iter().skip(2).any(|it| check_pattern(it).map_or(true, |it| it.contains('x')));
+            regex.map_or(Ok(()), |it| check_regex(it, !verbose))
         }
         Expr::WindowFunction(it) if !functions::may_be_windowed(it.fun.name()) => {
             Err(format!("`{}` cannot be computed over a window: group, or aggregate first", it.fun.name()))
@@ -99,10 +101,10 @@ fn check_expr(expr: &Expr) -> Result<(), String> {
         Expr::Cast(it) => check_type(it.field.data_type()),
         Expr::TryCast(it) => check_type(it.field.data_type()),
         Expr::Like(it) => check_pattern(&it.pattern).map(|_| ()),
-        Expr::SimilarTo(it) => check_regex(&it.pattern),
+        Expr::SimilarTo(it) => check_regex(&it.pattern, true),
         Expr::BinaryExpr(BinaryExpr { op, right, .. }) => match op {
             Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch => {
-                check_regex(right)
+                check_regex(right, true)
             }
             Operator::LikeMatch | Operator::ILikeMatch | Operator::NotLikeMatch | Operator::NotILikeMatch => {
                 check_pattern(right).map(|_| ())
@@ -151,14 +153,20 @@ fn check_pattern(pattern: &Expr) -> Result<&str, String> {
     }
 }
 
-fn check_regex(pattern: &Expr) -> Result<(), String> {
+/// `plain` is whether it is read as it stands.
+fn check_regex(pattern: &Expr, plain: bool) -> Result<(), String> {
     let text = check_pattern(pattern)?;
     match RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build() {
         Err(regex::Error::CompiledTooBig(_)) => {
             Err("the regular expression is too large: repeat less often, or name fewer letters than \\w does"
                 .to_owned())
         }
-        // What is wrong with it otherwise is told by whoever uses it.
+        Err(error) if plain => Err(unreadable_regex(&error)),
+        // What is wrong with one that is read otherwise is told by whoever uses it.
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+pub(super) fn unreadable_regex(error: &regex::Error) -> String {
+    format!("the regular expression cannot be read: {error}")
 }

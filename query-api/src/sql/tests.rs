@@ -138,6 +138,16 @@ async fn what_is_wrong_is_named() {
         ("SELECT 1 / 0", "zero"),
         ("SELECT CAST('x' AS BIGINT)", "x"),
         ("SELECT * FROM session_parts", "session_parts"),
+        ("SELECT regexp_like('a', '(')", "unclosed group"),
+        ("SELECT regexp_like(tool, '(') FROM steps", "unclosed group"),
+        ("SELECT 'a' ~ '['", "unclosed character class"),
+        ("SELECT tool SIMILAR TO '(' FROM steps", "unclosed group"),
+        ("SELECT regexp_replace('aaa', 'a*', 'b', 'zz')", "unrecognized flag"),
+        ("SELECT regexp_replace(session_id, 'a*', 'b', 'zz') FROM steps", "unrecognized flag"),
+        ("SELECT regexp_like('a', '(', 'i')", "unclosed group"),
+        ("SELECT regexp_like('a', '(', 'x')", "regular expression"),
+        ("SELECT regexp_replace(session_id, '(', 'x') FROM steps", "unclosed group"),
+        ("SELECT regexp_count('a', '(', 1)", "regular expression"),
     ] {
         let error = process.engine.query(sql).await.expect_err(sql);
         assert_eq!(error.status(), 400, "{sql}: {error:?}");

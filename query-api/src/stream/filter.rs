@@ -7,7 +7,7 @@ use crate::feed::{Event, Head};
 use crate::http::glob;
 
 /// What a stream was asked for; what is not given lets everything through.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Filter {
     pub(super) session_id: Option<String>,
     pub(super) root_session_id: Option<String>,

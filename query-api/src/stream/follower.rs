@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::response::sse::Event as Sse;
+use bytes::Bytes;
 use martingale_platform::log::{self, Log, Partition, ReadLimit, Topic};
 use martingale_platform::shutdown::Shutdown;
 use martingale_schemas::topics;
@@ -12,9 +12,10 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use super::cursor::{After, Cursor};
+use super::cursor::After;
 use super::filter::Filter;
-use crate::feed::{Batch, Event, Feed, Head};
+use super::told::{Place, Told, block};
+use crate::feed::{Batch, Feed};
 use crate::http::{Failure, with_causes};
 use crate::metrics::Metrics;
 
@@ -22,6 +23,9 @@ const TOPICS: [Topic; 2] = [topics::VERDICTS, topics::CONTROLS];
 
 /// What one read of the log may bring: all that a stream ever holds, besides what it shares with the feed.
 const READ: ReadLimit = ReadLimit { records_max: 256, bytes_max: 256 * 1024 };
+
+/// A read that brought so much is followed by whoever else wants to go on: agents wait on the same threads.
+const GIVES_WAY_BYTES: usize = 16 * 1024;
 
 /// What a client waits before it comes back.
 const RECONNECT: Duration = Duration::from_secs(1);
@@ -33,12 +37,11 @@ pub(super) struct Follower {
     heartbeat: Duration,
     shutdown: Shutdown,
     metrics: Metrics,
-    cursor: Cursor,
-    /// Highest step of each partition whose verdict was seen: what a log publishes again is told once.
-    judged: Vec<Option<u64>>,
+    place: Place,
     /// Parts of the cursor that may lie behind the end of the log.
     behind: VecDeque<usize>,
-    ready: VecDeque<Sse>,
+    /// Whole blocks. What they hold of the feed is shared with the other streams.
+    ready: VecDeque<Bytes>,
     /// When something was last sent. What the filter holds back is silence, however busy the log is.
     sent: Instant,
     ended: bool,
@@ -61,12 +64,12 @@ impl Follower {
             let message = "the cursor lies behind the end of the log: it comes from another log";
             return Err(Failure::field("last-event-id", "invalid_value", message));
         }
-        let hello = Sse::default().comment("martingale").retry(RECONNECT).id(cursor.to_string());
+        let hello = format!(": martingale\nretry: {}\nid: {cursor}\n\n", RECONNECT.as_millis());
         metrics.streams.inc();
         Ok(Self {
-            judged: vec![None; cursor.0.len()],
             behind: (0..cursor.0.len()).collect(),
-            ready: VecDeque::from([hello]),
+            place: Place { judged: vec![None; cursor.0.len()], cursor },
+            ready: VecDeque::from([hello.into()]),
             sent: Instant::now(),
             ended: false,
             log,
@@ -75,48 +78,54 @@ impl Follower {
             heartbeat,
             shutdown,
             metrics,
-            cursor,
         })
     }
 
-    /// The next event; `None` when the server stops or the log fails.
-    pub(super) async fn next(&mut self) -> Option<Sse> {
+    /// The next events; `None` when the server stops or the log fails.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
+            if let Some(blocks) = self.ready.pop_front() {
                 self.sent = Instant::now();
-                return Some(event);
+                return Some(blocks);
             }
             if self.ended || self.shutdown.is_stopping() {
                 return None;
             }
             if self.sent.elapsed() >= self.heartbeat {
-                self.ready.push_back(Sse::default().comment("alive").id(self.cursor.to_string()));
+                self.ready.push_back(format!(": alive\nid: {}\n\n", self.place.cursor).into());
                 continue;
             }
             match self.behind.front().copied() {
-                Some(part) => self.read(part).await,
+                Some(part) => {
+                    // One that is answered from memory never waits by itself.
+                    if self.read(part).await >= GIVES_WAY_BYTES {
+                        tokio::task::yield_now().await;
+                    }
+                }
                 None => self.listen().await,
             }
         }
     }
 
-    /// One read of the log for one part of the cursor.
-    async fn read(&mut self, part: usize) {
+    /// One read of the log for one part of the cursor, and how many bytes it brought.
+    async fn read(&mut self, part: usize) -> usize {
         let (topic, partition) = self.place(part);
-        match self.log.read(topic, partition, self.cursor.0[part], READ).await {
+        match self.log.read(topic, partition, self.place.cursor.0[part], READ).await {
             Ok(records) => {
                 let Some(last) = records.last() else {
                     self.behind.pop_front();
-                    return;
+                    return 0;
                 };
+                let bytes = records.iter().map(|it| it.value.len()).sum();
                 let next = last.offset.next();
                 let batch = Batch::decode(topic, partition, next, records);
                 self.take(part, &batch);
                 // In turn with the other parts, so that a long one does not hold up the rest.
                 self.behind.rotate_left(1);
+                return bytes;
             }
             Err(log::Error::Expired { asked, start }) => {
-                self.cursor.0[part] = start;
+                self.place.cursor.0[part] = start;
                 self.tell_lost(&format!(
                     "`{topic}` of partition {partition} from offset {asked} up to {start} has been removed by retention"
                 ));
@@ -126,6 +135,7 @@ impl Follower {
                 self.tell_lost(&format!("the log cannot be read, come back later: {}", with_causes(&error)));
             }
         }
+        0
     }
 
     async fn listen(&mut self) {
@@ -143,38 +153,24 @@ impl Follower {
             }
             Err(RecvError::Lagged(_)) => {
                 self.metrics.stream_lagged.inc();
-                self.behind = (0..self.cursor.0.len()).collect();
+                self.behind = (0..self.place.cursor.0.len()).collect();
             }
             Err(RecvError::Closed) => self.ended = true,
         }
     }
 
     fn take(&mut self, part: usize, batch: &Batch) {
-        for event in batch.events.iter().filter(|event| event.offset >= self.cursor.0[part]).collect::<Vec<_>>() {
-            self.cursor.0[part] = event.offset.next();
-            if self.is_new(part, event) && self.filter.passes(event, batch.partition, |key| self.log.partition_of(key))
-            {
-                let name = if matches!(event.head, Head::Verdict(_)) { "verdict" } else { "control" };
-                // Our own JSON holds no line break; a record by other hands might.
-                let data = String::from_utf8_lossy(&event.value).replace(['\n', '\r'], " ");
-                self.ready.push_back(Sse::default().event(name).id(self.cursor.to_string()).data(data));
-            }
+        let text = Told::tell(batch, part, &self.filter, &mut self.place, |key| self.log.partition_of(key));
+        if !text.is_empty() {
+            self.ready.push_back(text);
         }
-        self.cursor.0[part] = self.cursor.0[part].max(batch.next);
-    }
-
-    fn is_new(&mut self, part: usize, event: &Event) -> bool {
-        let Head::Verdict(head) = &event.head else { return true };
-        let new = self.judged[part].is_none_or(|judged| head.position.offset > judged);
-        if new {
-            self.judged[part] = Some(head.position.offset);
-        }
-        new
     }
 
     fn tell_lost(&mut self, why: &str) {
         let data = serde_json::json!({ "message": why }).to_string();
-        self.ready.push_back(Sse::default().event("lost").id(self.cursor.to_string()).data(data));
+        let mut text = String::new();
+        block(&mut text, "lost", &self.place.cursor, data.as_bytes());
+        self.ready.push_back(text.into());
     }
 
     fn place(&self, part: usize) -> (Topic, Partition) {

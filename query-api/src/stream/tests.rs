@@ -159,3 +159,27 @@ async fn wrong_questions_name_the_field() {
         assert_eq!((answer.status.as_u16(), &answer.json()["error"]["field"]), (400, &json!(field)), "{path}");
     }
 }
+
+#[tokio::test]
+async fn what_several_streams_tell_is_rendered_once_and_goes_out_in_one_piece() {
+    let log = memory_log(1);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let mut streams = Vec::new();
+    for path in ["/v1/stream", "/v1/stream", "/v1/stream?agent=support-*"] {
+        let mut events = rig.events(path, &[]).await;
+        events.piece().await.expect("hello");
+        // Up to date, so that it listens and does not read the log.
+        assert!(futures::FutureExt::now_or_never(events.piece()).is_none());
+        streams.push(events);
+    }
+    append_steps(&log, &(0..20).map(|it| step("s", &it.to_string(), "curl")).collect::<Vec<_>>()).await;
+    let mut pieces = Vec::new();
+    for events in &mut streams {
+        let piece = events.piece().await.expect("events");
+        assert_eq!(piece.windows(7).filter(|it| it == b"event: ").count(), 20, "{}", String::from_utf8_lossy(&piece));
+        pieces.push(piece);
+    }
+    assert_eq!(pieces[0].as_ptr(), pieces[1].as_ptr(), "two that ask for the same share one text");
+    assert_eq!(pieces[0], pieces[2]);
+    assert_ne!(pieces[0].as_ptr(), pieces[2].as_ptr(), "another question is answered by itself");
+}

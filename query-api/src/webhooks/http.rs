@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Webhooks;
 use super::delivery::{Delivery, Endpoint, State as Stage};
-use crate::http::{Failure, Fields};
+use crate::http::{Failure, Fields, Segments};
 
 pub(crate) fn router(webhooks: Arc<Webhooks>) -> Router {
     Router::new()
@@ -67,7 +67,7 @@ async fn list(State(webhooks): State<Arc<Webhooks>>, mut fields: Fields) -> Resu
 
 async fn retry(
     State(webhooks): State<Arc<Webhooks>>,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
     if webhooks.target.is_none() {
         let message = "no endpoint is configured: set `webhook.url`";

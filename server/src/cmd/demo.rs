@@ -40,7 +40,7 @@ pub(crate) async fn run(args: Demo) -> Result<ExitCode> {
         (None, Some(folder)) => folder.path().to_owned(),
         (None, None) => return Err(anyhow!("no folder")),
     };
-    let running = Box::pin(roles::start(config(&data)?, Rules::starter())).await?;
+    let running = Box::pin(roles::start(config(&data)?, Rules::starter(), prometheus::Registry::new())).await?;
     let server = format!("http://{}", running.addresses.http);
     note(format_args!("a server is running at {server}, its data in {}", data.display()));
 

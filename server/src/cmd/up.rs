@@ -18,8 +18,11 @@ pub(crate) async fn run(args: Up) -> Result<ExitCode> {
         say(config.dump().trim_end())?;
         return Ok(ExitCode::SUCCESS);
     }
-    martingale_platform::telemetry::init(&config.telemetry.filter, config.telemetry.format)
+    let lost_lines = martingale_platform::telemetry::init(&config.telemetry.filter, config.telemetry.format)
         .map_err(|message| anyhow!(message))?;
+    crate::panics::quiet_the_expected();
+    let registry = prometheus::Registry::new();
+    registry.register(Box::new(lost_lines))?;
     let mut signals = Signals::new()?;
     let Loaded { rules, shipped, own } = crate::policies::load(some(&config.policies.dir), config.policies.shipped)?;
     let policies = match some(&config.policies.dir) {
@@ -28,7 +31,7 @@ pub(crate) async fn run(args: Up) -> Result<ExitCode> {
     };
     let data = config.server.data.clone();
     let running = tokio::select! {
-        running = Box::pin(roles::start(config, rules)) => running?,
+        running = Box::pin(roles::start(config, rules, registry)) => running?,
         () = signals.next() => return Ok(ExitCode::FAILURE),
     };
     // A reader of this line that went away does not end the server.

@@ -8,6 +8,8 @@ use super::Config;
 
 /// Keys whose value is shown as [`MASK`] when it is set.
 const SECRETS: [&str; 2] = ["auth.token", "webhook.secret"];
+/// Keys whose value is an address: where it leads is shown, and what may be a token in its path or query is not.
+const ADDRESSES: [&str; 1] = ["webhook.url"];
 const MASK: &str = "***";
 
 pub(super) fn toml(config: &Config) -> String {
@@ -31,6 +33,9 @@ fn table(out: &mut String, name: &str, values: &Map<String, Value>) {
             Value::String(text) if !text.is_empty() && SECRETS.contains(&key_of(key).as_str()) => {
                 let _ = writeln!(out, "{key} = \"{MASK}\"");
             }
+            Value::String(text) if ADDRESSES.contains(&key_of(key).as_str()) => {
+                let _ = writeln!(out, "{key} = {}", Value::String(address(text)));
+            }
             // JSON's texts, numbers, booleans and lists of them are TOML as they stand.
             value => {
                 let _ = writeln!(out, "{key} = {value}");
@@ -41,5 +46,15 @@ fn table(out: &mut String, name: &str, values: &Map<String, Value>) {
         if let Value::Object(values) = value {
             table(out, &key_of(key), values);
         }
+    }
+}
+
+/// Scheme and host of an address.
+fn address(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+    match path {
+        "" | "/" => text.to_owned(),
+        _ => format!("{scheme}://{host}/{MASK}"),
     }
 }

@@ -37,6 +37,15 @@ impl Default for Server {
     }
 }
 
+impl Server {
+    pub(super) fn validate(&self) -> Result<(), Error> {
+        if self.connections_max == 0 {
+            return Err(Error::Invalid("`server.connections_max` is 0: set at least 1, or nobody is heard".into()));
+        }
+        Ok(())
+    }
+}
+
 /// Who may talk to the server. Empty text is "not set", so that every key can stand in a file.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -54,6 +54,7 @@ fn a_mistake_is_named_with_its_place_and_a_remedy() {
         (file("[verdicts]\nlimit_max = 0"), vec!["`verdicts.limit_max`", "0", "at least 1"]),
         (file("[webhook]\nurl = \"example.com\""), vec!["`webhook.url`", "is no address"]),
         (file("[history]\nmemory_bytes_max = 1"), vec!["`history.memory_bytes_max`", "`history.flush_bytes`"]),
+        (file("[server]\nconnections_max = 0"), vec!["`server.connections_max`", "at least 1"]),
         (file("[sql]\nqueries_max = 0"), vec!["`sql.queries_max`", "at least 1"]),
         (
             variables(&[("MARTINGALE__SERVER__HTPT", "x")]),
@@ -101,4 +102,19 @@ fn what_is_dumped_can_be_loaded() {
     let config = Config::from_layers(&variables(&[("MARTINGALE__SERVER__DATA", "/srv/m \"x\"")])).expect("valid");
     let again = Config::from_layers(&[Layer::toml("dump", &config.dump()).expect("TOML")]).expect("valid");
     assert_eq!(config, again);
+}
+
+#[test]
+fn of_an_address_its_path_is_masked() {
+    for (url, shown) in [
+        ("https://example.com/hooks/T0/token", "https://example.com/***"),
+        ("https://example.com:8443?token=x", "https://example.com:8443/***"),
+        ("https://example.com/", "https://example.com/"),
+        ("https://example.com", "https://example.com"),
+    ] {
+        let file = format!("[webhook]\nurl = \"{url}\"\nsecret = \"whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz\"");
+        let config = Config::from_layers(&[Layer::toml("m.toml", &file).expect("TOML")]).expect("valid");
+        let dump = config.dump();
+        assert!(dump.contains(&format!("\nurl = \"{shown}\"\n")), "{dump}");
+    }
 }

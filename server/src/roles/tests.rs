@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use martingale_detector_core::Rules;
 use martingale_query_api::openapi;
+use prometheus::Registry;
 
 use super::{Open, Services, open};
 use crate::config::Config;
@@ -19,7 +20,8 @@ async fn the_document_lists_every_route_and_no_other() {
     let mut config = Config::default();
     config.log.dir = folder.path().join("log");
     config.history.dir = folder.path().join("history");
-    let Open { log, routers: [http, ..], services } = open(config, Rules::starter()).await.expect("opens");
+    let Open { log, routers: [http, ..], services } =
+        open(config, Rules::starter(), Registry::new()).await.expect("opens");
     let document = openapi::document();
     let documented: BTreeSet<String> = document["paths"].as_object().expect("paths").keys().cloned().collect();
     assert_eq!(paths(&http), documented);

@@ -25,7 +25,8 @@ impl Measured {
             Some(server) => (server, None),
             None => {
                 let folder = tempfile::tempdir().context("no room for a temporary folder")?;
-                let running = Box::pin(roles::start(config(folder.path())?, Rules::starter())).await?;
+                let registry = prometheus::Registry::new();
+                let running = Box::pin(roles::start(config(folder.path())?, Rules::starter(), registry)).await?;
                 let server = Server { server: format!("http://{}", running.addresses.http), token: None };
                 (server, Some((running, folder)))
             }
