@@ -42,6 +42,8 @@ pub(super) enum Outcome {
     /// A limit of this server is reached.
     Busy,
     Unavailable,
+    /// There is a verdict and it cannot be read.
+    Unreadable,
 }
 
 impl Outcome {
@@ -53,6 +55,7 @@ impl Outcome {
             Self::TimedOut => "timed_out",
             Self::Busy => "busy",
             Self::Unavailable => "unavailable",
+            Self::Unreadable => "unreadable",
         }
     }
 
@@ -61,7 +64,7 @@ impl Outcome {
             Self::Judged | Self::Duplicate | Self::TimedOut => StatusCode::OK,
             Self::Conflict => StatusCode::CONFLICT,
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Unreadable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
+use crate::limits::{COST_USD_MAX, DURATION_MS_MAX, TOKENS_MAX};
 use crate::{Kind, Status};
 
 /// One event of an agent's execution. Send what you know: only `session_id`, `kind` and `agent.id` are required, and
@@ -79,7 +80,7 @@ pub(super) struct Step {
     error: Option<Error>,
     usage: Option<Usage>,
     /// Milliseconds.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = DURATION_MS_MAX))]
     duration_ms: Option<f64>,
     /// Anything else, under its own names; at most 256 names and 128 KiB.
     attributes: Option<Map<String, Value>>,
@@ -157,11 +158,14 @@ pub(super) struct Error {
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "describes; nothing builds it")]
 pub(super) struct Usage {
+    #[schemars(range(max = TOKENS_MAX))]
     input_tokens: Option<u64>,
+    #[schemars(range(max = TOKENS_MAX))]
     output_tokens: Option<u64>,
     /// Of the input tokens, those read from the provider's cache.
+    #[schemars(range(max = TOKENS_MAX))]
     cached_tokens: Option<u64>,
     /// US dollars.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = COST_USD_MAX))]
     cost_usd: Option<f64>,
 }

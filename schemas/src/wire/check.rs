@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::values::Text;
+use super::values::{Count, Text};
 use super::{AgentV1, AlternativeV1, ErrorV1, PrincipalV1, StepV1, UsageV1, content};
+use crate::limits::{COST_USD_MAX, DURATION_MS_MAX, TOKENS_MAX};
 use crate::rejection::shown;
 use crate::step::{Agent, Alternative, ErrorInfo, Principal, Usage};
 use crate::{Kind, Limits, Reason, Rejection, Status, Step, StepId, Timestamp, ids};
@@ -65,7 +66,8 @@ impl<'a> StepV1<'a> {
         let alternatives = alternatives(it.alternatives.unwrap_or_default(), limits, &mut extra)?;
         let principal = it.principal.map(|it| principal(it, limits, &mut extra)).transpose()?;
         let error = it.error.map(|it| error_info(it, limits, &mut extra)).transpose()?;
-        let usage = it.usage.map(|it| usage(it, &mut extra)).transpose()?;
+        let fresh = arrival.is_some();
+        let usage = it.usage.map(|it| usage(it, &mut extra, fresh)).transpose()?;
 
         Ok(Step {
             session_id: session_id.into(),
@@ -93,8 +95,8 @@ impl<'a> StepV1<'a> {
             status: it.status.map(|it| status(&it)).transpose()?,
             error,
             usage,
-            duration_ms: amount(it.duration_ms, "duration_ms")?,
-            attributes: attributes(it.attributes.map(|it| it.0).unwrap_or_default(), extra, arrival.is_some(), limits)?,
+            duration_ms: amount(it.duration_ms, "duration_ms", DURATION_MS_MAX, fresh)?,
+            attributes: attributes(it.attributes.map(|it| it.0).unwrap_or_default(), extra, fresh, limits)?,
         })
     }
 }
@@ -245,13 +247,13 @@ fn error_info<'a>(sent: ErrorV1<'a>, limits: &Limits, extra: &mut Extra<'a>) -> 
     Ok(ErrorInfo { kind: name(sent.kind, "error.type", limits)?, message })
 }
 
-fn usage<'a>(sent: UsageV1<'a>, extra: &mut Extra<'a>) -> Checked<Usage> {
+fn usage<'a>(sent: UsageV1<'a>, extra: &mut Extra<'a>, fresh: bool) -> Checked<Usage> {
     keep(extra, "usage", sent.extra);
     Ok(Usage {
-        input_tokens: sent.input_tokens.map(|it| it.0),
-        output_tokens: sent.output_tokens.map(|it| it.0),
-        cached_tokens: sent.cached_tokens.map(|it| it.0),
-        cost_usd: amount(sent.cost_usd, "usage.cost_usd")?,
+        input_tokens: tokens(sent.input_tokens, "usage.input_tokens", fresh)?,
+        output_tokens: tokens(sent.output_tokens, "usage.output_tokens", fresh)?,
+        cached_tokens: tokens(sent.cached_tokens, "usage.cached_tokens", fresh)?,
+        cost_usd: amount(sent.cost_usd, "usage.cost_usd", COST_USD_MAX, fresh)?,
     })
 }
 
@@ -285,13 +287,28 @@ fn causes<'a>(sent: Vec<Cow<'a, str>>, limits: &Limits) -> Checked<Vec<StepId<'a
     sent.into_iter().map(|it| id(Text(it), "causes", limits).map(Into::into)).collect()
 }
 
-fn amount(value: Option<f64>, field: &'static str) -> Checked<Option<f64>> {
+/// An amount that sums and comparisons can rely on. The log may hold larger ones from before there was a largest: there
+/// they count as that.
+fn amount(value: Option<f64>, field: &'static str, max: f64, fresh: bool) -> Checked<Option<f64>> {
     match value {
         Some(n) if !(n.is_finite() && n >= 0.0) => {
             Err(Rejection::field(Reason::InvalidValue, field, format!("`{field}` is {n}: it cannot be negative")))
         }
-        other => Ok(other),
+        Some(n) if n > max && fresh => Err(too_much(field, &format!("{n:e}"), &format!("{max:e}"))),
+        other => Ok(other.map(|n| n.min(max))),
     }
+}
+
+fn tokens(value: Option<Count>, field: &'static str, fresh: bool) -> Checked<Option<u64>> {
+    match value {
+        Some(Count(n)) if n > TOKENS_MAX && fresh => Err(too_much(field, &n.to_string(), &TOKENS_MAX.to_string())),
+        other => Ok(other.map(|Count(n)| n.min(TOKENS_MAX))),
+    }
+}
+
+fn too_much(field: &'static str, is: &str, max: &str) -> Rejection {
+    let message = format!("`{field}` is {is}: at most {max} is taken, send what this one step used");
+    Rejection::field(Reason::InvalidValue, field, message)
 }
 
 /// `fresh`: from a producer, so that a name may come twice.

@@ -94,6 +94,13 @@ fn accepted() {
             r#""usage":{"cost_usd":0.25},"duration_ms":12"#,
             expect![[r#"{…,"usage":{"cost_usd":0.25},"duration_ms":12.0}"#]],
         ),
+        // The largest amounts.
+        (
+            r#""usage":{"input_tokens":1000000000000,"cost_usd":1e9},"duration_ms":1e14"#,
+            expect![[
+                r#"{…,"usage":{"input_tokens":1000000000000,"cost_usd":1000000000.0},"duration_ms":100000000000000.0}"#
+            ]],
+        ),
         // A producer that cut its own content.
         (r#""text":"be","text_truncated_from":50000"#, expect![[r#"{…,"text":"be","text_truncated_from":50000}"#]]),
         (
@@ -210,6 +217,12 @@ pub(crate) const REJECTED: &[Bad] = &[
     bad(r#""usage":{"cost_usd":-0.01}"#, Reason::InvalidValue, "usage.cost_usd"),
     bad(r#""usage":{"cost_usd":"NaN"}"#, Reason::WrongType, "usage.cost_usd"),
     beyond(r#""usage":{"cost_usd":1e999}"#, Reason::InvalidValue, "usage.cost_usd"),
+    bad(r#""usage":{"cost_usd":1e308}"#, Reason::InvalidValue, "usage.cost_usd"),
+    bad(r#""usage":{"cost_usd":1000000000.01}"#, Reason::InvalidValue, "usage.cost_usd"),
+    bad(r#""usage":{"input_tokens":1000000000001}"#, Reason::InvalidValue, "usage.input_tokens"),
+    bad(r#""usage":{"output_tokens":18446744073709551615}"#, Reason::InvalidValue, "usage.output_tokens"),
+    bad(r#""usage":{"cached_tokens":1e13}"#, Reason::InvalidValue, "usage.cached_tokens"),
+    bad(r#""duration_ms":1e300"#, Reason::InvalidValue, "duration_ms"),
     bad(r#""duration_ms":-1"#, Reason::InvalidValue, "duration_ms"),
     bad(r#""duration_ms":"3s""#, Reason::WrongType, "duration_ms"),
     bad(r#""attributes":[1]"#, Reason::WrongType, "attributes"),
@@ -318,6 +331,11 @@ fn messages_name_the_field_the_value_and_the_remedy() {
         Reason::InvalidJson,
         Some("session_id"),
     ));
+    expect!["`usage.cost_usd` is 1e308: at most 1e9 is taken, send what this one step used"].assert_eq(&message(
+        &step_with(r#""usage":{"cost_usd":1e308}"#),
+        Reason::InvalidValue,
+        Some("usage.cost_usd"),
+    ));
     expect!["field `seq`: the field comes twice: send it once at line 1 column 14"].assert_eq(&message(
         r#"{"seq":1,"seq":2}"#,
         Reason::DuplicateField,
@@ -412,4 +430,16 @@ fn the_log_is_read_whatever_the_limits_were() {
     ));
     let logged = read(json.as_bytes(), &limits).expect("within its limits").to_json();
     assert_eq!(Step::from_log(&logged).expect("as it was taken").to_json(), logged);
+}
+
+/// Amounts had no largest once: what the log holds of them counts as the largest.
+#[test]
+fn absurd_amounts_of_an_older_log_are_read_as_the_largest() {
+    let json = step_with(
+        r#""step_id":"1","time":"2025-06-01T00:00:00Z","usage":{"output_tokens":18446744073709551615,"cost_usd":1e308},"duration_ms":1e300"#,
+    );
+    let step = Step::from_log(json.as_bytes()).expect("as it was taken");
+    let usage = step.usage.expect("usage");
+    assert_eq!((usage.output_tokens, usage.cost_usd), (Some(1_000_000_000_000), Some(1e9)));
+    assert_eq!((usage.micro_usd(), step.duration_ms), (1_000_000_000_000_000, Some(1e14)));
 }

@@ -179,6 +179,32 @@ fn summing_in_a_window() {
     );
 }
 
+/// Whatever numbers an agent sends: a sum is a number, and no negative one makes room under the limit.
+#[test]
+fn a_sum_stays_a_number_and_only_grows() {
+    let rule = "threshold: { where: 'step.kind == \"tool_call\"', sum: step.input.amount, at_least: 1000, within: 1h }";
+    let script = r#"
+        tool_call pay {"amount":600}
+        tool_call pay {"amount":-100000}
+        tool_call pay {"amount":-1e308}
+        tool_call pay {"amount":500}      // deny p
+        tool_call pay {"amount":1e308}    // deny p
+        tool_call pay {"amount":1e308}    // deny p
+        tool_call pay {"amount":-1e308}   // deny p
+        tool_call pay {"amount":1}        // deny p
+        "#;
+    check(&policy(rule, "deny"), script);
+    let beyond = rule.replace("step.input.amount", "step.input.amount * 1e10");
+    check(
+        &policy(&beyond, "deny"),
+        "tool_call pay {\"amount\":1e308} // deny p\ntool_call pay {\"amount\":0.5} // deny p",
+    );
+    // More of them than a window keeps one by one.
+    let many: String = (0..200).map(|n| format!("tool_call pay{n} {{\"amount\":-1e308}}\n")).collect();
+    let many = many + "tool_call pay {\"amount\":1000} // deny p";
+    check(&policy(rule, "deny"), &many);
+}
+
 /// Far more steps than a window keeps one by one: none of their amounts is lost, and none stays much too long.
 #[test]
 fn a_sum_counts_every_step() {
