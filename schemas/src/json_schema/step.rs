@@ -52,14 +52,16 @@ pub(super) struct Step {
     tool: Option<String>,
     #[schemars(length(max = 256))]
     model: Option<String>,
-    /// Tool arguments, or what a model was given: any JSON. Over 128 KiB it is cut to a string of its beginning.
+    /// Tool arguments, or what a model was given: any JSON whose objects hold each name once, at most 64 levels deep. Over
+    /// 128 KiB it is cut to a string of its beginning.
     input: Option<Value>,
     /// Bytes of the whole, where `input` was cut.
     input_truncated_from: Option<u64>,
     /// 128 bits of BLAKE3 of the whole, in hexadecimal, where `input` was cut.
     #[schemars(regex(pattern = r"^[0-9a-fA-F]{32}$"))]
     input_fingerprint: Option<String>,
-    /// Tool result, or what a model gave: any JSON. Over 128 KiB it is cut to a string of its beginning.
+    /// Tool result, or what a model gave: any JSON whose objects hold each name once, at most 64 levels deep. Over 128 KiB
+    /// it is cut to a string of its beginning.
     output: Option<Value>,
     /// Bytes of the whole, where `output` was cut.
     output_truncated_from: Option<u64>,
@@ -82,7 +84,8 @@ pub(super) struct Step {
     /// Milliseconds.
     #[schemars(range(min = 0, max = DURATION_MS_MAX))]
     duration_ms: Option<f64>,
-    /// Anything else, under its own names; at most 256 names and 128 KiB.
+    /// Anything else, under its own names; at most 256 names and 128 KiB. Objects within hold each name once,
+    /// at most 64 levels deep.
     attributes: Option<Map<String, Value>>,
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use super::scan::scan;
 use super::values::{Count, Text};
 use super::{AgentV1, AlternativeV1, ErrorV1, PrincipalV1, StepV1, UsageV1, content};
 use crate::limits::{COST_USD_MAX, DURATION_MS_MAX, TOKENS_MAX};
@@ -37,6 +38,7 @@ impl<'a> StepV1<'a> {
         let source = self.source;
         let mut it = self.fields;
         let mut extra = std::mem::take(&mut it.extra);
+        let fresh = arrival.is_some();
 
         let session_id = id(required(it.session_id, "session_id")?, "session_id", limits)?;
         let kind = kind(&required(it.kind, "kind")?)?;
@@ -60,13 +62,12 @@ impl<'a> StepV1<'a> {
         let declared = content::declared(it.text_truncated_from, it.text_fingerprint, "text_fingerprint")?;
         let (text, text_cut) = content::text(it.text, declared, limits);
         let declared = content::declared(it.input_truncated_from, it.input_fingerprint, "input_fingerprint")?;
-        let (input, input_cut) = content::json(it.input, "input", declared, limits)?;
+        let (input, input_cut) = content::json(it.input, "input", declared, fresh, limits)?;
         let declared = content::declared(it.output_truncated_from, it.output_fingerprint, "output_fingerprint")?;
-        let (output, output_cut) = content::json(it.output, "output", declared, limits)?;
+        let (output, output_cut) = content::json(it.output, "output", declared, fresh, limits)?;
         let alternatives = alternatives(it.alternatives.unwrap_or_default(), limits, &mut extra)?;
         let principal = it.principal.map(|it| principal(it, limits, &mut extra)).transpose()?;
         let error = it.error.map(|it| error_info(it, limits, &mut extra)).transpose()?;
-        let fresh = arrival.is_some();
         let usage = it.usage.map(|it| usage(it, &mut extra, fresh)).transpose()?;
 
         Ok(Step {
@@ -311,7 +312,7 @@ fn too_much(field: &'static str, is: &str, max: &str) -> Rejection {
     Rejection::field(Reason::InvalidValue, field, message)
 }
 
-/// `fresh`: from a producer, so that a name may come twice.
+/// `fresh`: from a producer, so that a name may come twice, here or within.
 fn attributes<'a>(
     sent: Extra<'a>,
     unknown: Extra<'a>,
@@ -335,7 +336,9 @@ fn attributes<'a>(
         if bytes > limits.content_bytes_max {
             return Err(too_long("attributes", bytes, limits.content_bytes_max));
         }
-        content::depth(value.get(), "attributes", limits)?;
+        if fresh {
+            scan(value.get(), "attributes", limits)?;
+        }
         out.push((name, Cow::Borrowed(value)));
     }
     Ok(out)

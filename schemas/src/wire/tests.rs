@@ -70,6 +70,16 @@ fn accepted() {
             expect![[r#"{…,"input":{"b": [1,2.50],"a":"\u00e9"},"output":0}"#]],
         ),
         (r#""text":"a \"quoted\" \u0000 line\n""#, expect![[r#"{…,"text":"a \"quoted\" \u0000 line\n"}"#]]),
+        // The same name in two objects, a value that is a name elsewhere, and a name within a name.
+        (
+            r#""input":{"a":{"a":"a"},"b":[{"a":"b:"},{"a":"\":"}],"\"a":":"}"#,
+            expect![[r#"{…,"input":{"a":{"a":"a"},"b":[{"a":"b:"},{"a":"\":"}],"\"a":":"}}"#]],
+        ),
+        // Valid JSON, and no value of every language: half of a surrogate pair, a number beyond all doubles.
+        (
+            r#""input":{"x":"\ud800","y":1e999},"output":"\udc00""#,
+            expect![[r#"{…,"input":{"x":"\ud800","y":1e999},"output":"\udc00"}"#]],
+        ),
         // Unknown fields are kept, nested ones under a dotted name.
         (
             r#""color":{"r":1},"usage":{"reasoning_tokens":7}"#,
@@ -229,6 +239,14 @@ pub(crate) const REJECTED: &[Bad] = &[
     beyond(r#""attributes":{"a":1,"a":2}"#, Reason::DuplicateField, "attributes"),
     beyond(r#""a":1,"attributes":{"a":2}"#, Reason::DuplicateField, "attributes"),
     beyond(r#""a":1,"a":1"#, Reason::DuplicateField, "attributes"),
+    beyond(r#""input":{"command":"rm -rf /","command":"ls"}"#, Reason::DuplicateField, "input"),
+    beyond(r#""input":{"command":"rm -rf /","comm\u0061nd" : "ls"}"#, Reason::DuplicateField, "input"),
+    beyond(r#""input":{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"h":8,"i":9,"a":0}"#, Reason::DuplicateField, "input"),
+    beyond(r#""input":[{"a":{"b":1,"b":1}}]"#, Reason::DuplicateField, "input"),
+    beyond(r#""output":{"a":{"b":1},"b":[1],"a":{}}"#, Reason::DuplicateField, "output"),
+    beyond(r#""attributes":{"a":{"b":1,"b":2}}"#, Reason::DuplicateField, "attributes"),
+    beyond(r#""unknown":{"b":1,"b":2}"#, Reason::DuplicateField, "attributes"),
+    beyond(r#""usage":{"unknown":[{"b":1,"b":2}]}"#, Reason::DuplicateField, "attributes"),
     beyond(r#""session_id":"other""#, Reason::DuplicateField, "session_id"),
     beyond(r#""input":1,"input":1"#, Reason::DuplicateField, "input"),
     beyond(r#""text":null,"text":"a""#, Reason::DuplicateField, "text"),
@@ -317,6 +335,10 @@ fn rejected_steps() {
         refuse(json, limits, *reason, *field);
     }
     refuse(deep_unknown.as_bytes(), &roomy, Reason::TooDeep, Some("attributes"));
+    // What would be cut off counts: nesting and names are those of the whole.
+    refuse(deep_input.as_bytes(), &Limits::DEFAULT, Reason::TooDeep, Some("input"));
+    let late = step_with(&format!(r#""output":{{"a":1,"pad":"{}","a":2}}"#, "x".repeat(200_000)));
+    refuse(late.as_bytes(), &Limits::DEFAULT, Reason::DuplicateField, Some("output"));
 }
 
 #[test]
@@ -335,6 +357,11 @@ fn messages_name_the_field_the_value_and_the_remedy() {
         &step_with(r#""usage":{"cost_usd":1e308}"#),
         Reason::InvalidValue,
         Some("usage.cost_usd"),
+    ));
+    expect![[r#"`input` holds "command" twice in one object: send each name once"#]].assert_eq(&message(
+        &step_with(r#""input":{"command":"rm -rf /","command":"ls"}"#),
+        Reason::DuplicateField,
+        Some("input"),
     ));
     expect!["field `seq`: the field comes twice: send it once at line 1 column 14"].assert_eq(&message(
         r#"{"seq":1,"seq":2}"#,
@@ -442,4 +469,14 @@ fn absurd_amounts_of_an_older_log_are_read_as_the_largest() {
     let usage = step.usage.expect("usage");
     assert_eq!((usage.output_tokens, usage.cost_usd), (Some(1_000_000_000_000), Some(1e9)));
     assert_eq!((usage.micro_usd(), step.duration_ms), (1_000_000_000_000_000, Some(1e14)));
+}
+
+/// A name that comes twice was taken once: a log that holds it is read as ever.
+#[test]
+fn a_log_with_a_name_that_comes_twice_is_read() {
+    let json = step_with(
+        r#""step_id":"1","time":"2025-06-01T00:00:00Z","input":{"a":1,"a":2},"attributes":{"x":{"b":1,"b":2}}"#,
+    );
+    let step = Step::from_log(json.as_bytes()).expect("as it was taken");
+    assert_eq!(step.input.map(|it| it.get().to_owned()).as_deref(), Some(r#"{"a":1,"a":2}"#));
 }
