@@ -183,11 +183,14 @@ impl Gate {
             if let Ok(verdict) = serde_json::from_slice::<Verdict<'static>>(&told) {
                 return Ok((Answer::of(verdict), outcome));
             }
-            let standing: Standing = serde_json::from_slice(&told).map_err(|error| unreadable(&error))?;
+            let standing: Standing = match serde_json::from_slice(&told) {
+                Ok(standing) => standing,
+                Err(error) => return Ok((self.unreadable(step, &error), Outcome::Unreadable)),
+            };
             // Before the log is looked at, so that a verdict that comes meanwhile is not missed.
             waiting = self.feed.wait_for(partition, step.key()).map_err(|error| Failure::busy(error.to_string()))?;
-            if let Some(answer) = self.again(step, position, standing).await? {
-                return Ok((answer, Outcome::Duplicate));
+            if let Some(answered) = self.again(step, position, standing).await? {
+                return Ok(answered);
             }
         }
     }
@@ -210,16 +213,29 @@ impl Gate {
     }
 
     /// The verdict of then under what stands now; `None` while there is no verdict and nothing that stands.
-    async fn again(&self, step: &Step<'_>, position: Position, now: Standing) -> Result<Option<Answer>, Failure> {
+    async fn again(
+        &self,
+        step: &Step<'_>,
+        position: Position,
+        now: Standing,
+    ) -> Result<Option<(Answer, Outcome)>, Failure> {
         let otherwise = self.config.without_verdict(step.agent.id.as_str());
         Ok(match verdict_of(&*self.log, position).await? {
-            Lookup::Found(verdict) => {
-                let verdict = serde_json::from_slice(&verdict).map_err(|error| unreadable(&error))?;
-                Some(Answer::again(verdict, now))
-            }
+            Lookup::Found(verdict) => Some(match serde_json::from_slice(&verdict) {
+                Ok(verdict) => (Answer::again(verdict, now), Outcome::Duplicate),
+                Err(error) => (self.unreadable(step, &error), Outcome::Unreadable),
+            }),
             Lookup::Missing if now.standing == Decision::Allow => None,
-            Lookup::Missing | Lookup::Expired => Some(Answer::standing(step, now, otherwise)),
+            Lookup::Missing | Lookup::Expired => Some((Answer::standing(step, now, otherwise), Outcome::Duplicate)),
         })
+    }
+
+    /// There is a verdict and it cannot be read. It may be a halt, so whatever `on_timeout` says the step is refused.
+    fn unreadable(&self, step: &Step<'_>, error: &serde_json::Error) -> Answer {
+        tracing::error!(%error, step = shown(step.step_id.as_str()), "verdict unreadable");
+        let message = "its verdict cannot be read: refused, whatever `gate.on_timeout` is, since it may be a halt";
+        let error = Failure::unavailable("its verdict cannot be read");
+        Answer::told(step, Decision::Deny, message.to_owned()).with_error(error)
     }
 
     fn conflict(&self, step: &Step<'_>) -> Answer {
@@ -253,11 +269,6 @@ impl Gate {
             tracing::warn!(error = %http::with_causes(&error), "rejected step could not be kept");
         }
     }
-}
-
-fn unreadable(error: &serde_json::Error) -> Failure {
-    tracing::error!(%error, "verdict unreadable");
-    Failure::unavailable("its verdict cannot be read")
 }
 
 /// One more in a gauge for as long as it lives.

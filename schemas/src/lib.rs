@@ -15,6 +15,7 @@ pub mod control;
 pub mod decision;
 pub mod ids;
 pub mod json_schema;
+pub mod json_text;
 pub mod limits;
 pub mod record;
 pub mod rejection;

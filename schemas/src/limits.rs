@@ -2,6 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Most that one step may claim to have cost, in US dollars: far beyond any bill, and small enough that sums of it stay exact
+/// in millionths.
+pub const COST_USD_MAX: f64 = 1e9;
+/// Most tokens of one kind that one step may claim.
+pub const TOKENS_MAX: u64 = 1_000_000_000_000;
+/// Longest that one step may claim to have taken, in milliseconds: more than nanoseconds in 64 bits can say.
+pub const DURATION_MS_MAX: f64 = 1e14;
+
 /// Limits of one step. Over an identity's or the step's own limit it is rejected; over the content limit the content is
 /// cut and says so (`text_truncated_from`, `input_truncated_from`, `output_truncated_from`), with a fingerprint of the whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

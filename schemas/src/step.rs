@@ -167,7 +167,7 @@ pub struct Usage {
     pub output_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_tokens: Option<u64>,
-    /// US dollars, finite and not negative.
+    /// US dollars, from 0 to [`crate::limits::COST_USD_MAX`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
 }
@@ -178,7 +178,7 @@ impl Usage {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "checked finite and not negative; saturates"
+        reason = "checked to be from 0 to COST_USD_MAX: below 2^53 millionths"
     )]
     pub fn micro_usd(&self) -> u64 {
         (self.cost_usd.unwrap_or(0.0) * 1e6).round() as u64
@@ -234,7 +234,7 @@ pub struct Step<'a> {
     pub status: Option<Status>,
     pub error: Option<ErrorInfo<'a>>,
     pub usage: Option<Usage>,
-    /// Milliseconds, finite and not negative.
+    /// Milliseconds, from 0 to [`crate::limits::DURATION_MS_MAX`].
     pub duration_ms: Option<f64>,
     /// Whether it came through the gate, so that whoever sent it could wait for the verdict, or was only reported. Set by
     /// the door it came through and by nothing that was sent; absent in records of before this was kept.

@@ -1,5 +1,7 @@
 //! What the detector says of a step.
 
+mod score;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -116,6 +118,8 @@ pub struct Finding {
     /// What it decides, or in shadow mode what it would have decided.
     pub decision: Decision,
     /// In the rule's own unit (a count, an amount): comparable within a rule only, never a probability.
+    #[serde(with = "score::one")]
+    #[schemars(with = "f64")]
     pub score: f64,
     pub calibration: Calibration,
     /// Steps that show it, oldest first; the judged step is the last.
@@ -170,7 +174,8 @@ pub struct Verdict<'a> {
     pub decision: Decision,
     /// Worst of the decision and of what already stands against the session (a halt stays a halt).
     pub standing: Decision,
-    #[serde(default, skip_serializing_if = "Scores::is_empty")]
+    #[serde(default, skip_serializing_if = "Scores::is_empty", with = "score::all")]
+    #[schemars(with = "Scores")]
     pub scores: Scores,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,

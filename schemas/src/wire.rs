@@ -10,6 +10,7 @@ mod fault;
 mod object;
 #[cfg(test)]
 mod properties;
+mod scan;
 #[cfg(test)]
 pub(crate) mod tests;
 mod values;

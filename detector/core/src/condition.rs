@@ -129,7 +129,8 @@ impl Condition {
             let double = it.downcast_ref::<CelDouble>().map(|it| *it.inner());
             let int = || it.downcast_ref::<CelInt>().map(|it| *it.inner() as f64);
             let uint = || it.downcast_ref::<CelUInt>().map(|it| *it.inner() as f64);
-            double.or_else(int).or_else(uint).filter(|it| it.is_finite())
+            // What is beyond all numbers is as large as can be, so that a sum over it is not left out.
+            double.or_else(int).or_else(uint).filter(|it| !it.is_nan()).map(|it| it.clamp(f64::MIN, f64::MAX))
         })
     }
 

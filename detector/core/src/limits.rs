@@ -31,9 +31,11 @@ pub struct StateLimits {
     pub run_sessions_max: usize,
     /// Steps named as evidence by one finding: the first and the latest.
     pub evidence_max: usize,
-    /// Bytes of `text` that conditions see; `step.truncated` says when there was more.
+    /// Bytes of `text`, and in `step.content` of input and output each, that conditions see; `step.truncated` says when there
+    /// was more.
     pub condition_text_bytes_max: usize,
-    /// Bytes of `input`, `output` or `attributes` that conditions see; over it the value is an empty object.
+    /// Bytes of `input`, `output` or `attributes` that conditions see; over it the value is an empty object, and
+    /// `step.truncated` says so.
     pub condition_json_bytes_max: usize,
     /// Longest text that a message quotes from one placeholder, in characters.
     pub quoted_chars_max: usize,

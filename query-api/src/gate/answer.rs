@@ -45,6 +45,8 @@ pub(super) enum Outcome {
     /// A limit of this server is reached.
     Busy,
     Unavailable,
+    /// There is a verdict and it cannot be read.
+    Unreadable,
 }
 
 impl Outcome {
@@ -56,6 +58,7 @@ impl Outcome {
             Self::TimedOut => "timed_out",
             Self::Busy => "busy",
             Self::Unavailable => "unavailable",
+            Self::Unreadable => "unreadable",
         }
     }
 
@@ -64,7 +67,7 @@ impl Outcome {
             Self::Judged | Self::Duplicate | Self::TimedOut => StatusCode::OK,
             Self::Conflict => StatusCode::CONFLICT,
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Unreadable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

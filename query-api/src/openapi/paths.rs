@@ -101,7 +101,12 @@ pub(super) const PATHS: &[Operation] = &[
         body: Some((JSON, "Step")),
         answers: &[
             ("200", "The verdict, or with `timed_out` the operator's choice for this agent.", JSON, "Answer"),
-            ("503", "No verdict; `decision` is the operator's choice for this agent.", JSON, "Answer"),
+            (
+                "503",
+                "No verdict: `decision` is the operator's choice. One that cannot be read: `deny`.",
+                JSON,
+                "Answer",
+            ),
         ],
         errors: &[BAD, ("413", "The step is too large."), ("415", "It is compressed."), BUSY],
         ..NONE

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
+use crate::limits::{COST_USD_MAX, DURATION_MS_MAX, TOKENS_MAX};
 use crate::{Kind, Status};
 
 /// One event of an agent's execution. Send what you know: only `session_id`, `kind` and `agent.id` are required, and
@@ -51,14 +52,16 @@ pub(super) struct Step {
     tool: Option<String>,
     #[schemars(length(max = 256))]
     model: Option<String>,
-    /// Tool arguments, or what a model was given: any JSON. Over 128 KiB it is cut to a string of its beginning.
+    /// Tool arguments, or what a model was given: any JSON whose objects hold each name once, at most 64 levels deep. Over
+    /// 128 KiB it is cut to a string of its beginning.
     input: Option<Value>,
     /// Bytes of the whole, where `input` was cut.
     input_truncated_from: Option<u64>,
     /// 128 bits of BLAKE3 of the whole, in hexadecimal, where `input` was cut.
     #[schemars(regex(pattern = r"^[0-9a-fA-F]{32}$"))]
     input_fingerprint: Option<String>,
-    /// Tool result, or what a model gave: any JSON. Over 128 KiB it is cut to a string of its beginning.
+    /// Tool result, or what a model gave: any JSON whose objects hold each name once, at most 64 levels deep. Over 128 KiB
+    /// it is cut to a string of its beginning.
     output: Option<Value>,
     /// Bytes of the whole, where `output` was cut.
     output_truncated_from: Option<u64>,
@@ -79,9 +82,10 @@ pub(super) struct Step {
     error: Option<Error>,
     usage: Option<Usage>,
     /// Milliseconds.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = DURATION_MS_MAX))]
     duration_ms: Option<f64>,
-    /// Anything else, under its own names; at most 256 names and 128 KiB.
+    /// Anything else, under its own names; at most 256 names and 128 KiB. Objects within hold each name once,
+    /// at most 64 levels deep.
     attributes: Option<Map<String, Value>>,
 }
 
@@ -157,11 +161,14 @@ pub(super) struct Error {
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "describes; nothing builds it")]
 pub(super) struct Usage {
+    #[schemars(range(max = TOKENS_MAX))]
     input_tokens: Option<u64>,
+    #[schemars(range(max = TOKENS_MAX))]
     output_tokens: Option<u64>,
     /// Of the input tokens, those read from the provider's cache.
+    #[schemars(range(max = TOKENS_MAX))]
     cached_tokens: Option<u64>,
     /// US dollars.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = COST_USD_MAX))]
     cost_usd: Option<f64>,
 }

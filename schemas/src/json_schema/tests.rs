@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::record::DeadLetter;
 use crate::wire::tests::{ARRIVAL, REJECTED, step_with};
 use crate::wire::{AgentV1, AlternativeV1, ErrorV1, PrincipalV1, StepFieldsV1, StepV1, UsageV1};
-use crate::{Control, Limits, Step, Verdict, json_schema};
+use crate::{Control, Decision, Limits, Step, Verdict, json_schema};
 
 fn here(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -132,6 +132,31 @@ fn stays_readable<T: DeserializeOwned + Serialize>(name: &str) {
 #[test]
 fn verdicts_of_v1_are_read_as_ever() {
     stays_readable::<Verdict<'static>>("verdict");
+}
+
+/// A sum beyond all numbers was once written as `null`; the decision beside it still holds.
+#[test]
+fn a_verdict_whose_score_is_null_is_read() {
+    for line in fixture("verdict/v1.null-score.jsonl").lines() {
+        let verdict: Verdict<'static> = serde_json::from_str(line).expect(line);
+        assert_eq!((verdict.standing, verdict.findings[0].score, verdict.scores["policy"]), (Decision::Halt, 0.0, 0.0));
+    }
+}
+
+#[test]
+fn a_verdict_is_never_written_so_that_it_cannot_be_read() {
+    let line = fixture("verdict/v1.null-score.jsonl");
+    let mut verdict: Verdict<'static> = serde_json::from_str(&line).expect("a verdict");
+    for (score, expected) in
+        [(f64::INFINITY, f64::MAX), (f64::NEG_INFINITY, f64::MIN), (f64::NAN, 0.0), (f64::MAX, f64::MAX), (2.5, 2.5)]
+    {
+        verdict.findings[0].score = score;
+        verdict.scores.insert("policy".into(), score);
+        let written = serde_json::to_string(&verdict).expect("JSON");
+        assert!(!written.contains("null"), "{written}");
+        let read: Verdict<'static> = serde_json::from_str(&written).expect("readable");
+        assert_eq!((read.findings[0].score, read.scores["policy"]), (expected, expected), "{score}");
+    }
 }
 
 #[test]

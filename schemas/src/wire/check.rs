@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::values::Text;
+use super::scan::scan;
+use super::values::{Count, Text};
 use super::{AgentV1, AlternativeV1, ErrorV1, PrincipalV1, StepV1, UsageV1, content};
+use crate::limits::{COST_USD_MAX, DURATION_MS_MAX, TOKENS_MAX};
 use crate::rejection::shown;
 use crate::step::{Agent, Alternative, ErrorInfo, Principal, Usage};
 use crate::{Kind, Limits, Reason, Rejection, Status, Step, StepId, Timestamp, ids};
@@ -36,9 +38,10 @@ impl<'a> StepV1<'a> {
         let source = self.source;
         let mut it = self.fields;
         let mut extra = std::mem::take(&mut it.extra);
+        let fresh = arrival.is_some();
 
         // Of a producer it is a name as any other, and an attribute.
-        let gated = if arrival.is_some() { None } else { gated(&mut extra) };
+        let gated = if fresh { None } else { gated(&mut extra) };
         let session_id = id(required(it.session_id, "session_id")?, "session_id", limits)?;
         let kind = kind(&required(it.kind, "kind")?)?;
         let agent = agent(it.agent, limits, &mut extra)?;
@@ -61,13 +64,13 @@ impl<'a> StepV1<'a> {
         let declared = content::declared(it.text_truncated_from, it.text_fingerprint, "text_fingerprint")?;
         let (text, text_cut) = content::text(it.text, declared, limits);
         let declared = content::declared(it.input_truncated_from, it.input_fingerprint, "input_fingerprint")?;
-        let (input, input_cut) = content::json(it.input, "input", declared, limits)?;
+        let (input, input_cut) = content::json(it.input, "input", declared, fresh, limits)?;
         let declared = content::declared(it.output_truncated_from, it.output_fingerprint, "output_fingerprint")?;
-        let (output, output_cut) = content::json(it.output, "output", declared, limits)?;
+        let (output, output_cut) = content::json(it.output, "output", declared, fresh, limits)?;
         let alternatives = alternatives(it.alternatives.unwrap_or_default(), limits, &mut extra)?;
         let principal = it.principal.map(|it| principal(it, limits, &mut extra)).transpose()?;
         let error = it.error.map(|it| error_info(it, limits, &mut extra)).transpose()?;
-        let usage = it.usage.map(|it| usage(it, &mut extra)).transpose()?;
+        let usage = it.usage.map(|it| usage(it, &mut extra, fresh)).transpose()?;
 
         Ok(Step {
             session_id: session_id.into(),
@@ -95,9 +98,9 @@ impl<'a> StepV1<'a> {
             status: it.status.map(|it| status(&it)).transpose()?,
             error,
             usage,
-            duration_ms: amount(it.duration_ms, "duration_ms")?,
+            duration_ms: amount(it.duration_ms, "duration_ms", DURATION_MS_MAX, fresh)?,
             gated,
-            attributes: attributes(it.attributes.map(|it| it.0).unwrap_or_default(), extra, arrival.is_some(), limits)?,
+            attributes: attributes(it.attributes.map(|it| it.0).unwrap_or_default(), extra, fresh, limits)?,
         })
     }
 }
@@ -263,13 +266,13 @@ fn error_info<'a>(sent: ErrorV1<'a>, limits: &Limits, extra: &mut Extra<'a>) -> 
     Ok(ErrorInfo { kind: name(sent.kind, "error.type", limits)?, message })
 }
 
-fn usage<'a>(sent: UsageV1<'a>, extra: &mut Extra<'a>) -> Checked<Usage> {
+fn usage<'a>(sent: UsageV1<'a>, extra: &mut Extra<'a>, fresh: bool) -> Checked<Usage> {
     keep(extra, "usage", sent.extra);
     Ok(Usage {
-        input_tokens: sent.input_tokens.map(|it| it.0),
-        output_tokens: sent.output_tokens.map(|it| it.0),
-        cached_tokens: sent.cached_tokens.map(|it| it.0),
-        cost_usd: amount(sent.cost_usd, "usage.cost_usd")?,
+        input_tokens: tokens(sent.input_tokens, "usage.input_tokens", fresh)?,
+        output_tokens: tokens(sent.output_tokens, "usage.output_tokens", fresh)?,
+        cached_tokens: tokens(sent.cached_tokens, "usage.cached_tokens", fresh)?,
+        cost_usd: amount(sent.cost_usd, "usage.cost_usd", COST_USD_MAX, fresh)?,
     })
 }
 
@@ -306,16 +309,31 @@ fn causes<'a>(sent: Vec<Cow<'a, str>>, limits: &Limits) -> Checked<Vec<StepId<'a
     Ok(out)
 }
 
-fn amount(value: Option<f64>, field: &'static str) -> Checked<Option<f64>> {
+/// An amount that sums and comparisons can rely on. The log may hold larger ones from before there was a largest: there
+/// they count as that.
+fn amount(value: Option<f64>, field: &'static str, max: f64, fresh: bool) -> Checked<Option<f64>> {
     match value {
         Some(n) if !(n.is_finite() && n >= 0.0) => {
             Err(Rejection::field(Reason::InvalidValue, field, format!("`{field}` is {n}: it cannot be negative")))
         }
-        other => Ok(other),
+        Some(n) if n > max && fresh => Err(too_much(field, &format!("{n:e}"), &format!("{max:e}"))),
+        other => Ok(other.map(|n| n.min(max))),
     }
 }
 
-/// `fresh`: from a producer, so that a name may come twice.
+fn tokens(value: Option<Count>, field: &'static str, fresh: bool) -> Checked<Option<u64>> {
+    match value {
+        Some(Count(n)) if n > TOKENS_MAX && fresh => Err(too_much(field, &n.to_string(), &TOKENS_MAX.to_string())),
+        other => Ok(other.map(|Count(n)| n.min(TOKENS_MAX))),
+    }
+}
+
+fn too_much(field: &'static str, is: &str, max: &str) -> Rejection {
+    let message = format!("`{field}` is {is}: at most {max} is taken, send what this one step used");
+    Rejection::field(Reason::InvalidValue, field, message)
+}
+
+/// `fresh`: from a producer, so that a name may come twice, here or within.
 fn attributes<'a>(
     sent: Extra<'a>,
     unknown: Extra<'a>,
@@ -339,7 +357,9 @@ fn attributes<'a>(
         if bytes > limits.content_bytes_max {
             return Err(too_long("attributes", bytes, limits.content_bytes_max));
         }
-        content::depth(value.get(), "attributes", limits)?;
+        if fresh {
+            scan(value.get(), "attributes", limits)?;
+        }
         out.push((name, Cow::Borrowed(value)));
     }
     Ok(out)

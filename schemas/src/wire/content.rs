@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::check::Checked;
+use super::scan::scan;
 use super::values::{Count, Text};
 use crate::rejection::shown;
 use crate::step::Cut;
@@ -60,17 +61,21 @@ pub(super) fn text<'a>(
     (Some(clipped(text, limits.content_bytes_max)), Some(cut))
 }
 
-/// JSON over the limit becomes a JSON string of its beginning: half a document is no document.
+/// JSON over the limit becomes a JSON string of its beginning: half a document is no document. All of it is scanned
+/// before, if it is `fresh` from a producer: what is cut off would have been refused as well.
 pub(super) fn json<'a>(
     sent: Option<&'a RawValue>,
     field: &'static str,
     declared: Option<Cut>,
+    fresh: bool,
     limits: &Limits,
 ) -> Checked<(Option<Cow<'a, RawValue>>, Option<Cut>)> {
     let Some(raw) = sent else { return Ok((None, declared)) };
     let json = raw.get();
+    if fresh {
+        scan(json, field, limits)?;
+    }
     if json.len() <= limits.content_bytes_max {
-        depth(json, field, limits)?;
         return Ok((Some(Cow::Borrowed(raw)), declared));
     }
     let head = serde_json::value::to_raw_value(&clipped(Cow::Borrowed(json), limits.content_bytes_max))
@@ -102,33 +107,4 @@ pub(super) fn clipped(text: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
             Cow::Owned(text)
         }
     }
-}
-
-/// Refuses nesting that a later reader could not follow. Most values are shorter than the limit is deep, or have fewer
-/// brackets, and are done after one count.
-pub(super) fn depth(json: &str, field: &'static str, limits: &Limits) -> Checked<()> {
-    let is_open = |byte: &u8| matches!(byte, b'{' | b'[');
-    if json.len() <= limits.depth_max || json.as_bytes().iter().filter(|it| is_open(it)).count() <= limits.depth_max {
-        return Ok(());
-    }
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0_usize, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    if deepest > limits.depth_max {
-        let max = limits.depth_max;
-        let message = format!("`{field}` is nested {deepest} deep: at most {max} levels are taken");
-        return Err(Rejection::field(Reason::TooDeep, field, message));
-    }
-    Ok(())
 }

@@ -70,6 +70,16 @@ fn accepted() {
             expect![[r#"{…,"input":{"b": [1,2.50],"a":"\u00e9"},"output":0}"#]],
         ),
         (r#""text":"a \"quoted\" \u0000 line\n""#, expect![[r#"{…,"text":"a \"quoted\" \u0000 line\n"}"#]]),
+        // The same name in two objects, a value that is a name elsewhere, and a name within a name.
+        (
+            r#""input":{"a":{"a":"a"},"b":[{"a":"b:"},{"a":"\":"}],"\"a":":"}"#,
+            expect![[r#"{…,"input":{"a":{"a":"a"},"b":[{"a":"b:"},{"a":"\":"}],"\"a":":"}}"#]],
+        ),
+        // Valid JSON, and no value of every language: half of a surrogate pair, a number beyond all doubles.
+        (
+            r#""input":{"x":"\ud800","y":1e999},"output":"\udc00""#,
+            expect![[r#"{…,"input":{"x":"\ud800","y":1e999},"output":"\udc00"}"#]],
+        ),
         // Unknown fields are kept, nested ones under a dotted name.
         (
             r#""color":{"r":1},"usage":{"reasoning_tokens":7}"#,
@@ -93,6 +103,13 @@ fn accepted() {
         (
             r#""usage":{"cost_usd":0.25},"duration_ms":12"#,
             expect![[r#"{…,"usage":{"cost_usd":0.25},"duration_ms":12.0}"#]],
+        ),
+        // The largest amounts.
+        (
+            r#""usage":{"input_tokens":1000000000000,"cost_usd":1e9},"duration_ms":1e14"#,
+            expect![[
+                r#"{…,"usage":{"input_tokens":1000000000000,"cost_usd":1000000000.0},"duration_ms":100000000000000.0}"#
+            ]],
         ),
         // A producer that cut its own content.
         (r#""text":"be","text_truncated_from":50000"#, expect![[r#"{…,"text":"be","text_truncated_from":50000}"#]]),
@@ -210,12 +227,26 @@ pub(crate) const REJECTED: &[Bad] = &[
     bad(r#""usage":{"cost_usd":-0.01}"#, Reason::InvalidValue, "usage.cost_usd"),
     bad(r#""usage":{"cost_usd":"NaN"}"#, Reason::WrongType, "usage.cost_usd"),
     beyond(r#""usage":{"cost_usd":1e999}"#, Reason::InvalidValue, "usage.cost_usd"),
+    bad(r#""usage":{"cost_usd":1e308}"#, Reason::InvalidValue, "usage.cost_usd"),
+    bad(r#""usage":{"cost_usd":1000000000.01}"#, Reason::InvalidValue, "usage.cost_usd"),
+    bad(r#""usage":{"input_tokens":1000000000001}"#, Reason::InvalidValue, "usage.input_tokens"),
+    bad(r#""usage":{"output_tokens":18446744073709551615}"#, Reason::InvalidValue, "usage.output_tokens"),
+    bad(r#""usage":{"cached_tokens":1e13}"#, Reason::InvalidValue, "usage.cached_tokens"),
+    bad(r#""duration_ms":1e300"#, Reason::InvalidValue, "duration_ms"),
     bad(r#""duration_ms":-1"#, Reason::InvalidValue, "duration_ms"),
     bad(r#""duration_ms":"3s""#, Reason::WrongType, "duration_ms"),
     bad(r#""attributes":[1]"#, Reason::WrongType, "attributes"),
     beyond(r#""attributes":{"a":1,"a":2}"#, Reason::DuplicateField, "attributes"),
     beyond(r#""a":1,"attributes":{"a":2}"#, Reason::DuplicateField, "attributes"),
     beyond(r#""a":1,"a":1"#, Reason::DuplicateField, "attributes"),
+    beyond(r#""input":{"command":"rm -rf /","command":"ls"}"#, Reason::DuplicateField, "input"),
+    beyond(r#""input":{"command":"rm -rf /","comm\u0061nd" : "ls"}"#, Reason::DuplicateField, "input"),
+    beyond(r#""input":{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"h":8,"i":9,"a":0}"#, Reason::DuplicateField, "input"),
+    beyond(r#""input":[{"a":{"b":1,"b":1}}]"#, Reason::DuplicateField, "input"),
+    beyond(r#""output":{"a":{"b":1},"b":[1],"a":{}}"#, Reason::DuplicateField, "output"),
+    beyond(r#""attributes":{"a":{"b":1,"b":2}}"#, Reason::DuplicateField, "attributes"),
+    beyond(r#""unknown":{"b":1,"b":2}"#, Reason::DuplicateField, "attributes"),
+    beyond(r#""usage":{"unknown":[{"b":1,"b":2}]}"#, Reason::DuplicateField, "attributes"),
     beyond(r#""session_id":"other""#, Reason::DuplicateField, "session_id"),
     beyond(r#""input":1,"input":1"#, Reason::DuplicateField, "input"),
     beyond(r#""text":null,"text":"a""#, Reason::DuplicateField, "text"),
@@ -304,6 +335,10 @@ fn rejected_steps() {
         refuse(json, limits, *reason, *field);
     }
     refuse(deep_unknown.as_bytes(), &roomy, Reason::TooDeep, Some("attributes"));
+    // What would be cut off counts: nesting and names are those of the whole.
+    refuse(deep_input.as_bytes(), &Limits::DEFAULT, Reason::TooDeep, Some("input"));
+    let late = step_with(&format!(r#""output":{{"a":1,"pad":"{}","a":2}}"#, "x".repeat(200_000)));
+    refuse(late.as_bytes(), &Limits::DEFAULT, Reason::DuplicateField, Some("output"));
 }
 
 #[test]
@@ -317,6 +352,16 @@ fn messages_name_the_field_the_value_and_the_remedy() {
         r#"{"session_id":"s"#,
         Reason::InvalidJson,
         Some("session_id"),
+    ));
+    expect!["`usage.cost_usd` is 1e308: at most 1e9 is taken, send what this one step used"].assert_eq(&message(
+        &step_with(r#""usage":{"cost_usd":1e308}"#),
+        Reason::InvalidValue,
+        Some("usage.cost_usd"),
+    ));
+    expect![[r#"`input` holds "command" twice in one object: send each name once"#]].assert_eq(&message(
+        &step_with(r#""input":{"command":"rm -rf /","command":"ls"}"#),
+        Reason::DuplicateField,
+        Some("input"),
     ));
     expect!["field `seq`: the field comes twice: send it once at line 1 column 14"].assert_eq(&message(
         r#"{"seq":1,"seq":2}"#,
@@ -412,4 +457,26 @@ fn the_log_is_read_whatever_the_limits_were() {
     ));
     let logged = read(json.as_bytes(), &limits).expect("within its limits").to_json();
     assert_eq!(Step::from_log(&logged).expect("as it was taken").to_json(), logged);
+}
+
+/// Amounts had no largest once: what the log holds of them counts as the largest.
+#[test]
+fn absurd_amounts_of_an_older_log_are_read_as_the_largest() {
+    let json = step_with(
+        r#""step_id":"1","time":"2025-06-01T00:00:00Z","usage":{"output_tokens":18446744073709551615,"cost_usd":1e308},"duration_ms":1e300"#,
+    );
+    let step = Step::from_log(json.as_bytes()).expect("as it was taken");
+    let usage = step.usage.expect("usage");
+    assert_eq!((usage.output_tokens, usage.cost_usd), (Some(1_000_000_000_000), Some(1e9)));
+    assert_eq!((usage.micro_usd(), step.duration_ms), (1_000_000_000_000_000, Some(1e14)));
+}
+
+/// A name that comes twice was taken once: a log that holds it is read as ever.
+#[test]
+fn a_log_with_a_name_that_comes_twice_is_read() {
+    let json = step_with(
+        r#""step_id":"1","time":"2025-06-01T00:00:00Z","input":{"a":1,"a":2},"attributes":{"x":{"b":1,"b":2}}"#,
+    );
+    let step = Step::from_log(json.as_bytes()).expect("as it was taken");
+    assert_eq!(step.input.map(|it| it.get().to_owned()).as_deref(), Some(r#"{"a":1,"a":2}"#));
 }

@@ -54,7 +54,7 @@ async fn each_error_names_its_own_cause() {
         config.log.dir = folder.path().join("log");
         config.history.dir = folder.path().join("tables");
         change(&mut config, &file);
-        let error = match open(config, Rules::starter()).await {
+        let error = match open(config, Rules::starter(), Registry::new()).await {
             Ok(_) => panic!("{begins}: it was opened"),
             Err(error) => format!("{error:#}"),
         };

@@ -3,6 +3,7 @@
 //! The language resolves `step.input.path` by asking for the longest dotted name it has, then shorter ones, so answering
 //! `step.input` is enough and no object is ever built for `step` itself.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelString};
@@ -10,10 +11,10 @@ use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use martingale_schemas::{Kind, Status, Step, StepId};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
+use super::json::{self, Seen};
 use super::pattern::{self, Pattern};
-use super::{json, secret};
+use super::secret;
 use crate::limits::StateLimits;
 use crate::session::Counts;
 use crate::tools::{Flags, Tool};
@@ -69,9 +70,9 @@ pub(crate) struct Facts<'a> {
     pub(crate) session: SessionFacts,
     pub(crate) run: RunFacts,
     limits: &'a StateLimits,
-    input: OnceLock<Box<dyn Val>>,
-    output: OnceLock<Box<dyn Val>>,
-    attributes: OnceLock<Box<dyn Val>>,
+    input: OnceLock<Seen>,
+    output: OnceLock<Seen>,
+    attributes: OnceLock<Seen>,
     content: OnceLock<String>,
     secret: OnceLock<bool>,
 }
@@ -88,53 +89,59 @@ impl<'a> Facts<'a> {
         Self { step, tool, session, run, limits, input, output, attributes, content, secret: OnceLock::new() }
     }
 
-    /// Whether content was cut before or is too long for conditions.
+    fn input(&self) -> &Seen {
+        let input = self.step.input.as_ref().map(|it| it.get());
+        self.input.get_or_init(|| json::value(input, self.limits.condition_json_bytes_max))
+    }
+
+    fn output(&self) -> &Seen {
+        let output = self.step.output.as_ref().map(|it| it.get());
+        self.output.get_or_init(|| json::value(output, self.limits.condition_json_bytes_max))
+    }
+
+    fn attributes(&self) -> &Seen {
+        let members = self.step.attributes.iter().map(|(name, it)| (name.as_ref(), it.get()));
+        self.attributes.get_or_init(|| json::object(members, self.limits.condition_json_bytes_max))
+    }
+
+    /// Whether any condition may see less of the step's content than its producer had, or another: it was cut before, is
+    /// too long for `step.text` or `step.content`, or a part of it has no value in the language.
     fn truncated(&self) -> bool {
-        let step = self.step;
-        let long = |it: Option<&str>| it.is_some_and(|it| it.len() > self.limits.condition_json_bytes_max);
+        let (step, limits) = (self.step, self.limits);
+        let long = |it: Option<&str>, max: usize| it.is_some_and(|it| it.len() > max);
+        let (input, output) = (step.input.as_ref().map(|it| it.get()), step.output.as_ref().map(|it| it.get()));
+        let message = step.error.as_ref().and_then(|it| it.message.as_deref());
         step.text_cut.is_some()
             || step.input_cut.is_some()
             || step.output_cut.is_some()
-            || step.text.as_ref().is_some_and(|it| it.len() > self.limits.condition_text_bytes_max)
-            || long(step.input.as_ref().map(|it| it.get()))
-            || long(step.output.as_ref().map(|it| it.get()))
+            || [step.text.as_deref(), input, output].into_iter().any(|it| long(it, limits.condition_text_bytes_max))
+            // It has no field to say how it was cut, and one that was is longer than any other.
+            || long(message, limits.condition_json_bytes_max)
+            || step.attributes.iter().any(|(name, _)| name.ends_with("_truncated_from"))
+            || ![self.input(), self.output(), self.attributes()].into_iter().all(|it| it.whole)
     }
 
     fn holds_secret(&self) -> bool {
-        let contents = [
-            self.step.text.as_deref(),
-            self.step.output.as_ref().map(|it| it.get()),
-            self.step.input.as_ref().map(|it| it.get()),
-        ];
-        *self.secret.get_or_init(|| contents.into_iter().flatten().any(secret::holds_secret))
+        let text = self.step.text.as_deref();
+        let jsons = [self.step.output.as_ref(), self.step.input.as_ref()];
+        // Escapes of what needs none would hide it.
+        let in_json = |it: &str| {
+            secret::holds_secret(it) || it.contains("\\u") && secret::holds_secret(&json::text(it, usize::MAX))
+        };
+        *self.secret.get_or_init(|| {
+            text.is_some_and(secret::holds_secret) || jsons.into_iter().flatten().any(|it| in_json(it.get()))
+        })
     }
 
-    fn json(&self, sent: Option<&RawValue>) -> Box<dyn Val> {
-        json::value(sent.map(RawValue::get), self.limits.condition_json_bytes_max)
-    }
-
-    fn input(&self) -> &dyn Val {
-        self.input.get_or_init(|| self.json(self.step.input.as_deref())).as_ref()
-    }
-
-    fn output(&self) -> &dyn Val {
-        self.output.get_or_init(|| self.json(self.step.output.as_deref())).as_ref()
-    }
-
-    fn attributes(&self) -> &dyn Val {
-        let sent = || self.step.attributes.iter().map(|(name, it)| (name.as_ref(), it.get()));
-        self.attributes.get_or_init(|| json::object(sent(), self.limits.condition_json_bytes_max)).as_ref()
-    }
-
-    /// Text, input and output as they were sent, one below the other.
+    /// Text, input and output, one below the other, as somebody would read them: with the escapes of JSON decoded.
     fn content(&self) -> &str {
         let max = self.limits.condition_text_bytes_max;
-        let sent = [
-            self.step.text.as_deref(),
-            self.step.input.as_ref().map(|it| it.get()),
-            self.step.output.as_ref().map(|it| it.get()),
-        ];
-        self.content.get_or_init(|| sent.into_iter().flatten().map(|it| prefix(it, max)).collect::<Vec<_>>().join("\n"))
+        let text = self.step.text.as_deref().map(|it| Cow::Borrowed(prefix(it, max)));
+        let jsons = [self.step.input.as_ref(), self.step.output.as_ref()];
+        self.content.get_or_init(|| {
+            let jsons = jsons.into_iter().flatten().map(|it| json::text(it.get(), max));
+            text.into_iter().chain(jsons).collect::<Vec<_>>().join("\n")
+        })
     }
 
     /// Whether the producer sent the field.
@@ -194,10 +201,10 @@ fn step_getter(field: &str) -> Option<Getter> {
         "seq" => |it| Field::Whole(it.step.seq.unwrap_or(0)),
         "status" => |it| Field::Text(it.step.status.map_or("", Status::as_str)),
         "text" => |it| Field::Text(prefix(or_empty(it.step.text.as_deref()), it.limits.condition_text_bytes_max)),
-        "input" => |it| Field::Any(it.input()),
-        "output" => |it| Field::Any(it.output()),
+        "input" => |it| Field::Any(it.input().value.as_ref()),
+        "output" => |it| Field::Any(it.output().value.as_ref()),
         "content" => |it| Field::Text(it.content()),
-        "attributes" => |it| Field::Any(it.attributes()),
+        "attributes" => |it| Field::Any(it.attributes().value.as_ref()),
         "agent" => |it| Field::Text(it.step.agent.id.as_str()),
         "agent_name" => |it| Field::Text(or_empty(it.step.agent.name.as_deref())),
         "version" => |it| Field::Text(or_empty(it.step.agent.version.as_deref())),

@@ -1,93 +1,200 @@
 //! JSON of an agent as a value of the language, built only when a condition names it.
+//!
+//! Read by hand, since what an agent controls must not decide whether a condition sees the rest: half of a surrogate
+//! pair or a number beyond all doubles is valid JSON, and a reader that gives up at it would show an empty object.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 
 use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt};
 use cel::common::value::Val;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use martingale_schemas::json_text::{string_end, unescape};
 
-/// The value; an empty object for text that is too long or no JSON. `step.truncated` tells the difference.
-pub(super) fn value(json: Option<&str>, bytes_max: usize) -> Box<dyn Val> {
-    json.filter(|it| it.len() <= bytes_max)
-        .and_then(|it| serde_json::from_str::<Json>(it).ok())
-        .map_or_else(|| Box::new(CelMap::default()) as Box<dyn Val>, |it| it.0)
+/// Deeper than any step that ingest lets through; reading recurses.
+const DEPTH_MAX: u32 = 128;
+
+type Value = Box<dyn Val>;
+
+/// What conditions see of a JSON.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) value: Value,
+    /// Whether that is all of it, as it was sent: nothing left out, and nothing put in the place of what no value stands for.
+    pub(super) whole: bool,
+}
+
+/// The value; an empty object for nothing, and for what is too long.
+pub(super) fn value(json: Option<&str>, bytes_max: usize) -> Seen {
+    match json {
+        None => Seen { value: Box::new(CelMap::default()), whole: true },
+        Some(json) if json.len() > bytes_max => Seen { value: Box::new(CelMap::default()), whole: false },
+        Some(json) => {
+            let mut reader = Reader { json, at: 0, whole: true };
+            let value = reader.value(0);
+            Seen { value, whole: reader.whole }
+        }
+    }
 }
 
 /// An object out of named values.
-pub(super) fn object<'a>(members: impl Iterator<Item = (&'a str, &'a str)>, bytes_max: usize) -> Box<dyn Val> {
+pub(super) fn object<'a>(members: impl Iterator<Item = (&'a str, &'a str)>, bytes_max: usize) -> Seen {
     let mut left = bytes_max;
-    let mut out: HashMap<CelMapKey<'static>, Box<dyn Val>> = HashMap::new();
+    let mut whole = true;
+    let mut out: HashMap<CelMapKey<'static>, Value> = HashMap::new();
     for (name, json) in members {
-        let Some(rest) = left.checked_sub(name.len() + json.len()) else { break };
+        let Some(rest) = left.checked_sub(name.len() + json.len()) else {
+            whole = false;
+            break;
+        };
         left = rest;
-        out.insert(CelMapKey::from(name.to_owned()), value(Some(json), bytes_max));
+        let member = value(Some(json), bytes_max);
+        whole &= member.whole;
+        out.insert(CelMapKey::from(name.to_owned()), member.value);
     }
-    Box::new(CelMap::from(out))
+    Seen { value: Box::new(CelMap::from(out)), whole }
 }
 
-struct Json(Box<dyn Val>);
+/// JSON as text, with its escapes decoded: as much of it as `bytes_max` bytes hold.
+pub(super) fn text(json: &str, bytes_max: usize) -> Cow<'_, str> {
+    let json = &json[..json.floor_char_boundary(bytes_max)];
+    if !json.contains('\\') {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len());
+    unescape(json, &mut out);
+    Cow::Owned(out)
+}
 
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct JsonVisitor;
+/// Reads valid JSON. Of other text it makes something, and says that it is not whole.
+struct Reader<'j> {
+    json: &'j str,
+    at: usize,
+    whole: bool,
+}
 
-        fn leaf<E>(it: impl Val + 'static) -> Result<Json, E> {
-            Ok(Json(Box::new(it)))
+impl Reader<'_> {
+    fn peek(&mut self) -> Option<u8> {
+        let rest = self.json.as_bytes().get(self.at..)?;
+        self.at += rest.iter().take_while(|it| it.is_ascii_whitespace()).count();
+        self.json.as_bytes().get(self.at).copied()
+    }
+
+    fn value(&mut self, depth: u32) -> Value {
+        match self.peek() {
+            Some(b'{' | b'[') if depth >= DEPTH_MAX => self.skip(),
+            Some(b'{') => self.object(depth),
+            Some(b'[') => self.list(depth),
+            Some(b'"') => Box::new(CelString::from(self.string())),
+            _ => self.scalar(),
         }
+    }
 
-        impl<'de> Visitor<'de> for JsonVisitor {
-            type Value = Json;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
-            }
-
-            fn visit_unit<E>(self) -> Result<Json, E> {
-                leaf(CelNull)
-            }
-
-            fn visit_bool<E>(self, it: bool) -> Result<Json, E> {
-                leaf(CelBool::from(it))
-            }
-
-            fn visit_i64<E>(self, it: i64) -> Result<Json, E> {
-                leaf(CelInt::from(it))
-            }
-
-            fn visit_u64<E>(self, it: u64) -> Result<Json, E> {
-                i64::try_from(it).map_or_else(|_| leaf(CelUInt::from(it)), |it| leaf(CelInt::from(it)))
-            }
-
-            fn visit_f64<E>(self, it: f64) -> Result<Json, E> {
-                leaf(CelDouble::from(it))
-            }
-
-            fn visit_str<E>(self, it: &str) -> Result<Json, E> {
-                leaf(CelString::from(it.to_owned()))
-            }
-
-            fn visit_string<E>(self, it: String) -> Result<Json, E> {
-                leaf(CelString::from(it))
-            }
-
-            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Json, S::Error> {
-                let mut items: Vec<Box<dyn Val>> = Vec::new();
-                while let Some(Json(item)) = seq.next_element()? {
-                    items.push(item);
+    fn object(&mut self, depth: u32) -> Value {
+        let mut members: HashMap<CelMapKey<'static>, Value> = HashMap::new();
+        self.at += 1;
+        loop {
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'"') => {
+                    let name = self.string();
+                    match self.peek() {
+                        Some(b':') => self.at += 1,
+                        _ => self.whole = false,
+                    }
+                    let member = self.value(depth + 1);
+                    // Refused by ingest, and on older logs: the last one counts, and that there was another is said.
+                    self.whole &= members.insert(CelMapKey::from(name), member).is_none();
                 }
-                leaf(CelList::from(items))
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Json, M::Error> {
-                let mut members: HashMap<CelMapKey<'static>, Box<dyn Val>> = HashMap::new();
-                while let Some((name, Json(member))) = map.next_entry::<String, Json>()? {
-                    members.insert(CelMapKey::from(name), member);
+                end => {
+                    self.close(end, b'}');
+                    return Box::new(CelMap::from(members));
                 }
-                leaf(CelMap::from(members))
             }
         }
+    }
 
-        deserializer.deserialize_any(JsonVisitor)
+    fn list(&mut self, depth: u32) -> Value {
+        let mut items: Vec<Value> = Vec::new();
+        self.at += 1;
+        loop {
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                end @ (None | Some(b']' | b'}' | b':')) => {
+                    self.close(end, b']');
+                    return Box::new(CelList::from(items));
+                }
+                Some(_) => items.push(self.value(depth + 1)),
+            }
+        }
+    }
+
+    fn close(&mut self, found: Option<u8>, expected: u8) {
+        if found == Some(expected) {
+            self.at += 1;
+        } else {
+            // No JSON: nothing after it is read.
+            self.whole = false;
+            self.at = self.json.len();
+        }
+    }
+
+    fn string(&mut self) -> String {
+        let from = self.at + 1;
+        let to = string_end(self.json, from);
+        self.at = to + 1;
+        let escaped = self.json.get(from..to).unwrap_or_default();
+        let mut out = String::with_capacity(escaped.len());
+        self.whole &= unescape(escaped, &mut out);
+        out
+    }
+
+    fn scalar(&mut self) -> Value {
+        let rest = self.json.get(self.at..).unwrap_or_default();
+        let ends = |it: char| it.is_ascii_whitespace() || matches!(it, ',' | ':' | ']' | '}' | '{' | '[' | '"');
+        let word = &rest[..rest.find(ends).unwrap_or(rest.len())];
+        self.at += word.len();
+        match word {
+            "null" => return Box::new(CelNull),
+            "true" | "false" => return Box::new(CelBool::from(word == "true")),
+            // A whole number has no negative zero.
+            "-0" => return Box::new(CelDouble::from(-0.0)),
+            _ => {}
+        }
+        if let Ok(it) = word.parse::<i64>() {
+            return Box::new(CelInt::from(it));
+        }
+        if let Ok(it) = word.parse::<u64>() {
+            return Box::new(CelUInt::from(it));
+        }
+        match word.parse::<f64>() {
+            Ok(it) if it.is_finite() => Box::new(CelDouble::from(it)),
+            Ok(it) if !it.is_nan() => {
+                self.whole = false;
+                Box::new(CelDouble::from(it.clamp(f64::MIN, f64::MAX)))
+            }
+            _ => {
+                self.whole = false;
+                Box::new(CelNull)
+            }
+        }
+    }
+
+    /// Passes over what is nested too deep, without recursion.
+    fn skip(&mut self) -> Value {
+        self.whole = false;
+        let mut open = 0_usize;
+        while let Some(byte) = self.json.as_bytes().get(self.at) {
+            match byte {
+                b'"' => self.at = string_end(self.json, self.at + 1),
+                b'{' | b'[' => open += 1,
+                b'}' | b']' => open -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if open == 0 {
+                break;
+            }
+        }
+        Box::new(CelNull)
     }
 }

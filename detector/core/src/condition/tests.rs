@@ -1,3 +1,5 @@
+mod content;
+
 use std::sync::Arc;
 
 use martingale_schemas::{Kind, Limits, Timestamp, wire::StepV1};

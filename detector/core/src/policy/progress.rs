@@ -46,6 +46,13 @@ const SAID_MAX: usize = 32;
 /// never misses anything.
 const WINDOW_PARTS: i64 = 120;
 
+/// A sum that only grows and is always a number: a negative amount buys no room under the limit, and what is beyond all
+/// numbers stays the largest of them.
+fn plus(sum: f64, amount: f64) -> f64 {
+    // `max` answers the number where the other is none.
+    (sum.max(0.0) + amount.max(0.0)).min(f64::MAX)
+}
+
 impl Window {
     /// Takes a step in and answers the count or sum of the window. `sums`: amounts may be put together.
     fn add(
@@ -74,7 +81,7 @@ impl Window {
         if self.steps.len() > WINDOW_STEPS_MAX {
             self.steps.pop_front();
         }
-        finite(self.events.iter().map(|(_, amount)| amount).sum())
+        self.events.iter().fold(0.0, |sum, (_, amount)| plus(sum, *amount))
     }
 
     /// Leaves one amount for each part of the window.
@@ -83,7 +90,7 @@ impl Window {
         let mut parts: VecDeque<(Timestamp, f64)> = VecDeque::with_capacity(self.events.capacity());
         for (at, amount) in self.events.drain(..) {
             match parts.back_mut().filter(|(then, _)| part(*then) == part(at)) {
-                Some(last) => *last = (at, finite(last.1 + amount)),
+                Some(last) => *last = (at, plus(last.1, amount)),
                 None => parts.push_back((at, amount)),
             }
         }
@@ -97,11 +104,6 @@ impl Window {
             + self.steps.capacity() * size_of::<StepId<'static>>()
             + ids
     }
-}
-
-/// The nearest number that can be written down: a sum of what agents send may be beyond them.
-fn finite(sum: f64) -> f64 {
-    sum.clamp(f64::MIN, f64::MAX)
 }
 
 /// What one session remembers for policies.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use martingale_schemas::Limits;
+use martingale_schemas::limits::{COST_USD_MAX, TOKENS_MAX};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Otlp;
 use serde_json::{Map, Value};
@@ -117,8 +118,10 @@ impl<'a> View<'a> {
             Slot::Json(value) => value.as_u64()?,
             Slot::Otlp(_) => return None,
         };
-        self.slots.remove(name);
-        Some(count)
+        (count <= TOKENS_MAX).then(|| {
+            self.slots.remove(name);
+            count
+        })
     }
 
     /// Takes an amount that is finite and not negative.
@@ -130,7 +133,7 @@ impl<'a> View<'a> {
             Slot::Otlp(Otlp::StringValue(text)) => text.parse().ok()?,
             _ => return None,
         };
-        (amount.is_finite() && amount >= 0.0).then(|| {
+        (0.0..=COST_USD_MAX).contains(&amount).then(|| {
             self.slots.remove(name);
             amount
         })

@@ -179,27 +179,30 @@ fn summing_in_a_window() {
     );
 }
 
-/// Whatever agents send, a verdict can be written down and read.
+/// Whatever numbers an agent sends: a sum is a number, and no negative one makes room under the limit.
 #[test]
-fn a_sum_beyond_all_numbers_is_the_largest_of_them() {
-    use martingale_schemas::wire::StepV1;
-    use martingale_schemas::{Limits, Position, Timestamp, Verdict};
-
-    let rule =
-        "threshold: { where: 'step.kind == \"model_call\"', sum: step.usage.cost_usd, at_least: 1.0, within: 1h }";
-    let rules = crate::Rules::load(&[("p.yaml", policy(rule, "warn"))]).expect("sound");
-    let mut detector = crate::Detector::new(std::sync::Arc::new(rules));
-    let mut now = crate::testing::BEGIN;
-    for number in 0..300 {
-        let json = crate::testing::step_json("model_call cost=1e308", number, &mut now);
-        let step = StepV1::parse(json.as_bytes()).unwrap();
-        let step = step.check(Timestamp::from_micros(now), &Limits::DEFAULT).unwrap();
-        let crate::Observed::Judged(judged) = detector.observe(&step) else { panic!("a new step") };
-        let verdict = judged.into_verdict(&step, Position { partition: 0, offset: 0 });
-        let json = serde_json::to_string(&verdict).expect("JSON");
-        assert_eq!(serde_json::from_str::<Verdict<'_>>(&json).expect("reads back"), verdict);
-        assert_eq!(verdict.scores["policy"], if number == 0 { 1e308 } else { f64::MAX });
-    }
+fn a_sum_stays_a_number_and_only_grows() {
+    let rule = "threshold: { where: 'step.kind == \"tool_call\"', sum: step.input.amount, at_least: 1000, within: 1h }";
+    let script = r#"
+        tool_call pay {"amount":600}
+        tool_call pay {"amount":-100000}
+        tool_call pay {"amount":-1e308}
+        tool_call pay {"amount":500}      // deny p
+        tool_call pay {"amount":1e308}    // deny p
+        tool_call pay {"amount":1e308}    // deny p
+        tool_call pay {"amount":-1e308}   // deny p
+        tool_call pay {"amount":1}        // deny p
+        "#;
+    check(&policy(rule, "deny"), script);
+    let beyond = rule.replace("step.input.amount", "step.input.amount * 1e10");
+    check(
+        &policy(&beyond, "deny"),
+        "tool_call pay {\"amount\":1e308} // deny p\ntool_call pay {\"amount\":0.5} // deny p",
+    );
+    // More of them than a window keeps one by one.
+    let many: String = (0..200).map(|n| format!("tool_call pay{n} {{\"amount\":-1e308}}\n")).collect();
+    let many = many + "tool_call pay {\"amount\":1000} // deny p";
+    check(&policy(rule, "deny"), &many);
 }
 
 /// Far more steps than a window keeps one by one: none of their amounts is lost, and none stays much too long.

@@ -43,6 +43,8 @@ fn counts_come_in_several_types() {
         (Otlp::DoubleValue(7.5), None),
         (Otlp::IntValue(-7), None),
         (Otlp::DoubleValue(1e300), None),
+        (Otlp::IntValue(1_000_000_000_001), None),
+        (text("18446744073709551615"), None),
         (Otlp::BoolValue(true), None),
     ] {
         let attributes = attributes(&[("n", value)]);
