@@ -10,6 +10,7 @@ use martingale_schemas::{
 };
 
 use crate::condition::{Facts, RunFacts, SessionFacts};
+use crate::flow::{self, Sources};
 use crate::halt::{Cause, Halt};
 use crate::judgement::{Applied, Judgement, Observed};
 use crate::policy::{Engine, Judged};
@@ -118,6 +119,9 @@ impl Detector {
                 _ => None,
             });
         }
+        let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, rules.values);
+        findings.append(&mut flow.findings);
+        let sources = Sources::new(&flow, session.provenance.as_deref());
         let facts = SessionFacts {
             counts: session.counts,
             depth: session.place.depth,
@@ -130,7 +134,7 @@ impl Detector {
             Judged {
                 policies: &rules.policies,
                 limits,
-                facts: &Facts::new(step, &tool, facts, run_facts, limits),
+                facts: &Facts::new(step, &tool, facts, run_facts, sources, limits),
                 progress: &mut session.progress,
                 run,
                 now: session.now,
@@ -139,7 +143,10 @@ impl Detector {
                 tally: &mut self.tally,
             },
         );
-        Observed::Judged(conclude(session, run, step, findings, limits.run_sessions_max))
+        Observed::Judged(Judgement {
+            edges: flow.edges,
+            ..conclude(session, run, step, findings, limits.run_sessions_max)
+        })
     }
 
     /// The halt that stands now against a step that was judged before. Changes nothing; what is [`Detector::absent`]
@@ -349,5 +356,5 @@ fn conclude(
         *score = score.max(finding.score);
     }
     // A halt finding is there as long as one stands, so the decision already says so.
-    Judgement { decision, standing: decision, scores, findings }
+    Judgement { decision, standing: decision, scores, findings, edges: Vec::new() }
 }

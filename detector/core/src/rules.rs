@@ -13,6 +13,19 @@ pub struct Rules {
     /// None: no built-in rule over tool calls.
     pub(crate) loops: Option<LoopRules>,
     pub(crate) limits: StateLimits,
+    pub(crate) values: Values,
+}
+
+/// How far the values of a session are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Values {
+    /// Not at all: `flows` never holds.
+    Off,
+    /// For edges and for the policies that ask.
+    Follow,
+    /// And the built-in rules on them speak.
+    #[default]
+    Judge,
 }
 
 impl Rules {
@@ -38,13 +51,19 @@ impl Rules {
     }
 
     pub(crate) fn of(policies: Policies, catalogue: Catalogue, loops: Option<LoopRules>) -> Self {
-        Self { policies, catalogue, loops, limits: StateLimits::DEFAULT }
+        Self { policies, catalogue, loops, limits: StateLimits::DEFAULT, values: Values::default() }
     }
 
     /// The same rules, under other limits of what is remembered.
     #[must_use]
     pub fn with_limits(self, limits: StateLimits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The same rules, with the values of sessions followed so far.
+    #[must_use]
+    pub fn with_values(self, values: Values) -> Self {
+        Self { values, ..self }
     }
 
     #[must_use]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::columns::Calls;
 use crate::halt::Halt;
 use crate::policy::Progress;
+use crate::provenance::Index;
 use crate::recent::Recent;
 use crate::run::Place;
 use crate::tally::Tally;
@@ -56,6 +57,9 @@ pub struct SessionState {
     pub(crate) recent: Recent,
     pub(crate) calls: Calls,
     pub(crate) progress: Progress,
+    /// What it has read, once it read something. Last, so that what was stored before there was one stays readable.
+    #[serde(default)]
+    pub(crate) provenance: Option<Box<Index>>,
 }
 
 impl SessionState {
@@ -138,5 +142,6 @@ impl SessionState {
             + self.recent.bytes()
             + self.calls.bytes()
             + self.progress.bytes()
+            + self.provenance.as_ref().map_or(0, |it| size_of::<Index>() + it.bytes())
     }
 }

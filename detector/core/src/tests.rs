@@ -1,6 +1,7 @@
 //! The detector as a whole.
 
 mod controls;
+mod leakage;
 mod properties;
 mod recorded;
 mod state;
