@@ -91,7 +91,7 @@ pub(crate) fn observe(
     Flow::default()
 }
 
-fn call(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &RunState, values: Values) -> Flow {
+fn call(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &mut RunState, values: Values) -> Flow {
     let mut flow = Flow::default();
     let mut destinations = Destinations::default();
     if let Some(index) = index {
@@ -103,6 +103,11 @@ fn call(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &RunState, val
                 flow.edges.extend(edge(argument, |it| index.path_of(it)));
             }
         });
+    }
+    if let Some(index) = index
+        && matches!(step.kind, Kind::MemoryWrite | Kind::Handoff | Kind::Spawn)
+    {
+        run.shared.get_or_insert_default().hand_over(step, index);
     }
     let Some(shared) = run.shared.as_deref() else { return flow };
     let leaks = shared.leaks(step);

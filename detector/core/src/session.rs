@@ -113,11 +113,13 @@ impl SessionState {
     }
 
     /// After the session's end only what must outlive it is kept: its halt, its counts, and the ids of its steps, so that
-    /// a resend is still a duplicate. A step that comes later is judged on fresh loop and policy state.
+    /// a resend is still a duplicate. A step that comes later is judged on fresh loop and policy state, and knows nothing of
+    /// what was read; what its run shares of it stays.
     pub(crate) fn end(&mut self) {
         self.ended = true;
         self.calls = Calls::default();
         self.progress.end();
+        self.provenance = None;
     }
 
     /// A person lifted the halt: what led to it is forgotten, and budgets and the fan-out count from here, or the next

@@ -5,3 +5,4 @@ mod leakage;
 mod properties;
 mod recorded;
 mod state;
+mod values;

@@ -75,6 +75,12 @@ pub trait Watch {
     fn sentence(&mut self, number: u16, text: &[u8]) {
         let _ = (number, text);
     }
+
+    /// Whose word a value is, where another session of the run handed it over and it is known from there.
+    fn handed(&self, hash: u64) -> Option<Integrity> {
+        let _ = hash;
+        None
+    }
 }
 
 impl Watch for () {}
@@ -126,10 +132,12 @@ impl Index {
         }
         self.open(step);
         let source = self.source(step, tool, integrity, bounds);
-        let authority = integrity <= Integrity::System;
         let depth = if integrity == Integrity::User { Depth::All } else { Depth::Rare };
         let key = self.key;
-        let filing = Filing { index: self, source, authority, bounds, new: 0, path: paths::NONE, item: 0, watch };
+        let mut sources = [None; Integrity::COUNT];
+        sources[integrity as usize] = Some(source);
+        let (path, item) = (paths::NONE, 0);
+        let filing = Filing { index: self, step, tool, integrity, sources, bounds, new: 0, path, item, watch };
         let mut scanner = Scanner::new(&key, depth, filing);
         let mut cut = step.output_cut.is_some() || step.text_cut.is_some();
         let mut leaf = |it: Leaf<'_>| {
@@ -177,6 +185,18 @@ impl Index {
         number
     }
 
+    /// Whose word a value is, as far as it is known; of several the least trusted.
+    pub(super) fn integrity_of(&self, hash: u64) -> Option<Integrity> {
+        let named = self
+            .named
+            .find(hash)
+            .next()
+            .map(|it| self.authors.get(it.source).map_or(Integrity::User, |it| it.integrity));
+        let read = self.read.find(hash).filter_map(|it| self.sources.get(it.source)).map(|it| it.integrity).max();
+        // What its author wrote is theirs wherever it turns up again.
+        named.or(read)
+    }
+
     /// Whether something was read that is not kept any more: then what is not found counts as read.
     pub fn is_lossy(&self) -> bool {
         self.lossy
@@ -201,8 +221,12 @@ impl Index {
 /// Files what a scanner finds.
 struct Filing<'i> {
     index: &'i mut Index,
-    source: u16,
-    authority: bool,
+    step: &'i Step<'i>,
+    tool: ToolTraits,
+    /// Whose word the content is, unless it is known better of a value.
+    integrity: Integrity,
+    /// The step as a source, once for each whose word some of it is.
+    sources: [Option<u16>; Integrity::COUNT],
     bounds: &'i Bounds,
     new: u32,
     path: u16,
@@ -213,7 +237,7 @@ struct Filing<'i> {
 impl Filing<'_> {
     fn enter(&mut self, leaf: Leaf<'_>) {
         self.watch.leaf(&leaf);
-        if !self.authority {
+        if self.integrity > Integrity::System {
             self.path = self.index.paths.number(leaf.path, self.bounds.paths_max);
             self.item = leaf.item;
         }
@@ -222,8 +246,18 @@ impl Filing<'_> {
 
 impl Sink for Filing<'_> {
     fn atom(&mut self, atom: Atom) {
-        let place = Place::of(&atom, self.source, self.path, self.item);
-        if self.authority {
+        let handed = if self.integrity > Integrity::System { self.watch.handed(atom.hash) } else { None };
+        let integrity = handed.unwrap_or(self.integrity);
+        let source = match self.sources[integrity as usize] {
+            Some(source) => source,
+            None => {
+                let source = self.index.source(self.step, self.tool, integrity, self.bounds);
+                self.sources[integrity as usize] = Some(source);
+                source
+            }
+        };
+        let place = Place::of(&atom, source, self.path, self.item);
+        if integrity <= Integrity::System {
             // A trace is no authority.
             if !atom.flags.any(Flag::LOOSE | Flag::SAMPLED | Flag::PART) {
                 // The oldest stay: a later message cannot push out what an earlier one named.

@@ -330,8 +330,12 @@ impl<'k, S: Sink> Scanner<'k, S> {
         if self.coding.depth() >= DEPTH_MAX || self.decode_left == 0 {
             return;
         }
+        let is_percent = token.contains(&b'%');
+        if !is_percent && token.len() < RUN_MIN {
+            return;
+        }
         let mut out = Vec::new();
-        if token.contains(&b'%') && decode::percent(token, &mut out) {
+        if is_percent && decode::percent(token, &mut out) {
             self.nested(&out, self.coding.with(Coding::URL));
             return;
         }

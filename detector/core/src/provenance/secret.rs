@@ -111,6 +111,8 @@ pub(super) struct Found {
 /// Secrets of a text that stands under a name, which may be empty.
 pub(super) fn find(name: &str, text: &[u8]) -> Vec<Found> {
     let mut found = Vec::new();
+    // What is read again of a text, in bytes: more of it is made to be slow.
+    let mut left = 1024 + 4 * text.len();
     if !name.is_empty()
         && let Some(at) = under(name.as_bytes(), text, 0)
     {
@@ -120,12 +122,13 @@ pub(super) fn find(name: &str, text: &[u8]) -> Vec<Found> {
     while at < text.len() && found.len() < FOUND_MAX {
         match text[at] {
             b':' | b'=' => {
-                let next = if text[at..].starts_with(b"://") { connection(text, at + 3) } else { labelled(text, at) };
-                if let Some(it) = next {
-                    at = it.at.end;
-                    push(&mut found, it);
-                    continue;
-                }
+                let next = if text[at..].starts_with(b"://") {
+                    connection(text, at + 3, &mut left)
+                } else {
+                    labelled(text, at, &mut left)
+                };
+                // What stands under a name may be a token, so the value is read as well.
+                next.into_iter().for_each(|it| push(&mut found, it));
                 at += 1;
             }
             b'-' if text[at..].starts_with(b"-----BEGIN ") => {
@@ -137,6 +140,12 @@ pub(super) fn find(name: &str, text: &[u8]) -> Vec<Found> {
                 let length = text[at..].iter().take_while(|it| in_token(**it)).count();
                 token(&text[at..at + length], at).into_iter().for_each(|it| push(&mut found, it));
                 at += length;
+                // "the password is …"
+                if text[at..].starts_with(b" is ")
+                    && let Some(it) = labelled(text, at + 3, &mut left)
+                {
+                    push(&mut found, it);
+                }
             }
             _ => at += 1,
         }
@@ -144,8 +153,15 @@ pub(super) fn find(name: &str, text: &[u8]) -> Vec<Found> {
     found
 }
 
-/// One that stands inside another is the same.
+/// One that stands inside another is the same; what is known by its format is known better than by its name.
 fn push(found: &mut Vec<Found>, new: Found) {
+    let inside = |it: &&mut Found| it.at.start <= new.at.start && new.at.end <= it.at.end;
+    if new.kind == SecretKind::Token
+        && let Some(it) = found.iter_mut().find(inside).filter(|it| it.kind == SecretKind::Labelled)
+    {
+        *it = new;
+        return;
+    }
     if !found.iter().any(|it| it.at.start <= new.at.start && new.at.end <= it.at.end) {
         found.push(new);
     }
@@ -190,21 +206,27 @@ fn is_kebab(text: &[u8]) -> bool {
 }
 
 /// `name: value`, `"name": "value"`, `NAME=value`; `at` is the separator.
-fn labelled(text: &[u8], at: usize) -> Option<Found> {
+fn labelled(text: &[u8], at: usize, left: &mut usize) -> Option<Found> {
     let skipped = |it: &u8| matches!(it, b'"' | b'\'' | b' ' | b'\\');
-    let end = at - text[..at].iter().rev().take(4).take_while(|it| skipped(it)).count();
+    let is = if text[..at].ends_with(b" is") { 3 } else { 0 };
+    let end = at - is - text[..at - is].iter().rev().take(4).take_while(|it| skipped(it)).count();
     let length = text[..end]
         .iter()
         .rev()
         .take(40)
         .take_while(|it| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-'))
         .count();
+    let name = &text[end - length..end];
+    if !ends_with(name, NAMES) && !ends_with(name, HINTS) || *left == 0 {
+        return None;
+    }
     let value = at + 1 + text[at + 1..].iter().take(4).take_while(|it| skipped(it)).count();
     let value = value + bearer(&text[value..]);
     let rest = &text[value..text.len().min(value + VALUE_MAX)];
     let ends = |it: &u8| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b',' | b'}' | b'\\' | b'&');
     let rest = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
-    let at = under(&text[end - length..end], rest, value)?;
+    *left = left.saturating_sub(rest.len());
+    let at = under(name, rest, value)?;
     Some(Found { kind: SecretKind::Labelled, at })
 }
 
@@ -297,11 +319,15 @@ fn log2_1024ths(n: u32) -> u32 {
 }
 
 /// `user:password@host` behind `://`.
-fn connection(text: &[u8], from: usize) -> Option<Found> {
+fn connection(text: &[u8], from: usize, left: &mut usize) -> Option<Found> {
+    if *left == 0 {
+        return None;
+    }
     let rest = &text[from..text.len().min(from + VALUE_MAX)];
     let end =
         rest.iter().position(|it| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b'/' | b'<' | b'{' | b'$'))?;
     let rest = &rest[..end];
+    *left = left.saturating_sub(end);
     let host = rest.iter().rposition(|it| *it == b'@')?;
     let user = rest[..host].iter().position(|it| *it == b':')?;
     let password = &rest[user + 1..host];
@@ -336,6 +362,7 @@ mod tests {
             (pem.as_str(), &pem[31..31 + 83]),
             (r#"{"password": "hunter22x"}"#, "hunter22x"),
             ("DB_PASSWORD=hunter22x\nX=1", "hunter22x"),
+            ("the password is hunter22x, log in", "hunter22x"),
             ("API_KEY: abcdef123456.", "abcdef123456"),
             ("postgres://app:s3cr3t-Pw@db.internal:5432/x", "s3cr3t-Pw"),
             ("Authorization: Bearer q8Zt3LmN0pXr7VwYb2Kd5H", "q8Zt3LmN0pXr7VwYb2Kd5H"),
@@ -356,6 +383,7 @@ mod tests {
             "secret=os.environ['X1']",
             "SECRET_KEY: ${KEY_2_VALUE}",
             "the word password: is here",
+            "the password is required, see page 22",
             "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKC",
             "sk-learn is a library for machine learning",
             "sk-this-is-a-very-long-kebab-case-name-2",

@@ -4,9 +4,14 @@
 use martingale_schemas::{Kind, SessionId, Step, StepId};
 use serde::{Deserialize, Serialize};
 
-use super::index::{ToolTraits, Watch};
+use super::atom::{Atom, Flag};
+use super::index::{Index, ToolTraits, Watch};
+use super::paths;
+use super::rarity::GATE_BITS;
+use super::scan::{Depth, Scanner, Sink};
 use super::sip::Key;
-use super::source::{Confidentiality, Integrity};
+use super::source::{Confidentiality, Integrity, Source, Sources};
+use super::table::{Place, Table};
 use super::vault::{Leak, Secret, Vault};
 use super::walk::{self, Leaf};
 
@@ -28,6 +33,9 @@ impl Mark {
 pub struct Shared {
     vault: Vault,
     keyed: bool,
+    /// Values that one session handed to another or wrote to memory, with whose word they are.
+    handed: Table,
+    hands: Sources,
     /// The first step that read what anybody could have written.
     pub untrusted: Option<Mark>,
     /// The first step that read what must not leave.
@@ -55,6 +63,36 @@ impl Shared {
         Reading { shared: self, step, integrity }
     }
 
+    /// Remembers what a step hands over to another agent or writes to memory, so that it keeps its label where it is read:
+    /// what a stranger wrote is not trusted because an agent passed it on, and what the user wrote stays theirs.
+    pub fn hand_over(&mut self, step: &Step<'_>, index: &Index) {
+        let key = index.key;
+        let mut hands = [None; Integrity::COUNT];
+        let (handed, sources) = (&mut self.handed, &mut self.hands);
+        let mut hand = |atom: Atom| {
+            if atom.flags.any(Flag::LOOSE | Flag::SAMPLED) || atom.bits < GATE_BITS {
+                return;
+            }
+            let Some(integrity) = index.integrity_of(atom.hash) else { return };
+            let number = *hands[integrity as usize].get_or_insert_with(|| {
+                let (step, tool) = (step.step_id.to_static(), Box::default());
+                let source = Source { step, tool, integrity, confidentiality: Confidentiality::Public };
+                sources.push(source, HANDS_MAX, HANDS_BYTES_MAX).0
+            });
+            handed.put(atom.hash, Place::of(&atom, number, paths::NONE, 0), HANDED_MAX, |it| sources.age(it));
+        };
+        let mut scanner = Scanner::new(&key, Depth::Rare, Handing(&mut hand));
+        let mut leaf = |it: Leaf<'_>| scanner.text(it.text, Flag::FIELD);
+        let contents = [&step.input, &step.output].into_iter().flatten();
+        contents.for_each(|it| _ = walk::leaves(it.get(), &mut leaf));
+        if let Some(text) = step.text.as_deref() {
+            walk::text(text, &mut leaf);
+        }
+        if self.hands.is_time_to_sweep() {
+            self.handed.sweep(|it| self.hands.age(it).is_some());
+        }
+    }
+
     /// Secrets in the arguments of a call.
     pub fn leaks(&self, step: &Step<'_>) -> Vec<Leak> {
         let Some(input) = step.input.as_ref().filter(|_| !self.vault.is_empty()) else { return Vec::new() };
@@ -65,7 +103,22 @@ impl Shared {
 
     /// Estimated memory beyond its own size, in bytes.
     pub fn bytes(&self) -> usize {
-        self.vault.bytes()
+        self.vault.bytes() + self.handed.bytes() + self.hands.memory()
+    }
+}
+
+/// Values handed over in a run. Full: as in [`super::Bounds::read_max`].
+const HANDED_MAX: usize = 256;
+/// Steps that handed something over, and bytes of their ids. Full: the oldest is forgotten with its values, which then
+/// are an agent's word.
+const HANDS_MAX: usize = 32;
+const HANDS_BYTES_MAX: usize = 2048;
+
+struct Handing<'h>(&'h mut dyn FnMut(Atom));
+
+impl Sink for Handing<'_> {
+    fn atom(&mut self, atom: Atom) {
+        (self.0)(atom);
     }
 }
 
@@ -77,13 +130,18 @@ pub struct Reading<'s> {
 }
 
 impl Watch for Reading<'_> {
+    fn handed(&self, hash: u64) -> Option<Integrity> {
+        let handed = self.shared.handed.find(hash);
+        handed.filter_map(|it| self.shared.hands.get(it.source)).map(|it| it.integrity).max()
+    }
+
     fn leaf(&mut self, leaf: &Leaf<'_>) {
         let (step, authored) = (self.step, self.integrity <= Integrity::System);
         let found = self.shared.vault.learn(leaf.key, leaf.text, &|kind| Secret {
             kind,
             session: step.session_id.to_static(),
             step: step.step_id.to_static(),
-            path: leaf.path.into(),
+            path: paths::with_item(leaf.path, leaf.item).into(),
             authored,
         });
         // What the user typed is theirs to give away.

@@ -23,6 +23,8 @@ pub enum Integrity {
 }
 
 impl Integrity {
+    pub(super) const COUNT: usize = 5;
+
     /// Whose word the content of a step is; `None` when it brings nothing in: what the model itself says is made of what
     /// it read, and raises nothing. `is_root`: a message of the user is one, and not what another agent wrote.
     #[must_use]

@@ -14,7 +14,7 @@ use super::decode;
 use super::probe::Match;
 use super::secret::{self, SecretKind};
 use super::sip::Key;
-use super::{fold, packed};
+use super::{fold, packed, paths};
 use crate::hash::mix;
 
 /// Letters and digits of one window. Thirty-six to the twelfth still fits in 64 bits: no two windows share a number.
@@ -76,9 +76,8 @@ pub struct Vault {
 pub struct Leak {
     /// Its number.
     pub secret: usize,
-    /// The argument, as `headers.cookie`.
+    /// The argument, as `headers.cookie` or `parts[1]`.
     pub path: String,
-    pub item: u16,
     pub matched: Match,
 }
 
@@ -293,7 +292,7 @@ impl Search<'_> {
             (1, _, _) => Match::Base64,
             _ => Match::Nested,
         };
-        self.leaks.push(Leak { secret, path: path.to_owned(), item, matched });
+        self.leaks.push(Leak { secret, path: paths::with_item(path, item), matched });
     }
 
     /// Reads what is encoded in a text.

@@ -305,7 +305,9 @@ fn notes() {
         ),
         (
             "sequence:\n  - { as: a, where: step.kind == \"plan\" }\n  - { as: b, where: step.kind == \"plan\" }\n  - { as: c, where: 'flows(a, b)' }\nwithin: 5m",
-            expect![[r#""#]],
+            expect![[r#"
+                p.yaml:7:27: policy a: sequence[2].where: `flows` is asked where its second part is at hand: write it in the condition of `b`
+            "#]],
         ),
         (
             "sequence:\n  - { as: a, where: step.kind == \"plan\" }\n  - { as: b, where: 'b.text == a.text' }\nwithin: 5m",
