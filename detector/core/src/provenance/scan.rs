@@ -417,9 +417,12 @@ impl<'v> Canonical<'v> {
     }
 
     fn atom(&self, key: &Key, bits: u8, sentence: u16, flags: Flag, coding: Coding) -> Atom {
-        let mut lower = [0; VALUE_MAX];
-        for (to, from) in lower.iter_mut().zip(self.value) {
-            *to = from.to_ascii_lowercase();
+        // Where nothing was left out the canonical form is the one in lower case.
+        let mut lower = self.form;
+        if self.length != self.value.len() {
+            for (to, from) in lower.iter_mut().zip(self.value) {
+                *to = from.to_ascii_lowercase();
+            }
         }
         Atom {
             hash: key.hash(self.strict()),
