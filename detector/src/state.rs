@@ -42,7 +42,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Entry<'_>, Error> {
     match bytes.first() {
         None | Some(0) => Err(Error::Short { bytes: bytes.len() }),
         Some(&found) if found > VERSION => Err(Error::Newer { found }),
-        Some(_) => {
+        Some(&version) => {
             let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or(Error::Short { bytes: bytes.len() })?;
             let mut used = [0; size_of::<i64>()];
             used.copy_from_slice(&header[1..]);

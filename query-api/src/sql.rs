@@ -45,7 +45,7 @@ use stop::Stop;
 use threads::Threads;
 
 /// What a query may name.
-const TABLES: [&str; 5] = ["steps", "sessions", "verdicts", "findings", "controls"];
+const TABLES: [&str; 6] = ["steps", "sessions", "verdicts", "findings", "edges", "controls"];
 
 /// Answers SQL. Cheap to clone. The clone that works on a query knows when that is given up.
 #[derive(Clone)]

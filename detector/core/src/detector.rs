@@ -9,6 +9,7 @@ use martingale_schemas::{
 };
 
 use crate::condition::{Facts, RunFacts, SessionFacts};
+use crate::flow::{self, Sources};
 use crate::halt::{Cause, Halt};
 use crate::judgement::{Applied, Judgement, Observed};
 use crate::policy::{Engine, Judged};
@@ -135,6 +136,9 @@ impl Detector {
         findings.extend(standing_halt(session, run, step));
         let tool = self.tools.of(step, &rules.catalogue, limits.tools_max);
         let heard = if tool.flags.has(Flags::POLL) { None } else { session.calls.hear(step) };
+        let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, rules.values);
+        findings.append(&mut flow.findings);
+        let sources = Sources::new(&flow, session.provenance.as_deref());
         let facts = SessionFacts {
             counts: session.counts,
             depth: session.place.depth,
@@ -147,7 +151,7 @@ impl Detector {
             Judged {
                 policies: &rules.policies,
                 limits,
-                facts: &Facts::new(step, &tool, facts, run_facts, limits),
+                facts: &Facts::new(step, &tool, facts, run_facts, sources, limits),
                 calls: heard.as_ref().map(|it| (&session.calls, it)),
                 progress: &mut session.progress,
                 run,
@@ -160,7 +164,10 @@ impl Detector {
         if let Some(heard) = heard {
             session.calls.remember(heard);
         }
-        Observed::Judged(conclude(session, run, step, findings, limits.run_sessions_max))
+        Observed::Judged(Judgement {
+            edges: flow.edges,
+            ..conclude(session, run, step, findings, limits.run_sessions_max)
+        })
     }
 
     /// The halt that stands now against a step that was judged before. Changes nothing; what is [`Detector::absent`]
@@ -360,5 +367,5 @@ fn conclude(
         *score = score.max(finding.score);
     }
     // A halt finding is there as long as one stands, so the decision already says so.
-    Judgement { decision, standing: decision, scores, findings }
+    Judgement { decision, standing: decision, scores, findings, edges: Vec::new() }
 }

@@ -10,8 +10,21 @@ pub struct Rules {
     pub(crate) policies: Policies,
     pub(crate) catalogue: Catalogue,
     pub(crate) limits: StateLimits,
+    pub(crate) values: Values,
     /// The first so many policies come with the core.
     built_in: usize,
+}
+
+/// How far the values of a session are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Values {
+    /// Not at all: `flows` never holds.
+    Off,
+    /// For edges and for the policies that ask.
+    Follow,
+    /// And the built-in rules on them speak.
+    #[default]
+    Judge,
 }
 
 impl Rules {
@@ -45,13 +58,19 @@ impl Rules {
 
     /// These policies alone.
     pub(crate) fn of(policies: Policies, catalogue: Catalogue) -> Self {
-        Self { policies, catalogue, limits: StateLimits::DEFAULT, built_in: 0 }
+        Self { policies, catalogue, limits: StateLimits::DEFAULT, built_in: 0, values: Values::default() }
     }
 
     /// The same rules, under other limits of what is remembered.
     #[must_use]
     pub fn with_limits(self, limits: StateLimits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The same rules, with the values of sessions followed so far.
+    #[must_use]
+    pub fn with_values(self, values: Values) -> Self {
+        Self { values, ..self }
     }
 
     #[must_use]

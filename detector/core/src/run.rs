@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::halt::Halt;
 use crate::hash::hash_text;
+use crate::provenance::Shared;
 use crate::session::{Counts, SessionState};
 
 /// Ancestors that a session carries. One that is deeper cannot say who else is above it, and takes any halt of its run
@@ -62,14 +63,16 @@ pub struct RunState {
     pub(crate) depth: u32,
     pub(crate) halt: Option<Box<Halt>>,
     /// How many of `members` are halted: while none is, nobody looks for ancestors.
-    halted: u32,
+    pub(crate) halted: u32,
     /// Ascending by id, so that one is found in a few comparisons however many there are.
-    members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
+    /// What its sessions share of what they read.
+    pub(crate) shared: Option<Box<Shared>>,
 }
 
 /// One session of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Member {
+pub(crate) struct Member {
     /// Hash of the session's id; a collision would only share a halt.
     id: u64,
     /// 0 for the root.
@@ -298,6 +301,7 @@ impl RunState {
         size_of::<Self>()
             + self.members.capacity() * size_of::<Member>()
             + halts
+            + self.shared.as_ref().map_or(0, |it| size_of::<Shared>() + it.bytes())
             + self.halt.as_ref().map_or(0, |it| it.bytes())
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::columns::Calls;
 use crate::halt::Halt;
 use crate::policy::Progress;
+use crate::provenance::Index;
 use crate::recent::{Fingerprints, Recent};
 use crate::run::Place;
 use crate::state::{Part, PartRef, PartState};
@@ -58,6 +59,8 @@ pub struct SessionState {
     pub(crate) recent: Recent,
     pub(crate) calls: Calls,
     pub(crate) progress: Progress,
+    /// What it has read, once it read something.
+    pub(crate) provenance: Option<Box<Index>>,
 }
 
 impl SessionState {
@@ -145,11 +148,13 @@ impl SessionState {
     }
 
     /// After the session's end only what must outlive it is kept: its halt, its counts, and the ids of its steps, so that
-    /// a resend is still a duplicate. A step that comes later is judged on fresh loop and policy state.
+    /// a resend is still a duplicate. A step that comes later is judged on fresh loop and policy state, and knows nothing of
+    /// what was read; what its run shares of it stays.
     pub(crate) fn end(&mut self) {
         self.ended = true;
         self.calls.clear();
         self.progress.end();
+        self.provenance = None;
     }
 
     /// A person lifted the halt: what led to it is forgotten, and budgets and the fan-out count from here, or the next
@@ -174,6 +179,7 @@ impl SessionState {
             + self.recent.bytes()
             + self.calls.bytes()
             + self.progress.bytes()
+            + self.provenance.as_ref().map_or(0, |it| size_of::<Index>() + it.bytes())
     }
 }
 

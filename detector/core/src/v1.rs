@@ -8,7 +8,7 @@ use crate::columns::{Call, Calls};
 use crate::halt::Halt;
 use crate::policy::Progress;
 use crate::recent::Recent;
-use crate::run::{Place, RunState};
+use crate::run::{Member, Place, RunState};
 use crate::session::{Counts, SessionState};
 use crate::state::State;
 
@@ -21,7 +21,7 @@ pub struct StateV1(pub State);
 #[expect(clippy::large_enum_variant, reason = "lives for a moment")]
 enum Form {
     Session(SessionForm),
-    Run(RunState),
+    Run(RunForm),
 }
 
 #[derive(Deserialize)]
@@ -39,6 +39,28 @@ struct SessionForm {
     recent: RecentForm,
     calls: CallsForm,
     progress: Progress,
+}
+
+#[derive(Deserialize)]
+struct RunForm {
+    counts: Counts,
+    base: Counts,
+    base_time: Option<Timestamp>,
+    started: Timestamp,
+    now: Timestamp,
+    sessions_total: u32,
+    depth: u32,
+    halt: Option<Box<Halt>>,
+    halted: u32,
+    members: Vec<Member>,
+}
+
+impl RunForm {
+    fn read(self) -> RunState {
+        let Self { counts, base, base_time, started, now, sessions_total, depth, halt, halted, members } = self;
+        let shared = None;
+        RunState { counts, base, base_time, started, now, sessions_total, depth, halt, halted, members, shared }
+    }
 }
 
 #[derive(Deserialize)]
@@ -87,7 +109,7 @@ impl TryFrom<Form> for StateV1 {
             progress,
         } = match form {
             Form::Session(it) => it,
-            Form::Run(it) => return Ok(Self(State::Run(it))),
+            Form::Run(it) => return Ok(Self(State::Run(it.read()))),
         };
         let recent = recent.read().ok_or("the ids of the latest steps are damaged")?;
         let ring = calls.ring.into_iter().map(|it| Call::of_hashes([it.key, it.tool, it.result, it.simhash], it.step));
@@ -106,6 +128,7 @@ impl TryFrom<Form> for StateV1 {
             recent,
             calls,
             progress,
+            provenance: None,
         })))
     }
 }

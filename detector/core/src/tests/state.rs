@@ -82,9 +82,9 @@ fn the_binary_form_is_fixed() {
     let digests: Vec<String> = read(2).iter().map(digest).collect();
     expect_test::expect![[r#"
         [
-            "7de98bd843b1562e5ffae0089e9904dc",
-            "a83c113a3b72e58ea2acd58be7cde9e5",
-            "55fa69b594d5238776156f9961a0a1e4",
+            "74316f87ba2dfb0a40a616309fc8ca2e",
+            "1a436b62b54be6c54e5bcb62d2e3a8ec",
+            "5f1b451c081745f6d78bd35e41bcd83a",
         ]
     "#]]
     .assert_debug_eq(&digests);

@@ -117,6 +117,7 @@ mod tests {
             standing: Decision::Allow,
             scores,
             findings,
+            edges: Vec::new(),
         }
     }
 

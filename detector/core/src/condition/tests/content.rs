@@ -5,13 +5,14 @@ use martingale_schemas::{Limits, Step, Timestamp};
 
 use super::compile;
 use crate::condition::{Facts, RunFacts, Scope, SessionFacts, Want, base_context, json};
+use crate::flow::Sources;
 use crate::limits::StateLimits;
 use crate::tools::Tool;
 
 fn holds(step: &Step<'_>, source: &str) -> bool {
     let condition = compile(source, Want::Truth).unwrap_or_else(|| panic!("{source}"));
     let (tool, limits) = (Tool::none(), StateLimits::DEFAULT);
-    let facts = Facts::new(step, &tool, SessionFacts::default(), RunFacts::default(), &limits);
+    let facts = Facts::new(step, &tool, SessionFacts::default(), RunFacts::default(), Sources::default(), &limits);
     condition.holds(&base_context(), &Scope::new(&facts)).unwrap_or_else(|_| panic!("{source}: not evaluated"))
 }
 
