@@ -289,9 +289,7 @@ impl Judge {
 
 /// Names of the entries that make up a session or run: its own, and those of its parts.
 fn entries_of(key: &StateKey<'_>, state: &State) -> impl Iterator<Item = Bytes> {
-    let parts = match key {
-        StateKey::Session(id) => Some(state.parts().map(move |it| StateKey::Part(id.as_ref(), it).to_bytes().into())),
-        StateKey::Run(_) | StateKey::Part(..) => None,
-    };
-    std::iter::once(key.to_bytes().into()).chain(parts.into_iter().flatten())
+    let (StateKey::Session(id) | StateKey::Run(id) | StateKey::Part(id, _)) = key;
+    let parts = state.parts().map(move |it| StateKey::Part(id.as_ref(), it).to_bytes().into());
+    std::iter::once(key.to_bytes().into()).chain(parts)
 }

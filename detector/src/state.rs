@@ -42,7 +42,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Entry<'_>, Error> {
     match bytes.first() {
         None | Some(0) => Err(Error::Short { bytes: bytes.len() }),
         Some(&found) if found > VERSION => Err(Error::Newer { found }),
-        Some(&version) => {
+        Some(_) => {
             let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or(Error::Short { bytes: bytes.len() })?;
             let mut used = [0; size_of::<i64>()];
             used.copy_from_slice(&header[1..]);
@@ -92,7 +92,7 @@ mod tests {
             let step = format!(
                 r#"{{"session_id":"{session}","root_session_id":"root","parent_session_id":{parent},"step_id":"s{n}","seq":{n},
                 "time":"2026-01-01T00:00:{n:02}Z","kind":"{kind}","agent":{{"id":"a"}},"tool":"read_secret","input":{{"n":1}},
-                "output":"AKIA","usage":{{"input_tokens":3,"cost_usd":0.5}}}}"#,
+                "output":{{"mail":"user{n}@example.com","password":"hunter22x"}},"usage":{{"input_tokens":3,"cost_usd":0.5}}}}"#,
                 parent = if session == "root" { "null" } else { "\"root\"" },
                 n = n % 60,
             );
@@ -130,8 +130,19 @@ mod tests {
     fn what_is_written_is_fixed() {
         let entries = entries(true);
         let names: Vec<&str> = entries.keys().map(String::as_str).collect();
-        let parts = ["p_child_c00", "p_child_c01", "p_child_c02", "p_child_c03", "p_child_r00", "p_child_r01"];
-        assert_eq!(names, [&parts[..], &["r_root", "s_child", "s_root"]].concat());
+        let of = |owner: &str, pages: &[(char, usize)]| -> Vec<String> {
+            pages
+                .iter()
+                .flat_map(|(shelf, count)| (0..*count).map(move |it| format!("p_{owner}_{shelf}{it:02}")))
+                .collect()
+        };
+        let parts = [
+            of("child", &[('c', 4), ('p', 1), ('r', 2), ('s', 5), ('v', 3)]),
+            of("root", &[('e', 1), ('p', 1), ('s', 1), ('v', 1)]),
+        ]
+        .concat();
+        let heads = ["r_root", "s_child", "s_root"];
+        assert_eq!(names, parts.iter().map(String::as_str).chain(heads).collect::<Vec<_>>());
         for (name, bytes) in entries {
             let path = fixture(VERSION, &name);
             if std::env::var_os("WRITE_FIXTURES").is_some() && !path.exists() {

@@ -57,8 +57,10 @@ impl Detector {
                 }
             }
         }
-        if !self.runs.has(&step.root_session_id) {
-            absent.push(StateKey::Run(step.root_session_id.to_static()));
+        match self.runs.get(&step.root_session_id) {
+            None => absent.push(StateKey::Run(step.root_session_id.to_static())),
+            Some(run) if run.is_whole() => {}
+            Some(run) => absent.extend(run.missing().map(|it| StateKey::Part(step.root_session_id.to_static(), it))),
         }
         absent
     }
@@ -81,7 +83,7 @@ impl Detector {
     }
 
     /// Takes stored state into memory; `None` when nothing was stored under the key. State that is in memory already
-    /// stays as it is. A part goes to its session, which must be there.
+    /// stays as it is. A part goes to its session or run, which must be there.
     pub fn load(&mut self, key: StateKey<'_>, state: Option<State>) {
         match (key, state) {
             (StateKey::Session(id), state) => {
@@ -103,6 +105,13 @@ impl Detector {
                     Some(State::Part(it)) => Some(it),
                     _ => None,
                 };
+                if part.is_of_run() {
+                    let at = self.runs.find(&id);
+                    if let Some(slot) = at.and_then(|at| self.runs.slot(at)) {
+                        slot.state.attach(part, stored);
+                    }
+                    return;
+                }
                 let at = self.sessions.find(&id);
                 if let Some(slot) = at.and_then(|at| self.sessions.slot(at)) {
                     slot.state.attach(part, stored);
@@ -264,7 +273,7 @@ impl Detector {
         applied
     }
 
-    /// Hands out every state that changed since the last call: sessions, the parts of each before its head, then runs, in
+    /// Hands out every state that changed since the last call: sessions, then runs, the parts of each before its head, in
     /// the order of their first change. `None` means that nothing is worth storing: delete it.
     pub fn drain_changed(&mut self, mut f: impl FnMut(&StateKey<'_>, Option<StateRef<'_>>)) {
         self.sessions.drain_changed(|id, state| {
@@ -272,6 +281,7 @@ impl Detector {
             f(&StateKey::Session(id.as_ref()), (!state.is_blank()).then_some(StateRef::Session(state)));
         });
         self.runs.drain_changed(|id, state| {
+            state.drain_parts(|part, it| f(&StateKey::Part(id.as_ref(), part), it.map(StateRef::Part)));
             f(&StateKey::Run(id.as_ref()), (!state.is_blank()).then_some(StateRef::Run(state)));
         });
     }

@@ -10,7 +10,7 @@ mod atom;
 mod decode;
 mod fold;
 mod index;
-mod packed;
+mod pages;
 mod paths;
 mod probe;
 mod rarity;
@@ -27,6 +27,8 @@ mod walk;
 mod words;
 
 pub use index::{Bounds, Index, Ingested, ToolTraits, Watch};
+pub(crate) use pages::At;
+pub use pages::{Page, Shelf};
 pub use probe::{Argument, Match, Trace};
 pub use rarity::GATE_BITS;
 pub use role::Role;

@@ -11,6 +11,7 @@ use crate::halt::Halt;
 use crate::hash::hash_text;
 use crate::provenance::Shared;
 use crate::session::{Counts, SessionState};
+use crate::state::{Part, PartRef, PartState};
 
 /// Ancestors that a session carries. One that is deeper cannot say who else is above it, and takes any halt of its run
 /// for one that stands against it.
@@ -107,6 +108,34 @@ impl RunState {
     #[must_use]
     pub fn is_halted(&self) -> bool {
         self.halt.is_some() || self.halted > 0
+    }
+
+    /// Parts that are stored beside it, once all that changed is.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part> {
+        self.shared.iter().flat_map(|it| it.held()).map(|(shelf, place)| Part::Values(shelf, place))
+    }
+
+    /// Parts to load before a step in it can be judged.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = Part> {
+        self.shared.iter().flat_map(|it| it.missing()).map(|(shelf, place)| Part::Values(shelf, place))
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.shared.as_ref().is_none_or(|it| it.is_whole())
+    }
+
+    /// Takes in a part that was missing; `None` when there was none.
+    pub(crate) fn attach(&mut self, part: Part, stored: Option<PartState>) {
+        if let (Part::Values(shelf, place), Some(shared)) = (part, &mut self.shared) {
+            shared.attach((shelf, place), stored.and_then(PartState::into_page));
+        }
+    }
+
+    /// Hands out the parts that changed since the last call; `None` where there is none any more.
+    pub(crate) fn drain_parts(&mut self, mut f: impl FnMut(Part, Option<PartRef<'_>>)) {
+        if let Some(shared) = &mut self.shared {
+            shared.drain(&mut |(shelf, place), page| f(Part::Values(shelf, place), page.map(PartRef::Values)));
+        }
     }
 
     pub(crate) fn is_blank(&self) -> bool {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::columns::Calls;
 use crate::halt::Halt;
 use crate::policy::Progress;
-use crate::provenance::Index;
+use crate::provenance::{At, Index};
 use crate::recent::{Fingerprints, Recent};
 use crate::run::Place;
 use crate::state::{Part, PartRef, PartState};
@@ -61,6 +61,9 @@ pub struct SessionState {
     pub(crate) progress: Progress,
     /// What it has read, once it read something.
     pub(crate) provenance: Option<Box<Index>>,
+    /// Pages of one that was let go since the last hand-over.
+    #[serde(skip)]
+    pub(crate) gone: Vec<At>,
 }
 
 impl SessionState {
@@ -96,16 +99,21 @@ impl SessionState {
 
     /// Parts that are stored beside it, once all that changed is.
     pub(crate) fn parts(&self) -> impl Iterator<Item = Part> + use<> {
-        parts_at(self.recent.parts().places(), self.calls.parts().places())
+        let pages = self.provenance.iter().flat_map(|it| it.held()).map(|(shelf, place)| Part::Values(shelf, place));
+        let parts = parts_at(self.recent.parts().places(), self.calls.parts().places()).chain(pages);
+        parts.collect::<Vec<_>>().into_iter()
     }
 
     /// Parts to load before a step of it can be judged.
     pub(crate) fn missing(&self) -> impl Iterator<Item = Part> + use<> {
-        parts_at(self.recent.parts().missing(), self.calls.parts().missing())
+        let pages = self.provenance.iter().flat_map(|it| it.missing()).map(|(shelf, place)| Part::Values(shelf, place));
+        let parts = parts_at(self.recent.parts().missing(), self.calls.parts().missing()).chain(pages);
+        parts.collect::<Vec<_>>().into_iter()
     }
 
     pub(crate) fn is_whole(&self) -> bool {
-        !self.recent.parts().is_missing() && !self.calls.parts().is_missing()
+        let is_read = self.provenance.as_ref().is_none_or(|it| it.is_whole());
+        !self.recent.parts().is_missing() && !self.calls.parts().is_missing() && is_read
     }
 
     /// Takes in a part that was missing; `None` when there was none.
@@ -115,6 +123,11 @@ impl SessionState {
             (Part::Recent(place), _) => self.recent.attach(place.into(), &Fingerprints::default()),
             (Part::Calls(place), Some(PartState::Calls(it))) => self.calls.attach(place.into(), it),
             (Part::Calls(place), _) => self.calls.attach(place.into(), Vec::new()),
+            (Part::Values(shelf, place), stored) => {
+                if let Some(index) = &mut self.provenance {
+                    index.attach((shelf, place), stored.and_then(PartState::into_page));
+                }
+            }
         }
     }
 
@@ -125,6 +138,14 @@ impl SessionState {
         }
         for (place, held) in self.calls.drain_changed() {
             f(Part::Calls(small(place)), held.then(|| PartRef::Calls(self.calls.part(place))));
+        }
+        if !self.gone.is_empty() {
+            let held: Vec<At> = self.provenance.iter().flat_map(|it| it.held()).collect();
+            let gone = std::mem::take(&mut self.gone).into_iter().filter(|it| !held.contains(it));
+            gone.for_each(|(shelf, place)| f(Part::Values(shelf, place), None));
+        }
+        if let Some(index) = &mut self.provenance {
+            index.drain(&mut |(shelf, place), page| f(Part::Values(shelf, place), page.map(PartRef::Values)));
         }
     }
 
@@ -154,7 +175,13 @@ impl SessionState {
         self.ended = true;
         self.calls.clear();
         self.progress.end();
-        self.provenance = None;
+        if let Some(mut index) = self.provenance.take() {
+            // What was never stored is removed with what was: that changes nothing.
+            self.gone.extend(index.held());
+            index.drain(&mut |at, _| self.gone.push(at));
+            self.gone.sort_unstable();
+            self.gone.dedup();
+        }
     }
 
     /// A person lifted the halt: what led to it is forgotten, and budgets and the fan-out count from here, or the next

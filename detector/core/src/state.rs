@@ -4,11 +4,12 @@ use martingale_schemas::SessionId;
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Call;
+use crate::provenance::{Page, Shelf};
 use crate::recent::Fingerprints;
 use crate::run::RunState;
 use crate::session::SessionState;
 
-/// Which state: of a session, of a run by its root, or a part of a session's.
+/// Which state: of a session, of a run by its root, or a part of either.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StateKey<'a> {
     Session(SessionId<'a>),
@@ -16,7 +17,7 @@ pub enum StateKey<'a> {
     Part(SessionId<'a>, Part),
 }
 
-/// A part of a session's state that is stored apart from its head, and written only when it changed. It belongs to the head
+/// A part of a session's or run's state that is stored apart from its head, and written only when it changed. It belongs to the head
 /// that was stored last: where that is forgotten, so are the parts it has ([`State::parts`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
@@ -24,6 +25,16 @@ pub enum Part {
     Recent(u8),
     /// Tool calls, for loop detection.
     Calls(u8),
+    /// A page of what was read: of the session's, or, for some shelves, of the run's of which the session is the root.
+    Values(Shelf, u8),
+}
+
+impl Part {
+    /// Whether it belongs to a run, whose root its key names, and not to a session.
+    #[must_use]
+    pub const fn is_of_run(self) -> bool {
+        matches!(self, Self::Values(shelf, _) if shelf.is_of_run())
+    }
 }
 
 impl StateKey<'_> {
@@ -38,6 +49,7 @@ impl StateKey<'_> {
                 let (letter, place) = match part {
                     Part::Recent(place) => (b'r', place),
                     Part::Calls(place) => (b'c', place),
+                    Part::Values(shelf, place) => (shelf.letter(), place),
                 };
                 let mut key = key(b"p/", id);
                 key.extend([b'/', letter, b'0' + place / 10, b'0' + place % 10]);
@@ -59,11 +71,13 @@ impl StateKey<'_> {
                 // As long for every part, so that it does not matter what is in the id.
                 let (id, part) = id.split_at_checked(id.len().checked_sub(4)?)?;
                 let place = part.get(2..).filter(|it| it.bytes().all(|it| it.is_ascii_digit()))?.parse().ok()?;
-                match part.get(..2)? {
-                    "/r" => Some(StateKey::Part(owned(id), Part::Recent(place))),
-                    "/c" => Some(StateKey::Part(owned(id), Part::Calls(place))),
-                    _ => None,
-                }
+                let part = match part.as_bytes().first_chunk()? {
+                    b"/r" => Part::Recent(place),
+                    b"/c" => Part::Calls(place),
+                    [b'/', letter] => Part::Values(*Shelf::ALL.iter().find(|it| it.letter() == *letter)?, place),
+                    _ => return None,
+                };
+                Some(StateKey::Part(owned(id), part))
             }
             _ => None,
         }
@@ -79,7 +93,7 @@ impl StateKey<'_> {
     }
 }
 
-/// State of one session without its parts, of one run, or one part. Its serialised form is positional in binary formats: a
+/// State of one session or run without its parts, or one part. Its serialised form is positional in binary formats: a
 /// change of any field is a new version for whoever writes it (`fixtures/state`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "lives for a moment, on its way to or from the store")]
@@ -93,6 +107,16 @@ pub enum State {
 pub enum PartState {
     Recent(Fingerprints),
     Calls(Vec<Call>),
+    Values(Page),
+}
+
+impl PartState {
+    pub(crate) fn into_page(self) -> Option<Page> {
+        match self {
+            Self::Values(page) => Some(page),
+            Self::Recent(_) | Self::Calls(_) => None,
+        }
+    }
 }
 
 /// A [`State`] that is still in memory. Serialised it is the same.
@@ -107,6 +131,7 @@ pub enum StateRef<'s> {
 pub enum PartRef<'s> {
     Recent(Fingerprints),
     Calls(Vec<&'s Call>),
+    Values(Page),
 }
 
 impl State {
@@ -122,11 +147,12 @@ impl State {
 
     /// The parts that are stored beside it.
     pub fn parts(&self) -> impl Iterator<Item = Part> {
-        let session = match self {
-            Self::Session(state) => Some(state),
-            Self::Run(_) | Self::Part(_) => None,
+        let (session, run) = match self {
+            Self::Session(state) => (Some(state), None),
+            Self::Run(state) => (None, Some(state)),
+            Self::Part(_) => (None, None),
         };
-        session.into_iter().flat_map(SessionState::parts)
+        session.into_iter().flat_map(SessionState::parts).chain(run.into_iter().flat_map(RunState::parts))
     }
 }
 
@@ -137,6 +163,7 @@ impl StateRef<'_> {
             Self::Session(state) => State::Session((*state).clone()),
             Self::Run(state) => State::Run((*state).clone()),
             Self::Part(PartRef::Recent(it)) => State::Part(PartState::Recent(it.clone())),
+            Self::Part(PartRef::Values(it)) => State::Part(PartState::Values(it.clone())),
             Self::Part(PartRef::Calls(it)) => {
                 State::Part(PartState::Calls(it.iter().map(|it| (*it).clone()).collect()))
             }

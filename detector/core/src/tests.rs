@@ -2,6 +2,7 @@
 
 mod controls;
 mod leakage;
+mod pages;
 mod properties;
 mod recorded;
 mod state;

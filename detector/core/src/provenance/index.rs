@@ -4,6 +4,7 @@ use martingale_schemas::{Step, StepId};
 use serde::{Deserialize, Serialize};
 
 use super::atom::{Atom, Flag};
+use super::pages::{self, At, Page, Paged, Shelf};
 use super::paths::{self, Paths};
 use super::rarity::GATE_BITS;
 use super::scan::{Depth, Scanner, Sink};
@@ -92,17 +93,14 @@ pub struct Index {
     /// Whether the key is set: that of its run, at the first step.
     keyed: bool,
     /// What user and operator wrote.
-    pub(super) named: Table,
+    pub(super) named: Table<32>,
     pub(super) authors: Sources,
     /// What anybody else wrote.
-    pub(super) read: Table,
+    pub(super) read: Table<64>,
     pub(super) sources: Sources,
     pub(super) paths: Paths,
     /// Something was read that is not kept: a value that is not found may still have come from it.
     pub(super) lossy: bool,
-    /// Whether it differs from what was last stored.
-    #[serde(skip)]
-    changed: bool,
 }
 
 /// What a step brought in.
@@ -162,7 +160,6 @@ impl Index {
             self.key = Key::of_run(&step.root_session_id);
             self.keyed = true;
         }
-        self.changed = true;
     }
 
     fn source(&mut self, step: &Step<'_>, tool: ToolTraits, integrity: Integrity, bounds: &Bounds) -> u16 {
@@ -207,9 +204,50 @@ impl Index {
         self.sources.has(step) || self.authors.has(step)
     }
 
-    /// Whether it changed since this was last asked.
-    pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
+    fn shelves(&self) -> [(Shelf, &dyn Paged); 5] {
+        let Self { named, authors, read, sources, paths, .. } = self;
+        [
+            (Shelf::Named, named),
+            (Shelf::Authors, authors),
+            (Shelf::Read, read),
+            (Shelf::Sources, sources),
+            (Shelf::Paths, paths),
+        ]
+    }
+
+    /// Pages that are stored beside it, once all that changed is.
+    pub(crate) fn held(&self) -> impl Iterator<Item = At> + use<> {
+        pages::held(self.shelves())
+    }
+
+    /// Pages to load before it can be asked.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = At> + use<> {
+        pages::missing(self.shelves())
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        pages::are_whole([&self.named, &self.authors, &self.read, &self.sources, &self.paths])
+    }
+
+    pub(crate) fn attach(&mut self, (shelf, place): At, page: Option<Page>) {
+        let shelf: &mut dyn Paged = match shelf {
+            Shelf::Named => &mut self.named,
+            Shelf::Authors => &mut self.authors,
+            Shelf::Read => &mut self.read,
+            Shelf::Sources => &mut self.sources,
+            Shelf::Paths => &mut self.paths,
+            Shelf::Secrets | Shelf::Handed | Shelf::Hands => return,
+        };
+        pages::attach(shelf, place, page);
+    }
+
+    /// Hands out the pages that changed since the last call; `None` where there is none any more.
+    pub(crate) fn drain(&mut self, f: &mut dyn FnMut(At, Option<Page>)) {
+        pages::drain(Shelf::Named, &mut self.named, f);
+        pages::drain(Shelf::Authors, &mut self.authors, f);
+        pages::drain(Shelf::Read, &mut self.read, f);
+        pages::drain(Shelf::Sources, &mut self.sources, f);
+        pages::drain(Shelf::Paths, &mut self.paths, f);
     }
 
     /// Estimated memory beyond its own size, in bytes.

@@ -1,7 +1,8 @@
 //! Paths of values inside a result, each kept once: `transactions[*].recipient`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::pages::{Page, Paged, Pages};
 use crate::hash::hash;
 
 /// No path is known: the result is text, or there were too many paths.
@@ -9,13 +10,18 @@ pub(super) const NONE: u16 = u16::MAX;
 /// Longest path that is kept, in bytes; a longer one ends with "…".
 pub(super) const PATH_MAX: usize = 64;
 
-/// The paths of a session. Full: values of other paths are kept without one.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Paths of one page, and most paths there are. So many are part of the stored form.
+const PAGE: usize = 16;
+const COUNT_MAX: usize = 64;
+
+/// The paths of a session. Full: values of other paths are kept without one. Serialised is how many there are; they are
+/// in pages.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Paths {
     texts: Vec<Box<str>>,
-    /// Which one was asked for last: the fields of one record after the other ask for the same few.
-    #[serde(skip)]
+    /// Of the texts, once one is looked for.
     hashes: Vec<u32>,
+    pages: Pages,
 }
 
 impl Paths {
@@ -29,7 +35,8 @@ impl Paths {
         let key = short(path);
         let found = self.hashes.iter().position(|it| *it == key).filter(|at| *self.texts[*at] == *path);
         let at = found.or_else(|| {
-            (self.texts.len() < max).then(|| {
+            (self.texts.len() < max.min(COUNT_MAX)).then(|| {
+                self.pages.touch(self.texts.len() / PAGE);
                 self.texts.push(path.into());
                 self.hashes.push(key);
                 self.texts.len() - 1
@@ -47,6 +54,56 @@ impl Paths {
     pub(super) fn bytes(&self) -> usize {
         let texts: usize = self.texts.iter().map(|it| it.len()).sum();
         texts + self.texts.capacity() * size_of::<Box<str>>() + self.hashes.capacity() * size_of::<u32>()
+    }
+}
+
+impl PartialEq for Paths {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.texts, &self.pages) == (&other.texts, &other.pages)
+    }
+}
+
+impl Paged for Paths {
+    fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    fn pages_mut(&mut self) -> &mut Pages {
+        &mut self.pages
+    }
+
+    fn held(&self) -> u64 {
+        (1 << self.texts.len().div_ceil(PAGE)) - 1
+    }
+
+    fn page(&self, place: usize) -> Page {
+        Page::Paths(self.texts.iter().skip(place * PAGE).take(PAGE).cloned().collect())
+    }
+
+    fn put_back(&mut self, place: usize, page: Page) {
+        let Page::Paths(texts) = page else { return };
+        let own = self.texts.iter_mut().skip(place * PAGE).take(PAGE);
+        // A path is never empty.
+        own.zip(texts).filter(|(it, _)| it.is_empty()).for_each(|(it, text)| *it = text);
+        self.hashes.clear();
+    }
+}
+
+impl Serialize for Paths {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.texts.len().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let count = usize::deserialize(deserializer)?;
+        if count > COUNT_MAX {
+            return Err(serde::de::Error::custom("more paths than are kept"));
+        }
+        let mut paths = Self { texts: vec![Box::default(); count], ..Self::default() };
+        paths.pages = Pages::stored(paths.held());
+        Ok(paths)
     }
 }
 

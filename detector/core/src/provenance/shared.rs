@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::atom::{Atom, Flag};
 use super::index::{Index, ToolTraits, Watch};
+use super::pages::{self, At, Page, Paged, Shelf};
 use super::paths;
 use super::rarity::GATE_BITS;
 use super::scan::{Depth, Scanner, Sink};
@@ -34,7 +35,7 @@ pub struct Shared {
     vault: Vault,
     keyed: bool,
     /// Values that one session handed to another or wrote to memory, with whose word they are.
-    handed: Table,
+    handed: Table<16>,
     hands: Sources,
     /// The first step that read what anybody could have written.
     pub untrusted: Option<Mark>,
@@ -99,6 +100,41 @@ impl Shared {
         let mut search = self.vault.search();
         walk::leaves(input.get(), &mut |leaf| search.argument(leaf.path, leaf.item, leaf.text));
         search.leaks
+    }
+
+    fn shelves(&self) -> [(Shelf, &dyn Paged); 3] {
+        [(Shelf::Secrets, &self.vault), (Shelf::Handed, &self.handed), (Shelf::Hands, &self.hands)]
+    }
+
+    /// Pages that are stored beside it, once all that changed is.
+    pub(crate) fn held(&self) -> impl Iterator<Item = At> + use<> {
+        pages::held(self.shelves())
+    }
+
+    /// Pages to load before it can be asked.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = At> + use<> {
+        pages::missing(self.shelves())
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        pages::are_whole([&self.vault, &self.handed, &self.hands])
+    }
+
+    pub(crate) fn attach(&mut self, (shelf, place): At, page: Option<Page>) {
+        let shelf: &mut dyn Paged = match shelf {
+            Shelf::Secrets => &mut self.vault,
+            Shelf::Handed => &mut self.handed,
+            Shelf::Hands => &mut self.hands,
+            Shelf::Named | Shelf::Authors | Shelf::Read | Shelf::Sources | Shelf::Paths => return,
+        };
+        pages::attach(shelf, place, page);
+    }
+
+    /// Hands out the pages that changed since the last call; `None` where there is none any more.
+    pub(crate) fn drain(&mut self, f: &mut dyn FnMut(At, Option<Page>)) {
+        pages::drain(Shelf::Secrets, &mut self.vault, f);
+        pages::drain(Shelf::Handed, &mut self.handed, f);
+        pages::drain(Shelf::Hands, &mut self.hands, f);
     }
 
     /// Estimated memory beyond its own size, in bytes.

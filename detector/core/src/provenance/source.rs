@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use martingale_schemas::{Kind, Step, StepId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::index::ToolTraits;
+use super::pages::{Page, Paged, Pages};
 
 /// Whose word it is, the most trusted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,13 +60,21 @@ pub struct Source {
     pub confidentiality: Confidentiality,
 }
 
-/// The latest sources, by number. Full: the oldest is forgotten, and its values with it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Sources of one page, and places for pages. So many are part of the stored form.
+const PAGE: u32 = 8;
+const PLACES: u32 = 16;
+/// A shelf holds no more: the oldest page may be begun, and the latest.
+const COUNT_MAX: usize = (PAGE * (PLACES - 1)) as usize;
+
+/// The latest sources, by number. Full: the oldest is forgotten, and its values with it. Serialised is how many there
+/// are; they are in pages.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Sources {
     ring: VecDeque<Source>,
     /// Number of the next one.
     next: u32,
     bytes: u32,
+    pages: Pages,
 }
 
 impl Sources {
@@ -75,14 +84,25 @@ impl Sources {
         self.ring.push_back(source);
         let number = self.next;
         self.next = self.next.wrapping_add(1);
+        self.pages.touch(place(number));
         let mut forgot = false;
-        while self.ring.len() > count_max.max(1) || (self.bytes as usize > bytes_max && self.ring.len() > 1) {
+        while self.ring.len() > count_max.clamp(1, COUNT_MAX)
+            || (self.bytes as usize > bytes_max && self.ring.len() > 1)
+        {
             if let Some(gone) = self.ring.pop_front() {
                 self.bytes -= weight(&gone);
+            }
+            if self.first().is_multiple_of(PAGE) {
+                self.pages.touch(place(self.first().wrapping_sub(1)));
             }
             forgot = true;
         }
         ((number & 0xffff) as u16, forgot)
+    }
+
+    /// Number of the oldest one.
+    fn first(&self) -> u32 {
+        self.next.wrapping_sub(u32::try_from(self.ring.len()).unwrap_or(0))
     }
 
     /// How many sources came after this one; `None` when it is forgotten.
@@ -108,6 +128,75 @@ impl Sources {
 
     pub(super) fn memory(&self) -> usize {
         self.ring.capacity() * size_of::<Source>() + self.bytes as usize
+    }
+}
+
+impl Paged for Sources {
+    fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    fn pages_mut(&mut self) -> &mut Pages {
+        &mut self.pages
+    }
+
+    fn held(&self) -> u64 {
+        let first = self.first();
+        (0..self.next.wrapping_sub(first)).fold(0, |bits, it| bits | 1 << place(first.wrapping_add(it)))
+    }
+
+    fn page(&self, at: usize) -> Page {
+        let first = self.first();
+        let numbers = (0..self.next.wrapping_sub(first)).map(|it| first.wrapping_add(it));
+        let mut numbered = numbers.zip(&self.ring).filter(|(number, _)| place(*number) == at).peekable();
+        let first = numbered.peek().map_or(0, |it| it.0);
+        Page::Sources(first, numbered.map(|it| it.1.clone()).collect())
+    }
+
+    fn put_back(&mut self, at: usize, page: Page) {
+        let Page::Sources(number, sources) = page else { return };
+        for (n, source) in (0_u32..).zip(sources).take(PAGE as usize) {
+            let number = number.wrapping_add(n);
+            let age = number.wrapping_sub(self.first());
+            if let Some(it) = self.ring.get_mut(age as usize).filter(|it| place(number) == at && it.is_unread()) {
+                self.bytes += weight(&source);
+                *it = source;
+            }
+        }
+    }
+}
+
+impl Serialize for Sources {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.next, self.ring.len()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sources {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (next, count): (u32, usize) = Deserialize::deserialize(deserializer)?;
+        if count > COUNT_MAX {
+            return Err(serde::de::Error::custom("more sources than a shelf holds"));
+        }
+        let mut sources = Self { ring: vec![Source::unread(); count].into(), next, ..Self::default() };
+        sources.pages = Pages::stored(sources.held());
+        Ok(sources)
+    }
+}
+
+const fn place(number: u32) -> usize {
+    (number / PAGE % PLACES) as usize
+}
+
+impl Source {
+    /// Stands for one whose page was not read: anybody's word.
+    fn unread() -> Self {
+        let (step, tool) = (StepId::from(String::new()), Box::default());
+        Self { step, tool, integrity: Integrity::Untrusted, confidentiality: Confidentiality::Public }
+    }
+
+    fn is_unread(&self) -> bool {
+        self.step.as_str().is_empty()
     }
 }
 

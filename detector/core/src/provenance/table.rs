@@ -7,7 +7,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::atom::{Atom, Coding, Flag};
-use super::packed;
+use super::pages::{Page, Paged, Pages};
 
 const WAYS: usize = 8;
 /// Places of one value: where it was first met, and where last.
@@ -46,11 +46,25 @@ impl Place {
     }
 }
 
+/// Values of one page: 832 bytes. So many, and the places for pages, are part of the stored form.
+const PAGE: usize = 32;
+const NONE: u8 = u8::MAX;
+/// Bytes of one value in the stored form: its slot, its hash, where it stood.
+const STORED: usize = 26;
+
+/// Serialised is its size, and which pages there are.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Table {
+pub(super) struct Table<const PLACES: usize> {
     /// 0 is a free place.
     hashes: Vec<u64>,
     places: Vec<Place>,
+    /// Place of the page that has the value of each slot; [`NONE`] of a free one.
+    page_of: Vec<u8>,
+    /// Place of the page that is being filled, places in use with it, and records in it.
+    open: u8,
+    used: u8,
+    fill: usize,
+    pages: Pages,
 }
 
 /// What became of a value that was put in.
@@ -61,7 +75,7 @@ pub(super) enum Put {
     Lost,
 }
 
-impl Table {
+impl<const PLACES: usize> Table<PLACES> {
     fn bucket(&self, hash: u64) -> std::ops::Range<usize> {
         let buckets = self.hashes.len() / WAYS;
         let at = ((u128::from(hash) * buckets as u128) >> 64) as usize * WAYS;
@@ -70,6 +84,7 @@ impl Table {
 
     /// Remembers a value. `age` tells how long ago a source was, `None` when it is forgotten, and with it its values.
     pub(super) fn put(&mut self, hash: u64, new: Place, max: usize, age: impl Fn(u16) -> Option<u16> + Copy) -> Put {
+        let max = max.min(Self::SLOTS_MAX);
         if self.hashes.is_empty() {
             self.resize(WAYS);
         }
@@ -80,7 +95,7 @@ impl Table {
             let range = self.bucket(hash);
             let free = range.clone().find(|at| self.hashes[*at] == 0 || age(self.places[*at].source).is_none());
             if let Some(at) = free {
-                (self.hashes[at], self.places[at]) = (hash, new);
+                self.set(at, hash, new);
                 return Put::Kept;
             }
             if self.hashes.len() < max {
@@ -92,7 +107,7 @@ impl Table {
                 (it.bits, std::cmp::Reverse(age(it.source)), self.hashes[*at])
             };
             if let Some(at) = range.min_by_key(rank).filter(|at| self.places[*at].bits <= new.bits) {
-                (self.hashes[at], self.places[at]) = (hash, new);
+                self.set(at, hash, new);
             }
             return Put::Lost;
         }
@@ -112,7 +127,11 @@ impl Table {
             let it = &mut self.places[*at];
             if it.source == new.source {
                 // The same result again: what is known of the value adds up; it stays where it was first.
-                it.flags = it.flags | new.flags;
+                let flags = it.flags | new.flags;
+                if it.flags != flags {
+                    it.flags = flags;
+                    self.record(*at);
+                }
                 return true;
             }
         }
@@ -122,14 +141,12 @@ impl Table {
         // The first place stays; the other follows the latest.
         let wraps = |at: usize| new.source.wrapping_sub(self.places[at].source);
         let latest = if wraps(same[0]) < wraps(same[1]) { same[0] } else { same[1] };
-        self.places[latest] = new;
+        self.set(latest, hash, new);
         true
     }
 
     fn resize(&mut self, slots: usize) {
-        let hashes = std::mem::replace(&mut self.hashes, vec![0; slots]);
-        let places = std::mem::replace(&mut self.places, vec![Place::default(); slots]);
-        for (hash, place) in hashes.into_iter().zip(places).filter(|it| it.0 != 0) {
+        for (hash, place) in self.restart(slots) {
             self.insert(hash, place);
         }
     }
@@ -137,7 +154,7 @@ impl Table {
     /// Into a free place of its bucket; there is one when the bucket was split, or as it was stored.
     fn insert(&mut self, hash: u64, place: Place) {
         if let Some(at) = self.bucket(hash).find(|at| self.hashes[*at] == 0) {
-            (self.hashes[at], self.places[at]) = (hash, place);
+            self.set(at, hash, place);
         }
     }
 
@@ -149,79 +166,202 @@ impl Table {
 
     /// Forgets the values of sources that are forgotten: before a source's number comes round again.
     pub(super) fn sweep(&mut self, is_alive: impl Fn(u16) -> bool) {
-        let kept: Vec<(u64, Place)> = self
-            .hashes
-            .iter()
-            .copied()
-            .zip(self.places.iter().copied())
-            .filter(|(_, it)| is_alive(it.source))
-            .collect();
-        self.hashes.fill(0);
-        self.places.fill(Place::default());
-        for (hash, place) in kept.into_iter().filter(|it| it.0 != 0) {
+        for (hash, place) in self.restart(self.hashes.len()).filter(|(_, it)| is_alive(it.source)) {
             self.insert(hash, place);
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.hashes.capacity() * (size_of::<u64>() + size_of::<Place>())
+        self.hashes.capacity() * (size_of::<u64>() + size_of::<Place>() + 1)
     }
 }
 
-/// Bytes of one value in the stored form.
-const STORED: usize = 24;
+/// Values are recorded in pages in the order in which they were put in: the open page is filled, and of a value that is
+/// recorded again the earlier record is void. When the pages come round to a place, what still holds of the page there
+/// stays in it, and is written once more; as at most half of all records hold, that is one for each that is new, at most.
+impl<const PLACES: usize> Table<PLACES> {
+    const SLOTS_MAX: usize = PLACES * PAGE / 2;
 
-/// The number of places, then the values in them.
-impl Serialize for Table {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let used = self.hashes.iter().zip(&self.places).filter(|(hash, _)| **hash != 0);
-        let mut out = Vec::with_capacity(4 + used.clone().count() * STORED);
-        out.extend_from_slice(&u32::try_from(self.hashes.len()).unwrap_or(0).to_le_bytes());
-        for (hash, it) in used {
-            out.extend_from_slice(&hash.to_le_bytes());
+    /// A value that stands at `slot` now.
+    fn set(&mut self, slot: usize, hash: u64, place: Place) {
+        (self.hashes[slot], self.places[slot]) = (hash, place);
+        self.record(slot);
+    }
+
+    fn record(&mut self, slot: usize) {
+        while self.page_of[slot] != self.open && (self.used == 0 || self.fill >= PAGE) {
+            self.turn();
+        }
+        if self.page_of[slot] != self.open {
+            self.page_of[slot] = self.open;
+            self.fill += 1;
+        }
+        self.pages.touch(self.open.into());
+    }
+
+    /// Opens the next page.
+    fn turn(&mut self) {
+        if self.used > 0 {
+            self.open = ((usize::from(self.open) + 1) % PLACES) as u8;
+        }
+        self.used = (self.used + 1).min(PLACES as u8);
+        self.fill = self.page_of.iter().filter(|it| **it == self.open).count();
+        self.pages.replace(self.open.into());
+    }
+
+    /// How many pages ago the page at a place was opened.
+    fn age(&self, place: u8) -> usize {
+        (usize::from(self.open) + PLACES - usize::from(place)) % PLACES
+    }
+
+    /// All slots are free, and no page holds any more; what they held.
+    fn restart(&mut self, slots: usize) -> impl Iterator<Item = (u64, Place)> + use<PLACES> {
+        self.pages.clear(self.held());
+        (self.open, self.used, self.fill) = (0, 0, 0);
+        self.page_of = vec![NONE; slots];
+        let hashes = std::mem::replace(&mut self.hashes, vec![0; slots]);
+        let places = std::mem::replace(&mut self.places, vec![Place::default(); slots]);
+        hashes.into_iter().zip(places).filter(|it| it.0 != 0)
+    }
+}
+
+impl<const PLACES: usize> Paged for Table<PLACES> {
+    fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    fn pages_mut(&mut self) -> &mut Pages {
+        &mut self.pages
+    }
+
+    fn held(&self) -> u64 {
+        (0..PLACES as u8).filter(|it| self.age(*it) < self.used.into()).fold(0, |bits, it| bits | 1 << it)
+    }
+
+    fn page(&self, place: usize) -> Page {
+        let mut out = Vec::with_capacity(PAGE * STORED);
+        for (slot, _) in self.page_of.iter().enumerate().filter(|(_, it)| usize::from(**it) == place) {
+            let it = &self.places[slot];
+            out.extend_from_slice(&u16::try_from(slot).unwrap_or(u16::MAX).to_le_bytes());
+            out.extend_from_slice(&self.hashes[slot].to_le_bytes());
             for word in [it.source, it.sentence, it.path, it.item, it.raw, it.lower, it.flags.0] {
                 out.extend_from_slice(&word.to_le_bytes());
             }
             out.extend_from_slice(&[it.coding.0, it.bits]);
         }
-        serializer.serialize_bytes(&out)
+        Page::Values(out)
+    }
+
+    fn put_back(&mut self, place: usize, page: Page) {
+        let (Page::Values(bytes), Ok(at)) = (page, u8::try_from(place)) else { return };
+        for it in bytes.as_chunks::<STORED>().0.iter().take(PAGE) {
+            let (slot, hash, place) = read(it);
+            // Of two records of a slot the later one holds, whichever is read first.
+            let holds = self.page_of.get(slot).is_some_and(|it| *it == NONE || self.age(at) < self.age(*it));
+            if holds && hash != 0 {
+                (self.hashes[slot], self.places[slot], self.page_of[slot]) = (hash, place, at);
+            }
+        }
     }
 }
 
-/// More places than any limit asks for are not believed.
-const SLOTS_MAX: usize = 1 << 16;
+fn read(it: &[u8; STORED]) -> (usize, u64, Place) {
+    let word = |at: usize| u16::from_le_bytes([it[at], it[at + 1]]);
+    let mut hash = [0; 8];
+    hash.copy_from_slice(&it[2..10]);
+    let place = Place {
+        source: word(10),
+        sentence: word(12),
+        path: word(14),
+        item: word(16),
+        raw: word(18),
+        lower: word(20),
+        flags: Flag(word(22)),
+        coding: Coding(it[24]),
+        bits: it[25],
+    };
+    (word(0).into(), u64::from_le_bytes(hash), place)
+}
 
-impl<'de> Deserialize<'de> for Table {
+impl<const PLACES: usize> Serialize for Table<PLACES> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.hashes.len(), self.open, self.used, self.fill).serialize(serializer)
+    }
+}
+
+impl<'de, const PLACES: usize> Deserialize<'de> for Table<PLACES> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = packed::bytes(deserializer)?;
-        let wrong =
-            || serde::de::Error::custom("a table of values is its number of places and 24 bytes for each value");
-        let (slots, values) = bytes.split_first_chunk::<4>().ok_or_else(wrong)?;
-        let slots = u32::from_le_bytes(*slots) as usize;
-        let (values, rest) = values.as_chunks::<STORED>();
-        if !rest.is_empty() || slots > SLOTS_MAX || !slots.is_multiple_of(WAYS) || values.len() > slots {
-            return Err(wrong());
+        let (slots, open, used, fill): (usize, u8, u8, usize) = Deserialize::deserialize(deserializer)?;
+        let are_slots = slots.is_multiple_of(WAYS) && slots <= Self::SLOTS_MAX;
+        if !are_slots || usize::from(open) >= PLACES || usize::from(used) > PLACES || fill > PAGE {
+            return Err(serde::de::Error::custom("more values than a table holds, or more pages than it has"));
         }
-        let mut table = Self { hashes: vec![0; slots], places: vec![Place::default(); slots] };
-        for it in values {
-            let word = |at: usize| u16::from_le_bytes([it[at], it[at + 1]]);
-            let mut hash = [0; 8];
-            hash.copy_from_slice(&it[..8]);
-            table.insert(
-                u64::from_le_bytes(hash),
-                Place {
-                    source: word(8),
-                    sentence: word(10),
-                    path: word(12),
-                    item: word(14),
-                    raw: word(16),
-                    lower: word(18),
-                    flags: Flag(word(20)),
-                    coding: Coding(it[22]),
-                    bits: it[23],
-                },
-            );
-        }
+        let mut table = Self { open, used, fill, ..Self::default() };
+        table.hashes = vec![0; slots];
+        table.places = vec![Place::default(); slots];
+        table.page_of = vec![NONE; slots];
+        table.pages = Pages::stored(table.held());
         Ok(table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pages::{self, Paged, Shelf};
+    use super::*;
+
+    /// Values that come, come again and go, through many turns of the pages: stored after every few and read back from its
+    /// head and its pages, in either order, the table is the same, and a value costs little more than itself.
+    #[test]
+    fn its_pages_are_the_whole() {
+        let mut table: Table<4> = Table::default();
+        let mut stored: [Option<Vec<u8>>; 4] = Default::default();
+        let (mut random, mut records) = (1_u64, 0);
+        for n in 0..3000_u16 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // One in three was there before; one in fifty is forgotten by its source.
+            let hash = if n % 3 == 0 { u64::from(n / 7) << 52 | 1 } else { random | 1 };
+            let new = Place { source: n, bits: (random >> 40) as u8 % 8, ..Place::default() };
+            table.put(hash, new, 1024, |it| (it % 50 != 0).then(|| n.wrapping_sub(it)));
+            if n == 2000 {
+                table.sweep(|it| it % 2 == 0);
+            }
+            if n % 5 != 0 {
+                continue;
+            }
+            pages::drain(Shelf::Read, &mut table, &mut |(_, place), page| {
+                records += usize::from(page.is_some());
+                stored[usize::from(place)] = page.map(|it| postcard::to_allocvec(&it).unwrap());
+            });
+            let held = (0..4).filter(|it| stored[*it].is_some()).fold(0, |bits, it| bits | 1 << it);
+            assert_eq!(held, table.held(), "at {n}");
+            for backwards in [false, true] {
+                let mut read: Table<4> = postcard::from_bytes(&postcard::to_allocvec(&table).unwrap()).unwrap();
+                for it in 0..4_u8 {
+                    let place = if backwards { 3 - it } else { it };
+                    let page = stored[usize::from(place)].as_ref().map(|it| postcard::from_bytes(it).unwrap());
+                    pages::attach(&mut read, place, page);
+                }
+                assert_eq!(read, table, "at {n}");
+            }
+        }
+        assert!(table.page_of.iter().filter(|it| **it != NONE).count() > 30);
+        assert!(records < 3000 / 5 * 2, "{records} pages written");
+    }
+
+    #[test]
+    fn bytes_of_anybody_do_not_panic() {
+        for head in [(7_usize, 0_u8, 0_u8, 0_usize), (128, 0, 0, 0), (8, 4, 0, 0), (8, 0, 5, 0), (8, 0, 1, 33)] {
+            assert!(postcard::from_bytes::<Table<4>>(&postcard::to_allocvec(&head).unwrap()).is_err(), "{head:?}");
+        }
+        let head = postcard::to_allocvec(&(64_usize, 3_u8, 4_u8, 32_usize)).unwrap();
+        let mut table: Table<4> = postcard::from_bytes(&head).unwrap();
+        for place in [0, 1, 3, 200] {
+            pages::attach(&mut table, place, Some(Page::Values(vec![1; 5000])));
+            pages::attach(&mut table, place, Some(Page::Paths(Vec::new())));
+        }
+        for n in 0..2000 {
+            table.put(u64::from(n) << 48 | 1, Place { source: n, ..Place::default() }, 64, |_| Some(0));
+        }
     }
 }

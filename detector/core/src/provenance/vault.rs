@@ -11,10 +11,11 @@ use martingale_schemas::{SessionId, StepId};
 
 use super::atom::{Atom, Coding};
 use super::decode;
+use super::pages::{Page, Paged, Pages};
 use super::probe::Match;
 use super::secret::{self, SecretKind};
 use super::sip::Key;
-use super::{fold, packed, paths};
+use super::{fold, paths};
 use crate::hash::mix;
 
 /// Letters and digits of one window. Thirty-six to the twelfth still fits in 64 bits: no two windows share a number.
@@ -31,6 +32,8 @@ const FOLDED_MAX: usize = 4096;
 /// Secrets of a run, and windows of all of them. Full: a new one is not kept, and the run says so.
 const SECRETS_MAX: usize = 64;
 const PRINTS_MAX: usize = 768;
+/// Secrets of one page. So many are part of the stored form.
+const PAGE: usize = 4;
 /// Shortest run that may be an encoded secret: six characters in base64.
 const RUN_MIN: usize = 8;
 /// Bytes decoded of one call, at all depths together.
@@ -60,15 +63,15 @@ struct Print {
     lower: u16,
 }
 
-/// Secrets of a run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Secrets of a run. Serialised is how many there are; they are in pages.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Vault {
     key: Key,
     pub(super) secrets: Vec<Secret>,
-    /// Ascending by hash.
     prints: Prints,
     /// A secret was met that is not kept.
     pub(super) full: bool,
+    pages: Pages,
 }
 
 /// Where a secret was sent.
@@ -119,7 +122,8 @@ impl Vault {
         let path = path[..path.floor_char_boundary(PATH_MAX)].into();
         self.secrets.push(Secret { path, ..secret });
         self.prints.0.append(&mut prints);
-        self.prints.0.sort_unstable_by_key(|it| (it.hash, it.secret));
+        self.prints.sort();
+        self.pages.touch(number / PAGE);
     }
 
     /// Begins to look for secrets in what a call sends.
@@ -337,7 +341,7 @@ impl Search<'_> {
     }
 }
 
-/// Stored as plain bytes: thirteen for each.
+/// Ascending by hash.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Prints(Vec<Print>);
 
@@ -345,40 +349,90 @@ impl Prints {
     fn find(&self, hash: u64) -> Option<&Print> {
         self.0.binary_search_by_key(&hash, |it| it.hash).ok().and_then(|at| self.0.get(at))
     }
-}
 
-const STORED: usize = 13;
-
-impl Serialize for Prints {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = Vec::with_capacity(self.0.len() * STORED);
-        for it in &self.0 {
-            out.extend_from_slice(&it.hash.to_le_bytes());
-            out.push(it.secret);
-            out.extend_from_slice(&it.raw.to_le_bytes());
-            out.extend_from_slice(&it.lower.to_le_bytes());
-        }
-        serializer.serialize_bytes(&out)
+    fn sort(&mut self) {
+        self.0.sort_unstable_by_key(|it| (it.hash, it.secret));
     }
 }
 
-impl<'de> Deserialize<'de> for Prints {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = packed::bytes(deserializer)?;
-        let (prints, rest) = bytes.as_chunks::<STORED>();
-        if !rest.is_empty() {
-            return Err(serde::de::Error::custom("fingerprints of secrets are 13 bytes each"));
+/// Bytes of a fingerprint in the stored form.
+const STORED: usize = 13;
+
+impl Print {
+    fn stored(&self) -> [u8; STORED] {
+        let mut out = [0; STORED];
+        out[..8].copy_from_slice(&self.hash.to_le_bytes());
+        out[8] = self.secret;
+        out[9..11].copy_from_slice(&self.raw.to_le_bytes());
+        out[11..].copy_from_slice(&self.lower.to_le_bytes());
+        out
+    }
+
+    fn read(it: &[u8; STORED]) -> Self {
+        let mut hash = [0; 8];
+        hash.copy_from_slice(&it[..8]);
+        Self {
+            hash: u64::from_le_bytes(hash),
+            secret: it[8],
+            raw: u16::from_le_bytes([it[9], it[10]]),
+            lower: u16::from_le_bytes([it[11], it[12]]),
         }
-        let print = |it: &[u8; STORED]| {
-            let mut hash = [0; 8];
-            hash.copy_from_slice(&it[..8]);
-            Print {
-                hash: u64::from_le_bytes(hash),
-                secret: it[8],
-                raw: u16::from_le_bytes([it[9], it[10]]),
-                lower: u16::from_le_bytes([it[11], it[12]]),
-            }
-        };
-        Ok(Self(prints.iter().map(print).collect()))
+    }
+}
+
+impl Paged for Vault {
+    fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    fn pages_mut(&mut self) -> &mut Pages {
+        &mut self.pages
+    }
+
+    fn held(&self) -> u64 {
+        (1 << self.secrets.len().div_ceil(PAGE)) - 1
+    }
+
+    fn page(&self, place: usize) -> Page {
+        let secrets = self.secrets.iter().skip(place * PAGE).take(PAGE).cloned().collect();
+        let prints = self.prints.0.iter().filter(|it| usize::from(it.secret) / PAGE == place);
+        Page::Secrets(secrets, prints.flat_map(Print::stored).collect())
+    }
+
+    fn put_back(&mut self, place: usize, page: Page) {
+        let Page::Secrets(secrets, prints) = page else { return };
+        let own = self.secrets.iter_mut().skip(place * PAGE).take(PAGE);
+        own.zip(secrets).filter(|(it, _)| it.step.as_str().is_empty()).for_each(|(it, secret)| *it = secret);
+        let (prints, _) = prints.as_chunks::<STORED>();
+        let prints = prints.iter().map(Print::read).filter(|it| usize::from(it.secret) / PAGE == place);
+        let room = PRINTS_MAX.saturating_sub(self.prints.0.len());
+        self.prints.0.extend(prints.take(room));
+        self.prints.sort();
+    }
+}
+
+impl Serialize for Vault {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.key, self.secrets.len(), self.full).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Vault {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (key, count, full): (Key, usize, bool) = Deserialize::deserialize(deserializer)?;
+        if count > SECRETS_MAX {
+            return Err(serde::de::Error::custom("more secrets than are kept"));
+        }
+        let mut vault = Self { key, full, secrets: vec![Secret::unread(); count], ..Self::default() };
+        vault.pages = Pages::stored(vault.held());
+        Ok(vault)
+    }
+}
+
+impl Secret {
+    /// Stands for one whose page was not read: it has no fingerprints, and so is never found.
+    fn unread() -> Self {
+        let (session, step) = (SessionId::from(String::new()), StepId::from(String::new()));
+        Self { kind: SecretKind::Labelled, session, step, path: Box::default(), authored: false }
     }
 }

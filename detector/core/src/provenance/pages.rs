@@ -1,0 +1,154 @@
+//! How what was read is laid out in the store: in pages, each an entry of its own, so that a step writes what it brought in
+//! and not what its session has read.
+//!
+//! A shelf holds one kind of thing. It fills one page after the other; a page that is full is written no more, and pages take
+//! turns in the places of their shelf. The head of the state says which places hold one.
+
+use serde::{Deserialize, Serialize};
+
+use super::source::Source;
+use super::vault::Secret;
+use crate::bytes;
+
+/// What is kept in pages: five kinds of a session, three of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shelf {
+    /// Values that the user and the operator wrote, and the steps that brought them.
+    Named,
+    Authors,
+    /// Values that anybody else wrote, the steps, and the paths in their results.
+    Read,
+    Sources,
+    Paths,
+    /// Of a run: secrets, values that were handed over, and the steps that did.
+    Secrets,
+    Handed,
+    Hands,
+}
+
+impl Shelf {
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Named, Self::Authors, Self::Read, Self::Sources, Self::Paths, Self::Secrets, Self::Handed, Self::Hands];
+
+    /// Its letter in the key of an entry.
+    pub(crate) const fn letter(self) -> u8 {
+        match self {
+            Self::Named => b'n',
+            Self::Authors => b'a',
+            Self::Read => b'v',
+            Self::Sources => b's',
+            Self::Paths => b'p',
+            Self::Secrets => b'e',
+            Self::Handed => b'h',
+            Self::Hands => b'g',
+        }
+    }
+
+    pub(crate) const fn is_of_run(self) -> bool {
+        matches!(self, Self::Secrets | Self::Handed | Self::Hands)
+    }
+}
+
+/// One page, as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Page {
+    /// 26 bytes for each value ([`super::table`]).
+    Values(#[serde(with = "bytes")] Vec<u8>),
+    /// The number of the first one, and those that follow it.
+    Sources(u32, Vec<Source>),
+    Paths(Vec<Box<str>>),
+    /// Secrets, and 13 bytes for each of their fingerprints ([`super::vault`]).
+    Secrets(Vec<Secret>, #[serde(with = "bytes")] Vec<u8>),
+}
+
+/// Which pages of a shelf are to be read or written: bits by place, of which there are at most 64.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Pages {
+    /// Stored and not in memory yet.
+    missing: u64,
+    /// To be written, or removed where there is none any more.
+    changed: u64,
+}
+
+impl Pages {
+    /// Of a shelf whose pages are in the store.
+    pub(super) const fn stored(held: u64) -> Self {
+        Self { missing: held, changed: 0 }
+    }
+
+    pub(super) const fn touch(&mut self, place: usize) {
+        self.changed |= 1 << place;
+    }
+
+    /// All pages are void: their places are empty, or taken anew.
+    pub(super) const fn clear(&mut self, held: u64) {
+        self.missing = 0;
+        self.changed |= held;
+    }
+
+    /// A page that is void, as its place is taken by the next one.
+    pub(super) const fn replace(&mut self, place: usize) {
+        self.missing &= !(1 << place);
+        self.touch(place);
+    }
+}
+
+/// A shelf: what holds one kind of thing, as pages.
+pub(super) trait Paged {
+    fn pages(&self) -> &Pages;
+    fn pages_mut(&mut self) -> &mut Pages;
+
+    /// Places that hold a page, as bits.
+    fn held(&self) -> u64;
+
+    /// The page at `place`.
+    fn page(&self, place: usize) -> Page;
+
+    /// Takes in what of a stored page is still its own.
+    fn put_back(&mut self, place: usize, page: Page);
+}
+
+/// Where a page is: its shelf and its place.
+pub(crate) type At = (Shelf, u8);
+
+fn at(shelf: Shelf, bits: u64) -> impl Iterator<Item = At> {
+    (0..64_u8).filter(move |place| bits >> place & 1 == 1).map(move |place| (shelf, place))
+}
+
+/// Pages that are stored once all that changed is.
+pub(super) fn held<const N: usize>(shelves: [(Shelf, &dyn Paged); N]) -> impl Iterator<Item = At> + use<N> {
+    shelves.map(|(shelf, it)| (shelf, it.held())).into_iter().flat_map(|(shelf, bits)| at(shelf, bits))
+}
+
+/// Pages that are stored and not in memory.
+pub(super) fn missing<const N: usize>(shelves: [(Shelf, &dyn Paged); N]) -> impl Iterator<Item = At> + use<N> {
+    shelves.map(|(shelf, it)| (shelf, it.pages().missing)).into_iter().flat_map(|(shelf, bits)| at(shelf, bits))
+}
+
+pub(super) fn are_whole<const N: usize>(shelves: [&dyn Paged; N]) -> bool {
+    shelves.iter().all(|it| it.pages().missing == 0)
+}
+
+/// Takes in a page that was missing; `None` when there was none. One that was not is left as it is.
+pub(super) fn attach(shelf: &mut dyn Paged, place: u8, page: Option<Page>) {
+    let bit = 1_u64.checked_shl(place.into()).unwrap_or(0);
+    if shelf.pages().missing & bit == 0 {
+        return;
+    }
+    shelf.pages_mut().missing &= !bit;
+    if let Some(page) = page {
+        shelf.put_back(place.into(), page);
+    }
+}
+
+/// Hands out the pages that changed since the last call; `None` where there is none any more.
+pub(super) fn drain(shelf: Shelf, it: &mut dyn Paged, f: &mut dyn FnMut(At, Option<Page>)) {
+    let changed = std::mem::take(&mut it.pages_mut().changed);
+    if changed == 0 {
+        return;
+    }
+    let held = it.held();
+    for (shelf, place) in at(shelf, changed) {
+        f((shelf, place), (held >> place & 1 == 1).then(|| it.page(place.into())));
+    }
+}
