@@ -396,6 +396,38 @@ fn the_parts_of_a_session_come_and_go_with_it() {
     });
 }
 
+/// Pages of what a session read and of what its run shares: stored, read back, and gone with their heads.
+#[test]
+fn what_was_read_goes_with_its_session_and_run() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.config.session_idle = Span::from_millis(3_600_000);
+        let reads = |n: u64| {
+            format!(
+                r#"{{"session_id":"a","root_session_id":"a","step_id":"{n}","time":"2026-01-01T00:00:00Z","kind":"tool_result","agent":{{"id":"a"}},"tool":"get_user","output":{{"mail":"user{n}@example.com","password":"hunter{n}xyz"}}}}"#
+            )
+        };
+        bench.append(topics::STEPS, reads(0)).await;
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 1).await;
+        bench.stop(running).await;
+        let stored = ["p/a/e00", "p/a/p00", "p/a/s00", "p/a/v00", "r/a", "s/a", "tick"];
+        assert_eq!(bench.state().await, stored);
+
+        let running = bench.start();
+        bench.append(topics::STEPS, reads(1)).await;
+        bench.until(topics::VERDICTS, 2).await;
+        settle().await;
+        assert_eq!(bench.state().await, stored, "read back, and written where it was");
+        bench.clock.advance(3 * HOUR_MICROS);
+        bench.step("b", 0).await;
+        bench.until(topics::VERDICTS, 3).await;
+        settle().await;
+        assert_eq!(bench.state().await, ["r/b", "s/b", "tick"]);
+        bench.stop(running).await;
+    });
+}
+
 #[test]
 fn state_that_cannot_be_read_ends_it_with_the_key() {
     for (value, says) in [

@@ -105,6 +105,17 @@ impl Sources {
         self.next.wrapping_sub(u32::try_from(self.ring.len()).unwrap_or(0))
     }
 
+    /// Number of the first one that is kept of each page.
+    fn begins(&self) -> impl Iterator<Item = u32> + use<> {
+        let (mut at, next) = (self.first(), self.next);
+        std::iter::from_fn(move || {
+            let begin = (at != next).then_some(at)?;
+            let end = at.wrapping_add(PAGE - at % PAGE);
+            at = if next.wrapping_sub(at) < PAGE - at % PAGE { next } else { end };
+            Some(begin)
+        })
+    }
+
     /// How many sources came after this one; `None` when it is forgotten.
     #[expect(clippy::cast_possible_truncation, reason = "numbers are compared modulo 2¹⁶")]
     pub(super) fn age(&self, number: u16) -> Option<u16> {
@@ -141,16 +152,13 @@ impl Paged for Sources {
     }
 
     fn held(&self) -> u64 {
-        let first = self.first();
-        (0..self.next.wrapping_sub(first)).fold(0, |bits, it| bits | 1 << place(first.wrapping_add(it)))
+        self.begins().fold(0, |bits, it| bits | 1 << place(it))
     }
 
     fn page(&self, at: usize) -> Page {
-        let first = self.first();
-        let numbers = (0..self.next.wrapping_sub(first)).map(|it| first.wrapping_add(it));
-        let mut numbered = numbers.zip(&self.ring).filter(|(number, _)| place(*number) == at).peekable();
-        let first = numbered.peek().map_or(0, |it| it.0);
-        Page::Sources(first, numbered.map(|it| it.1.clone()).collect())
+        let Some(begin) = self.begins().find(|it| place(*it) == at) else { return Page::Sources(0, Vec::new()) };
+        let own = self.ring.iter().skip(begin.wrapping_sub(self.first()) as usize).take((PAGE - begin % PAGE) as usize);
+        Page::Sources(begin, own.cloned().collect())
     }
 
     fn put_back(&mut self, at: usize, page: Page) {

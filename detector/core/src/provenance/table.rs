@@ -205,8 +205,20 @@ impl<const PLACES: usize> Table<PLACES> {
             self.open = ((usize::from(self.open) + 1) % PLACES) as u8;
         }
         self.used = (self.used + 1).min(PLACES as u8);
-        self.fill = self.page_of.iter().filter(|it| **it == self.open).count();
+        self.fill = self.slots_of(self.open.into()).count();
         self.pages.replace(self.open.into());
+    }
+
+    /// Slots whose values the page at `place` has. Scanned in rows, which compilers turn into wide comparisons.
+    fn slots_of(&self, place: usize) -> impl Iterator<Item = usize> {
+        const ROW: usize = 64;
+        let place = u8::try_from(place).unwrap_or(NONE);
+        let rows = self.page_of.chunks(ROW).enumerate();
+        let rows = rows.filter(move |(_, row)| row.iter().fold(false, |hit, it| hit | (*it == place)));
+        rows.flat_map(move |(at, row)| {
+            let hits = row.iter().enumerate().filter(move |(_, it)| **it == place);
+            hits.map(move |(slot, _)| at * ROW + slot)
+        })
     }
 
     /// How many pages ago the page at a place was opened.
@@ -235,12 +247,13 @@ impl<const PLACES: usize> Paged for Table<PLACES> {
     }
 
     fn held(&self) -> u64 {
-        (0..PLACES as u8).filter(|it| self.age(*it) < self.used.into()).fold(0, |bits, it| bits | 1 << it)
+        // They are taken in order, and all are when the first is taken again.
+        u64::MAX.checked_shr(u64::BITS - u32::from(self.used)).unwrap_or(0)
     }
 
     fn page(&self, place: usize) -> Page {
         let mut out = Vec::with_capacity(PAGE * STORED);
-        for (slot, _) in self.page_of.iter().enumerate().filter(|(_, it)| usize::from(**it) == place) {
+        for slot in self.slots_of(place) {
             let it = &self.places[slot];
             out.extend_from_slice(&u16::try_from(slot).unwrap_or(u16::MAX).to_le_bytes());
             out.extend_from_slice(&self.hashes[slot].to_le_bytes());
