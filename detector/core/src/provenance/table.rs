@@ -60,10 +60,10 @@ pub(super) struct Table<const PLACES: usize> {
     places: Vec<Place>,
     /// Place of the page that has the value of each slot; [`NONE`] of a free one.
     page_of: Vec<u8>,
-    /// Place of the page that is being filled, places in use with it, and records in it.
+    /// Place of the page that is being filled, places in use with it, and the slots whose values are in it.
     open: u8,
     used: u8,
-    fill: usize,
+    filled: Vec<u16>,
     pages: Pages,
 }
 
@@ -189,12 +189,12 @@ impl<const PLACES: usize> Table<PLACES> {
     }
 
     fn record(&mut self, slot: usize) {
-        while self.page_of[slot] != self.open && (self.used == 0 || self.fill >= PAGE) {
+        while self.page_of[slot] != self.open && (self.used == 0 || self.filled.len() >= PAGE) {
             self.turn();
         }
         if self.page_of[slot] != self.open {
             self.page_of[slot] = self.open;
-            self.fill += 1;
+            self.filled.push(u16::try_from(slot).unwrap_or(u16::MAX));
         }
         self.pages.touch(self.open.into());
     }
@@ -205,20 +205,13 @@ impl<const PLACES: usize> Table<PLACES> {
             self.open = ((usize::from(self.open) + 1) % PLACES) as u8;
         }
         self.used = (self.used + 1).min(PLACES as u8);
-        self.fill = self.slots_of(self.open.into()).count();
+        self.filled = self.scan(self.open.into()).collect();
         self.pages.replace(self.open.into());
     }
 
-    /// Slots whose values the page at `place` has. Scanned in rows, which compilers turn into wide comparisons.
-    fn slots_of(&self, place: usize) -> impl Iterator<Item = usize> {
-        const ROW: usize = 64;
-        let place = u8::try_from(place).unwrap_or(NONE);
-        let rows = self.page_of.chunks(ROW).enumerate();
-        let rows = rows.filter(move |(_, row)| row.iter().fold(false, |hit, it| hit | (*it == place)));
-        rows.flat_map(move |(at, row)| {
-            let hits = row.iter().enumerate().filter(move |(_, it)| **it == place);
-            hits.map(move |(slot, _)| at * ROW + slot)
-        })
+    /// Slots whose values the page at `place` has.
+    fn scan(&self, place: usize) -> impl Iterator<Item = u16> {
+        (0_u16..).zip(&self.page_of).filter(move |(_, it)| usize::from(**it) == place).map(|(slot, _)| slot)
     }
 
     /// How many pages ago the page at a place was opened.
@@ -229,7 +222,8 @@ impl<const PLACES: usize> Table<PLACES> {
     /// All slots are free, and no page holds any more; what they held.
     fn restart(&mut self, slots: usize) -> impl Iterator<Item = (u64, Place)> + use<PLACES> {
         self.pages.clear(self.held());
-        (self.open, self.used, self.fill) = (0, 0, 0);
+        (self.open, self.used) = (0, 0);
+        self.filled.clear();
         self.page_of = vec![NONE; slots];
         let hashes = std::mem::replace(&mut self.hashes, vec![0; slots]);
         let places = std::mem::replace(&mut self.places, vec![Place::default(); slots]);
@@ -253,10 +247,19 @@ impl<const PLACES: usize> Paged for Table<PLACES> {
 
     fn page(&self, place: usize) -> Page {
         let mut out = Vec::with_capacity(PAGE * STORED);
-        for slot in self.slots_of(place) {
-            let it = &self.places[slot];
-            out.extend_from_slice(&u16::try_from(slot).unwrap_or(u16::MAX).to_le_bytes());
-            out.extend_from_slice(&self.hashes[slot].to_le_bytes());
+        // The open page is written again and again, and so not looked for.
+        let scanned: Vec<u16>;
+        let slots = if place == usize::from(self.open) {
+            &self.filled
+        } else {
+            scanned = self.scan(place).collect();
+            &scanned
+        };
+        for slot in slots {
+            let at = usize::from(*slot);
+            let it = &self.places[at];
+            out.extend_from_slice(&slot.to_le_bytes());
+            out.extend_from_slice(&self.hashes[at].to_le_bytes());
             for word in [it.source, it.sentence, it.path, it.item, it.raw, it.lower, it.flags.0] {
                 out.extend_from_slice(&word.to_le_bytes());
             }
@@ -273,6 +276,9 @@ impl<const PLACES: usize> Paged for Table<PLACES> {
             let holds = self.page_of.get(slot).is_some_and(|it| *it == NONE || self.age(at) < self.age(*it));
             if holds && hash != 0 {
                 (self.hashes[slot], self.places[slot], self.page_of[slot]) = (hash, place, at);
+                if at == self.open {
+                    self.filled.push(u16::try_from(slot).unwrap_or(u16::MAX));
+                }
             }
         }
     }
@@ -298,18 +304,18 @@ fn read(it: &[u8; STORED]) -> (usize, u64, Place) {
 
 impl<const PLACES: usize> Serialize for Table<PLACES> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.hashes.len(), self.open, self.used, self.fill).serialize(serializer)
+        (self.hashes.len(), self.open, self.used).serialize(serializer)
     }
 }
 
 impl<'de, const PLACES: usize> Deserialize<'de> for Table<PLACES> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (slots, open, used, fill): (usize, u8, u8, usize) = Deserialize::deserialize(deserializer)?;
+        let (slots, open, used): (usize, u8, u8) = Deserialize::deserialize(deserializer)?;
         let are_slots = slots.is_multiple_of(WAYS) && slots <= Self::SLOTS_MAX;
-        if !are_slots || usize::from(open) >= PLACES || usize::from(used) > PLACES || fill > PAGE {
+        if !are_slots || usize::from(open) >= PLACES || usize::from(used) > PLACES {
             return Err(serde::de::Error::custom("more values than a table holds, or more pages than it has"));
         }
-        let mut table = Self { open, used, fill, ..Self::default() };
+        let mut table = Self { open, used, ..Self::default() };
         table.hashes = vec![0; slots];
         table.places = vec![Place::default(); slots];
         table.page_of = vec![NONE; slots];
@@ -364,10 +370,10 @@ mod tests {
 
     #[test]
     fn bytes_of_anybody_do_not_panic() {
-        for head in [(7_usize, 0_u8, 0_u8, 0_usize), (128, 0, 0, 0), (8, 4, 0, 0), (8, 0, 5, 0), (8, 0, 1, 33)] {
+        for head in [(7_usize, 0_u8, 0_u8), (128, 0, 0), (8, 4, 0), (8, 0, 5)] {
             assert!(postcard::from_bytes::<Table<4>>(&postcard::to_allocvec(&head).unwrap()).is_err(), "{head:?}");
         }
-        let head = postcard::to_allocvec(&(64_usize, 3_u8, 4_u8, 32_usize)).unwrap();
+        let head = postcard::to_allocvec(&(64_usize, 3_u8, 4_u8)).unwrap();
         let mut table: Table<4> = postcard::from_bytes(&head).unwrap();
         for place in [0, 1, 3, 200] {
             pages::attach(&mut table, place, Some(Page::Values(vec![1; 5000])));

@@ -87,10 +87,10 @@ fn the_binary_form_is_fixed() {
             "2cef2cb3357f6dcbe1dee25e31a111b0",
             "abf13c8f9a874c8609dac3731ba8bcef",
             "db7906391e240ae5c91bd9490d7ed1f9",
-            "1bc155ff3211cfd7b3263883744271f5",
+            "996bf5628e020ec5639a435edda93c64",
             "1a436b62b54be6c54e5bcb62d2e3a8ec",
             "7d6e9211e25b092570a3e25c3440ec7a",
-            "e1dd1f89a4375abeae85cafa89b322ac",
+            "88fe36e4cbfe57bdf84fa3a2744813cf",
         ]
     "#]]
     .assert_debug_eq(&digests);
