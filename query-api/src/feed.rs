@@ -28,8 +28,8 @@ pub(crate) use waiters::{TooMany, Waiting};
 /// Records of one read. Small enough that a waiter at the front of a burst is not kept for its end.
 const READ: ReadLimit = ReadLimit { records_max: 512, bytes_max: 256 * 1024 };
 
-/// Batches kept in memory for streams that are a little behind: with [`READ`] at most 64 MiB. A stream further behind
-/// reads the log.
+/// Batches kept in memory for streams that are a little behind: with [`READ`] at most 64 MiB, and twice that of
+/// texts for streams (`stream/told.rs`). A stream further behind reads the log.
 pub(crate) const BATCHES_MAX: usize = 256;
 
 /// Pause after a failed read, so that a broken disk is not asked in a tight loop.

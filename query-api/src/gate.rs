@@ -221,7 +221,7 @@ impl Gate {
     ) -> Result<Option<(Answer, Outcome)>, Failure> {
         let otherwise = self.config.without_verdict(step.agent.id.as_str());
         Ok(match verdict_of(&*self.log, position).await? {
-            Lookup::Found(verdict) => Some(match serde_json::from_slice(&verdict) {
+            Lookup::Found(verdict) => Some(match serde_json::from_slice::<Verdict<'static>>(&verdict) {
                 Ok(verdict) => (Answer::again(verdict, now), Outcome::Duplicate),
                 Err(error) => (self.unreadable(step, &error), Outcome::Unreadable),
             }),
@@ -232,7 +232,7 @@ impl Gate {
 
     /// There is a verdict and it cannot be read. It may be a halt, so whatever `on_timeout` says the step is refused.
     fn unreadable(&self, step: &Step<'_>, error: &serde_json::Error) -> Answer {
-        tracing::error!(%error, step = shown(step.step_id.as_str()), "verdict unreadable");
+        tracing::error!(%error, step = %shown(step.step_id.as_str()), "verdict unreadable");
         let message = "its verdict cannot be read: refused, whatever `gate.on_timeout` is, since it may be a halt";
         let error = Failure::unavailable("its verdict cannot be read");
         Answer::told(step, Decision::Deny, message.to_owned()).with_error(error)

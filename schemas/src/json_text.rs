@@ -5,16 +5,35 @@
 pub fn string_end(json: &str, from: usize) -> usize {
     let bytes = json.as_bytes();
     let mut at = from;
-    while let Some(skip) = json.get(at..).and_then(|rest| rest.find('"')) {
-        let quote = at + skip;
-        // Each quote looks back to the one before it at most, so all of this is one pass.
-        let backslashes = bytes[at..quote].iter().rev().take_while(|it| **it == b'\\').count();
-        if backslashes % 2 == 0 {
-            return quote;
+    loop {
+        at = quote_or_backslash(bytes, at);
+        match bytes.get(at) {
+            Some(b'"') => return at,
+            Some(_) => at += 2,
+            None => return bytes.len(),
         }
-        at = quote + 1;
     }
-    bytes.len()
+}
+
+/// The first of them at or behind `at`, eight bytes at a time: strings are most of what there is.
+fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGH_BITS: u64 = ONES << 7;
+    // Sets the high bit of the first zero byte, and none below it.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
+
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*eight);
+        let quote = zeros(word ^ (ONES * u64::from(b'"')));
+        let backslash = zeros(word ^ (ONES * u64::from(b'\\')));
+        let found = (quote | backslash) & HIGH_BITS;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|it| matches!(it, b'"' | b'\\')).unwrap_or(rest.len())
 }
 
 /// Appends `text` with its escapes decoded. An escape that stands for no character, as half of a surrogate pair, becomes
@@ -96,6 +115,13 @@ mod tests {
 
     #[test]
     fn a_string_ends_at_the_quote_that_is_not_escaped() {
+        for n in 0..40 {
+            for (middle, bytes) in [("", 0), (r#"\""#, 2), (r"\\", 2), (r#"\"x\\\""#, 7), (r#"xxxxxxxxxxxx\"yy\""#, 18)]
+            {
+                let json = format!("\"{}{middle}\" \"", "é".repeat(n));
+                assert_eq!(string_end(&json, 1), 1 + 2 * n + bytes, "{json}");
+            }
+        }
         for (json, end) in
             [(r#""""#, 1), (r#""a"b"#, 2), (r#""\"""#, 3), (r#""\\""#, 3), (r#""\\\"" "#, 5), (r#""a\""#, 4)]
         {

@@ -1,7 +1,7 @@
 //! What a stream tells of a batch, as the text of server-sent events.
 
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use martingale_platform::log::Partition;
@@ -10,9 +10,10 @@ use super::cursor::Cursor;
 use super::filter::Filter;
 use crate::feed::{Batch, Event, Head};
 
-/// Different texts of one batch that are kept. Streams that ask for the same and keep up are at the same place, so there
-/// is one for each question that is asked; beyond this many a stream renders for itself.
+/// Texts of one batch that are kept, and their bytes. Streams that ask for the same and keep up are at the same place, so
+/// there is one for each question that is asked; beyond either a stream renders for itself.
 const TEXTS_MAX: usize = 32;
+const TEXTS_BYTES_MAX: usize = 512 * 1024;
 
 /// How far a stream has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,18 +45,38 @@ impl Told {
         place: &mut Place,
         home: impl Fn(&[u8]) -> Partition,
     ) -> Bytes {
-        // Held while it is rendered: whoever comes meanwhile would only do the same work.
-        let mut texts = batch.told.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = texts.iter().find(|it| it.from == *place && it.filter == *filter) {
-            place.clone_from(&known.to);
-            return known.text.clone();
+        if let Some(known) = batch.told.find(part, filter, place) {
+            return known;
         }
+        // Not under the lock: most who wait for it ask for something else. Two who ask for the same at once both render.
         let from = place.clone();
         let text = render(batch, part, filter, place, home);
-        if texts.len() < TEXTS_MAX {
-            texts.push(Text { filter: filter.clone(), from, to: place.clone(), text: text.clone() });
-        }
+        batch.told.keep(Text { filter: filter.clone(), from, to: place.clone(), text: text.clone() });
         text
+    }
+
+    fn find(&self, part: usize, filter: &Filter, place: &mut Place) -> Option<Bytes> {
+        let texts = self.texts();
+        // Of `judged` only the batch's own partition says what is told.
+        let same = |it: &&Text| {
+            it.from.cursor == place.cursor && it.from.judged[part] == place.judged[part] && it.filter == *filter
+        };
+        let known = texts.iter().find(same)?;
+        place.cursor.clone_from(&known.to.cursor);
+        place.judged[part] = known.to.judged[part];
+        Some(known.text.clone())
+    }
+
+    fn keep(&self, text: Text) {
+        let mut texts = self.texts();
+        let bytes: usize = texts.iter().map(|it| it.text.len()).sum();
+        if texts.len() < TEXTS_MAX && bytes + text.text.len() <= TEXTS_BYTES_MAX {
+            texts.push(text);
+        }
+    }
+
+    fn texts(&self) -> MutexGuard<'_, Vec<Text>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

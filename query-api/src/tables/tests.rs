@@ -18,7 +18,7 @@ fn full() -> Value {
             "agent": { "id": "a", "name": "actor", "version": "1" }, "tool": "danger", "model": "m", "causes": ["c"],
             "input": { "k": 1 }, "output": [1], "text": "t", "alternatives": [{ "action": "wait", "score": 0.5 }],
             "status": "error", "error": { "type": "E", "message": "broke" }, "duration_ms": 1.5,
-            "usage": { "input_tokens": u64::MAX, "output_tokens": 2, "cached_tokens": 3, "cost_usd": 0.1 },
+            "seq": u64::MAX, "usage": { "input_tokens": 9, "output_tokens": 2, "cached_tokens": 3, "cost_usd": 0.1 },
             "attributes": { "x": { "y": "\"" } },
         }),
     )
@@ -57,7 +57,7 @@ fn what_does_not_fit_and_what_is_nested_is_kept() {
     let batch = pending.take(Table::Steps).expect("rows").expect("one");
     let answer = Answer::try_from(crate::sql::Table::of(batch)).expect("values");
     let get = |name: &str| &answer.rows[0][answer.columns.iter().position(|it| it.name == name).expect("a column")];
-    assert_eq!(get("input_tokens"), &json!(i64::MAX));
+    assert_eq!(get("seq"), &json!(i64::MAX));
     assert_eq!(get("attributes"), &json!(r#"{"x":{"y":"\""}}"#));
     assert_eq!(get("alternatives"), &json!(r#"[{"action":"wait","score":0.5}]"#));
     assert_eq!(get("scopes"), &json!(["read"]));

@@ -22,8 +22,7 @@ pub(super) fn scan(json: &str, field: &'static str, limits: &Limits) -> Checked<
     }
     let bytes = json.as_bytes();
     let (mut depth, mut deepest, mut at) = (0_usize, 0_usize, 0_usize);
-    // Names of the objects around, those of each behind an `OPENS` of its own; nothing of what is too deep.
-    let mut names: Vec<Span> = Vec::new();
+    let mut names = Names { json, spans: Vec::with_capacity(16), escaped: false };
     while let Some(byte) = bytes.get(at) {
         at += 1;
         match byte {
@@ -32,26 +31,24 @@ pub(super) fn scan(json: &str, field: &'static str, limits: &Limits) -> Checked<
                 let to = string_end(json, from);
                 at = to + 1;
                 // In JSON a string before a colon is a name, and no other is.
-                if depth <= limits.depth_max && is_before_colon(bytes, at) {
-                    names.push((from, to));
+                if is_before_colon(bytes, at) && depth <= limits.depth_max {
+                    names.push(from, to);
                 }
             }
             b'{' | b'[' => {
                 depth += 1;
                 deepest = deepest.max(depth);
                 if depth <= limits.depth_max {
-                    names.push(OPENS);
+                    names.spans.push(OPENS);
                 }
             }
             b'}' | b']' => {
-                if depth <= limits.depth_max {
-                    let begin = names.iter().rposition(|it| *it == OPENS).unwrap_or(0);
-                    if let Some(name) = names.get(begin + 1..).and_then(|it| twice(json, it)) {
-                        let name = shown(&name);
-                        let message = format!("`{field}` holds \"{name}\" twice in one object: send each name once");
-                        return Err(Rejection::field(Reason::DuplicateField, field, message));
-                    }
-                    names.truncate(begin);
+                if depth <= limits.depth_max
+                    && let Some(name) = names.close()
+                {
+                    let name = shown(&name);
+                    let message = format!("`{field}` holds \"{name}\" twice in one object: send each name once");
+                    return Err(Rejection::field(Reason::DuplicateField, field, message));
                 }
                 depth = depth.saturating_sub(1);
             }
@@ -66,23 +63,53 @@ pub(super) fn scan(json: &str, field: &'static str, limits: &Limits) -> Checked<
     Ok(())
 }
 
-fn is_before_colon(bytes: &[u8], at: usize) -> bool {
-    bytes.get(at..).and_then(|rest| rest.iter().find(|it| !it.is_ascii_whitespace())) == Some(&b':')
+fn is_before_colon(bytes: &[u8], mut at: usize) -> bool {
+    loop {
+        match bytes.get(at) {
+            Some(b':') => return true,
+            Some(b' ' | b'\n' | b'\t' | b'\r') => at += 1,
+            _ => return false,
+        }
+    }
 }
 
-/// The first name that comes twice, however it is escaped.
-fn twice<'j>(json: &'j str, names: &[Span]) -> Option<Cow<'j, str>> {
-    if names.len() < 2 {
-        return None;
+/// Names of the objects around, those of each behind an [`OPENS`] of its own; nothing of what is too deep.
+struct Names<'j> {
+    json: &'j str,
+    spans: Vec<Span>,
+    /// Whether any name had escapes so far: they are decoded before they are compared.
+    escaped: bool,
+}
+
+impl<'j> Names<'j> {
+    fn push(&mut self, from: usize, to: usize) {
+        self.escaped = self.escaped || self.json.as_bytes()[from..to].contains(&b'\\');
+        self.spans.push((from, to));
     }
-    let raw = |(from, to): &Span| &json[*from..*to];
-    if names.len() <= PAIRS_MAX && !names.iter().any(|it| raw(it).contains('\\')) {
-        let again = |(at, name): &(usize, &Span)| names[..*at].iter().any(|it| raw(it) == raw(name));
-        return names.iter().enumerate().find(again).map(|(_, name)| Cow::Borrowed(raw(name)));
+
+    /// The innermost object or list ends: a name that it holds twice, if there is one.
+    fn close(&mut self) -> Option<Cow<'j, str>> {
+        let begin = self.spans.iter().rposition(|it| *it == OPENS)?;
+        let found = self.twice(&self.spans[begin + 1..]);
+        self.spans.truncate(begin);
+        found
     }
-    let mut names: Vec<Cow<'j, str>> = names.iter().map(|it| decoded(raw(it))).collect();
-    names.sort_unstable();
-    names.windows(2).find(|it| it[0] == it[1]).map(|it| it[0].clone())
+
+    fn twice(&self, spans: &[Span]) -> Option<Cow<'j, str>> {
+        let raw = |(from, to): &Span| &self.json[*from..*to];
+        if spans.len() > PAIRS_MAX || self.escaped {
+            let mut names: Vec<Cow<'j, str>> = spans.iter().map(|it| decoded(raw(it))).collect();
+            names.sort_unstable();
+            return names.windows(2).find(|it| it[0] == it[1]).map(|it| it[0].clone());
+        }
+        for (at, span) in spans.iter().enumerate() {
+            let is_same = |it: &Span| it.1 - it.0 == span.1 - span.0 && raw(it) == raw(span);
+            if spans[..at].iter().any(is_same) {
+                return Some(Cow::Borrowed(raw(span)));
+            }
+        }
+        None
+    }
 }
 
 fn decoded(name: &str) -> Cow<'_, str> {

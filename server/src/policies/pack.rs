@@ -196,7 +196,7 @@ fn decision(document: &Value) -> String {
     let levels = forms.iter().filter_map(|form| document[form].as_object()).flat_map(|it| it.keys());
     let worst = levels.filter_map(|name| name.parse::<Decision>().ok()).max();
     let named = document["then"]["decision"].as_str();
-    named.or(worst.map(Decision::as_str)).unwrap_or_default().to_owned()
+    named.or_else(|| worst.map(Decision::as_str)).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! # no_progress
 //!
 //! Tool results in a row were all seen before in this session: whatever the agent varies, it learns nothing. As built in:
-//! warn at the eighth, and once for every eight.
+//! warn at the eighth, and once for every eight. What is more than a warning is said each time.
 //!
 //! Signal: results equal to one among the remembered calls. Results of a few bytes ("ok", "[]") are neither progress nor
 //! its absence, because writes that succeed all answer alike.
@@ -10,16 +10,16 @@
 //!
 //! Cost: one hash of the result and a scan of the remembered calls.
 
-use martingale_schemas::{Calibration, Column, Step, StepId};
+use martingale_schemas::{Calibration, Column, Decision, Step, StepId};
 
 use super::{Levels, Saw};
 
 /// `stale` results in a row were seen before, this one, which `seen` gave, among them.
 pub(super) fn observe(stale: u32, seen: &StepId<'static>, step: &Step<'_>, levels: &Levels) -> Option<Saw> {
-    if !stale.is_multiple_of(levels.first()) {
+    let (from, decision) = levels.reached(stale)?;
+    if decision <= Decision::Warn && !stale.is_multiple_of(levels.first()) {
         return None;
     }
-    let (from, decision) = levels.reached(stale)?;
     Some(Saw {
         column: Column::Progress,
         decision,

@@ -295,15 +295,20 @@ fn no_progress_may_do_more_than_warn() {
     let script: String = (1..=8)
         .map(|n| {
             let expected = match n {
+                1..=2 | 4 => "",
                 3 => " // warn no_progress",
-                5 => " // deny no_progress",
-                7 => " // deny no_progress",
-                _ => "",
+                _ => " // deny no_progress",
             };
             format!("tool_call f{n} {{}}\ntool_result f{n} \"the same long answer again\"{expected}\n")
         })
         .collect();
     check(&set("no_progress", "enforce", "{ warn: 2, deny: 4 }"), &script);
+    let between = script.replacen(
+        "the same long answer again\"\ntool_call f5",
+        "the same long answer again\" // deny no_progress\ntool_call f5",
+        1,
+    );
+    check(&set("no_progress", "enforce", "{ warn: 2, deny: 3 }"), &between);
 }
 
 #[test]

@@ -20,6 +20,9 @@ use crate::limits::StateLimits;
 use crate::session::Counts;
 use crate::tools::{Flags, Tool};
 
+/// Says how many attributes of a span its step could not hold.
+const DROPPED_ATTRIBUTES: &str = "otel.dropped_attributes_count";
+
 /// A field before it becomes a value of the language.
 #[derive(Debug)]
 pub(super) enum Field<'f> {
@@ -121,7 +124,7 @@ impl<'a> Facts<'a> {
             || [step.text.as_deref(), input, output].into_iter().any(|it| long(it, limits.condition_text_bytes_max))
             // It has no field to say how it was cut, and one that was is longer than any other.
             || long(message, limits.condition_json_bytes_max)
-            || step.attributes.iter().any(|(name, _)| name.ends_with("_truncated_from"))
+            || step.attributes.iter().any(|(name, _)| name.ends_with("_truncated_from") || name == DROPPED_ATTRIBUTES)
             || ![self.input(), self.output(), self.attributes()].into_iter().all(|it| it.whole)
     }
 

@@ -73,6 +73,7 @@ fn whatever_conditions_do_not_see_is_said() {
     check(&long("input", 200_000), &[], true);
     check(r#""input":1,"input_truncated_from":90"#, &["step.input == 1"], true);
     check(r#""attributes":{"note":"a","note_truncated_from":90000}"#, &[r#"step.attributes.note == "a""#], true);
+    check(r#""attributes":{"otel.dropped_attributes_count":3}"#, &[], true);
     let message = |bytes: usize| format!(r#""error":{{"message":"{}"}}"#, "x".repeat(bytes));
     check(&message(128 * 1024), &["step.error.size() == 131072"], false);
     check(&message(128 * 1024 + 1), &[], true);
