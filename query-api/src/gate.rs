@@ -18,15 +18,15 @@ use axum::routing::post;
 use bytes::Bytes;
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
-use martingale_platform::log::{self, Append, Appended, Log, Position, ReadLimit};
+use martingale_platform::log::{self, Append, Appended, Log, Offset, Partition, Position, ReadLimit};
 use martingale_schemas::record::{DeadLetter, Standing};
 use martingale_schemas::rejection::shown;
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Decision, Limits, Rejection, Step, Timestamp, Verdict, topics};
+use martingale_schemas::{Decision, Limits, Rejection, Step, StepReader, Timestamp, Verdict, topics};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::feed::{Feed, Lookup, verdict_of};
+use crate::feed::{Feed, Lookup, verdict_at, verdict_of};
 use crate::fresh;
 use crate::http::{self, Failure, glob};
 use crate::metrics::Metrics;
@@ -46,6 +46,9 @@ pub struct Config {
     pub overrides: Vec<Override>,
     /// Most steps of one partition that wait at once; beyond it a request is refused with 429.
     pub waiting_max: usize,
+    /// Newest verdicts of all partitions whose steps are known when they are sent again, where the log does not know them
+    /// itself, as Kafka does not. An older step that is sent again is answered by what stands, and by `on_timeout`.
+    pub remembered_max: usize,
 }
 
 impl Default for Config {
@@ -55,6 +58,7 @@ impl Default for Config {
             on_timeout: OnTimeout::Deny,
             overrides: Vec::new(),
             waiting_max: 10_000,
+            remembered_max: 100_000,
         }
     }
 }
@@ -96,7 +100,16 @@ pub(crate) struct Gate {
     pub(crate) feed: Arc<Feed>,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    pub(crate) reader: StepReader,
     pub(crate) metrics: Metrics,
+}
+
+/// What is known of a step that was sent before.
+#[derive(Clone, Copy)]
+struct Before {
+    step: Position,
+    /// Where its verdict is, when that is known.
+    verdict: Option<Offset>,
 }
 
 pub(crate) fn router(gate: Arc<Gate>) -> Router {
@@ -159,14 +172,22 @@ impl Gate {
         let _counted = Counted::new(&self.metrics.gate_waiting);
 
         let (root, json) = (Bytes::copy_from_slice(root), Bytes::from(step.to_json()));
-        let record = Append::new(topics::STEPS, root.clone(), json.clone()).with_id(step.key());
-        let (position, outcome) = match self.log.append(vec![record]).await?.first() {
-            Some(Appended::At(position)) => (*position, Outcome::Judged),
-            Some(Appended::Duplicate(position)) => (*position, Outcome::Duplicate),
-            None => return Err(Failure::unavailable("the log did not say where the step is")),
+        let remembered = self.feed.verdict_remembered(partition, &step.key());
+        let (before, outcome) = match self.judged_before(partition, remembered).await? {
+            Some(before) => (Some(before), Outcome::Duplicate),
+            None => {
+                let record = Append::new(topics::STEPS, root.clone(), json.clone()).with_id(step.key());
+                let here = |position: &Position| Before { step: *position, verdict: None };
+                match self.log.append(vec![record]).await?.first() {
+                    // Where the log cannot tell, the verdict may stand elsewhere.
+                    Some(Appended::At(at)) => ((!self.log.is_open()).then(|| here(at)), Outcome::Judged),
+                    Some(Appended::Duplicate(at)) => (Some(here(at)), Outcome::Duplicate),
+                    None => return Err(Failure::unavailable("the log did not say where the step is")),
+                }
+            }
         };
-        if outcome == Outcome::Duplicate {
-            if !self.is_same(step, position).await? {
+        if let (Some(before), Outcome::Duplicate) = (before, outcome) {
+            if !self.is_same(step, before.step).await? {
                 return Ok((self.conflict(step), Outcome::Conflict));
             }
             // Not answered by the verdict of then alone: a halt may have come since.
@@ -181,8 +202,14 @@ impl Gate {
             let standing: Standing = serde_json::from_slice(&told).map_err(|error| unreadable(&error))?;
             // Before the log is looked at, so that a verdict that comes meanwhile is not missed.
             waiting = self.feed.wait_for(partition, step.key()).map_err(|error| Failure::busy(error.to_string()))?;
-            if let Some(answer) = self.again(step, position, standing).await? {
-                return Ok((answer, Outcome::Duplicate));
+            let answer = match before {
+                Some(before) => self.again(step, before, standing).await?,
+                // The detector knew it and the log did not.
+                None => Some(self.known(step, partition, standing).await?),
+            };
+            if let Some(answer) = answer {
+                let is_conflict = answer.is_conflict();
+                return Ok((answer, if is_conflict { Outcome::Conflict } else { Outcome::Duplicate }));
             }
         }
     }
@@ -196,16 +223,45 @@ impl Gate {
             read => read?,
         };
         let Some(record) = records.first().filter(|it| it.offset == at.offset) else { return Ok(true) };
-        let Ok(mut before) = Step::from_log(&record.value) else { return Ok(true) };
+        let appended_at = Timestamp::from_micros(record.appended_at);
+        let Ok(mut before) = self.reader.read(&record.key, &record.value, appended_at) else { return Ok(true) };
         before.time = step.time;
         before.time_clamped_from.clone_from(&step.time_clamped_from);
         Ok(before.to_json() == step.to_json())
     }
 
+    /// What a log that knows no duplicates holds of a step already, as far as its verdict is remembered.
+    async fn judged_before(&self, partition: Partition, verdict: Option<Offset>) -> Result<Option<Before>, Failure> {
+        let Some(at) = verdict else { return Ok(None) };
+        let Lookup::Found(verdict) = verdict_at(&*self.log, partition, at).await? else { return Ok(None) };
+        let verdict: Verdict<'_> = serde_json::from_slice(&verdict).map_err(|error| unreadable(&error))?;
+        let step = Position { partition, offset: Offset(verdict.position.offset) };
+        Ok(Some(Before { step, verdict: Some(at) }))
+    }
+
+    /// The answer for a step that the detector has judged before although the log did not know it.
+    async fn known(&self, step: &Step<'_>, partition: Partition, now: Standing) -> Result<Answer, Failure> {
+        // Its verdict may have been published a moment ago, with the standing.
+        let published = self.feed.verdict_published(partition, step.key()).await?;
+        if let Some(before) = self.judged_before(partition, published).await? {
+            if !self.is_same(step, before.step).await? {
+                return Ok(self.conflict(step));
+            }
+            if let Some(answer) = self.again(step, before, now.clone()).await? {
+                return Ok(answer);
+            }
+        }
+        Ok(Answer::standing(step, now, self.config.without_verdict(step.agent.id.as_str())))
+    }
+
     /// The verdict of then under what stands now; `None` while there is no verdict and nothing that stands.
-    async fn again(&self, step: &Step<'_>, position: Position, now: Standing) -> Result<Option<Answer>, Failure> {
+    async fn again(&self, step: &Step<'_>, before: Before, now: Standing) -> Result<Option<Answer>, Failure> {
         let otherwise = self.config.without_verdict(step.agent.id.as_str());
-        Ok(match verdict_of(&*self.log, position).await? {
+        let found = match before.verdict {
+            Some(at) => verdict_at(&*self.log, before.step.partition, at).await?,
+            None => verdict_of(&*self.log, before.step).await?,
+        };
+        Ok(match found {
             Lookup::Found(verdict) => {
                 let verdict = serde_json::from_slice(&verdict).map_err(|error| unreadable(&error))?;
                 Some(Answer::again(verdict, now))

@@ -4,10 +4,15 @@
 //! from memory at once ([`Snapshot`]) and move to Delta tables in large batches, each with the position it reaches in the
 //! same commit. So a crash loses nothing and doubles nothing: what was in memory is read from the log again, from where
 //! each table is.
+//!
+//! Where several processes share the tables, each partition is written down by the one that owns it, and all of them hold
+//! its newest rows (`replica`).
 
 mod config;
+mod disk;
 mod lane;
 mod metrics;
+mod replica;
 mod runtime;
 mod standing;
 mod store;
@@ -24,6 +29,7 @@ use deltalake::DeltaTableError;
 use martingale_platform::clock::Clock;
 use martingale_platform::log::{self, Log, Partition};
 use martingale_platform::shutdown::Shutdown;
+use martingale_schemas::{Limits, StepReader};
 use tokio::sync::watch;
 
 use crate::tables::{TABLES, Table};
@@ -42,6 +48,7 @@ pub const CONSUMER: log::Consumer = "history";
 pub struct History {
     config: Config,
     log: Arc<dyn Log>,
+    reader: StepReader,
     clock: Clock,
     metrics: Metrics,
     /// Taken by [`History::run`].
@@ -85,6 +92,8 @@ pub enum Error {
          history and log are not of the same installation, or the log lost its end; move one of them away"
     )]
     AheadOfLog { table: &'static str, partition: Partition, next: u64, end: u64 },
+    #[error("another process has written rows of a partition to the Delta table `{table}` meanwhile")]
+    Overtaken { table: &'static str },
     #[error("metrics of history cannot be registered")]
     Metrics(#[from] prometheus::Error),
     #[error("history is already being written in this process")]
@@ -96,6 +105,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it may go well from what is on disk: brokers or a folder were away for a while, or another was faster.
+    const fn may_pass(&self) -> bool {
+        match self {
+            Self::Log(error) => error.is_transient(),
+            Self::Delta { .. } | Self::Overtaken { .. } => true,
+            _ => false,
+        }
+    }
+
     fn delta(table: Table) -> impl Fn(DeltaTableError) -> Self + Copy {
         move |source| Self::Delta { table: table.name(), source: Box::new(source) }
     }
@@ -108,6 +126,7 @@ impl History {
     /// [`Error`] when a table or the log cannot be read, or was written by another version or for another log.
     pub async fn open(
         config: Config,
+        limits: &Limits,
         log: Arc<dyn Log>,
         clock: Clock,
         registry: &prometheus::Registry,
@@ -128,7 +147,8 @@ impl History {
         let (seen, _) = watch::channel(Arc::new(Snapshot { tables }));
         let (standing, _) = watch::channel(Standing::CatchingUp);
         let stores = Mutex::new(Some(stores));
-        Ok(Arc::new(Self { config, log, clock, metrics, stores, seen, standing, background }))
+        let reader = StepReader::new(log.is_open(), limits);
+        Ok(Arc::new(Self { config, log, reader, clock, metrics, stores, seen, standing, background }))
     }
 
     /// Follows the log until shutdown, then flushes what is in memory.

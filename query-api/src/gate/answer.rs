@@ -125,6 +125,11 @@ impl Answer {
         }
     }
 
+    /// Whether another step had been sent under this id.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.error.as_ref().is_some_and(|it| it.status == StatusCode::CONFLICT)
+    }
+
     pub(super) fn timed_out(mut self) -> Self {
         self.timed_out = true;
         self

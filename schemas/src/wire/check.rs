@@ -31,6 +31,19 @@ impl<'a> StepV1<'a> {
         self.build(&Limits::NONE, None)
     }
 
+    /// The same for a record of a log that others write to as well. What ingest wrote comes out as it went in, since it
+    /// holds the limits already; they are wider here by what ingest adds to a step and by what clocks are apart.
+    pub(crate) fn check_appended(self, appended_at: Timestamp, limits: &Limits) -> Checked<Step<'a>> {
+        const ADDED_BYTES_MAX: usize = 64 * 1024;
+        const APART_MICROS_MAX: i64 = 60_000_000;
+        let limits = Limits {
+            step_bytes_max: limits.step_bytes_max.saturating_add(ADDED_BYTES_MAX),
+            future_micros_max: limits.future_micros_max.saturating_add(APART_MICROS_MAX),
+            ..limits.clone()
+        };
+        self.check(appended_at, &limits)
+    }
+
     /// `arrival` is absent for a record of the log, whose defaults were filled when it came in.
     fn build(self, limits: &Limits, arrival: Option<Timestamp>) -> Checked<Step<'a>> {
         let source = self.source;
