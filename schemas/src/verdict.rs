@@ -22,10 +22,12 @@ pub enum Column {
     Loop,
     /// Steps that bring nothing new.
     Progress,
+    /// A call that serves a text that was read rather than the user.
+    Hijack,
 }
 
 impl Column {
-    pub const ALL: [Self; 4] = [Self::Control, Self::Policy, Self::Loop, Self::Progress];
+    pub const ALL: [Self; 5] = [Self::Control, Self::Policy, Self::Loop, Self::Progress, Self::Hijack];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Column {
             Self::Policy => "policy",
             Self::Loop => "loop",
             Self::Progress => "progress",
+            Self::Hijack => "hijack",
         }
     }
 }

@@ -11,6 +11,7 @@ use martingale_schemas::{
 
 use crate::condition::{Facts, RunFacts, SessionFacts};
 use crate::halt::{Cause, Halt};
+use crate::hijack;
 use crate::judgement::{Applied, Judgement, Observed};
 use crate::policy::{Engine, Judged};
 use crate::rules::Rules;
@@ -118,6 +119,12 @@ impl Detector {
                 _ => None,
             });
         }
+        let scored = rules.hijack.as_ref().and_then(|hijack| {
+            let profile = rules.baselines.as_ref().and_then(|it| it.of(step));
+            hijack::observe(step, &tool, session.memory.get_or_insert_default(), profile, hijack)
+        });
+        let score = scored.as_ref().map(|it| it.score);
+        findings.extend(scored.and_then(|it| it.finding));
         let facts = SessionFacts {
             counts: session.counts,
             depth: session.place.depth,
@@ -139,7 +146,12 @@ impl Detector {
                 tally: &mut self.tally,
             },
         );
-        Observed::Judged(conclude(session, run, step, findings, limits.run_sessions_max))
+        let mut judgement = conclude(session, run, step, findings, limits.run_sessions_max);
+        if let Some(score) = score {
+            // Also where it is too low to be said: what ranks sessions needs every score.
+            judgement.scores.insert(Cow::Borrowed(Column::Hijack.as_str()), score);
+        }
+        Observed::Judged(judgement)
     }
 
     /// The halt that stands now against a step that was judged before. Changes nothing; what is [`Detector::absent`]

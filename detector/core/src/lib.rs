@@ -4,6 +4,7 @@
 //! is loaded before and stored after by the shell. The same steps in the same order give the same verdicts, live, in
 //! replay and in backtest.
 
+mod baseline;
 mod canonical;
 mod columns;
 mod condition;
@@ -11,6 +12,7 @@ mod detector;
 mod glob;
 mod halt;
 mod hash;
+mod hijack;
 mod judgement;
 mod limits;
 pub mod policy;
@@ -29,8 +31,10 @@ mod tests;
 mod tools;
 mod yaml;
 
+pub use baseline::{Baselines, Learner, Profile};
 pub use columns::LoopRules;
 pub use detector::Detector;
+pub use hijack::{HijackRows, HijackRules, hijack_text};
 pub use judgement::{Applied, Judgement, Observed};
 pub use limits::StateLimits;
 pub use policy::{PolicyError, check_policies};

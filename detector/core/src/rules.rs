@@ -1,6 +1,10 @@
 //! Everything that judges, compiled once and shared by every detector.
 
+use std::sync::Arc;
+
+use crate::baseline::Baselines;
 use crate::columns::LoopRules;
+use crate::hijack::HijackRules;
 use crate::limits::StateLimits;
 use crate::policy::{self, Policies, PolicyError, STARTER};
 use crate::tools::Catalogue;
@@ -13,6 +17,10 @@ pub struct Rules {
     /// None: no built-in rule over tool calls.
     pub(crate) loops: Option<LoopRules>,
     pub(crate) limits: StateLimits,
+    /// None: nothing is scored for hijack.
+    pub(crate) hijack: Option<HijackRules>,
+    /// None: cold start.
+    pub(crate) baselines: Option<Arc<Baselines>>,
 }
 
 impl Rules {
@@ -38,13 +46,25 @@ impl Rules {
     }
 
     pub(crate) fn of(policies: Policies, catalogue: Catalogue, loops: Option<LoopRules>) -> Self {
-        Self { policies, catalogue, loops, limits: StateLimits::DEFAULT }
+        Self { policies, catalogue, loops, limits: StateLimits::DEFAULT, hijack: Some(HijackRules::DEFAULT), baselines: None }
     }
 
     /// The same rules, under other limits of what is remembered.
     #[must_use]
     pub fn with_limits(self, limits: StateLimits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The same rules, held against these baselines.
+    #[must_use]
+    pub fn with_baselines(self, baselines: Arc<Baselines>) -> Self {
+        Self { baselines: Some(baselines), ..self }
+    }
+
+    /// The same rules, with another rule for hijack or none.
+    #[must_use]
+    pub fn with_hijack(self, hijack: Option<HijackRules>) -> Self {
+        Self { hijack, ..self }
     }
 
     #[must_use]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::columns::Calls;
 use crate::halt::Halt;
+use crate::hijack::Memory;
 use crate::policy::Progress;
 use crate::recent::Recent;
 use crate::run::Place;
@@ -56,6 +57,9 @@ pub struct SessionState {
     pub(crate) recent: Recent,
     pub(crate) calls: Calls,
     pub(crate) progress: Progress,
+    /// What it read and was asked, once there is something. Last: what was stored before there was one stays readable.
+    #[serde(default)]
+    pub(crate) memory: Option<Box<Memory>>,
 }
 
 impl SessionState {
@@ -114,6 +118,7 @@ impl SessionState {
         self.ended = true;
         self.calls = Calls::default();
         self.progress.end();
+        self.memory = None;
     }
 
     /// A person lifted the halt: what led to it is forgotten, and budgets and the fan-out count from here, or the next
@@ -138,5 +143,6 @@ impl SessionState {
             + self.recent.bytes()
             + self.calls.bytes()
             + self.progress.bytes()
+            + self.memory.as_ref().map_or(0, |it| size_of::<Memory>() + it.bytes())
     }
 }
