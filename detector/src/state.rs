@@ -5,7 +5,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use martingale_detector_core::State;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 3;
 const HEADER_BYTES: usize = 1 + size_of::<i64>();
 
 /// An entry whose state has not been read yet.
@@ -13,6 +13,7 @@ const HEADER_BYTES: usize = 1 + size_of::<i64>();
 pub(crate) struct Entry<'a> {
     /// Tick of the last use.
     pub(crate) used: i64,
+    version: u8,
     body: &'a [u8],
 }
 
@@ -40,25 +41,38 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Entry<'_>, Error> {
     match bytes.first() {
         None | Some(0) => Err(Error::Short { bytes: bytes.len() }),
         Some(&found) if found > VERSION => Err(Error::Newer { found }),
-        Some(_) => {
+        Some(&version) => {
             let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or(Error::Short { bytes: bytes.len() })?;
             let mut used = [0; size_of::<i64>()];
             used.copy_from_slice(&header[1..]);
-            Ok(Entry { used: i64::from_le_bytes(used), body })
+            Ok(Entry { used: i64::from_le_bytes(used), version, body })
         }
+    }
+}
+
+/// What older versions lack at the end: a single zero for each field that came later, which is one with nothing in it. The
+/// second version has what was read, of sessions and of runs; the third what a session was asked and read as sentences.
+fn missing(version: u8, variant: Option<&u8>) -> &'static [u8] {
+    match (version, variant) {
+        (1, Some(0)) => &[0, 0],
+        (1, _) | (2, Some(0)) => &[0],
+        _ => &[],
     }
 }
 
 impl Entry<'_> {
     pub(crate) fn state(self) -> Result<State, Error> {
-        let (state, rest) = postcard::take_from_bytes(self.body).map_err(Error::Damaged)?;
+        let missing = missing(self.version, self.body.first());
+        let padded = (!missing.is_empty()).then(|| [self.body, missing].concat());
+        let body = padded.as_deref().unwrap_or(self.body);
+        let (state, rest) = postcard::take_from_bytes(body).map_err(Error::Damaged)?;
         if rest.is_empty() { Ok(state) } else { Err(Error::Damaged(postcard::Error::DeserializeBadEncoding)) }
     }
 
     /// The same state, used at another tick.
     pub(crate) fn used_at(self, tick: i64) -> Bytes {
         let mut out = BytesMut::with_capacity(HEADER_BYTES + self.body.len());
-        out.put_u8(VERSION);
+        out.put_u8(self.version);
         out.put_i64_le(tick);
         out.put_slice(self.body);
         out.freeze()
@@ -104,6 +118,22 @@ mod tests {
     fn fixture(version: u8, key: &StateKey) -> PathBuf {
         let name = String::from_utf8(key.to_bytes()).expect("text").replace('/', "_");
         [env!("CARGO_MANIFEST_DIR"), "fixtures", "state", &format!("v{version}_{name}.bin")].iter().collect()
+    }
+
+    /// What the first version wrote: the same sessions, without what they read.
+    #[test]
+    fn the_first_version_is_read() {
+        for (key, now) in states() {
+            let stored = std::fs::read(fixture(1, &key)).expect("a fixture");
+            let entry = read(&stored).expect("a header");
+            let state = entry.state().expect("a state");
+            assert_eq!(state.is_halted(), now.is_halted(), "{key:?}");
+            let bytes = encode(7, &state).expect("encodes");
+            let again = read(&bytes).expect("a header").state().expect("a state");
+            assert_eq!(again, state, "{key:?}");
+            let later = entry.used_at(7);
+            assert_eq!(read(&later).expect("a header").state().expect("a state"), state, "{key:?}");
+        }
     }
 
     /// Bytes that were written once are read for ever, and as long as the version stands the same state is written as the

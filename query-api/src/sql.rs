@@ -42,7 +42,7 @@ use held::Held;
 use threads::Threads;
 
 /// What a query may name.
-const TABLES: [&str; 5] = ["steps", "sessions", "verdicts", "findings", "controls"];
+const TABLES: [&str; 6] = ["steps", "sessions", "verdicts", "findings", "edges", "controls"];
 
 /// Answers SQL. Cheap to clone.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 //! The columns and their meaning are in `schemas` ([`martingale_schemas::arrow`]); each module here fills them, in order.
 
 mod control_events;
+mod edges;
 mod findings;
 mod row;
 mod session_parts;
@@ -27,13 +28,14 @@ pub(crate) enum Table {
     Findings,
     SessionParts,
     ControlEvents,
+    Edges,
 }
 
-pub(crate) const TABLES: usize = 5;
+pub(crate) const TABLES: usize = 6;
 
 impl Table {
     pub(crate) const ALL: [Self; TABLES] =
-        [Self::Steps, Self::Verdicts, Self::Findings, Self::SessionParts, Self::ControlEvents];
+        [Self::Steps, Self::Verdicts, Self::Findings, Self::SessionParts, Self::ControlEvents, Self::Edges];
 
     pub(crate) const fn description(self) -> &'static schema::Table {
         match self {
@@ -42,6 +44,7 @@ impl Table {
             Self::Findings => &schema::FINDINGS,
             Self::SessionParts => &schema::SESSION_PARTS,
             Self::ControlEvents => &schema::CONTROL_EVENTS,
+            Self::Edges => &schema::EDGES,
         }
     }
 
@@ -52,7 +55,7 @@ impl Table {
     /// What the rows of one file are sorted by, so that the rows of one session lie together.
     pub(crate) const fn sort_columns(self) -> [&'static str; 2] {
         match self {
-            Self::Steps | Self::Verdicts | Self::Findings => ["session_id", "offset"],
+            Self::Steps | Self::Verdicts | Self::Findings | Self::Edges => ["session_id", "offset"],
             Self::SessionParts => ["session_id", "first_offset"],
             Self::ControlEvents => ["control_id", "offset"],
         }
@@ -61,7 +64,7 @@ impl Table {
     /// Columns whose least and greatest value of each file are in the Delta log, so that a query can leave files out.
     pub(crate) const fn statistics(self) -> &'static str {
         match self {
-            Self::Steps | Self::Verdicts | Self::Findings => {
+            Self::Steps | Self::Verdicts | Self::Findings | Self::Edges => {
                 "session_id,root_session_id,time,agent_id,partition,offset"
             }
             Self::SessionParts => "session_id,root_session_id,started_at,last_at,agent_id",
@@ -98,6 +101,7 @@ impl Pending {
             }
             Table::Verdicts => verdicts::push(rows, it.verdict),
             Table::Findings => findings::push(rows, it.verdict),
+            Table::Edges => edges::push(rows, it.verdict),
             Table::SessionParts => self.parts.add(it),
             Table::ControlEvents => {}
         }

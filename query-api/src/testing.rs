@@ -244,6 +244,7 @@ pub(crate) fn verdict(step: &Step<'_>, position: Position, findings: Vec<Finding
         standing: decision,
         scores: Scores::new(),
         findings,
+        edges: Vec::new(),
     }
 }
 

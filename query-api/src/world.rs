@@ -181,6 +181,7 @@ pub(crate) fn verdict(step: &Step<'_>, position: Position) -> Verdict<'static> {
         standing: decision,
         scores: finding.iter().map(|it| (it.column.as_str().into(), it.score)).collect::<Scores>(),
         findings: finding.into_iter().collect(),
+        edges: Vec::new(),
     }
 }
 

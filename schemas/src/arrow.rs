@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 
-pub use columns::{CONTROL_EVENTS, FINDINGS, SESSION_PARTS, STEPS, VERDICTS};
+pub use columns::{CONTROL_EVENTS, EDGES, FINDINGS, SESSION_PARTS, STEPS, VERDICTS};
 
 /// Every stored table.
-pub const TABLES: [&Table; 5] = [&STEPS, &VERDICTS, &FINDINGS, &SESSION_PARTS, &CONTROL_EVENTS];
+pub const TABLES: [&Table; 6] = [&STEPS, &VERDICTS, &FINDINGS, &SESSION_PARTS, &CONTROL_EVENTS, &EDGES];
 
 /// A table that is stored.
 #[derive(Debug)]

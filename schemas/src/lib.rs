@@ -32,4 +32,4 @@ pub use record::Position;
 pub use rejection::{Reason, Rejection};
 pub use step::{Kind, Status, Step};
 pub use time::Timestamp;
-pub use verdict::{Calibration, Column, Finding, Mode, Scores, Severity, Verdict};
+pub use verdict::{Calibration, Column, Finding, Mode, Scores, Severity, ValueEdge, ValueMatch, Verdict};

@@ -22,12 +22,17 @@ pub enum Column {
     Loop,
     /// Steps that bring nothing new.
     Progress,
+    /// Secrets on their way out.
+    Leakage,
+    /// Steps that are dangerous together.
+    Chain,
     /// A call that serves a text that was read rather than the user.
     Hijack,
 }
 
 impl Column {
-    pub const ALL: [Self; 5] = [Self::Control, Self::Policy, Self::Loop, Self::Progress, Self::Hijack];
+    pub const ALL: [Self; 7] =
+        [Self::Control, Self::Policy, Self::Loop, Self::Progress, Self::Leakage, Self::Chain, Self::Hijack];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -36,6 +41,8 @@ impl Column {
             Self::Policy => "policy",
             Self::Loop => "loop",
             Self::Progress => "progress",
+            Self::Leakage => "leakage",
+            Self::Chain => "chain",
             Self::Hijack => "hijack",
         }
     }
@@ -140,6 +147,65 @@ impl Finding {
     }
 }
 
+/// How a value equals the one it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueMatch {
+    Exact,
+    Case,
+    /// A number, an id or a phrase with other separators.
+    Separators,
+    /// An address without its separators, or spelled out.
+    Loose,
+    Url,
+    Hex,
+    Base64,
+    /// Encoded more than once, or on both sides.
+    Nested,
+    /// Words in a row that were copied.
+    Copied,
+    /// A short value under a name of the same kind.
+    Named,
+}
+
+impl ValueMatch {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Case => "case",
+            Self::Separators => "separators",
+            Self::Loose => "loose",
+            Self::Url => "url",
+            Self::Hex => "hex",
+            Self::Base64 => "base64",
+            Self::Nested => "nested",
+            Self::Copied => "copied",
+            Self::Named => "named",
+        }
+    }
+}
+
+/// Where the value of an argument was seen before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ValueEdge {
+    /// Path of the argument in the step's input, as `recipients[0]`; empty for an input that is a value itself.
+    pub argument: String,
+    /// The step of this session that brought the value in.
+    pub from: StepId<'static>,
+    /// Path in that step's result; absent in plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    #[serde(rename = "match")]
+    pub matched: ValueMatch,
+    /// Only a part of the argument came from there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub part: bool,
+    /// The user or the operator wrote it there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub authored: bool,
+}
+
 /// Highest score of each column that said something, by the column's name.
 pub type Scores = BTreeMap<Cow<'static, str>, f64>;
 
@@ -173,6 +239,9 @@ pub struct Verdict<'a> {
     pub scores: Scores,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// Of a call: where its arguments come from, the strongest trace of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<ValueEdge>,
 }
 
 impl Verdict<'_> {

@@ -15,7 +15,7 @@ WAYS = {
     "user_to_tool": -1, "only_reads": -1, "unasked": 1, "gap": 1, "overuse": 1, "usual": None, "off_request": 1,
     "command_min": 1, "command_max": 1, "carrier_over_user": 1, "flow": -1, "origin": -1, "odd_origin": 1, "odd_source": 1,
     "odd_value": 1, "broken_agreement": 1, "new_carrier": 1, "new_value": 1, "address": 1, "nowhere": None, "together": 1,
-    "as_strong_tool": None, "as_strong": -1, "seen_value": -1, "content": None,
+    "as_strong_tool": None, "as_strong": -1, "seen_value": None, "content": None,
 }
 NAMES = list(WAYS)
 SETTINGS = ("recurring", "new", "cold")
@@ -279,7 +279,7 @@ def model(sessions, out):
     for name, found in every.items():
         print(line(f"{name}, together", *(np.concatenate(it) for it in zip(*found))))
     trees = fit([(r, r.label >= 0, WEIGHT[name]) for name, r in rows.items()])
-    (HERE / "model.json").write_text(json.dumps({"trees": trees}, separators=(",", ":")) + "\n")
+    (HERE / "model.json").write_text(json.dumps({"ways": list(WAYS.values()), "trees": trees}, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

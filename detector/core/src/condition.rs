@@ -55,8 +55,6 @@ pub(crate) struct Condition {
     rest: Option<Expression>,
     patterns: Vec<Pattern>,
     pub(crate) trigger: Trigger,
-    /// Whether it uses `flows`, which knows only the order in this version.
-    pub(crate) uses_flows: bool,
 }
 
 /// The expression could not be evaluated for this step.
@@ -100,14 +98,14 @@ impl Condition {
         let mut expression = program.expression().clone();
         let mut checker = check::Checker::new(&program, place, path, names, faults);
         checker.check_whole(&mut expression, want);
-        let (patterns, uses_flows) = checker.finish();
+        let patterns = checker.finish();
         (faults.len() == before).then(|| {
             let trigger = Trigger::of(&expression, names.current);
             let (atoms, rest) = match want {
                 Want::Truth => divide(expression, names.current),
                 Want::Number | Want::Anything => (Vec::new(), Some(expression)),
             };
-            Self { atoms, rest, patterns, trigger, uses_flows }
+            Self { atoms, rest, patterns, trigger }
         })
     }
 

@@ -10,6 +10,7 @@ use martingale_schemas::{
 };
 
 use crate::condition::{Facts, RunFacts, SessionFacts};
+use crate::flow::{self, Sources};
 use crate::halt::{Cause, Halt};
 use crate::hijack;
 use crate::judgement::{Applied, Judgement, Observed};
@@ -119,6 +120,9 @@ impl Detector {
                 _ => None,
             });
         }
+        let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, rules.values);
+        findings.append(&mut flow.findings);
+        let sources = Sources::new(&flow, session.provenance.as_deref());
         let scored = rules.hijack.as_ref().and_then(|hijack| {
             let profile = rules.baselines.as_ref().and_then(|it| it.of(step));
             hijack::observe(step, &tool, session.memory.get_or_insert_default(), profile, hijack)
@@ -137,7 +141,7 @@ impl Detector {
             Judged {
                 policies: &rules.policies,
                 limits,
-                facts: &Facts::new(step, &tool, facts, run_facts, limits),
+                facts: &Facts::new(step, &tool, facts, run_facts, sources, limits),
                 progress: &mut session.progress,
                 run,
                 now: session.now,
@@ -151,6 +155,7 @@ impl Detector {
             // Also where it is too low to be said: what ranks sessions needs every score.
             judgement.scores.insert(Cow::Borrowed(Column::Hijack.as_str()), score);
         }
+        judgement.edges = flow.edges;
         Observed::Judged(judgement)
     }
 
@@ -361,5 +366,5 @@ fn conclude(
         *score = score.max(finding.score);
     }
     // A halt finding is there as long as one stands, so the decision already says so.
-    Judgement { decision, standing: decision, scores, findings }
+    Judgement { decision, standing: decision, scores, findings, edges: Vec::new() }
 }

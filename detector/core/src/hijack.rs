@@ -18,6 +18,8 @@ mod fit;
 pub(crate) mod instruction;
 mod memory;
 mod model;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::borrow::Cow;

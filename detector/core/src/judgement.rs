@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use martingale_schemas::{Decision, Finding, Position, Scores, Step, Verdict, VerdictId};
+use martingale_schemas::{Decision, Finding, Position, Scores, Step, ValueEdge, Verdict, VerdictId};
 
 /// What became of a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,8 @@ pub struct Judgement {
     pub standing: Decision,
     pub scores: Scores,
     pub findings: Vec<Finding>,
+    /// Where the arguments of a call come from.
+    pub edges: Vec<ValueEdge>,
 }
 
 impl Judgement {
@@ -55,6 +57,7 @@ impl Judgement {
             standing: self.standing,
             scores: self.scores,
             findings: self.findings,
+            edges: self.edges,
         }
     }
 }

@@ -17,10 +17,23 @@ pub struct Rules {
     /// None: no built-in rule over tool calls.
     pub(crate) loops: Option<LoopRules>,
     pub(crate) limits: StateLimits,
+    pub(crate) values: Values,
     /// None: nothing is scored for hijack.
     pub(crate) hijack: Option<HijackRules>,
     /// None: cold start.
     pub(crate) baselines: Option<Arc<Baselines>>,
+}
+
+/// How far the values of a session are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Values {
+    /// Not at all: `flows` never holds.
+    Off,
+    /// For edges and for the policies that ask.
+    Follow,
+    /// And the built-in rules on them speak.
+    #[default]
+    Judge,
 }
 
 impl Rules {
@@ -46,7 +59,9 @@ impl Rules {
     }
 
     pub(crate) fn of(policies: Policies, catalogue: Catalogue, loops: Option<LoopRules>) -> Self {
-        Self { policies, catalogue, loops, limits: StateLimits::DEFAULT, hijack: Some(HijackRules::DEFAULT), baselines: None }
+        let hijack = Some(HijackRules::DEFAULT);
+        let (limits, values) = (StateLimits::DEFAULT, Values::default());
+        Self { policies, catalogue, loops, limits, values, hijack, baselines: None }
     }
 
     /// The same rules, under other limits of what is remembered.
@@ -65,6 +80,12 @@ impl Rules {
     #[must_use]
     pub fn with_hijack(self, hijack: Option<HijackRules>) -> Self {
         Self { hijack, ..self }
+    }
+
+    /// The same rules, with the values of sessions followed so far.
+    #[must_use]
+    pub fn with_values(self, values: Values) -> Self {
+        Self { values, ..self }
     }
 
     #[must_use]

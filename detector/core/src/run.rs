@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::halt::Halt;
 use crate::hash::hash_text;
+use crate::provenance::Shared;
 use crate::session::{Counts, SessionState};
 
 /// Ancestors that a session carries. One that is deeper cannot say who else is above it, and takes any halt of its run
@@ -65,6 +66,9 @@ pub struct RunState {
     halted: u32,
     /// Ascending by id, so that one is found in a few comparisons however many there are.
     members: Vec<Member>,
+    /// What its sessions share of what they read. Last, so that what was stored before there was one stays readable.
+    #[serde(default)]
+    pub(crate) shared: Option<Box<Shared>>,
 }
 
 /// One session of the run.
@@ -298,6 +302,7 @@ impl RunState {
         size_of::<Self>()
             + self.members.capacity() * size_of::<Member>()
             + halts
+            + self.shared.as_ref().map_or(0, |it| size_of::<Shared>() + it.bytes())
             + self.halt.as_ref().map_or(0, |it| it.bytes())
     }
 }

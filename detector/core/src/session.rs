@@ -7,6 +7,7 @@ use crate::columns::Calls;
 use crate::halt::Halt;
 use crate::hijack::Memory;
 use crate::policy::Progress;
+use crate::provenance::Index;
 use crate::recent::Recent;
 use crate::run::Place;
 use crate::tally::Tally;
@@ -57,6 +58,9 @@ pub struct SessionState {
     pub(crate) recent: Recent,
     pub(crate) calls: Calls,
     pub(crate) progress: Progress,
+    /// What it has read, once it read something. Last, so that what was stored before there was one stays readable.
+    #[serde(default)]
+    pub(crate) provenance: Option<Box<Index>>,
     /// What it read and was asked, once there is something. Last: what was stored before there was one stays readable.
     #[serde(default)]
     pub(crate) memory: Option<Box<Memory>>,
@@ -113,11 +117,13 @@ impl SessionState {
     }
 
     /// After the session's end only what must outlive it is kept: its halt, its counts, and the ids of its steps, so that
-    /// a resend is still a duplicate. A step that comes later is judged on fresh loop and policy state.
+    /// a resend is still a duplicate. A step that comes later is judged on fresh loop and policy state, and knows nothing of
+    /// what was read; what its run shares of it stays.
     pub(crate) fn end(&mut self) {
         self.ended = true;
         self.calls = Calls::default();
         self.progress.end();
+        self.provenance = None;
         self.memory = None;
     }
 
@@ -143,6 +149,7 @@ impl SessionState {
             + self.recent.bytes()
             + self.calls.bytes()
             + self.progress.bytes()
+            + self.provenance.as_ref().map_or(0, |it| size_of::<Index>() + it.bytes())
             + self.memory.as_ref().map_or(0, |it| size_of::<Memory>() + it.bytes())
     }
 }

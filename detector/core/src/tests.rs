@@ -1,6 +1,8 @@
 //! The detector as a whole.
 
 mod controls;
+mod leakage;
 mod properties;
 mod recorded;
 mod state;
+mod values;

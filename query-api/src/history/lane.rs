@@ -12,7 +12,7 @@ use crate::tables::{Judged, Pending, TABLES, Table};
 const READ: ReadLimit = ReadLimit { records_max: 1024, bytes_max: 4 << 20 };
 
 /// Tables made from verdicts and the steps they judge.
-const JUDGED: [Table; 4] = [Table::Steps, Table::Verdicts, Table::Findings, Table::SessionParts];
+const JUDGED: [Table; 5] = [Table::Steps, Table::Verdicts, Table::Findings, Table::SessionParts, Table::Edges];
 
 pub(super) struct Lane {
     pub(super) partition: Partition,

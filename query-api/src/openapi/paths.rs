@@ -206,7 +206,7 @@ pub(super) const PATHS: &[Operation] = &[
     Operation {
         method: "post",
         path: "/v1/sql",
-        summary: "SQL over history: tables steps, sessions, verdicts, findings, controls. Read only.",
+        summary: "SQL over history: tables steps, sessions, verdicts, findings, edges, controls. Read only.",
         body: Some((JSON, "SqlRequest")),
         answers: &[("200", "Columns and rows.", JSON, "SqlAnswer")],
         errors: &[BAD, ("403", "The statement would write."), QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED],
@@ -249,7 +249,7 @@ pub(super) const PATHS: &[Operation] = &[
     },
     Operation {
         path: "/v1/sessions/{session}/steps/{step}/why",
-        summary: "What led to a step: declared and structural causes, each edge with its kind.",
+        summary: "What led to a step: declared causes, values that came from a step, and structural causes, each edge with its kind.",
         params: &[
             path("session", "`session_id`."),
             path("step", "`step_id`."),

@@ -1,8 +1,9 @@
 //! What led to a step: edges between the steps of a session, each with the reason it is drawn.
 //!
-//! Two kinds. *Declared*: the producer named the cause. *Structural*: the kinds and the order of steps say so, which is
-//! plausible and not proven. Pure, so that the rules can be tested as a table.
+//! Three kinds. *Declared*: the producer named the cause. *Value*: a value of the call was seen in that step before.
+//! *Structural*: the kinds and the order of steps say so, which is plausible and not proven. Pure, so that the rules can be tested as a table.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use martingale_schemas::Kind;
@@ -16,11 +17,22 @@ pub(super) struct Node {
     /// Who acts, where several do.
     pub(super) actor: Option<String>,
     pub(super) causes: Vec<String>,
+    /// Steps that its arguments came from.
+    pub(super) values: Vec<Value>,
+}
+
+/// Where the value of an argument was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Value {
+    pub(super) from: String,
+    /// As a sentence.
+    pub(super) because: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EdgeKind {
     Declared,
+    Value,
     Structural,
 }
 
@@ -28,6 +40,7 @@ impl EdgeKind {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Declared => "declared",
+            Self::Value => "value",
             Self::Structural => "structural",
         }
     }
@@ -39,7 +52,7 @@ pub(super) struct Edge {
     pub(super) from: String,
     pub(super) to: String,
     pub(super) kind: EdgeKind,
-    pub(super) because: &'static str,
+    pub(super) because: Cow<'static, str>,
 }
 
 /// How far to look.
@@ -97,7 +110,10 @@ fn causes_of(
     answers: &HashMap<usize, usize>,
 ) -> Vec<(Edge, Option<usize>)> {
     let node = &nodes[to];
-    let edge = |from: &str, kind, because| Edge { from: from.to_owned(), to: node.step_id.clone(), kind, because };
+    let edge = |from: &str, kind, because: Cow<'static, str>| {
+        let (from, to) = (from.to_owned(), node.step_id.clone());
+        Edge { from, to, kind, because }
+    };
     let mut edges: Vec<_> = node
         .causes
         .iter()
@@ -108,9 +124,13 @@ fn causes_of(
             } else {
                 "the producer named it; it is not in this session"
             };
-            (edge(cause, EdgeKind::Declared, because), from)
+            (edge(cause, EdgeKind::Declared, because.into()), from)
         })
         .collect();
+    for value in &node.values {
+        let from = by_id.get(value.from.as_str()).copied();
+        edges.push((edge(&value.from, EdgeKind::Value, value.because.clone().into()), from));
+    }
     let structural = match answers.get(&to) {
         Some(call) => Some((*call, "the result answers this call")),
         None => before(nodes, to),
@@ -118,7 +138,7 @@ fn causes_of(
     if let Some((from, because)) = structural
         && !node.causes.contains(&nodes[from].step_id)
     {
-        edges.push((edge(&nodes[from].step_id, EdgeKind::Structural, because), Some(from)));
+        edges.push((edge(&nodes[from].step_id, EdgeKind::Structural, because.into()), Some(from)));
     }
     edges
 }
@@ -182,11 +202,12 @@ fn answered_calls(nodes: &[Node], by_id: &HashMap<&str, usize>) -> HashMap<usize
 mod tests {
     use martingale_schemas::Kind;
 
-    use super::{Bounds, Node, chain};
+    use super::{Bounds, Node, Value, chain};
 
     const WIDE: Bounds = Bounds { depth_max: 20, edges_max: 100 };
 
-    /// Lines `id kind [tool] [@actor] [<cause]`; the last one is asked about. `from>to` with `d` or `s`, nearest first.
+    /// Lines `id kind [tool] [@actor] [<cause] [=value]`; the last one is asked about. `from>to` with `d`, `v` or `s`,
+    /// nearest first.
     fn check(lines: &str, bounds: Bounds, expected: &str) {
         let nodes: Vec<_> = lines.lines().map(str::trim).filter(|it| !it.is_empty()).map(node).collect();
         let found = chain(&nodes, nodes.len() - 1, bounds);
@@ -202,11 +223,12 @@ mod tests {
         let mut words = line.split_whitespace();
         let step_id = words.next().expect("an id").to_owned();
         let kind = Kind::from_name(words.next().expect("a kind")).expect("a kind");
-        let mut node = Node { step_id, kind, tool: None, actor: None, causes: Vec::new() };
+        let mut node = Node { step_id, kind, tool: None, actor: None, causes: Vec::new(), values: Vec::new() };
         for word in words {
             match word.split_at(1) {
                 ("@", actor) => node.actor = Some(actor.to_owned()),
                 ("<", cause) => node.causes.push(cause.to_owned()),
+                ("=", from) => node.values.push(Value { from: from.to_owned(), because: String::new() }),
                 _ => node.tool = Some(word.to_owned()),
             }
         }
@@ -241,6 +263,12 @@ mod tests {
         check("1 user_message\n2 reasoning\n3 tool_call t <1", WIDE, "1>3d 2>3s 1>2s");
         check("1 user_message\n2 tool_call t <1", WIDE, "1>2d");
         check("1 tool_call t <elsewhere", WIDE, "elsewhere>1d");
+    }
+
+    #[test]
+    fn values_are_edges_of_their_own() {
+        check("1 user_message\n2 tool_result a\n3 reasoning\n4 tool_call t <3 =2 =1", WIDE, "3>4d 2>4v 1>4v 2>3s 1>2s");
+        check("1 tool_call t =elsewhere", WIDE, "elsewhere>1v");
     }
 
     #[test]

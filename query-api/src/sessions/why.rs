@@ -1,6 +1,6 @@
 //! `GET /v1/sessions/{session}/steps/{step}/why`: the steps that led to one, back to where it began.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use axum::extract::{Path, State};
 use axum::response::Json;
@@ -8,7 +8,7 @@ use datafusion::prelude::{Expr, ident, lit};
 use martingale_schemas::Kind;
 use serde_json::{Value, json};
 
-use super::graph::{self, Bounds, EdgeKind, Node};
+use super::graph::{self, Bounds, EdgeKind, Node, Value as SeenValue};
 use super::read::{self, Object, fail, is, number, objects, text};
 use crate::http::{Failure, Fields};
 use crate::sql::{Context, Engine, Error};
@@ -68,7 +68,8 @@ async fn answer(engine: &Engine, session: &str, step: &str, bounds: Bounds) -> R
     let earlier = is("session_id", session).and(ident("offset").lt_eq(lit(number(&asked, "offset"))));
     let mut rows = steps(engine, &context, earlier, &STRUCTURE, STEPS_MAX).await?;
     rows.reverse();
-    let nodes: Vec<_> = rows.iter().filter_map(node).collect();
+    let mut nodes: Vec<_> = rows.iter().filter_map(node).collect();
+    add_values(engine, &context, session, number(&asked, "offset"), &mut nodes).await?;
     let Some(target) = nodes.iter().rposition(|it| it.step_id == step) else { return Ok(None) };
     let chain = graph::chain(&nodes, target, bounds);
 
@@ -95,6 +96,50 @@ async fn answer(engine: &Engine, session: &str, step: &str, bounds: Bounds) -> R
         "steps": seen,
         "truncated": chain.truncated || rows.len() == STEPS_MAX,
     })))
+}
+
+/// Steps that the arguments of calls came from, as the detector saw it.
+async fn add_values(
+    engine: &Engine,
+    context: &Context,
+    session: &str,
+    last: i64,
+    nodes: &mut [Node],
+) -> Result<(), Error> {
+    let until = is("session_id", session).and(ident("offset").lt_eq(lit(last)));
+    let frame = read::table(context, "edges").await?.filter(until).map_err(fail)?;
+    let frame = frame.sort(vec![ident("offset").sort(false, false)]).and_then(|it| it.limit(0, Some(STEPS_MAX)));
+    let mut values: HashMap<String, Vec<SeenValue>> = HashMap::new();
+    for row in objects(engine, frame.map_err(fail)?).await? {
+        let from = text(&row, "from_step_id").to_owned();
+        let because = because(&row);
+        let of_step = values.entry(text(&row, "step_id").to_owned()).or_default();
+        // One edge for each step, for the first of its arguments.
+        if !of_step.iter().any(|it| it.from == from) {
+            of_step.push(SeenValue { from, because });
+        }
+    }
+    for node in nodes {
+        node.values = values.remove(&node.step_id).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn because(edge: &Object) -> String {
+    let argument = match text(edge, "argument") {
+        "" => "its input".to_owned(),
+        argument => format!("its argument `{argument}`"),
+    };
+    let truth = |field| edge.get(field).and_then(Value::as_bool) == Some(true);
+    if truth("authored") {
+        return format!("{argument} was written here by the user or the operator");
+    }
+    let part = if truth("part") { "a part of " } else { "" };
+    let place = match text(edge, "path") {
+        "" => String::new(),
+        path => format!(" at `{path}`"),
+    };
+    format!("{part}{argument} was read here{place} ({})", text(edge, "match"))
 }
 
 /// From the parent session to the earliest step of a chain: its latest handoff or spawn before this session began, else
@@ -154,5 +199,6 @@ fn node(row: &Object) -> Option<Node> {
         tool: owned("tool"),
         actor: owned("agent_name"),
         causes: causes.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect(),
+        values: Vec::new(),
     })
 }

@@ -45,7 +45,7 @@ impl Context {
         let parts = self::session(runtime, "parts");
         let state = Arc::new(session.state());
         for (table, seen) in Table::ALL.into_iter().zip(&snapshot.tables) {
-            let public = matches!(table, Table::Steps | Table::Verdicts | Table::Findings);
+            let public = matches!(table, Table::Steps | Table::Verdicts | Table::Findings | Table::Edges);
             let provider = Arc::new(Unified::new(seen, Arc::clone(&state)).await?);
             parts.register_table(table.name(), Arc::clone(&provider) as _)?;
             if public {

@@ -100,7 +100,7 @@ pub const FINDINGS: Table = Table {
         maybe("agent_version", Text, "version of the agent"),
         maybe("environment", Text, "production, staging …"),
         maybe("tool", Text, "tool of the step"),
-        one("detector", Text, "detector column: control, policy, loop, progress"),
+        one("detector", Text, "detector column: control, policy, loop, progress, leakage, chain"),
         one("rule", Text, "policy id, or name of the built-in rule"),
         one("severity", Text, "info, low, medium, high or critical"),
         one("mode", Text, "enforce, or shadow: then the decision was not applied"),
@@ -113,6 +113,27 @@ pub const FINDINGS: Table = Table {
         one("notify", Texts, "whom the policy wants told"),
         one("partition", Integer, "partition of the log"),
         one("offset", Integer, "place of the step in the partition"),
+    ],
+};
+
+pub const EDGES: Table = Table {
+    name: "edges",
+    doc: "One row for each argument of a call whose value was seen before: where it came from.",
+    columns: &[
+        one("session_id", Text, "session of the call"),
+        one("root_session_id", Text, "root of the run"),
+        one("step_id", Text, "the call"),
+        one("time", Time, "event time of the call"),
+        one("agent_id", Text, "the agent"),
+        maybe("tool", Text, "tool of the call"),
+        one("argument", Text, "path of the argument, as recipients[0]; empty for an input that is a value itself"),
+        one("from_step_id", Text, "step of the session that brought the value in"),
+        maybe("path", Text, "path of the value in that step's result; none in plain text"),
+        one("match", Text, "exact, case, separators, loose, url, hex, base64, nested, copied or named"),
+        one("part", Boolean, "whether only a part of the argument came from there"),
+        one("authored", Boolean, "whether the user or the operator wrote it there"),
+        one("partition", Integer, "partition of the log"),
+        one("offset", Integer, "place of the call in the partition"),
     ],
 };
 

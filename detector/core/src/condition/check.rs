@@ -20,7 +20,6 @@ pub(super) struct Checker<'c, 'f> {
     patterns: Vec<Pattern>,
     /// Variables of the loops around.
     locals: Vec<String>,
-    uses_flows: bool,
 }
 
 impl<'c, 'f> Checker<'c, 'f> {
@@ -31,11 +30,11 @@ impl<'c, 'f> Checker<'c, 'f> {
         names: Names<'c>,
         faults: &'c mut Faults<'f>,
     ) -> Self {
-        Self { program, place, path, names, faults, patterns: Vec::new(), locals: Vec::new(), uses_flows: false }
+        Self { program, place, path, names, faults, patterns: Vec::new(), locals: Vec::new() }
     }
 
-    pub(super) fn finish(self) -> (Vec<Pattern>, bool) {
-        (self.patterns, self.uses_flows)
+    pub(super) fn finish(self) -> Vec<Pattern> {
+        self.patterns
     }
 
     pub(super) fn check_whole(&mut self, expr: &mut IdedExpr, want: Want) {
@@ -219,8 +218,10 @@ impl<'c, 'f> Checker<'c, 'f> {
         let Expr::Call(call) = &mut expr.expr else { return Ty::Any };
         match call.func_name.as_str() {
             "flows" => {
-                let constant = self.flows(id, call);
-                expr.expr = Expr::Literal(LiteralValue::Boolean(CelBool::from(constant)));
+                expr.expr = match self.flows(id, call) {
+                    Some(from) => Expr::Ident(format!("@flows.{from}")),
+                    None => Expr::Literal(LiteralValue::Boolean(CelBool::from(false))),
+                };
                 Ty::Bool
             }
             "matches" => {
@@ -237,9 +238,8 @@ impl<'c, 'f> Checker<'c, 'f> {
         }
     }
 
-    /// Whether `a` came before `b` is settled by their order in the sequence.
-    fn flows(&mut self, id: u64, call: &CallExpr) -> bool {
-        self.uses_flows = true;
+    /// The earlier part that content must come from; `None` when it cannot: nothing flows back in time.
+    fn flows(&mut self, id: u64, call: &CallExpr) -> Option<String> {
         let names: Vec<&str> = call
             .args
             .iter()
@@ -251,23 +251,33 @@ impl<'c, 'f> Checker<'c, 'f> {
             .collect();
         let ([from, to], None) = (names.as_slice(), &call.target) else {
             self.fault(id, "`flows` takes the names of two parts, as `flows(read, send)`", None);
-            return false;
+            return None;
         };
         let parts: Vec<&str> = self.names.earlier.iter().map(String::as_str).chain(self.names.current).collect();
         if parts.is_empty() {
             self.fault(id, "`flows` compares parts of a `sequence`, and there are none here", None);
-            return false;
+            return None;
         }
         for name in [from, to] {
             if !parts.contains(name) {
                 let message = format!("`flows` knows no part `{name}` up to here: parts are {}", parts.join(", "));
                 let suggestion = closest(name, parts.iter().copied());
                 self.fault(id, message, suggestion);
-                return false;
+                return None;
             }
         }
         let at = |name: &str| parts.iter().position(|it| *it == name);
-        at(from) < at(to)
+        if at(from) >= at(to) {
+            return None;
+        }
+        if Some(*to) != self.names.current {
+            // The content of an earlier part is not kept.
+            let message =
+                format!("`flows` is asked where its second part is at hand: write it in the condition of `{to}`");
+            self.fault(id, message, None);
+            return None;
+        }
+        Some((*from).to_owned())
     }
 
     /// A pattern is compiled here, once: the language itself would do so at each evaluation.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pattern::{self, Pattern};
 use super::{json, secret};
+use crate::flow::Sources;
 use crate::limits::StateLimits;
 use crate::session::Counts;
 use crate::tools::{Flags, Tool};
@@ -67,6 +68,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) tool: &'a Tool,
     pub(crate) session: SessionFacts,
     pub(crate) run: RunFacts,
+    /// What the step sends was read at these steps.
+    sources: Sources<'a>,
     limits: &'a StateLimits,
     input: OnceLock<Box<dyn Val>>,
     output: OnceLock<Box<dyn Val>>,
@@ -81,10 +84,11 @@ impl<'a> Facts<'a> {
         tool: &'a Tool,
         session: SessionFacts,
         run: RunFacts,
+        sources: Sources<'a>,
         limits: &'a StateLimits,
     ) -> Self {
         let (input, output, attributes, content) = Default::default();
-        Self { step, tool, session, run, limits, input, output, attributes, content, secret: OnceLock::new() }
+        Self { step, tool, session, run, sources, limits, input, output, attributes, content, secret: OnceLock::new() }
     }
 
     /// Whether content was cut before or is too long for conditions.
@@ -339,6 +343,11 @@ impl VariableResolver for Scope<'_> {
         if let Some(internal) = variable.strip_prefix('@') {
             return match internal.strip_prefix("has.") {
                 Some(name) => Some(Field::Truth(self.has(name)).into()),
+                None if internal.starts_with("flows.") => {
+                    let part = internal.strip_prefix("flows.")?;
+                    let at = self.names.iter().position(|it| it == part)?;
+                    Some(Field::Truth(self.facts.sources.has(&self.bound.get(at)?.id)).into())
+                }
                 None => pattern::find(variable, self.patterns).map(|it| CowVal::Borrowed(it as &dyn Val)),
             };
         }

@@ -17,6 +17,10 @@ enum Node {
 
 #[derive(Debug, Default, Deserialize)]
 struct Model {
+    /// Which way each number of a row pushes; none for one that is not used.
+    #[serde(default)]
+    #[cfg_attr(not(test), expect(dead_code, reason = "what a test holds the trees to"))]
+    ways: Vec<Option<i32>>,
     trees: Vec<Vec<Node>>,
 }
 
@@ -31,6 +35,11 @@ const DEPTH_MAX: usize = 16;
 /// Score of a row in thousandths of a logit: it ranks, and is no probability.
 pub(super) fn score(row: &Row) -> i32 {
     model().trees.iter().map(|it| leaf(it, row)).fold(0, i32::saturating_add)
+}
+
+#[cfg(test)]
+pub(super) fn ways() -> &'static [Option<i32>] {
+    &model().ways
 }
 
 fn leaf(tree: &[Node], row: &Row) -> i32 {

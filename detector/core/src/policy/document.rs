@@ -306,11 +306,4 @@ fn notes(rule: &Rule, reach: &Reach, node: &Node, faults: &mut Faults<'_>) {
             }
         }
     }
-    if let Rule::Sequence { parts, .. } = rule
-        && parts.iter().any(|it| it.uses_flows)
-    {
-        let message =
-            "`flows` knows the order of the two steps in this version, not whether content went from one to the other";
-        faults.note("sequence", line("sequence"), message);
-    }
 }

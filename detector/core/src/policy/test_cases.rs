@@ -22,7 +22,7 @@ use super::load::Loaded;
 use super::report::TestResult;
 use super::rule::{Policies, Policy};
 use crate::detector::Detector;
-use crate::rules::Rules;
+use crate::rules::{Rules, Values};
 use crate::tools::Catalogue;
 use crate::yaml::{Faults, Key, Node, Object, Value, closest, span};
 
@@ -143,7 +143,7 @@ pub(super) fn run(loaded: Loaded) -> Vec<TestResult> {
 }
 
 fn alone(policy: Policy, catalogue: Catalogue) -> Rules {
-    Rules::of(Policies::new(vec![policy]), catalogue, None)
+    Rules::of(Policies::new(vec![policy]), catalogue, None).with_values(Values::Follow)
 }
 
 fn run_case(case: &Case, rules: &Arc<Rules>) -> Vec<String> {

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use flate2::read::GzDecoder;
-use martingale_schemas::{Decision, Limits, Timestamp, wire::StepV1};
+use martingale_schemas::{Decision, Kind, Limits, Timestamp, wire::StepV1};
 
 use crate::testing::BEGIN;
-use crate::{Detector, Observed, Rules};
+use crate::{Detector, Observed, Rules, StateKey};
 
 #[derive(Debug, Default)]
 struct Outcome {
@@ -19,6 +19,11 @@ struct Outcome {
     /// Sessions in which each rule found something, in any mode.
     by_rule: BTreeMap<String, HashSet<String>>,
     errors: u64,
+    /// Bytes of each session's state as it is stored, at its last step, ascending.
+    stored: Vec<usize>,
+    /// Calls, and arguments of them with an edge to something that was read or written before.
+    calls: u64,
+    edges: u64,
 }
 
 /// Judges a recording; `None`, and a word about it, when it is not there.
@@ -43,10 +48,16 @@ fn replay(name: &str, rules: &Arc<Rules>) -> Option<Outcome> {
         let session = step.session_id.to_string();
         if outcome.sessions.insert(session.clone()) {
             // Sessions are contiguous: the one before is over.
-            detector.drain_changed(|_, _| {});
+            detector.drain_changed(|key, state| {
+                if matches!(key, StateKey::Session(_)) {
+                    outcome.stored.push(postcard::to_allocvec(&state).unwrap().len());
+                }
+            });
             detector.evict(0);
         }
         let Observed::Judged(judgement) = detector.observe(&step) else { continue };
+        outcome.calls += u64::from(step.kind == Kind::ToolCall);
+        outcome.edges += u64::try_from(judgement.edges.len()).unwrap();
         for finding in &judgement.findings {
             outcome.by_rule.entry(finding.rule.to_string()).or_default().insert(session.clone());
         }
@@ -60,10 +71,16 @@ fn replay(name: &str, rules: &Arc<Rules>) -> Option<Outcome> {
     outcome.errors = detector.tally().condition_errors;
     let rules: Vec<String> = outcome.by_rule.iter().map(|(rule, it)| format!("{rule} {}", it.len())).collect();
     let (sessions, stopped, halted) = (outcome.sessions.len(), outcome.stopped.len(), outcome.halted.len());
+    outcome.stored.sort_unstable();
+    let stored = |share: usize| outcome.stored.get(outcome.stored.len() * share / 100).copied().unwrap_or(0);
     println!(
-        "{name}: {sessions} sessions, {stopped} stopped, {halted} halted, {} errors; {}",
+        "{name}: {sessions} sessions, {stopped} stopped, {halted} halted, {} errors; {}; {} calls, {} edges; stored bytes median {}, p99 {}",
         outcome.errors,
-        rules.join(", ")
+        rules.join(", "),
+        outcome.calls,
+        outcome.edges,
+        stored(50),
+        stored(99),
     );
     Some(outcome)
 }

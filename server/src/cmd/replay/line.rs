@@ -116,6 +116,7 @@ mod tests {
             standing: Decision::Allow,
             scores,
             findings,
+            edges: Vec::new(),
         }
     }
 

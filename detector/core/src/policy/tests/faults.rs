@@ -304,10 +304,10 @@ fn notes() {
         "#]],
         ),
         (
-            "sequence:\n  - { as: a, where: step.kind == \"plan\" }\n  - { as: b, where: 'step.kind == \"tool_call\" && flows(a, b)' }\nwithin: 5m",
+            "sequence:\n  - { as: a, where: step.kind == \"plan\" }\n  - { as: b, where: step.kind == \"plan\" }\n  - { as: c, where: 'flows(a, b)' }\nwithin: 5m",
             expect![[r#"
-            note: p.yaml:4: policy a: sequence: `flows` knows the order of the two steps in this version, not whether content went from one to the other
-        "#]],
+                p.yaml:7:27: policy a: sequence[2].where: `flows` is asked where its second part is at hand: write it in the condition of `b`
+            "#]],
         ),
         (
             "sequence:\n  - { as: a, where: step.kind == \"plan\" }\n  - { as: b, where: 'b.text == a.text' }\nwithin: 5m",

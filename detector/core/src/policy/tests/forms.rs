@@ -94,7 +94,7 @@ fn scope() {
 
 const SEQUENCE: &str = r#"
 sequence:
-  - { as: read, where: 'step.kind == "tool_result" && labels.secret' }
+  - { as: read, where: 'step.kind == "tool_result" && step.tool == "read_file"' }
   - { as: send, where: 'step.kind == "tool_call" && tool.open_world && flows(read, send)' }
 within: 10m
 "#;
@@ -104,14 +104,15 @@ fn a_sequence_in_its_window() {
     check(
         &policy(SEQUENCE, "deny"),
         r#"
-        tool_call send_email {"to":"a"}
-        tool_result read_file "password: hunter22x"
-        tool_call search {"q":"x"}
-        tool_call send_email {"to":"b"}            // deny p
-        tool_call send_email {"to":"c"}            // deny p
-        +10m tool_call send_email {"to":"d"}
-        tool_result read_file "password: hunter22x"
-        tool_call send_email {"to":"e"}            // deny p
+        tool_call send_email {"to":"a","body":"INV-2044817"}
+        tool_result read_file "invoice INV-2044817 is due"
+        tool_call search {"q":"INV-2044817"}
+        tool_call send_email {"to":"b","body":"nothing of it"}
+        tool_call send_email {"to":"b","body":"about inv_2044817"}    // deny p
+        tool_call send_email {"to":"c","body":"SU5WLTIwNDQ4MTcgaXMgZHVl"}    // deny p
+        +10m tool_call send_email {"to":"d","body":"INV-2044817"}
+        tool_result read_file "invoice INV-2044817 is due"
+        tool_call send_email {"to":"e","body":"INV-2044817"}    // deny p
         "#,
     );
 }
@@ -122,11 +123,11 @@ fn absence_cancels() {
     check(
         &policy(&rule, "deny"),
         r#"
-        tool_result read_file "password: hunter22x"
+        tool_result read_file "invoice INV-2044817 is due"
         approval send_email status=error
-        tool_call send_email {"to":"a"}            // deny p
+        tool_call send_email {"to":"a","body":"INV-2044817"}    // deny p
         approval send_email status=ok
-        tool_call send_email {"to":"b"}
+        tool_call send_email {"to":"b","body":"INV-2044817"}
         "#,
     );
 }

@@ -1,0 +1,294 @@
+//! # leakage, chain
+//!
+//! What values say of a step: where the arguments of a call come from, whether a secret would leave with it, and whether
+//! it completes the three that are dangerous together: text of strangers was read, something to be kept was read, and
+//! now something goes out.
+//!
+//! A secret on its way out is a fact and halts. It is one only as far as secrets are recognised and tools are described:
+//! a tool whose name alone says that it reaches out is named so in the message. The user's own secret is theirs to give,
+//! and asks for approval in shadow. Wrong where a credential is used for what it is for at an address that nobody named.
+//! Misses what was encoded in a way that is not known, computed or translated (`docs/detection.md`).
+
+use std::borrow::Cow;
+
+use martingale_schemas::{
+    Calibration, Column, Decision, Finding, Kind, Mode, Severity, Step, StepId, ValueEdge, ValueMatch,
+};
+
+use crate::provenance::{Argument, Bounds, Index, Integrity, Leak, Mark, Match, Role, ToolTraits};
+use crate::quote::quoted;
+use crate::rules::Values;
+use crate::run::RunState;
+use crate::tools::{Flags, Tool};
+
+/// Edges of one verdict: the strongest of each argument, the first arguments.
+const EDGES_MAX: usize = 16;
+/// Longest path in an edge, in characters.
+const PATH_CHARS_MAX: usize = 120;
+
+/// What the values of a step say.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    pub(crate) edges: Vec<ValueEdge>,
+    pub(crate) findings: Vec<Finding>,
+    /// Steps of the session that what is sent came from.
+    steps: Vec<StepId<'static>>,
+}
+
+/// Steps kept of those that what is sent came from.
+const STEPS_MAX: usize = 64;
+
+impl Flow {
+    fn came_from(&mut self, step: &StepId<'static>) {
+        if self.steps.len() < STEPS_MAX && !self.steps.contains(step) {
+            self.steps.push(step.clone());
+        }
+    }
+}
+
+/// What the content of a step came from, for conditions that ask.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sources<'f> {
+    steps: &'f [StepId<'static>],
+    index: Option<&'f Index>,
+}
+
+impl<'f> Sources<'f> {
+    pub(crate) fn new(flow: &'f Flow, index: Option<&'f Index>) -> Self {
+        Self { steps: &flow.steps, index }
+    }
+
+    /// Whether content came from a step. From one that is forgotten it may have, and so it counts.
+    pub(crate) fn has(&self, step: &StepId<'_>) -> bool {
+        self.steps.iter().any(|it| it.as_str() == step.as_str())
+            || self.index.is_some_and(|it| it.is_lossy() && !it.knows(step))
+    }
+}
+
+/// Takes in what a step reads, and follows what a call sends.
+///
+/// `is_root`: a message of the user is one, and not what another agent wrote.
+pub(crate) fn observe(
+    step: &Step<'_>,
+    tool: &Tool,
+    is_root: bool,
+    index: &mut Option<Box<Index>>,
+    run: &mut RunState,
+    values: Values,
+) -> Flow {
+    if values == Values::Off {
+        return Flow::default();
+    }
+    if matches!(step.kind, Kind::ToolCall | Kind::MemoryWrite | Kind::Handoff | Kind::Spawn | Kind::FinalMessage) {
+        return call(step, tool, index.as_deref(), run, values);
+    }
+    let traits = tool.traits();
+    if let Some(integrity) = Integrity::of(step, traits, is_root) {
+        let index = index.get_or_insert_default();
+        let shared = run.shared.get_or_insert_default();
+        index.ingest(step, traits, integrity, &Bounds::DEFAULT, &mut shared.reading(step, integrity, traits));
+    }
+    Flow::default()
+}
+
+fn call(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &mut RunState, values: Values) -> Flow {
+    let mut flow = Flow::default();
+    let mut destinations = Destinations::default();
+    if let Some(index) = index {
+        index.probe(step, tool.traits(), &mut |argument| {
+            destinations.take(argument);
+            argument.author.into_iter().for_each(|it| flow.came_from(&it.step));
+            argument.traces().for_each(|it| flow.came_from(&it.source.step));
+            if flow.edges.len() < EDGES_MAX {
+                flow.edges.extend(edge(argument, |it| index.path_of(it)));
+            }
+        });
+    }
+    if let Some(index) = index
+        && matches!(step.kind, Kind::MemoryWrite | Kind::Handoff | Kind::Spawn)
+    {
+        run.shared.get_or_insert_default().hand_over(step, index);
+    }
+    let Some(shared) = run.shared.as_deref() else { return flow };
+    let leaks = shared.leaks(step);
+    let secrets: Vec<_> = leaks.iter().filter_map(|it| Some((it, shared.vault().get(it.secret)?))).collect();
+    let own = secrets.iter().filter(|(_, it)| it.session.as_str() == step.session_id.as_str());
+    own.for_each(|(_, it)| flow.came_from(&it.step));
+    if values != Values::Judge || step.kind != Kind::ToolCall || !reaches_out(step, tool) {
+        return flow;
+    }
+    flow.findings.extend(leakage(step, tool, &secrets, destinations));
+    if let (Some(untrusted), Some(sensitive)) = (&shared.untrusted, &shared.sensitive)
+        && !destinations.authorised()
+    {
+        flow.findings.push(chain(step, tool, untrusted, sensitive));
+    }
+    flow
+}
+
+/// Whether the addresses of a call are all the user's own.
+#[derive(Clone, Copy, Debug, Default)]
+struct Destinations {
+    named: u32,
+    other: u32,
+}
+
+impl Destinations {
+    fn take(&mut self, argument: &Argument<'_>) {
+        if argument.role == Role::Destination {
+            let named = argument.named || argument.words > 0 && argument.words == argument.words_named;
+            self.named += u32::from(named);
+            self.other += u32::from(!named);
+        }
+    }
+
+    fn authorised(self) -> bool {
+        self.named > 0 && self.other == 0
+    }
+}
+
+/// The edge to the strongest trace of an argument, or to who named it.
+fn edge(argument: &Argument<'_>, path_of: impl Fn(&crate::provenance::Trace<'_>) -> String) -> Option<ValueEdge> {
+    let name = quoted(&argument.shown_path(), PATH_CHARS_MAX);
+    if let Some(author) = argument.author {
+        let (from, path) = (author.step.clone(), None);
+        return Some(ValueEdge { argument: name, from, path, matched: ValueMatch::Exact, part: false, authored: true });
+    }
+    let trace = argument.traces().next()?;
+    let path = Some(quoted(&path_of(trace), PATH_CHARS_MAX)).filter(|it| !it.is_empty());
+    let from = trace.source.step.clone();
+    Some(ValueEdge { argument: name, from, path, matched: trace.matched.into(), part: !trace.whole, authored: false })
+}
+
+impl From<Match> for ValueMatch {
+    fn from(it: Match) -> Self {
+        match it {
+            Match::Exact => Self::Exact,
+            Match::Case => Self::Case,
+            Match::Separators => Self::Separators,
+            Match::Loose => Self::Loose,
+            Match::Url => Self::Url,
+            Match::Hex => Self::Hex,
+            Match::Base64 => Self::Base64,
+            Match::Nested => Self::Nested,
+            Match::Copied => Self::Copied,
+            Match::Named => Self::Named,
+        }
+    }
+}
+
+/// Whether a call sends something out of the system. A tool that runs code does when its code says so.
+fn reaches_out(step: &Step<'_>, tool: &Tool) -> bool {
+    /// Programs and libraries that send, as they are written in commands.
+    const SENDS: [&str; 16] = [
+        "http://", "https://", "ftp://", "curl ", "wget ", "nc ", "ncat ", "scp ", "sftp ", "ssh ", "rsync ",
+        "telnet ", "git push", "sendmail", "smtplib", "socket.",
+    ];
+    if !tool.flags.has(Flags::OPEN_WORLD) {
+        return false;
+    }
+    let code = step.input.as_ref().map_or("", |it| it.get());
+    tool.level < 4 || tool.annotated || SENDS.iter().any(|it| code.contains(it))
+}
+
+fn leakage(
+    step: &Step<'_>,
+    tool: &Tool,
+    secrets: &[(&Leak, &crate::provenance::Secret)],
+    destinations: Destinations,
+) -> Option<Finding> {
+    let (leak, secret) = secrets.iter().find(|(_, it)| !it.authored).or_else(|| secrets.first())?;
+    // Its author gave it, or it is used as what it is at an address of theirs.
+    let given = secret.authored || destinations.authorised() && crate::provenance::is_credential(&leak.path);
+    let this = step.step_id.to_static();
+    let same = secret.session.as_str() == step.session_id.as_str();
+    let evidence: Vec<StepId<'static>> = same.then(|| secret.step.clone()).into_iter().chain([this.clone()]).collect();
+    let place = if secret.path.is_empty() { String::new() } else { format!(", at `{}`", quoted(&secret.path, 60)) };
+    let session = if same { String::new() } else { format!(" of session {}", quoted(secret.session.as_str(), 60)) };
+    let others = match secrets.len() {
+        1 => String::new(),
+        n => format!(" So would {} more.", n - 1),
+    };
+    let guessed = if tool.annotated { "" } else { ", which reaches out by its name" };
+    let message = format!(
+        "{} from step {}{session}{place} would leave through {}{guessed}: argument `{}`, {}.{others}",
+        capital(secret.kind.as_str()),
+        quoted(secret.step.as_str(), 60),
+        quoted(step.tool.as_deref().unwrap_or("a tool"), 60),
+        quoted(&leak.path, 60),
+        how(leak.matched),
+    );
+    Some(Finding {
+        column: Column::Leakage,
+        rule: Cow::Borrowed(if given { "secret_given" } else { "secret_leak" }),
+        severity: if given { Severity::Medium } else { Severity::Critical },
+        mode: if given { Mode::Shadow } else { Mode::Enforce },
+        decision: if given { Decision::StepUp } else { Decision::Halt },
+        score: f64::from(u32::try_from(secrets.len()).unwrap_or(u32::MAX)),
+        calibration: Calibration::Fact,
+        began_at: evidence.first().cloned().unwrap_or(this),
+        evidence,
+        message,
+        notify: Vec::new(),
+    })
+}
+
+const fn how(matched: Match) -> &'static str {
+    match matched {
+        Match::Exact => "as it was read",
+        Match::Case => "in other case",
+        Match::Url => "percent-encoded",
+        Match::Hex => "in hexadecimal",
+        Match::Base64 => "in base64",
+        Match::Nested => "encoded more than once",
+        _ => "with other separators, or in pieces",
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut out = text.to_owned();
+    if let Some(first) = out.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    out
+}
+
+fn chain(step: &Step<'_>, tool: &Tool, untrusted: &Mark, sensitive: &Mark) -> Finding {
+    let this = step.step_id.to_static();
+    let own = |it: &&Mark| it.session.as_str() == step.session_id.as_str();
+    let mut evidence: Vec<StepId<'static>> =
+        [untrusted, sensitive].into_iter().filter(own).map(|it| it.step.clone()).collect();
+    evidence.dedup();
+    evidence.push(this.clone());
+    let shown = |it: &Mark| {
+        let session = if own(&it) { String::new() } else { format!(" of session {}", quoted(it.session.as_str(), 60)) };
+        format!("{}{session}", quoted(it.step.as_str(), 60))
+    };
+    let message = format!(
+        "Text that anybody could have written (step {}) and something to be kept (step {}) were read, and {}{} sends to an address that the user did not name.",
+        shown(untrusted),
+        shown(sensitive),
+        quoted(step.tool.as_deref().unwrap_or("a tool"), 60),
+        if tool.annotated { "" } else { ", by its name," },
+    );
+    Finding {
+        column: Column::Chain,
+        rule: Cow::Borrowed("trifecta"),
+        severity: Severity::High,
+        mode: Mode::Shadow,
+        decision: Decision::StepUp,
+        score: 1.0,
+        calibration: Calibration::Fact,
+        began_at: evidence.first().cloned().unwrap_or(this),
+        evidence,
+        message,
+        notify: Vec::new(),
+    }
+}
+
+impl Tool {
+    /// What matters of it to the index of values.
+    pub(crate) fn traits(&self) -> ToolTraits {
+        ToolTraits::new(self.flags.has(Flags::OPEN_WORLD), self.level >= 4, &self.labels)
+    }
+}

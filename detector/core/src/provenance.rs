@@ -1,0 +1,40 @@
+//! Where values come from: an index of what a session has read, asked before each call.
+//!
+//! Every value (an address, a number, an id, a path, a name, a phrase) is kept as a fingerprint with the step, the path
+//! and the sentence it stood in; no text is kept. What the user or the operator wrote is kept apart from what tools gave:
+//! only the first is an authority. Bounded: see [`Bounds`]. Deterministic: integers only, and a hash of our own.
+//!
+//! What it cannot see: a value that the model computed, translated or split into pieces; an encoding it does not know.
+
+mod atom;
+mod decode;
+mod fold;
+mod index;
+mod packed;
+mod paths;
+mod probe;
+mod rarity;
+mod role;
+mod scan;
+mod secret;
+mod shared;
+mod sip;
+mod source;
+mod spelled;
+mod table;
+mod vault;
+mod walk;
+mod words;
+
+pub use index::{Bounds, Index, Ingested, ToolTraits, Watch};
+pub use probe::{Argument, Match, Trace};
+pub use rarity::GATE_BITS;
+pub use role::Role;
+pub use secret::{SecretKind, is_credential};
+pub use shared::{Mark, Shared};
+pub use source::{Confidentiality, Integrity, Source};
+pub use vault::{Leak, Secret, Vault};
+pub use walk::Leaf;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Text inside text: percent-encoding, hexadecimal and base64, where what comes out is text again.
+
+/// Most bytes of one run of characters that are decoded.
+pub(super) const DECODED_MAX: usize = 4096;
+/// Shorter runs are words and numbers that happen to look like an encoding.
+pub(super) const RUN_MIN: usize = 16;
+
+/// Base64 in the standard or the URL alphabet, without its padding, from `phase` characters on.
+pub(super) fn base64(run: &[u8], phase: usize, out: &mut Vec<u8>) -> bool {
+    out.clear();
+    let run = &run[phase.min(run.len())..];
+    let run = &run[..run.len().min(DECODED_MAX / 3 * 4)];
+    for group in run.chunks(4) {
+        let mut word = 0_u32;
+        for it in group {
+            let Some(six) = six_bits(*it) else { return false };
+            word = word << 6 | six;
+        }
+        let bytes = match group.len() {
+            4 => 3,
+            3 => 2,
+            2 => 1,
+            _ => break,
+        };
+        word <<= 6 * (4 - u32::try_from(group.len()).unwrap_or(4));
+        out.extend_from_slice(&word.to_be_bytes()[1..=bytes]);
+        // Told early: whatever is no text shows within a few bytes.
+        if out.len() == 12 && !is_text(out) {
+            return false;
+        }
+    }
+    is_text(out)
+}
+
+const fn six_bits(it: u8) -> Option<u32> {
+    Some(match it {
+        b'A'..=b'Z' => it - b'A',
+        b'a'..=b'z' => it - b'a' + 26,
+        b'0'..=b'9' => it - b'0' + 52,
+        b'+' | b'-' => 62,
+        b'/' | b'_' => 63,
+        _ => return None,
+    } as u32)
+}
+
+/// Pairs of hexadecimal digits.
+pub(super) fn hex(run: &[u8], out: &mut Vec<u8>) -> bool {
+    out.clear();
+    for pair in run[..run.len().min(2 * DECODED_MAX)].chunks_exact(2) {
+        let (Some(high), Some(low)) = (four_bits(pair[0]), four_bits(pair[1])) else { return false };
+        out.push(high << 4 | low);
+        if out.len() == 12 && !is_text(out) {
+            return false;
+        }
+    }
+    run.len().is_multiple_of(2) && is_text(out)
+}
+
+const fn four_bits(it: u8) -> Option<u8> {
+    match it {
+        b'0'..=b'9' => Some(it - b'0'),
+        b'a'..=b'f' => Some(it - b'a' + 10),
+        b'A'..=b'F' => Some(it - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Percent-encoding; `+` is a space, as forms have it. `false` when there is none.
+pub(super) fn percent(run: &[u8], out: &mut Vec<u8>) -> bool {
+    out.clear();
+    let mut found = false;
+    let mut at = 0;
+    while at < run.len() && out.len() < DECODED_MAX {
+        let pair = run.get(at + 1).copied().and_then(four_bits).zip(run.get(at + 2).copied().and_then(four_bits));
+        match (run[at], pair) {
+            (b'%', Some((high, low))) => {
+                out.push(high << 4 | low);
+                found = true;
+                at += 3;
+            }
+            (b'+', _) => {
+                out.push(b' ');
+                at += 1;
+            }
+            (it, _) => {
+                out.push(it);
+                at += 1;
+            }
+        }
+    }
+    found
+}
+
+/// Nine of ten bytes can be printed.
+fn is_text(bytes: &[u8]) -> bool {
+    let odd = bytes.iter().filter(|it| !(it.is_ascii_graphic() || it.is_ascii_whitespace())).count();
+    bytes.len() >= 4 && odd * 10 <= bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{base64, hex, percent};
+
+    #[test]
+    fn decodes_text_and_nothing_else() {
+        let mut out = Vec::new();
+        let mut check = |decode: &dyn Fn(&[u8], &mut Vec<u8>) -> bool, run: &str, expected: Option<&str>| {
+            let got = decode(run.as_bytes(), &mut out).then(|| String::from_utf8_lossy(&out).into_owned());
+            assert_eq!(got.as_deref(), expected, "{run}");
+        };
+        let plain = |run: &[u8], out: &mut Vec<u8>| base64(run, 0, out);
+        check(&plain, "YWRhQGV4YW1wbGUuY29t", Some("ada@example.com"));
+        check(&plain, "c2VjcmV0LXZhbHVlLTEy", Some("secret-value-12"));
+        check(&plain, "c2VjcmV0LXZhbHVlLTE", Some("secret-value-1"));
+        check(&plain, "Pz8_Pj4-YWJjZGVm", Some("???>>>abcdef"));
+        check(&plain, "internationalization", None);
+        check(&plain, "not base64!", None);
+        check(&|run, out| base64(run, 1, out), "xYWRhQGV4YW1wbGUuY29t", Some("ada@example.com"));
+        check(&hex, "616461406578616d706c652e636f6d", Some("ada@example.com"));
+        check(&hex, "616461406578616d706c652e636f6d7", None);
+        check(&hex, "da39a3ee5e6b4b0d3255bfef95601890afd80709", None);
+        check(&percent, "ada%40example.com", Some("ada@example.com"));
+        check(&percent, "a+b%20c%zz", Some("a b c%zz"));
+        check(&percent, "100%", None);
+    }
+}

@@ -1,0 +1,280 @@
+//! What a session has read, and from where.
+
+use martingale_schemas::{Step, StepId};
+use serde::{Deserialize, Serialize};
+
+use super::atom::{Atom, Flag};
+use super::paths::{self, Paths};
+use super::rarity::GATE_BITS;
+use super::scan::{Depth, Scanner, Sink};
+use super::sip::Key;
+use super::source::{Confidentiality, Integrity, Source, Sources};
+use super::table::{Place, Put, Table};
+use super::walk::{self, Leaf};
+
+/// How much of what was read is kept of one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Values of tool results, 24 bytes each. Full: of eight that fall together the one with the fewest bits goes, of
+    /// equals the oldest, and from then on nobody can say that a value came from nowhere.
+    pub read_max: usize,
+    /// Values that the user and the operator wrote. Full: the ones with the fewest bits go; a value that is not known to
+    /// be theirs counts as not theirs.
+    pub named_max: usize,
+    /// Steps that brought values in, and bytes of their ids and tools. Full: the oldest is forgotten with its values.
+    pub sources_max: usize,
+    pub sources_bytes_max: usize,
+    /// Paths. Full: values of other paths are kept without one.
+    pub paths_max: usize,
+}
+
+impl Bounds {
+    pub const DEFAULT: Self =
+        Self { read_max: 1024, named_max: 512, sources_max: 96, sources_bytes_max: 4096, paths_max: 64 };
+}
+
+/// Steps of the user and the operator whose ids are kept.
+const AUTHORS_MAX: usize = 32;
+/// Longest name of a tool that is kept with a source.
+const TOOL_MAX: usize = 48;
+
+/// What matters here of a tool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ToolTraits {
+    /// It reaches beyond the system: what it gives was written by anybody.
+    pub open_world: bool,
+    /// It runs what it is given.
+    pub runs_code: bool,
+    /// What its results are labelled with.
+    pub confidentiality: Confidentiality,
+}
+
+impl ToolTraits {
+    #[must_use]
+    pub fn new(open_world: bool, runs_code: bool, labels: &[Box<str>]) -> Self {
+        let has = |names: &[&str]| labels.iter().any(|it| names.contains(&it.as_ref()));
+        let confidentiality = if has(&["secret", "sensitive", "confidential", "pii"]) {
+            Confidentiality::Secret
+        } else if has(&["internal"]) {
+            Confidentiality::Internal
+        } else {
+            Confidentiality::Public
+        };
+        Self { open_world, runs_code, confidentiality }
+    }
+}
+
+/// Is told what an index reads, while the text is at hand: it is not kept.
+pub trait Watch {
+    /// A text or number of the content, before its sentences.
+    fn leaf(&mut self, leaf: &Leaf<'_>) {
+        let _ = leaf;
+    }
+
+    /// A sentence; values that stand in it carry its number. `text` is in its plain form.
+    fn sentence(&mut self, number: u16, text: &[u8]) {
+        let _ = (number, text);
+    }
+
+    /// Whose word a value is, where another session of the run handed it over and it is known from there.
+    fn handed(&self, hash: u64) -> Option<Integrity> {
+        let _ = hash;
+        None
+    }
+}
+
+impl Watch for () {}
+
+/// What a session has read, and from where.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Index {
+    pub(super) key: Key,
+    /// Whether the key is set: that of its run, at the first step.
+    keyed: bool,
+    /// What user and operator wrote.
+    pub(super) named: Table,
+    pub(super) authors: Sources,
+    /// What anybody else wrote.
+    pub(super) read: Table,
+    pub(super) sources: Sources,
+    pub(super) paths: Paths,
+    /// Something was read that is not kept: a value that is not found may still have come from it.
+    pub(super) lossy: bool,
+    /// Whether it differs from what was last stored.
+    #[serde(skip)]
+    changed: bool,
+}
+
+/// What a step brought in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ingested {
+    /// Number of its source.
+    pub source: u16,
+    /// Values that were not known before.
+    pub new: u32,
+}
+
+impl Index {
+    /// Takes in what a step brings into the agent's view; `None` when it brings nothing. `watch` is told of everything on
+    /// the way.
+    pub fn ingest(
+        &mut self,
+        step: &Step<'_>,
+        tool: ToolTraits,
+        integrity: Integrity,
+        bounds: &Bounds,
+        watch: &mut dyn Watch,
+    ) -> Option<Ingested> {
+        let text = step.text.as_deref().filter(|it| !it.is_empty());
+        let output = step.output.as_ref().map(|it| it.get()).filter(|it| *it != "null");
+        if text.is_none() && output.is_none() {
+            return None;
+        }
+        self.open(step);
+        let source = self.source(step, tool, integrity, bounds);
+        let depth = if integrity == Integrity::User { Depth::All } else { Depth::Rare };
+        let key = self.key;
+        let mut sources = [None; Integrity::COUNT];
+        sources[integrity as usize] = Some(source);
+        let (path, item) = (paths::NONE, 0);
+        let filing = Filing { index: self, step, tool, integrity, sources, bounds, new: 0, path, item, watch };
+        let mut scanner = Scanner::new(&key, depth, filing);
+        let mut cut = step.output_cut.is_some() || step.text_cut.is_some();
+        let mut leaf = |it: Leaf<'_>| {
+            scanner.sink().enter(it);
+            let flags = if it.key.is_empty() && it.path.is_empty() { Flag::NONE } else { Flag::FIELD };
+            scanner.text(it.text, flags);
+            scanner.named(it.key.as_bytes(), it.text.as_bytes(), flags);
+        };
+        if let Some(output) = output {
+            cut |= walk::leaves(output, &mut leaf);
+        }
+        if let Some(text) = text {
+            cut |= walk::text(text, &mut leaf);
+        }
+        let new = scanner.sink().new;
+        self.lossy |= cut;
+        Some(Ingested { source, new })
+    }
+
+    fn open(&mut self, step: &Step<'_>) {
+        if !self.keyed {
+            self.key = Key::of_run(&step.root_session_id);
+            self.keyed = true;
+        }
+        self.changed = true;
+    }
+
+    fn source(&mut self, step: &Step<'_>, tool: ToolTraits, integrity: Integrity, bounds: &Bounds) -> u16 {
+        let name = step.tool.as_deref().unwrap_or_default();
+        let source = Source {
+            step: step.step_id.to_static(),
+            tool: name[..name.floor_char_boundary(TOOL_MAX)].into(),
+            integrity,
+            confidentiality: tool.confidentiality,
+        };
+        if integrity <= Integrity::System {
+            return self.authors.push(source, AUTHORS_MAX, bounds.sources_bytes_max).0;
+        }
+        let (number, forgot) = self.sources.push(source, bounds.sources_max, bounds.sources_bytes_max);
+        self.lossy |= forgot;
+        if self.sources.is_time_to_sweep() {
+            let sources = &self.sources;
+            self.read.sweep(|it| sources.age(it).is_some());
+        }
+        number
+    }
+
+    /// Whose word a value is, as far as it is known; of several the least trusted.
+    pub(super) fn integrity_of(&self, hash: u64) -> Option<Integrity> {
+        let named = self
+            .named
+            .find(hash)
+            .next()
+            .map(|it| self.authors.get(it.source).map_or(Integrity::User, |it| it.integrity));
+        let read = self.read.find(hash).filter_map(|it| self.sources.get(it.source)).map(|it| it.integrity).max();
+        // What its author wrote is theirs wherever it turns up again.
+        named.or(read)
+    }
+
+    /// Whether something was read that is not kept any more: then what is not found counts as read.
+    pub fn is_lossy(&self) -> bool {
+        self.lossy
+    }
+
+    /// Whether a step is among the sources that are kept.
+    pub fn knows(&self, step: &StepId<'_>) -> bool {
+        self.sources.has(step) || self.authors.has(step)
+    }
+
+    /// Whether it changed since this was last asked.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Estimated memory beyond its own size, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.named.bytes() + self.read.bytes() + self.authors.memory() + self.sources.memory() + self.paths.bytes()
+    }
+}
+
+/// Files what a scanner finds.
+struct Filing<'i> {
+    index: &'i mut Index,
+    step: &'i Step<'i>,
+    tool: ToolTraits,
+    /// Whose word the content is, unless it is known better of a value.
+    integrity: Integrity,
+    /// The step as a source, once for each whose word some of it is.
+    sources: [Option<u16>; Integrity::COUNT],
+    bounds: &'i Bounds,
+    new: u32,
+    path: u16,
+    item: u16,
+    watch: &'i mut dyn Watch,
+}
+
+impl Filing<'_> {
+    fn enter(&mut self, leaf: Leaf<'_>) {
+        self.watch.leaf(&leaf);
+        if self.integrity > Integrity::System {
+            self.path = self.index.paths.number(leaf.path, self.bounds.paths_max);
+            self.item = leaf.item;
+        }
+    }
+}
+
+impl Sink for Filing<'_> {
+    fn atom(&mut self, atom: Atom) {
+        let handed = if self.integrity > Integrity::System { self.watch.handed(atom.hash) } else { None };
+        let integrity = handed.unwrap_or(self.integrity);
+        let source = match self.sources[integrity as usize] {
+            Some(source) => source,
+            None => {
+                let source = self.index.source(self.step, self.tool, integrity, self.bounds);
+                self.sources[integrity as usize] = Some(source);
+                source
+            }
+        };
+        let place = Place::of(&atom, source, self.path, self.item);
+        if integrity <= Integrity::System {
+            // A trace is no authority.
+            if !atom.flags.any(Flag::LOOSE | Flag::SAMPLED | Flag::PART) {
+                // The oldest stay: a later message cannot push out what an earlier one named.
+                self.index.named.put(atom.hash, place, self.bounds.named_max, |it| Some(u16::MAX - it));
+            }
+            return;
+        }
+        if atom.bits < GATE_BITS {
+            return;
+        }
+        let sources = &self.index.sources;
+        self.new += u32::from(self.index.read.find(atom.hash).next().is_none());
+        let put = self.index.read.put(atom.hash, place, self.bounds.read_max, |it| sources.age(it));
+        self.index.lossy |= put == Put::Lost;
+    }
+
+    fn sentence(&mut self, number: u16, text: &[u8]) {
+        self.watch.sentence(number, text);
+    }
+}

@@ -1,0 +1,232 @@
+//! Where the arguments of a call come from.
+
+use martingale_schemas::Step;
+
+use super::atom::{Atom, Coding, Flag};
+use super::index::{Index, ToolTraits};
+use super::paths;
+use super::role::Role;
+use super::scan::{self, Depth, Scanner, Sink};
+use super::source::Source;
+use super::table::Place;
+use super::walk;
+
+/// Arguments looked at in one call; the rest is passed over.
+const ARGUMENTS_MAX: usize = 64;
+/// Places kept of one argument: the strongest.
+const TRACES_MAX: usize = 4;
+
+/// How a value in an argument equals the one that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Match {
+    Exact,
+    Case,
+    /// Other separators in a number, id or phrase.
+    Separators,
+    /// An address without its separators, or spelled out.
+    Loose,
+    Url,
+    Hex,
+    Base64,
+    /// Encoded more than once, or on both sides.
+    Nested,
+    /// Words in a row that were copied.
+    Copied,
+    /// A short value under a name of the same kind.
+    Named,
+}
+
+impl Match {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Case => "case",
+            Self::Separators => "separators",
+            Self::Loose => "loose",
+            Self::Url => "url",
+            Self::Hex => "hex",
+            Self::Base64 => "base64",
+            Self::Nested => "nested",
+            Self::Copied => "copied",
+            Self::Named => "named",
+        }
+    }
+
+    fn of(asked: &Atom, known: &Place) -> Self {
+        if asked.flags.has(Flag::SAMPLED) {
+            return Self::Copied;
+        }
+        if asked.flags.has(Flag::NAMED) {
+            return Self::Named;
+        }
+        let depth = asked.coding.depth() + known.coding.depth();
+        let coding = if asked.coding == Coding::NONE { known.coding } else { asked.coding };
+        match (depth, coding.innermost()) {
+            (0, _) if asked.raw == known.raw => Self::Exact,
+            (0, _) if asked.lower == known.lower => Self::Case,
+            (0, _) if (asked.flags | known.flags).has(Flag::LOOSE) => Self::Loose,
+            (0, _) => Self::Separators,
+            (1, Coding::URL) => Self::Url,
+            (1, Coding::HEX) => Self::Hex,
+            (1, _) => Self::Base64,
+            _ => Self::Nested,
+        }
+    }
+}
+
+/// One place that a value of an argument was read at.
+#[derive(Clone, Copy, Debug)]
+pub struct Trace<'i> {
+    pub source: &'i Source,
+    place: Place,
+    pub matched: Match,
+    /// Whether it is the argument as a whole and not a part of it.
+    pub whole: bool,
+}
+
+impl Trace<'_> {
+    /// Number of the sentence in its result.
+    pub fn sentence(&self) -> u16 {
+        self.place.sentence
+    }
+
+    /// Number of its source, as [`super::Ingested::source`] said it.
+    pub fn source_number(&self) -> u16 {
+        self.place.source
+    }
+
+    pub fn bits(&self) -> u8 {
+        self.place.bits
+    }
+
+    /// Whether it stood alone under a name, in JSON or on a line.
+    pub fn is_structured(&self) -> bool {
+        self.place.flags.any(Flag::FIELD | Flag::RECORD)
+    }
+
+    fn rank(&self) -> (bool, u8) {
+        (self.whole, self.place.bits)
+    }
+}
+
+/// What is known of one argument.
+#[derive(Debug)]
+pub struct Argument<'p> {
+    /// As `recipients[*].email`.
+    pub path: &'p str,
+    /// Which item of the innermost list.
+    pub item: u16,
+    pub role: Role,
+    pub text: &'p str,
+    /// The author who wrote this very value, where one did and it is remembered which.
+    pub named: bool,
+    pub author: Option<&'p Source>,
+    /// Words of the value, and how many of them an author wrote.
+    pub words: u16,
+    pub words_named: u16,
+    traces: [Option<Trace<'p>>; TRACES_MAX],
+}
+
+impl<'p> Argument<'p> {
+    /// Its path with the number of the innermost item.
+    pub fn shown_path(&self) -> String {
+        paths::with_item(self.path, self.item)
+    }
+
+    /// Where it was read, the strongest trace first.
+    pub fn traces(&self) -> impl Iterator<Item = &Trace<'p>> {
+        self.traces.iter().flatten()
+    }
+}
+
+impl Index {
+    /// Calls `visit` with each argument of a call and where its values were read.
+    pub fn probe(&self, step: &Step<'_>, tool: ToolTraits, visit: &mut impl FnMut(&Argument<'_>)) {
+        let Some(input) = step.input.as_ref() else { return };
+        let mut left = ARGUMENTS_MAX;
+        walk::leaves(input.get(), &mut |leaf| {
+            if left == 0 {
+                return;
+            }
+            left -= 1;
+            let role = Role::of(leaf.key, leaf.text, tool.runs_code);
+            let asking = Asking { index: self, named: None, words: 0, words_named: 0, traces: [None; TRACES_MAX] };
+            let mut scanner = Scanner::new(&self.key, Depth::All, asking);
+            scanner.text(leaf.text, Flag::FIELD);
+            if matches!(role, Role::Handle | Role::Name | Role::Destination) && leaf.text.len() <= 64 {
+                let atom = scan::named(&self.key, role, leaf.text.as_bytes(), 0, Flag::FIELD);
+                scanner.sink().read(&atom, true);
+            }
+            let it = scanner.sink();
+            visit(&Argument {
+                path: leaf.path,
+                item: leaf.item,
+                role,
+                text: leaf.text,
+                named: it.named.is_some(),
+                author: it.named.and_then(|it| self.authors.get(it)),
+                words: it.words,
+                words_named: it.words_named,
+                traces: it.traces,
+            });
+        });
+    }
+
+    /// The path of a trace, as `transactions[3].recipient`; empty when it is not known.
+    pub fn path_of(&self, trace: &Trace<'_>) -> String {
+        self.paths.shown(trace.place.path, trace.place.item)
+    }
+}
+
+/// Looks up what a scanner finds in an argument.
+struct Asking<'i> {
+    index: &'i Index,
+    /// Number of the author of the whole value.
+    named: Option<u16>,
+    words: u16,
+    words_named: u16,
+    traces: [Option<Trace<'i>>; TRACES_MAX],
+}
+
+impl<'i> Asking<'i> {
+    fn read(&mut self, atom: &Atom, whole: bool) {
+        for place in self.index.read.find(atom.hash) {
+            let Some(source) = self.index.sources.get(place.source) else { continue };
+            let trace = Trace { source, place: *place, matched: Match::of(atom, place), whole };
+            self.keep(trace);
+        }
+    }
+
+    /// Keeps the strongest traces; of the same source and sentence the first that was found.
+    fn keep(&mut self, trace: Trace<'i>) {
+        let same = |it: &Trace<'_>| {
+            (it.place.source, it.place.sentence) == (trace.place.source, trace.place.sentence)
+                && it.rank() >= trace.rank()
+        };
+        if self.traces.iter().flatten().any(same) {
+            return;
+        }
+        let at = self.traces.iter().position(|it| it.is_none_or(|it| it.rank() < trace.rank()));
+        if let Some(at) = at {
+            self.traces[at..].rotate_right(1);
+            self.traces[at] = Some(trace);
+        }
+    }
+}
+
+impl Sink for Asking<'_> {
+    fn atom(&mut self, atom: Atom) {
+        let whole = atom.flags.has(Flag::FIELD) && !atom.flags.has(Flag::PART);
+        if !atom.flags.any(Flag::LOOSE | Flag::SAMPLED | Flag::PART) {
+            let author = self.index.named.find(atom.hash).map(|it| it.source).next();
+            if whole && self.named.is_none() {
+                self.named = author;
+            }
+            if !atom.flags.has(Flag::WHOLE) {
+                self.words = self.words.saturating_add(1);
+                self.words_named = self.words_named.saturating_add(u16::from(author.is_some()));
+            }
+        }
+        self.read(&atom, whole);
+    }
+}

@@ -1,0 +1,209 @@
+//! What an argument does for its tool, guessed from its name and, where that says nothing, from its value.
+
+/// Part an argument plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Where something goes: a recipient, a URL, an account.
+    Destination,
+    /// Which thing: an id.
+    Handle,
+    /// What is to run.
+    Command,
+    /// A short text that names something.
+    Name,
+    /// What is carried along.
+    Content,
+}
+
+/// Words of argument names. The last word of a name decides, then the first.
+const WORDS: &[(Role, &[&str])] = &[
+    (
+        Role::Destination,
+        &[
+            "to",
+            "cc",
+            "bcc",
+            "recipient",
+            "recipients",
+            "url",
+            "uri",
+            "link",
+            "href",
+            "email",
+            "emails",
+            "iban",
+            "host",
+            "hostname",
+            "domain",
+            "endpoint",
+            "webhook",
+            "address",
+            "addresses",
+            "destination",
+            "participants",
+            "attendees",
+            "invitees",
+            "phone",
+            "receiver",
+            "beneficiary",
+            "account",
+            "owner",
+            "remote",
+            "callback",
+        ],
+    ),
+    (
+        Role::Handle,
+        &["id", "ids", "uuid", "guid", "key", "number", "no", "code", "reference", "ref", "sku", "ticket", "token"],
+    ),
+    (
+        Role::Command,
+        &["command", "cmd", "script", "code", "shell", "sql", "python", "expression", "program", "exec", "commands"],
+    ),
+    (
+        Role::Content,
+        &[
+            "body",
+            "content",
+            "contents",
+            "text",
+            "message",
+            "html",
+            "description",
+            "data",
+            "payload",
+            "note",
+            "notes",
+            "comment",
+            "summary",
+            "prompt",
+            "input",
+            "markdown",
+            "attachments",
+            "thought",
+            "answer",
+            "reason",
+        ],
+    ),
+    (
+        Role::Name,
+        &[
+            "name",
+            "title",
+            "subject",
+            "file",
+            "filename",
+            "path",
+            "channel",
+            "user",
+            "username",
+            "folder",
+            "directory",
+            "city",
+            "hotel",
+            "restaurant",
+            "company",
+            "person",
+            "sender",
+            "topic",
+            "query",
+            "label",
+            "tag",
+        ],
+    ),
+];
+
+/// Values longer than that are content unless their name says otherwise.
+const NAME_MAX: usize = 80;
+
+impl Role {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Destination => "destination",
+            Self::Handle => "handle",
+            Self::Command => "command",
+            Self::Name => "name",
+            Self::Content => "content",
+        }
+    }
+
+    /// Of an argument by its name and value; `runs_code` when its tool runs what it is given.
+    pub fn of(name: &str, value: &str, runs_code: bool) -> Self {
+        let named = Self::of_name(name);
+        match named {
+            Some(Self::Handle) if runs_code && value.len() > NAME_MAX => Self::Command,
+            Some(role) => role,
+            None if is_address(value) => Self::Destination,
+            None if runs_code => Self::Command,
+            None if value.len() <= NAME_MAX => Self::Name,
+            None => Self::Content,
+        }
+    }
+
+    /// What the name alone says.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let mut words = [""; 6];
+        let mut count = 0;
+        for word in words_of(name) {
+            if count < words.len() {
+                words[count] = word;
+                count += 1;
+            }
+        }
+        let find = |word: &&str| {
+            WORDS.iter().find(|(_, known)| known.iter().any(|it| it.eq_ignore_ascii_case(word))).map(|it| it.0)
+        };
+        let last = words[..count].last().and_then(find);
+        last.or_else(|| words[..count].first().and_then(find))
+    }
+}
+
+/// Words of `snake_case`, `kebab-case` and `camelCase`.
+fn words_of(name: &str) -> impl Iterator<Item = &str> {
+    name.split(|it: char| !it.is_ascii_alphanumeric()).filter(|it| !it.is_empty()).flat_map(|part| {
+        let bytes = part.as_bytes();
+        let bounds =
+            (1..bytes.len()).filter(move |at| bytes[*at].is_ascii_uppercase() && bytes[*at - 1].is_ascii_lowercase());
+        let mut from = 0;
+        bounds.chain(std::iter::once(bytes.len())).map(move |to| {
+            let word = &part[from..to];
+            from = to;
+            word
+        })
+    })
+}
+
+/// An e-mail address, a URL or a bare host with a path.
+fn is_address(value: &str) -> bool {
+    let one_word = !value.contains(char::is_whitespace) && value.len() <= 2048;
+    let mail = value.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.'));
+    one_word && (mail || value.contains("://") || value.starts_with("www."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Role;
+
+    #[test]
+    fn names_then_values() {
+        for (name, value, runs_code, expected) in [
+            ("recipient", "x", false, Role::Destination),
+            ("recipientEmail", "x", false, Role::Destination),
+            ("file_id", "13", false, Role::Handle),
+            ("id_", "13", false, Role::Handle),
+            ("event-id", "13", false, Role::Handle),
+            ("command", "ls", true, Role::Command),
+            ("code", "E17", false, Role::Handle),
+            ("body", "x", false, Role::Content),
+            ("channel", "general", false, Role::Name),
+            ("whatever", "ada@example.com", false, Role::Destination),
+            ("whatever", "https://example.com/a", false, Role::Destination),
+            ("whatever", "Lily White", false, Role::Name),
+            ("whatever", "rm -rf /", true, Role::Command),
+            ("", "", false, Role::Name),
+        ] {
+            assert_eq!(Role::of(name, value, runs_code), expected, "{name} = {value}");
+        }
+        assert_eq!(Role::of("whatever", &"word ".repeat(40), false), Role::Content);
+    }
+}

@@ -1,0 +1,153 @@
+//! What the sessions of a run share: secrets that were read, and the first steps that brought in text of strangers and
+//! what is to be kept. So a secret that one agent reads is known when another one sends it.
+
+use martingale_schemas::{Kind, SessionId, Step, StepId};
+use serde::{Deserialize, Serialize};
+
+use super::atom::{Atom, Flag};
+use super::index::{Index, ToolTraits, Watch};
+use super::paths;
+use super::rarity::GATE_BITS;
+use super::scan::{Depth, Scanner, Sink};
+use super::sip::Key;
+use super::source::{Confidentiality, Integrity, Source, Sources};
+use super::table::{Place, Table};
+use super::vault::{Leak, Secret, Vault};
+use super::walk::{self, Leaf};
+
+/// A step of some session of the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    pub session: SessionId<'static>,
+    pub step: StepId<'static>,
+}
+
+impl Mark {
+    fn of(step: &Step<'_>) -> Self {
+        Self { session: step.session_id.to_static(), step: step.step_id.to_static() }
+    }
+}
+
+/// What the sessions of a run share.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shared {
+    vault: Vault,
+    keyed: bool,
+    /// Values that one session handed to another or wrote to memory, with whose word they are.
+    handed: Table,
+    hands: Sources,
+    /// The first step that read what anybody could have written.
+    pub untrusted: Option<Mark>,
+    /// The first step that read what must not leave.
+    pub sensitive: Option<Mark>,
+}
+
+impl Shared {
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// Takes in what a step reads; to be told of its leaves while the index reads them.
+    pub fn reading<'s>(&'s mut self, step: &'s Step<'s>, integrity: Integrity, tool: ToolTraits) -> Reading<'s> {
+        if !self.keyed {
+            self.vault = Vault::new(Key::of_run(&step.root_session_id));
+            self.keyed = true;
+        }
+        if integrity == Integrity::Untrusted && self.untrusted.is_none() {
+            self.untrusted = Some(Mark::of(step));
+        }
+        if tool.confidentiality == Confidentiality::Secret && integrity > Integrity::System && self.sensitive.is_none()
+        {
+            self.sensitive = Some(Mark::of(step));
+        }
+        Reading { shared: self, step, integrity }
+    }
+
+    /// Remembers what a step hands over to another agent or writes to memory, so that it keeps its label where it is read:
+    /// what a stranger wrote is not trusted because an agent passed it on, and what the user wrote stays theirs.
+    pub fn hand_over(&mut self, step: &Step<'_>, index: &Index) {
+        let key = index.key;
+        let mut hands = [None; Integrity::COUNT];
+        let (handed, sources) = (&mut self.handed, &mut self.hands);
+        let mut hand = |atom: Atom| {
+            if atom.flags.any(Flag::LOOSE | Flag::SAMPLED) || atom.bits < GATE_BITS {
+                return;
+            }
+            let Some(integrity) = index.integrity_of(atom.hash) else { return };
+            let number = *hands[integrity as usize].get_or_insert_with(|| {
+                let (step, tool) = (step.step_id.to_static(), Box::default());
+                let source = Source { step, tool, integrity, confidentiality: Confidentiality::Public };
+                sources.push(source, HANDS_MAX, HANDS_BYTES_MAX).0
+            });
+            handed.put(atom.hash, Place::of(&atom, number, paths::NONE, 0), HANDED_MAX, |it| sources.age(it));
+        };
+        let mut scanner = Scanner::new(&key, Depth::Rare, Handing(&mut hand));
+        let mut leaf = |it: Leaf<'_>| scanner.text(it.text, Flag::FIELD);
+        let contents = [&step.input, &step.output].into_iter().flatten();
+        contents.for_each(|it| _ = walk::leaves(it.get(), &mut leaf));
+        if let Some(text) = step.text.as_deref() {
+            walk::text(text, &mut leaf);
+        }
+        if self.hands.is_time_to_sweep() {
+            self.handed.sweep(|it| self.hands.age(it).is_some());
+        }
+    }
+
+    /// Secrets in the arguments of a call.
+    pub fn leaks(&self, step: &Step<'_>) -> Vec<Leak> {
+        let Some(input) = step.input.as_ref().filter(|_| !self.vault.is_empty()) else { return Vec::new() };
+        let mut search = self.vault.search();
+        walk::leaves(input.get(), &mut |leaf| search.argument(leaf.path, leaf.item, leaf.text));
+        search.leaks
+    }
+
+    /// Estimated memory beyond its own size, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.vault.bytes() + self.handed.bytes() + self.hands.memory()
+    }
+}
+
+/// Values handed over in a run. Full: as in [`super::Bounds::read_max`].
+const HANDED_MAX: usize = 256;
+/// Steps that handed something over, and bytes of their ids. Full: the oldest is forgotten with its values, which then
+/// are an agent's word.
+const HANDS_MAX: usize = 32;
+const HANDS_BYTES_MAX: usize = 2048;
+
+struct Handing<'h>(&'h mut dyn FnMut(Atom));
+
+impl Sink for Handing<'_> {
+    fn atom(&mut self, atom: Atom) {
+        (self.0)(atom);
+    }
+}
+
+/// Reads a step for secrets.
+pub struct Reading<'s> {
+    shared: &'s mut Shared,
+    step: &'s Step<'s>,
+    integrity: Integrity,
+}
+
+impl Watch for Reading<'_> {
+    fn handed(&self, hash: u64) -> Option<Integrity> {
+        let handed = self.shared.handed.find(hash);
+        handed.filter_map(|it| self.shared.hands.get(it.source)).map(|it| it.integrity).max()
+    }
+
+    fn leaf(&mut self, leaf: &Leaf<'_>) {
+        let (step, authored) = (self.step, self.integrity <= Integrity::System);
+        let found = self.shared.vault.learn(leaf.key, leaf.text, &|kind| Secret {
+            kind,
+            session: step.session_id.to_static(),
+            step: step.step_id.to_static(),
+            path: paths::with_item(leaf.path, leaf.item).into(),
+            authored,
+        });
+        // What the user typed is theirs to give away.
+        let counts = found > 0 && !authored && step.kind != Kind::UserMessage;
+        if counts && self.shared.sensitive.is_none() {
+            self.shared.sensitive = Some(Mark::of(step));
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! Secrets that a run has read, as fingerprints, and where they turn up again.
+//!
+//! What counts of a secret are its letters and digits, without case: so other separators, line breaks and case change
+//! nothing. Up to eight windows of twelve of them stand for a secret (thirty-two for a private key), so a piece of one is
+//! recognised as well if it holds a window; shorter secrets are recognised as a whole. What is sent is read as it stands,
+//! its arguments one behind the other, and decoded: percent, hexadecimal and base64, in each other at most twice.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use martingale_schemas::{SessionId, StepId};
+
+use super::atom::{Atom, Coding};
+use super::decode;
+use super::probe::Match;
+use super::secret::{self, SecretKind};
+use super::sip::Key;
+use super::{fold, packed, paths};
+use crate::hash::mix;
+
+/// Letters and digits of one window. Thirty-six to the twelfth still fits in 64 bits: no two windows share a number.
+const WINDOW: usize = 12;
+const BASE: u64 = 36;
+const TOP: u64 = BASE.pow(WINDOW as u32 - 1);
+/// Windows of one secret, and of a private key.
+const WINDOWS_MAX: usize = 8;
+const KEY_WINDOWS_MAX: usize = 32;
+/// Shortest secret that is kept, in letters and digits.
+const SHORT_MIN: usize = 6;
+/// Letters and digits of a secret that are looked at.
+const FOLDED_MAX: usize = 4096;
+/// Secrets of a run, and windows of all of them. Full: a new one is not kept, and the run says so.
+const SECRETS_MAX: usize = 64;
+const PRINTS_MAX: usize = 768;
+/// Shortest run that may be an encoded secret: six characters in base64.
+const RUN_MIN: usize = 8;
+/// Bytes decoded of one call, at all depths together.
+const DECODE_BYTES_MAX: usize = 16 * 1024;
+/// Longest path that is kept with a secret.
+const PATH_MAX: usize = 64;
+
+/// A secret, by what is known of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Secret {
+    pub kind: SecretKind,
+    pub session: SessionId<'static>,
+    pub step: StepId<'static>,
+    /// Where it stood; empty in plain text.
+    pub path: Box<str>,
+    /// Whether the user or the operator wrote it: theirs to give.
+    pub authored: bool,
+}
+
+/// One window of one secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Print {
+    hash: u64,
+    secret: u8,
+    /// Of the window as it was written, and in lower case.
+    raw: u16,
+    lower: u16,
+}
+
+/// Secrets of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Vault {
+    key: Key,
+    pub(super) secrets: Vec<Secret>,
+    /// Ascending by hash.
+    prints: Prints,
+    /// A secret was met that is not kept.
+    pub(super) full: bool,
+}
+
+/// Where a secret was sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leak {
+    /// Its number.
+    pub secret: usize,
+    /// The argument, as `headers.cookie` or `parts[1]`.
+    pub path: String,
+    pub matched: Match,
+}
+
+impl Vault {
+    pub(super) fn new(key: Key) -> Self {
+        Self { key, ..Self::default() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.secrets.is_empty()
+    }
+
+    pub fn get(&self, number: usize) -> Option<&Secret> {
+        self.secrets.get(number)
+    }
+
+    /// Takes in the secrets of a text that stands under `name`; how many it has, known ones among them.
+    pub(super) fn learn(&mut self, name: &str, text: &str, of: &dyn Fn(SecretKind) -> Secret) -> usize {
+        let plain = fold::plain(text);
+        let found = secret::find(name, &plain);
+        for it in &found {
+            self.keep(&plain[it.at.clone()], of(it.kind));
+        }
+        found.len()
+    }
+
+    fn keep(&mut self, value: &[u8], secret: Secret) {
+        let number = self.secrets.len();
+        let mut prints = prints_of(value, secret.kind, self.key, u8::try_from(number).unwrap_or(u8::MAX));
+        prints.retain(|it| self.prints.find(it.hash).is_none());
+        if prints.is_empty() {
+            return;
+        }
+        if number >= SECRETS_MAX || self.prints.0.len() + prints.len() > PRINTS_MAX {
+            self.full = true;
+            return;
+        }
+        let path = &secret.path;
+        let path = path[..path.floor_char_boundary(PATH_MAX)].into();
+        self.secrets.push(Secret { path, ..secret });
+        self.prints.0.append(&mut prints);
+        self.prints.0.sort_unstable_by_key(|it| (it.hash, it.secret));
+    }
+
+    /// Begins to look for secrets in what a call sends.
+    pub(super) fn search(&self) -> Search<'_> {
+        let mut filter = [0; FILTER];
+        for it in &self.prints.0 {
+            let (word, bit) = filter_at(it.hash);
+            filter[word] |= bit;
+        }
+        Search { vault: self, filter, stream: Stream::default(), decode_left: DECODE_BYTES_MAX, leaks: Vec::new() }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let texts: usize =
+            self.secrets.iter().map(|it| it.session.as_str().len() + it.step.as_str().len() + it.path.len()).sum();
+        texts + self.secrets.capacity() * size_of::<Secret>() + self.prints.0.capacity() * size_of::<Print>()
+    }
+}
+
+const fn digit(it: u8) -> Option<u64> {
+    match it {
+        b'0'..=b'9' => Some((it - b'0') as u64),
+        b'a'..=b'z' => Some((it - b'a') as u64 + 10),
+        b'A'..=b'Z' => Some((it - b'A') as u64 + 10),
+        _ => None,
+    }
+}
+
+/// The latest letters and digits of a text as one number, and where they stood.
+#[derive(Clone, Copy, Default)]
+struct Stream {
+    number: u64,
+    seen: usize,
+    places: [usize; WINDOW],
+}
+
+impl Stream {
+    /// Takes a character in; where the window begins, once there is one.
+    fn push(&mut self, it: u64, place: usize) -> Option<usize> {
+        self.number = (self.number % TOP) * BASE + it;
+        self.places[self.seen % WINDOW] = place;
+        self.seen += 1;
+        (self.seen >= WINDOW).then(|| self.places[self.seen % WINDOW])
+    }
+}
+
+fn hash_of(number: u64, length: usize, key: Key) -> u64 {
+    mix(number ^ key.seed(), key.seed().rotate_left(32) ^ length as u64) | 1
+}
+
+fn tags(raw: &[u8]) -> (u16, u16) {
+    (Atom::tag(raw), Atom::tag(&raw.to_ascii_lowercase()))
+}
+
+/// Windows that stand for a secret.
+fn prints_of(value: &[u8], kind: SecretKind, key: Key, secret: u8) -> Vec<Print> {
+    let mut stream = Stream::default();
+    let mut windows = Vec::new();
+    let mut short = 0_u64;
+    for (at, digit) in value.iter().enumerate().filter_map(|(at, it)| Some((at, digit(*it)?))).take(FOLDED_MAX) {
+        short = short.wrapping_mul(BASE).wrapping_add(digit);
+        if let Some(from) = stream.push(digit, at) {
+            let raw = &value[from..=at];
+            // Of a chosen password a window without a digit may be a word of the language.
+            if kind != SecretKind::Labelled || raw.iter().any(u8::is_ascii_digit) {
+                windows.push((stream.number, raw));
+            }
+        }
+    }
+    let print = |number, length, raw: &[u8]| {
+        let (raw, lower) = tags(raw);
+        Print { hash: hash_of(number, length, key), secret, raw, lower }
+    };
+    if stream.seen < SHORT_MIN {
+        return Vec::new();
+    }
+    if stream.seen < WINDOW || windows.is_empty() {
+        return if stream.seen <= WINDOW { vec![print(short, stream.seen, value)] } else { Vec::new() };
+    }
+    let max = if kind == SecretKind::PrivateKey { KEY_WINDOWS_MAX } else { WINDOWS_MAX };
+    let count = windows.len().min(max);
+    let mut prints: Vec<Print> = (0..count)
+        .map(|it| {
+            let (number, raw) = windows[if count == 1 { 0 } else { it * (windows.len() - 1) / (count - 1) }];
+            print(number, WINDOW, raw)
+        })
+        .collect();
+    prints.sort_unstable_by_key(|it| it.hash);
+    prints.dedup_by_key(|it| it.hash);
+    prints
+}
+
+const FILTER: usize = 32;
+
+const fn filter_at(hash: u64) -> (usize, u64) {
+    ((hash >> 59) as usize, 1 << (hash >> 53 & 63))
+}
+
+/// A look for secrets in the arguments of one call.
+pub(super) struct Search<'v> {
+    vault: &'v Vault,
+    filter: [u64; FILTER],
+    /// Goes on over all arguments, so that a secret that was divided among them is seen.
+    stream: Stream,
+    decode_left: usize,
+    pub(super) leaks: Vec<Leak>,
+}
+
+impl Search<'_> {
+    pub(super) fn argument(&mut self, path: &str, item: u16, text: &str) {
+        let plain = fold::plain(text);
+        let mut stream = self.stream;
+        self.read(&mut stream, &plain, (path, item), Coding::NONE);
+        self.stream = stream;
+    }
+
+    fn read(&mut self, stream: &mut Stream, text: &[u8], at: (&str, u16), coding: Coding) {
+        let before = self.leaks.len();
+        // Places before this text are of no use for its tags.
+        stream.places = [usize::MAX; WINDOW];
+        for (place, it) in text.iter().enumerate() {
+            let Some(digit) = digit(*it) else { continue };
+            if let Some(from) = stream.push(digit, place) {
+                self.look(hash_of(stream.number, WINDOW, self.vault.key), text.get(from..=place), at, coding);
+            }
+        }
+        self.chunks(text, at, coding);
+        if coding.depth() < 2 && self.leaks.len() == before {
+            self.decoded(text, at, coding);
+        }
+    }
+
+    /// Short secrets stand alone: between spaces, quotes or what divides fields.
+    fn chunks(&mut self, text: &[u8], at: (&str, u16), coding: Coding) {
+        let divides = |it: &u8| {
+            it.is_ascii_whitespace()
+                || matches!(
+                    it,
+                    b'"' | b'\'' | b',' | b';' | b'&' | b'=' | b':' | b'@' | b'<' | b'>' | b'(' | b')' | b'|' | b'\\'
+                )
+        };
+        for chunk in text.split(divides).filter(|it| it.len() >= SHORT_MIN && it.len() <= 64) {
+            let (mut number, mut length) = (0_u64, 0);
+            for digit in chunk.iter().filter_map(|it| digit(*it)) {
+                number = number.wrapping_mul(BASE).wrapping_add(digit);
+                length += 1;
+            }
+            if (SHORT_MIN..=WINDOW).contains(&length) {
+                self.look(hash_of(number, length, self.vault.key), Some(chunk), at, coding);
+            }
+        }
+    }
+
+    fn look(&mut self, hash: u64, raw: Option<&[u8]>, (path, item): (&str, u16), coding: Coding) {
+        let (word, bit) = filter_at(hash);
+        if self.filter[word] & bit == 0 {
+            return;
+        }
+        let Some(print) = self.vault.prints.find(hash) else { return };
+        let secret = usize::from(print.secret);
+        if self.leaks.iter().any(|it| it.secret == secret) {
+            return;
+        }
+        let matched = match (coding.depth(), coding.innermost(), raw.map(tags)) {
+            (0, _, Some((raw, _))) if raw == print.raw => Match::Exact,
+            (0, _, Some((_, lower))) if lower == print.lower => Match::Case,
+            (0, _, _) => Match::Separators,
+            (1, Coding::URL, _) => Match::Url,
+            (1, Coding::HEX, _) => Match::Hex,
+            (1, _, _) => Match::Base64,
+            _ => Match::Nested,
+        };
+        self.leaks.push(Leak { secret, path: paths::with_item(path, item), matched });
+    }
+
+    /// Reads what is encoded in a text.
+    fn decoded(&mut self, text: &[u8], at: (&str, u16), coding: Coding) {
+        let mut out = Vec::new();
+        if text.contains(&b'%') && decode::percent(text, &mut out) {
+            self.nested(&out, at, coding.with(Coding::URL));
+        }
+        // Lines of a long run, as many programs break them, are one run.
+        let joined: Vec<u8>;
+        let broken = text.len() > 64 && text.iter().any(|it| matches!(it, b'\n' | b'\r'));
+        let text = if broken {
+            joined = text.iter().copied().filter(|it| !matches!(it, b'\n' | b'\r')).collect();
+            &joined
+        } else {
+            text
+        };
+        let in_run = |it: &u8| it.is_ascii_alphanumeric() || matches!(it, b'+' | b'/' | b'-' | b'_');
+        for run in text.split(|it| !in_run(it)).filter(|it| it.len() >= RUN_MIN) {
+            if self.decode_left == 0 {
+                return;
+            }
+            if decode::hex(run, &mut out) || run.len() % 2 == 1 && decode::hex(&run[1..], &mut out) {
+                self.nested(&out, at, coding.with(Coding::HEX));
+                continue;
+            }
+            for phase in 0..4 {
+                if decode::base64(run, phase, &mut out) {
+                    self.nested(&out, at, coding.with(Coding::BASE64));
+                    break;
+                }
+            }
+        }
+    }
+
+    fn nested(&mut self, decoded: &[u8], at: (&str, u16), coding: Coding) {
+        let length = decoded.len().min(self.decode_left);
+        self.decode_left -= length;
+        let text = String::from_utf8_lossy(&decoded[..length]);
+        let plain = fold::plain(&text);
+        self.read(&mut Stream::default(), &plain, at, coding);
+    }
+}
+
+/// Stored as plain bytes: thirteen for each.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Prints(Vec<Print>);
+
+impl Prints {
+    fn find(&self, hash: u64) -> Option<&Print> {
+        self.0.binary_search_by_key(&hash, |it| it.hash).ok().and_then(|at| self.0.get(at))
+    }
+}
+
+const STORED: usize = 13;
+
+impl Serialize for Prints {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = Vec::with_capacity(self.0.len() * STORED);
+        for it in &self.0 {
+            out.extend_from_slice(&it.hash.to_le_bytes());
+            out.push(it.secret);
+            out.extend_from_slice(&it.raw.to_le_bytes());
+            out.extend_from_slice(&it.lower.to_le_bytes());
+        }
+        serializer.serialize_bytes(&out)
+    }
+}
+
+impl<'de> Deserialize<'de> for Prints {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = packed::bytes(deserializer)?;
+        let (prints, rest) = bytes.as_chunks::<STORED>();
+        if !rest.is_empty() {
+            return Err(serde::de::Error::custom("fingerprints of secrets are 13 bytes each"));
+        }
+        let print = |it: &[u8; STORED]| {
+            let mut hash = [0; 8];
+            hash.copy_from_slice(&it[..8]);
+            Print {
+                hash: u64::from_le_bytes(hash),
+                secret: it[8],
+                raw: u16::from_le_bytes([it[9], it[10]]),
+                lower: u16::from_le_bytes([it[11], it[12]]),
+            }
+        };
+        Ok(Self(prints.iter().map(print).collect()))
+    }
+}
