@@ -155,7 +155,7 @@ pub(crate) struct Replay {
     pub(crate) server: Server,
 }
 
-/// Ask history in SQL. Tables: steps, sessions, verdicts, findings, controls.
+/// Ask history in SQL. Tables: steps, sessions, verdicts, findings, edges, controls.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -67,16 +67,23 @@ fn benches(c: &mut Criterion) {
         });
     }
     group.finish();
-    let mut index = Index::default();
-    let json = step("tool_result", "output", &records(8_000).into());
-    ingest(&mut index, &parsed(&json));
+    let read = || {
+        let mut index = Index::default();
+        let json = step("tool_result", "output", &records(8_000).into());
+        ingest(&mut index, &parsed(&json));
+        index
+    };
     let arguments = serde_json::json!({ "to": ["person3@company-3.example"], "subject": "Report of the weekly meeting", "body": "see report-93.xlsx" });
     let call = step("tool_call", "input", &arguments);
     let call = parsed(&call);
     c.bench_function("probe", |b| {
+        let index = read();
         b.iter(|| index.probe(&call, ToolTraits::default(), &mut |it| _ = black_box(it.traces().count())));
     });
-    c.bench_function("store", |b| b.iter(|| black_box(postcard::to_allocvec(&index))));
+    c.bench_function("store", |b| {
+        let index = read();
+        b.iter(|| black_box(postcard::to_allocvec(&index)));
+    });
 }
 
 criterion_group!(provenance, benches);

@@ -139,7 +139,7 @@ fn because(edge: &Object) -> String {
         "" => String::new(),
         path => format!(" at `{path}`"),
     };
-    format!("{part}{argument} was read here{place} ({})", text(edge, "match"))
+    format!("{part}{argument} was read here{place} ({})", text(edge, "match_kind"))
 }
 
 /// From the parent session to the earliest step of a chain: its latest handoff or spawn before this session began, else

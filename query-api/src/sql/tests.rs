@@ -87,7 +87,7 @@ async fn queries_answer() {
             it.sort_unstable();
             it
         },
-        ["controls", "findings", "sessions", "steps", "verdicts"]
+        ["controls", "edges", "findings", "sessions", "steps", "verdicts"]
     );
     assert!(!json!(tables).to_string().contains("session_parts"), "partial rows are not shown");
     process.stop().await;
@@ -129,7 +129,7 @@ async fn what_is_wrong_is_named() {
         ("SELEC 1", "selec"),
         ("SELECT * FROM steps WHERE", "expected: an expression"),
         ("SELECT *\nFROM steps WHERE )", "line: 2"),
-        ("SELECT * FROM step", "steps, sessions, verdicts, findings, controls"),
+        ("SELECT * FROM step", "steps, sessions, verdicts, findings, edges, controls"),
         ("SELECT * FROM '/etc/passwd'", "/etc/passwd"),
         ("SELECT * FROM read_csv('/etc/passwd')", "read_csv"),
         ("SELECT sesion_id FROM steps", "session_id"),

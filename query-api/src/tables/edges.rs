@@ -15,7 +15,7 @@ pub(super) fn push(rows: &mut Rows, verdict: &Verdict<'_>) {
         rows.text("argument", Some(&edge.argument));
         rows.text("from_step_id", Some(edge.from.as_str()));
         rows.text("path", edge.path.as_deref());
-        rows.text("match", Some(edge.matched.as_str()));
+        rows.text("match_kind", Some(edge.matched.as_str()));
         rows.boolean("part", Some(edge.part));
         rows.boolean("authored", Some(edge.authored));
         rows.integer("partition", Some(i64::from(verdict.position.partition)));

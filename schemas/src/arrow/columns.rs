@@ -129,7 +129,7 @@ pub const EDGES: Table = Table {
         one("argument", Text, "path of the argument, as recipients[0]; empty for an input that is a value itself"),
         one("from_step_id", Text, "step of the session that brought the value in"),
         maybe("path", Text, "path of the value in that step's result; none in plain text"),
-        one("match", Text, "exact, case, separators, loose, url, hex, base64, nested, copied or named"),
+        one("match_kind", Text, "exact, case, separators, loose, url, hex, base64, nested, copied or named"),
         one("part", Boolean, "whether only a part of the argument came from there"),
         one("authored", Boolean, "whether the user or the operator wrote it there"),
         one("partition", Integer, "partition of the log"),

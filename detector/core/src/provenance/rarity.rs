@@ -6,11 +6,15 @@
 /// A value of fewer bits links nothing: "yes", "2024", "general", a date, a round price.
 pub const GATE_BITS: u8 = 18;
 
-/// The most that is told apart.
-const BITS_MAX: u32 = 255;
+/// The most that is told apart: whatever has more is rare enough by any rule below, and is not read to its end.
+const BITS_MAX: u32 = 48;
+
+/// Characters of a value that are read.
+const READ_MAX: usize = 192;
 
 /// Bits of a value. Case and accents count for nothing.
 pub(super) fn bits(value: &[u8]) -> u8 {
+    let value = &value[..value.len().min(READ_MAX)];
     let mut shape = Shape::default();
     let mut at = 0;
     while at < value.len() && shape.bits < BITS_MAX {

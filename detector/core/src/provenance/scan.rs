@@ -214,18 +214,22 @@ impl<'k, S: Sink> Scanner<'k, S> {
     /// The value of a `key: value` line.
     fn record(&mut self, key: &[u8], value: &[u8]) {
         if value.len() <= PHRASE_MAX && !value.is_empty() {
-            self.value(value, Flag::WHOLE | Flag::RECORD);
-            self.named(key, value, Flag::RECORD);
+            let bits = rarity::bits(value);
+            self.rated(value, Flag::WHOLE | Flag::RECORD, bits);
+            if bits < GATE_BITS {
+                self.named(key, value, Flag::RECORD);
+            }
         }
     }
 
     /// A value too short to mean anything but under the name of an id or the like.
     pub(super) fn named(&mut self, key: &[u8], value: &[u8], flags: Flag) {
-        let role = std::str::from_utf8(key).ok().and_then(Role::of_name);
+        if value.len() > NAMED_MAX || key.is_empty() {
+            return;
+        }
         let value = trimmed(value);
-        if let Some(role) = role
-            && value.len() <= NAMED_MAX
-            && rarity::bits(value) < GATE_BITS
+        if rarity::bits(value) < GATE_BITS
+            && let Some(role) = std::str::from_utf8(key).ok().and_then(Role::of_name)
         {
             self.sink.atom(named(self.key, role, value, self.sentence, self.flags | flags));
         }
@@ -243,8 +247,9 @@ impl<'k, S: Sink> Scanner<'k, S> {
         let inner =
             start + end < run.len() && mask & SYMBOL != 0 && token.iter().any(|it| CLASS[*it as usize] == SYMBOL);
         let is_word = mask & DIGIT == 0 && !inner;
-        let digits =
-            mask & DIGIT != 0 && token.iter().all(|it| CLASS[*it as usize] & (DIGIT | LETTER) != 0 || *it == b'-');
+        let digits = mask & DIGIT != 0
+            && token.len() <= GROUP_MAX
+            && token.iter().all(|it| CLASS[*it as usize] & (DIGIT | LETTER) != 0 || *it == b'-');
         self.groups(token, digits);
         if let Some(triple) = self.words.word(token, is_word) {
             self.sink.atom(Atom::sampled(triple, self.sentence, self.flags, self.coding));
@@ -276,7 +281,10 @@ impl<'k, S: Sink> Scanner<'k, S> {
 
     /// Emits a value if it is rare enough, and what is left of it without any separator.
     fn value(&mut self, value: &[u8], flags: Flag) {
-        let bits = rarity::bits(&value[..value.len().min(VALUE_MAX)]);
+        self.rated(value, flags, rarity::bits(value));
+    }
+
+    fn rated(&mut self, value: &[u8], flags: Flag, bits: u8) {
         if bits < GATE_BITS && self.depth == Depth::Rare {
             return;
         }
@@ -295,7 +303,7 @@ impl<'k, S: Sink> Scanner<'k, S> {
     fn loose(&mut self, value: &[u8], flags: Flag) {
         let mut canonical = Canonical::of(value);
         canonical.loosen();
-        let bits = rarity::bits(&value[..value.len().min(VALUE_MAX)]).max(GATE_BITS);
+        let bits = rarity::bits(value).max(GATE_BITS);
         let flags = flags | Flag::LOOSE;
         self.sink.atom(canonical.atom(self.key, bits, self.sentence, flags, self.coding));
     }
@@ -310,7 +318,6 @@ impl<'k, S: Sink> Scanner<'k, S> {
 
     /// Numbers written in groups: "CH93 0076 2011 6238 5295 7", "555-123 4567".
     fn groups(&mut self, token: &[u8], is_group: bool) {
-        let is_group = is_group && token.len() <= GROUP_MAX;
         if !is_group || !self.words.joins() {
             self.flush_groups();
         }
@@ -410,9 +417,12 @@ impl<'v> Canonical<'v> {
     }
 
     fn atom(&self, key: &Key, bits: u8, sentence: u16, flags: Flag, coding: Coding) -> Atom {
-        let mut lower = [0; VALUE_MAX];
-        for (to, from) in lower.iter_mut().zip(self.value) {
-            *to = from.to_ascii_lowercase();
+        // Where nothing was left out the canonical form is the one in lower case.
+        let mut lower = self.form;
+        if self.length != self.value.len() {
+            for (to, from) in lower.iter_mut().zip(self.value) {
+                *to = from.to_ascii_lowercase();
+            }
         }
         Atom {
             hash: key.hash(self.strict()),

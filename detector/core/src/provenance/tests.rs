@@ -200,3 +200,34 @@ fn what_the_user_named_outlives_a_flood() {
     assert_eq!(asked(&index, &json!({ "to": "ada@example.com" })), "to destination: named by u");
     assert!(index.is_lossy());
 }
+
+proptest::proptest! {
+    /// Whatever is read and asked: an answer, and a state that is the same when it was stored and read again.
+    #[test]
+    fn any_content_is_taken(
+        read_texts in proptest::collection::vec("[a-zA-Z0-9@./:%+=_\"'\\\\ \n\u{e9}\u{ff21}{}\\[\\],-]{0,200}", 1..4),
+        asked_text in "[a-zA-Z0-9@./:%+=_\"'\\\\ \n\u{e9}\u{ff21}-]{0,120}",
+    ) {
+        let mut index = Index::default();
+        for text in &read_texts {
+            read(&mut index, &result(&text.as_str().into()));
+            read(&mut index, &user(text));
+        }
+        let input = json!({ "to": asked_text, "id": read_texts[0] });
+        let stored = postcard::to_allocvec(&index).unwrap();
+        let back: Index = postcard::from_bytes(&stored).unwrap();
+        proptest::prop_assert_eq!(asked(&back, &input), asked(&index, &input));
+        let mut vault = super::Vault::new(super::sip::Key::default());
+        let of = |kind| super::Secret {
+            kind,
+            session: "s".into(),
+            step: "1".into(),
+            path: Box::default(),
+            authored: false,
+        };
+        vault.learn("password", &read_texts[0], &of);
+        vault.learn("", &read_texts[0], &of);
+        let mut search = vault.search();
+        search.argument("a", 0, &asked_text);
+    }
+}
