@@ -42,7 +42,8 @@ fn calls(jobs: &Vec<Job>, steps: &str, out: &mut impl Write) -> Result<(), Box<d
     let mut sessions: HashMap<String, Vec<String>> = HashMap::new();
     for line in BufReader::new(MultiGzDecoder::new(File::open(steps)?)).lines() {
         let line = line?;
-        let id = StepV1::parse(line.as_bytes())?.check(Timestamp::from_micros(0), &Limits::DEFAULT)?.session_id.to_string();
+        let id =
+            StepV1::parse(line.as_bytes())?.check(Timestamp::from_micros(0), &Limits::DEFAULT)?.session_id.to_string();
         sessions.entry(id).or_default().push(line);
     }
     let rules = Rules::starter();

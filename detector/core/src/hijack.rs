@@ -82,16 +82,15 @@ pub(crate) fn observe(
         return None;
     }
     let rows = features::rows(&call, memory, profile);
-    let (score, part, row) =
-        rows.iter().map(|(part, row)| (model::score(row), *part, row)).max_by_key(|it| it.0)?;
+    let (score, part, row) = rows.iter().map(|(part, row)| (model::score(row), *part, row)).max_by_key(|it| it.0)?;
     let score = score.saturating_add(OFFSET).max(1);
     let decision = match score {
         _ if score >= rules.ask => Decision::StepUp,
         _ if score >= rules.warn => Decision::Warn,
         _ => Decision::Allow,
     };
-    let finding = (decision > Decision::Allow)
-        .then(|| finding(step, memory, profile, &call, part, row, (score, decision)));
+    let finding =
+        (decision > Decision::Allow).then(|| finding(step, memory, profile, &call, part, row, (score, decision)));
     Some(Scored { score: thousandths(score), finding })
 }
 
@@ -122,7 +121,8 @@ fn finding(
     (score, decision): (i32, Decision),
 ) -> Finding {
     let part = part.and_then(|it| call.parts.get(it));
-    let source = part.and_then(|it| it.carriers.first()).and_then(|it| memory.result(it.read)).map(|it| it.step.clone());
+    let source =
+        part.and_then(|it| it.carriers.first()).and_then(|it| memory.result(it.read)).map(|it| it.step.clone());
     let this = step.step_id.to_static();
     let began_at = source.clone().unwrap_or_else(|| this.clone());
     let evidence: Vec<StepId<'static>> =
@@ -130,7 +130,10 @@ fn finding(
     let tool = quoted(step.tool.as_deref().unwrap_or("a tool"), 60);
     let path = match (part, &source) {
         (Some(part), Some(from)) => {
-            format!("`{}` of {tool} was not given by the user; it stands in the result of step {from}", quoted(&part.name, 40))
+            format!(
+                "`{}` of {tool} was not given by the user; it stands in the result of step {from}",
+                quoted(&part.name, 40)
+            )
         }
         (Some(part), None) => {
             format!("`{}` of {tool} was given neither by the user nor by anything read", quoted(&part.name, 40))

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use martingale_schemas::{Kind, Step};
 
-use super::{AGENTS_MAX, Baselines, COUNTS_MAX, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, Request, What, agent, bin, key};
+use super::{
+    AGENTS_MAX, Baselines, COUNTS_MAX, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, Request, What, agent, bin, key,
+};
+use crate::Rules;
 use crate::hijack::embed::{self, NOWHERE, Vector};
 use crate::hijack::{Call, Memory, Origin};
 use crate::tools::Tools;
-use crate::Rules;
 
 /// Sessions that are open at once. Full: the one begun first is taken as closed.
 const OPEN_MAX: usize = 1024;
@@ -94,7 +96,8 @@ impl Session {
             self.seen.insert(key(What::Argument, &argument));
             self.seen.insert(key(What::Origin, &[argument[0], argument[1], part.origin as u64]));
             self.seen.insert(key(What::Value, &[argument[0], argument[1], part.value]));
-            self.values.insert((key(What::Argument, &argument), key(What::Value, &[argument[0], argument[1], part.value])));
+            self.values
+                .insert((key(What::Argument, &argument), key(What::Value, &[argument[0], argument[1], part.value])));
             // Authority does not pass from one session to the next: a value that the user named is familiar to nobody.
             if part.origin != Origin::User {
                 self.seen.insert(key(What::Anywhere, &[part.value]));
@@ -162,4 +165,3 @@ impl Profile {
         self.requests.len() - 1
     }
 }
-

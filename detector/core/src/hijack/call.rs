@@ -133,7 +133,8 @@ fn of_tool(name: &str, values: &[(String, String)]) -> Vector {
 fn part(argument: &str, text: &str, is_content: bool, tool: &Vector, memory: &Memory) -> Option<Part> {
     let lower = text.trim().to_lowercase();
     let value = words::value_words(&lower);
-    let says_nothing = value.is_empty() || (lower.chars().count() < 2 && !lower.starts_with(|it: char| it.is_ascii_digit()));
+    let says_nothing =
+        value.is_empty() || (lower.chars().count() < 2 && !lower.starts_with(|it: char| it.is_ascii_digit()));
     if says_nothing {
         return None;
     }

@@ -53,9 +53,8 @@ pub(super) fn rows(call: &Call, memory: &Memory, profile: Option<&Profile>) -> V
     let near = profile.zip(memory.request()).map(|(profile, request)| profile.near(&request, call.tool));
     let common = common(call, profile, near.as_ref());
     let free = call.parts.iter().enumerate().filter(|it| !it.1.is_authored());
-    let mut rows: Vec<(Option<usize>, Row)> = free
-        .map(|(at, part)| (Some(at), of_part(common, call, part, memory, profile, near.as_ref())))
-        .collect();
+    let mut rows: Vec<(Option<usize>, Row)> =
+        free.map(|(at, part)| (Some(at), of_part(common, call, part, memory, profile, near.as_ref()))).collect();
     if rows.is_empty() {
         let mut row = common;
         (row[9], row[10], row[11], row[21], row[22], row[23]) = (-1000, 1000, 1000, 1000, 1000, 1);
@@ -111,8 +110,7 @@ fn of_part(
     let argument = key(What::Argument, &[call.tool, part.argument]);
     let origin = key(What::Origin, &[call.tool, part.argument, part.origin as u64]);
     let value = key(What::Value, &[call.tool, part.argument, part.value]);
-    let sources: Vec<u64> =
-        part.sources.iter().map(|it| key(What::Source, &[call.tool, part.argument, *it])).collect();
+    let sources: Vec<u64> = part.sources.iter().map(|it| key(What::Source, &[call.tool, part.argument, *it])).collect();
     let calls = profile.all.of(argument);
     if calls > 0 {
         row[10] = smooth(sources.iter().map(|it| profile.all.of(*it)).max().unwrap_or(0), calls);

@@ -12,6 +12,7 @@ use crate::hash::{hash_text, mix};
 
 /// Limits of one session. Full: the oldest result goes with all its sentences, and values that came from it count as coming
 /// from nowhere; of the user and the operator the first words stay.
+const READS_MAX: usize = 64;
 const SENTENCES_MAX: usize = 256;
 const WORDS_MAX: usize = 2048;
 const PIECES_MAX: usize = 2048;
@@ -147,8 +148,7 @@ impl Memory {
             self.fresh.push(print);
             let words_here = u16::try_from(here.len()).unwrap_or(u16::MAX);
             let is_prose = !is_record && split.len() >= PROSE_WORDS_MIN;
-            let mut pieces =
-                if is_prose { embed::pieces(split.iter().map(String::as_str)) } else { Vec::new() };
+            let mut pieces = if is_prose { embed::pieces(split.iter().map(String::as_str)) } else { Vec::new() };
             pieces.truncate(SENTENCE_PIECES_MAX);
             #[expect(clippy::cast_possible_truncation, reason = "at most SENTENCE_PIECES_MAX")]
             let count = pieces.len() as u8;
@@ -159,13 +159,17 @@ impl Memory {
         }
         let tool = hash_text(step.tool.as_deref().unwrap_or_default());
         self.reads.push(Read { tool, step: step.step_id.to_static(), lines });
-        while self.reads.len() > 1 && self.is_over() || self.reads.len() > SENTENCES_MAX {
+        while self.reads.len() > 1 && self.is_over() || self.reads.len() > READS_MAX {
             self.forget_oldest();
         }
         if self.is_over() {
             // One result alone is too large: its end goes.
             self.keep_head();
         }
+        // What a large result needed for a moment is given back.
+        self.words.shrink_to(WORDS_MAX);
+        self.pieces.shrink_to(PIECES_MAX);
+        self.lines.shrink_to(SENTENCES_MAX);
     }
 
     fn is_over(&self) -> bool {
@@ -286,7 +290,8 @@ impl Memory {
     /// Estimated memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let ids: usize = self.reads.iter().map(|it| it.step.as_str().len()).sum();
-        (self.user_words.capacity() + self.operator_words.capacity() + self.words.capacity() + self.request.capacity()) * 4
+        (self.user_words.capacity() + self.operator_words.capacity() + self.words.capacity() + self.request.capacity())
+            * 4
             + self.user_vectors.capacity()
             + (self.messages.capacity() + self.fresh.capacity()) * 8
             + self.reads.capacity() * size_of::<Read>()

@@ -50,7 +50,7 @@ fn score(judgement: &Judgement) -> Option<f64> {
 
 #[test]
 fn a_call_that_a_text_commands_outranks_the_one_that_was_asked_for() {
-    let baselines = learn(&[&[ASKED, READS, BILL, PAYS, PAID]; 5]);
+    let baselines = learn(&[[ASKED, READS, BILL, PAYS, PAID].as_slice(); 5]);
     for rules in [Rules::starter(), Rules::starter().with_baselines(Arc::clone(&baselines))] {
         let said = judge(rules, &[ASKED, READS, POISONED, PAYS, PAID, OBEYS]);
         assert_eq!(score(&said[1]), None, "nothing was read yet");
@@ -66,14 +66,18 @@ fn a_call_that_a_text_commands_outranks_the_one_that_was_asked_for() {
 
 #[test]
 fn the_finding_names_its_evidence_and_never_stops_a_session_by_itself() {
-    let baselines = learn(&[&[ASKED, READS, BILL, PAYS, PAID]; 5]);
+    let baselines = learn(&[[ASKED, READS, BILL, PAYS, PAID].as_slice(); 5]);
     let rules = Rules::starter().with_baselines(baselines);
     let said = judge(rules, &[ASKED, READS, POISONED, OBEYS]);
     let finding = said[3].findings.iter().find(|it| it.rule == "hijack").expect("a finding");
     let evidence: Vec<&str> = finding.evidence.iter().map(|it| it.as_str()).collect();
     assert_eq!(evidence, ["1", "3", "4"]);
     assert_eq!(finding.began_at.as_str(), "3");
-    assert!(finding.message.starts_with("`password` of update_password was not given by the user"), "{}", finding.message);
+    assert!(
+        finding.message.starts_with("`password` of update_password was not given by the user"),
+        "{}",
+        finding.message
+    );
     assert!(finding.message.contains("Held against 5 sessions of 1 requests."), "{}", finding.message);
     assert!(!said[3].decision.stops());
 }

@@ -77,7 +77,8 @@ fn the_binary_form_is_fixed() {
         let bytes = postcard::to_allocvec(state).unwrap();
         martingale_schemas::ids::derive("", &[&bytes])
     };
-    let digests: Vec<String> = [1, 2, 3].into_iter().flat_map(|it| read(it).1).map(|(_, state)| digest(&state)).collect();
+    let digests: Vec<String> =
+        [1, 2, 3].into_iter().flat_map(|it| read(it).1).map(|(_, state)| digest(&state)).collect();
     expect_test::expect![[r#"
         [
             "2ec8d9486cb48728220e3b5a0d1538cd",
