@@ -81,11 +81,14 @@ fn the_binary_form_is_fixed() {
         [1, 2, 3].into_iter().flat_map(|it| read(it).1).map(|(_, state)| digest(&state)).collect();
     expect_test::expect![[r#"
         [
-            "2ec8d9486cb48728220e3b5a0d1538cd",
-            "f4fa0593c432f417cb0f78cb87a97e97",
+            "d095e53613ecad1c4fa61aea2c0a5025",
+            "2fd90fee2df23c30930309e277d905b5",
             "295ad2da86e85389fdb9d424a979338a",
-            "13840113991f7280ec94b6bea35c0f0b",
-            "f4fa0593c432f417cb0f78cb87a97e97",
+            "315f7a060fcaef0e1734d10ac5e9be99",
+            "2fd90fee2df23c30930309e277d905b5",
+            "5f1b451c081745f6d78bd35e41bcd83a",
+            "b4889b84949bc2e3f543f2383f08bce9",
+            "2fd90fee2df23c30930309e277d905b5",
             "5f1b451c081745f6d78bd35e41bcd83a",
         ]
     "#]]
