@@ -346,7 +346,7 @@ fn a_silent_session_is_forgotten_unless_it_is_halted() {
 #[test]
 fn state_that_cannot_be_read_ends_it_with_the_key() {
     for (value, says) in [
-        (vec![2, 0, 0], "it has version 2, this program reads up to 1"),
+        (vec![4, 0, 0], "it has version 4, this program reads up to 3"),
         (vec![1, 0, 0], "it has 3 bytes, too few for its header"),
         (vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 9], "it is damaged"),
     ] {
