@@ -31,14 +31,14 @@ fn main() -> Result<(), Box<dyn Error>> {
                 writeln!(out, "{}", numbers(&hijack_text(&line?)))?;
             }
         }
-        ["calls", jobs, steps] => calls(&serde_json::from_reader(File::open(jobs)?)?, steps, &mut out)?,
+        ["calls", jobs, steps] => calls(&serde_json::from_reader::<_, Vec<Job>>(File::open(jobs)?)?, steps, &mut out)?,
         _ => return Err("usage: hijack_rows texts | hijack_rows calls JOBS.json STEPS.jsonl.gz".into()),
     }
     out.flush()?;
     Ok(())
 }
 
-fn calls(jobs: &Vec<Job>, steps: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+fn calls(jobs: &[Job], steps: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let mut sessions: HashMap<String, Vec<String>> = HashMap::new();
     for line in BufReader::new(MultiGzDecoder::new(File::open(steps)?)).lines() {
         let line = line?;

@@ -53,7 +53,7 @@ impl Learner {
             if self.open.len() >= OPEN_MAX {
                 let first = self.open.iter().min_by_key(|it| it.1.0).map(|it| it.0.clone());
                 if let Some((_, session)) = first.and_then(|it| self.open.remove(&it)) {
-                    self.baselines.count(session);
+                    self.baselines.count(&session);
                 }
             }
             self.begun += 1;
@@ -79,7 +79,7 @@ impl Learner {
     pub fn finish(mut self) -> Baselines {
         let mut open: Vec<(u64, Session)> = self.open.into_values().collect();
         open.sort_by_key(|it| it.0);
-        open.into_iter().for_each(|it| self.baselines.count(it.1));
+        open.into_iter().for_each(|it| self.baselines.count(&it.1));
         self.baselines
     }
 }
@@ -112,11 +112,11 @@ impl Session {
 }
 
 impl Baselines {
-    fn count(&mut self, session: Session) {
+    fn count(&mut self, session: &Session) {
         if self.agents.len() >= AGENTS_MAX && !self.agents.contains_key(&session.agent) {
             return;
         }
-        self.agents.entry(session.agent).or_default().count(&session);
+        self.agents.entry(session.agent).or_default().count(session);
     }
 }
 
