@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no domain types here. `schemas` and `platform` do not know each other; services meet in both.
 
+pub mod background;
 pub mod budget;
 pub mod clock;
 pub mod config;

@@ -20,6 +20,8 @@ impl Background {
         let runtime = Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("history")
+            // With two cores and two of these at work, who answers an agent would wait for a core.
+            .on_thread_start(martingale_platform::background::lower_priority)
             .enable_all()
             .build()
             .map_err(Error::Threads)?;

@@ -1,4 +1,4 @@
-//! Threads of queries: apart from those that answer agents, and from those that write history.
+//! Threads of queries: apart from those that answer agents and behind them, and apart from those that write history.
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -23,6 +23,7 @@ impl Threads {
         let runtime = Builder::new_multi_thread()
             .worker_threads(queries_max.clamp(1, WORKERS_MAX))
             .thread_name("sql")
+            .on_thread_start(martingale_platform::background::lower_priority)
             .thread_stack_size(STACK_BYTES)
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .enable_all()

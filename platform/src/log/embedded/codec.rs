@@ -11,6 +11,7 @@
 //! | `meta` | `m` topic, partition, first offset `u64` | segment: appended at `i64` µs, bytes before it `u64` |
 //! | `meta` | `g` topic, partition, offset `u64` | superseded record: its id, or nothing |
 //! | `meta` | `c` consumer, topic, partition | next offset `u64` |
+//! | `meta` | `a` | number of the journal's last group that is here, `u64` |
 //!
 //! A name (store, topic, consumer) is its length as `u8` and its bytes.
 
@@ -161,6 +162,9 @@ pub(super) fn meta_at(kind: Meta, topic: &str, partition: Partition, offset: Off
     key.extend_from_slice(&offset.0.to_be_bytes());
     key
 }
+
+/// The key of how far the store has taken over the journal.
+pub(super) const APPLIED: &[u8] = b"a";
 
 /// What the keys of all consumers' positions begin with.
 pub(super) const COMMITTED: &[u8] = b"c";

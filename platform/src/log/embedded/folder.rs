@@ -8,10 +8,12 @@ use std::sync::Mutex;
 
 use crate::log::Error;
 
-/// Format of the folder this release writes, and the newest it reads. Version 1 is the first: there is none to migrate.
-const VERSION: u32 = 1;
+/// Format of the folder this release writes, and the newest it reads. Version 1 is without a journal beside the store; it
+/// becomes version 2 when it is opened, so that a release that would not read the journal refuses it.
+const VERSION: u32 = 2;
 const TITLE: &str = "martingale log";
-/// Written in full to learn whether the disk takes writes again: enough for what a restart of the store writes at once.
+/// Written in full to learn whether the disk takes writes again: enough for what a restart of the store writes at once,
+/// beside what it takes over.
 const PROBE_BYTES: usize = 4 << 20;
 
 /// A folder this process owns until it releases or drops it.
@@ -42,7 +44,11 @@ impl Folder {
         }
         let folder = Self { dir: dir.to_owned(), lock: Mutex::new(Some(lock)) };
         match fs::read_to_string(folder.format()) {
-            Ok(text) => check_format(dir, &text, partitions)?,
+            Ok(text) => {
+                if check_format(dir, &text, partitions)? < VERSION {
+                    folder.write_format(partitions).map_err(unusable)?;
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if folder.store().exists() {
                     return Err(open(
@@ -55,11 +61,17 @@ impl Folder {
             Err(error) => return Err(unusable(error)),
         }
         folder.clear_unfinished_store().map_err(unusable)?;
+        fs::create_dir_all(folder.journal()).map_err(unusable)?;
         Ok(folder)
     }
 
     pub(super) fn store(&self) -> PathBuf {
         self.dir.join("store")
+    }
+
+    /// Where the files of the journal are.
+    pub(super) fn journal(&self) -> PathBuf {
+        self.dir.join("journal")
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -71,32 +83,18 @@ impl Folder {
         super::lock(&self.lock).take();
     }
 
-    /// Whether the disk takes writes.
-    pub(super) fn probe(&self) -> io::Result<()> {
+    /// Whether the disk takes writes: `more` bytes and those of opening the store.
+    pub(super) fn probe(&self, more: usize) -> io::Result<()> {
         let path = self.dir.join("PROBE");
         let written = File::create(&path).and_then(|mut file| {
-            file.write_all(&vec![0x5a; PROBE_BYTES])?;
+            let part = vec![0x5a; PROBE_BYTES];
+            for _ in 0..=more.div_ceil(PROBE_BYTES) {
+                file.write_all(&part)?;
+            }
             file.sync_all()
         });
         let removed = fs::remove_file(&path);
         written.and(removed)
-    }
-
-    /// Brings the store's newest journal (`<number>.jnl`) to the disk, past the store's lock on it. The store syncs it
-    /// under that lock before each flush of a memtable, and every write waits; this leaves it little to sync.
-    pub(super) fn sync_journal(&self) -> io::Result<()> {
-        let number = |path: &Path| -> Option<u64> {
-            path.extension().filter(|extension| *extension == "jnl")?;
-            path.file_stem()?.to_str()?.parse().ok()
-        };
-        let entries = fs::read_dir(self.store())?.filter_map(Result::ok).map(|entry| entry.path());
-        let newest = entries.filter_map(|path| Some((number(&path)?, path))).max();
-        match newest.map(|(_, path)| File::open(path)) {
-            Some(Ok(journal)) => journal.sync_data(),
-            // Removed since it was listed: a newer one is there, and it is synced next time.
-            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
     }
 
     fn format(&self) -> PathBuf {
@@ -127,7 +125,8 @@ impl Folder {
     }
 }
 
-fn check_format(dir: &Path, text: &str, partitions: u32) -> Result<(), Error> {
+/// The version of a folder that can be used.
+fn check_format(dir: &Path, text: &str, partitions: u32) -> Result<u32, Error> {
     let mut lines = text.lines();
     let titled = lines.next() == Some(TITLE);
     let mut field = |name: &str| -> Option<u32> {
@@ -142,7 +141,7 @@ fn check_format(dir: &Path, text: &str, partitions: u32) -> Result<(), Error> {
         return Err(open(dir, format_args!("{newer}. Run that release, or give another folder")));
     }
     match field("partitions") {
-        Some(held) if held == partitions => Ok(()),
+        Some(held) if held == partitions => Ok(version),
         Some(held) => {
             let other = format!("has {held} partitions, but {partitions} are configured");
             Err(open(
@@ -168,8 +167,8 @@ mod tests {
     fn a_folder_that_cannot_be_used_says_why_and_what_to_do() {
         let cases = [
             (
-                "martingale log\nversion = 2\nwhatever = 9\n",
-                Some("newer release (format 2, this one reads up to 1). Run that release"),
+                "martingale log\nversion = 3\nwhatever = 9\n",
+                Some("newer release (format 3, this one reads up to 2). Run that release"),
             ),
             ("martingale log\nversion = 1\npartitions = 8\n", Some("has 8 partitions, but 4 are configured")),
             ("martingale log\nversion = 1\n", Some("without its partitions")),
@@ -177,6 +176,7 @@ mod tests {
             ("something else\nversion = 1\npartitions = 4\n", Some("not one of this log")),
             ("", Some("not one of this log")),
             ("martingale log\nversion = 1\npartitions = 4\n", None),
+            ("martingale log\nversion = 2\npartitions = 4\n", None),
         ];
         for (text, expected) in cases {
             let dir = tempfile::tempdir().expect("folder");
@@ -218,12 +218,18 @@ mod tests {
     }
 
     #[test]
-    fn the_format_file_of_version_1() {
+    fn a_folder_is_of_version_2_however_it_began() {
         let dir = tempfile::tempdir().expect("folder");
+        for before in [None, Some("martingale log\nversion = 1\npartitions = 4\n")] {
+            if let Some(text) = before {
+                fs::write(dir.path().join("FORMAT"), text).expect("format");
+            }
+            let folder = Folder::claim(dir.path(), 4).expect("claim");
+            let text = fs::read_to_string(folder.format()).expect("format");
+            assert_eq!(text, "martingale log\nversion = 2\npartitions = 4\n");
+        }
         let folder = Folder::claim(dir.path(), 4).expect("claim");
-        let text = fs::read_to_string(folder.format()).expect("format");
-        assert_eq!(text, "martingale log\nversion = 1\npartitions = 4\n");
-        folder.probe().expect("a disk with room");
+        folder.probe(1).expect("a disk with room");
         assert!(!dir.path().join("PROBE").exists());
     }
 

@@ -21,6 +21,10 @@ pub(super) struct Metrics {
     pub(super) group_records: Histogram,
     /// From the start of a write to disk until it is durable.
     pub(super) commit_seconds: Histogram,
+    /// From the sync of the journal before it until the store has a part of it.
+    pub(super) apply_seconds: Histogram,
+    /// In the journal and not in the store.
+    pub(super) pending_bytes: IntGauge,
     /// What waits or is being written.
     pub(super) queue_bytes: IntGauge,
     /// Appends and commits refused because the queue was full.
@@ -62,6 +66,15 @@ impl Metrics {
                 "martingale_log_commit_seconds",
                 "Duration of one write to disk",
                 prometheus::exponential_buckets(5e-6, 3.0, 12)?,
+            )?,
+            apply_seconds: histogram(
+                "martingale_log_apply_seconds",
+                "Duration of bringing a part of the journal to the store",
+                prometheus::exponential_buckets(1e-3, 3.0, 10)?,
+            )?,
+            pending_bytes: gauge(
+                "martingale_log_pending_bytes",
+                "Bytes in the journal that the store has not got yet",
             )?,
             queue_bytes: gauge("martingale_log_queue_bytes", "Bytes that wait or are being written")?,
             refused: counter("martingale_log_refused_total", "Appends and commits refused because the queue was full")?,

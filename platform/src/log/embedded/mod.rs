@@ -9,6 +9,11 @@
 //! them, and one atomic write over both); `RocksDB` (minutes of C++ to build for the same shape); `SQLite` (a B-tree, which
 //! is rewritten in place, for what only ever appends).
 //!
+//! # A journal before it
+//! `fjall` flushes the disk under locks that its inserts and reads take. So answers come from a journal of our own, what
+//! was written is visible from memory, and the store gets it from a thread behind (`journal`, `pending`, `applier`;
+//! `view` is how it is read). After a crash the store is brought what it lacks when the log is opened.
+//!
 //! # Durability
 //! What [`Log::append`] and [`Log::commit`] have answered
 //! * with `durability = "os"` (the default) is with the operating system: it survives a kill, a panic, an abort of this
@@ -18,7 +23,7 @@
 //!
 //! # When the disk refuses
 //! Everyone in the write that failed gets [`Error::Storage`]; whether it will be seen is unknown, so the same records may
-//! be appended again with their ids. `fjall` takes no writes after a failed one, so the log is unhealthy
+//! be appended again with their ids. Neither journal nor store takes writes after a failed one, so the log is unhealthy
 //! ([`EmbeddedLog::healthy`]) but goes on serving reads. With the next append, and every second without one, it looks
 //! whether the disk takes writes again; when it does, it opens the store anew and goes on. Reads fail only during that.
 //!
@@ -26,18 +31,23 @@
 //! Records with an id are looked up in an exact index on disk. An entry leaves with its record: what retention has
 //! removed is new when it is sent again.
 
+mod applier;
 mod codec;
 mod config;
 mod filter;
 mod folder;
+mod journal;
 mod metrics;
+mod pending;
 mod queue;
 mod retention;
 mod shared;
+mod space;
 mod stage;
 mod store;
 mod tail;
 mod topics;
+mod view;
 mod writer;
 
 #[cfg(test)]
@@ -54,10 +64,13 @@ pub use config::{Durability, EmbeddedConfig, GroupCommit};
 pub use retention::Removed;
 
 use self::folder::Folder;
+use self::journal::Journal;
 use self::metrics::Metrics;
+use self::pending::Pending;
 use self::queue::{Queue, Request};
 use self::shared::{NAME_BYTES_MAX, Shared};
-use self::store::Store;
+use self::space::Spaces;
+use self::store::Failure;
 use self::tail::Tail;
 use self::topics::Topics;
 use super::{
@@ -71,6 +84,8 @@ pub struct EmbeddedLog {
     shared: Arc<Shared>,
     stop: Arc<retention::Stop>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Ends after the others.
+    applier: Mutex<Option<JoinHandle<()>>>,
     assigned: watch::Sender<Arc<[Partition]>>,
 }
 
@@ -96,6 +111,8 @@ impl EmbeddedLog {
         let shared = Arc::new(Shared {
             tail: Tail::new(topics.slots().count(), config.cache_bytes / 2),
             queue: Queue::new(config.queue_bytes_max, metrics.queue_bytes.clone()),
+            journal: Journal::new(folder.journal(), topics.keyspaces()),
+            pending: Pending::default(),
             store: RwLock::new(None),
             broken: Mutex::new(None),
             config,
@@ -109,7 +126,8 @@ impl EmbeddedLog {
             .map_err(|failure| folder::open(shared.folder.dir(), format_args!("cannot be opened: {failure}")))?;
         let stop = Arc::new(retention::Stop::default());
         let all = (0..shared.topics.partitions).map(Partition).collect();
-        let log = Self { stop, threads: Mutex::default(), assigned: watch::Sender::new(all), shared };
+        let assigned = watch::Sender::new(all);
+        let log = Self { stop, threads: Mutex::default(), applier: Mutex::default(), assigned, shared };
         log.spawn()?;
         Ok(Arc::new(log))
     }
@@ -122,6 +140,9 @@ impl EmbeddedLog {
         let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&self.stop));
         let keeper = std::thread::Builder::new().name("log-keeper".to_owned());
         lock(&self.threads).push(keeper.spawn(move || retention::run(&shared, &stop)).map_err(failed)?);
+        let shared = Arc::clone(&self.shared);
+        let applier = std::thread::Builder::new().name("log-applier".to_owned()).spawn(move || applier::run(&shared));
+        *lock(&self.applier) = Some(applier.map_err(failed)?);
         Ok(())
     }
 
@@ -153,10 +174,24 @@ impl EmbeddedLog {
             // A panic there was reported when it happened.
             let _ = thread.join();
         }
+        self.shared.pending.close();
+        if let Some(applier) = lock(&self.applier).take() {
+            let _ = applier.join();
+        }
         let store = self.shared.store.write().unwrap_or_else(PoisonError::into_inner).take();
-        let flushed = store.map_or(Ok(()), |store| store.sync());
+        let flushed = store.map_or(Ok(()), |store| self.flush(&store));
         self.shared.folder.release();
         Ok(flushed?)
+    }
+
+    /// Everything to the disk, and to the store if it takes it. What it does not take stays in the journal.
+    fn flush(&self, store: &store::Store) -> Result<(), Failure> {
+        self.shared.journal.sync()?;
+        store.sync()?;
+        if self.shared.pending.bytes() == 0 && self.shared.healthy().is_ok() {
+            self.shared.journal.clear()?;
+        }
+        Ok(())
     }
 
     async fn submit(&self, mut request: Request) -> Result<Vec<Appended>, Error> {
@@ -205,7 +240,8 @@ impl Log for EmbeddedLog {
         if let Some(records) = shared.tail.read(slot, from, limit) {
             return Ok(records);
         }
-        let records = move |shared: &Shared| shared.with_store(|store| store.read(slot, from, end, limit));
+        let records =
+            move |shared: &Shared| shared.with_view(|view| view.records(&shared.topics, slot, from, end, limit));
         let records = shared.blocking(records).await?;
         // Retention may have taken records away under the read.
         let start = shared.topics.bounds(slot).start;
@@ -230,12 +266,14 @@ impl Log for EmbeddedLog {
             return Err(Error::UnknownTopic(format!("{topic}, compacted")));
         }
         let index = self.shared.topics.topic_index(slot);
-        let page = move |store: &Store| {
-            let Some(keyspace) = store.latest(index) else { return Ok(Vec::new()) };
-            let page = store::page(keyspace, &[], after, limit)?;
-            page.into_iter().map(|(key, entry)| Ok((key, codec::read_latest(&entry)?.value))).collect()
+        let space = self.shared.topics.spaces.latest(index);
+        let page = move |shared: &Shared| {
+            let page = shared.with_view(|view| view.page(space, &[], after, limit))?;
+            page.into_iter()
+                .map(|(key, entry)| Ok((key, codec::read_latest(&entry)?.value)))
+                .collect::<Result<_, Failure>>()
         };
-        self.shared.blocking(move |shared| shared.with_store(page)).await
+        self.shared.blocking(page).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), Error> {
@@ -251,7 +289,7 @@ impl Log for EmbeddedLog {
     /// Looks it up on the calling thread: mostly in memory, and cheaper than another thread when it is not.
     async fn state(&self, store: super::Store, partition: Partition, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let key = codec::state(store, partition, key);
-        Ok(self.shared.with_store(|store| Ok(store.state.get(key)?.map(|value| Bytes::copy_from_slice(&value))))?)
+        Ok(self.shared.with_view(|view| view.get(Spaces::STATE, &key))?)
     }
 
     async fn scan(
@@ -262,11 +300,8 @@ impl Log for EmbeddedLog {
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, Error> {
         let prefix = codec::state(store, partition, &[]);
-        let page = move |store: &Store| {
-            let page = store::page(&store.state, &prefix, after, limit)?;
-            Ok(page.into_iter().map(|(key, value)| (key, Bytes::copy_from_slice(&value))).collect())
-        };
-        self.shared.blocking(move |shared| shared.with_store(page)).await
+        let page = move |shared: &Shared| shared.with_view(|view| view.page(Spaces::STATE, &prefix, after, limit));
+        self.shared.blocking(page).await
     }
 
     fn healthy(&self) -> Result<(), String> {

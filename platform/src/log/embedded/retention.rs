@@ -11,11 +11,12 @@ use std::time::Duration;
 use super::codec::{self, Meta};
 use super::queue::Trim;
 use super::shared::Shared;
+use super::space::Spaces;
 use super::store::Failure;
 use super::topics::{Segments, Slot};
 use crate::log::{Error, Offset, ReadLimit};
 
-/// How often the journal goes to the disk, and the thread looks whether the store still takes writes.
+/// How often the journal goes to the disk at least, and the thread looks whether the store still takes writes.
 const TICK: Duration = Duration::from_secs(1);
 /// Retention runs every so many ticks: once a minute.
 const TICKS_PER_PASS: u32 = 60;
@@ -87,6 +88,8 @@ pub(super) fn enforce(shared: &Shared, now: i64) -> Result<Removed, Error> {
     let removed = trim.len() - starts.len();
     shared.submit_trim(trim)?.blocking_recv().map_err(|_| Error::Closed)??;
     let after: u64 = starts.iter().map(held).sum();
+    // What the store gets later would not be dropped.
+    shared.settle()?;
     for (slot, start) in starts {
         shared.with_store(|store| store.drop_before(slot, start))?;
     }
@@ -96,17 +99,18 @@ pub(super) fn enforce(shared: &Shared, now: i64) -> Result<Removed, Error> {
 }
 
 fn superseded(shared: &Shared, slot: Slot, before: i64) -> Result<Vec<Trim>, Failure> {
+    let topics = &shared.topics;
     let (topic, partition) = (shared.topics.topic(slot).spec.topic, shared.topics.partition(slot));
     let (passed, end) = (shared.topics.passed(slot), shared.topics.bounds(slot).end);
-    shared.with_store(|store| {
+    shared.with_view(|view| {
         let mut trim = Vec::new();
-        for entry in store.meta.prefix(codec::meta(Meta::Superseded, topic, partition)).take(SUPERSEDED_MAX) {
-            let (key, id) = entry.into_inner()?;
+        let prefix = codec::meta(Meta::Superseded, topic, partition);
+        for (key, id) in view.page(Spaces::META, &prefix, None, SUPERSEDED_MAX)? {
             let Some(offset) = key.last_chunk::<8>().map(|bytes| Offset(u64::from_be_bytes(*bytes))) else { continue };
             if passed.is_some_and(|passed| offset >= passed) {
                 break;
             }
-            let record = store.read(slot, offset, end, ONE)?;
+            let record = view.records(topics, slot, offset, end, ONE)?;
             if record.first().is_some_and(|record| record.appended_at >= before) {
                 break;
             }

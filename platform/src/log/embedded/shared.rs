@@ -6,12 +6,15 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::folder::Folder;
+use super::journal::Journal;
 use super::metrics::Metrics;
+use super::pending::Pending;
 use super::queue::{Queue, Request, Trim};
 use super::stage::SegmentLimits;
 use super::store::{Failure, Store};
 use super::tail::Tail;
 use super::topics::{Slot, Topics};
+use super::view::View;
 use super::{EmbeddedConfig, codec, lock};
 use crate::clock::Clock;
 use crate::log::{Append, Appended, Commit, Error, Placement, position};
@@ -29,6 +32,8 @@ pub(super) struct Shared {
     pub(super) topics: Topics,
     pub(super) tail: Tail,
     pub(super) queue: Queue,
+    pub(super) journal: Journal,
+    pub(super) pending: Pending,
     /// Nothing while it is being opened again, and after it was closed.
     pub(super) store: RwLock<Option<Store>>,
     /// Why the store takes no writes.
@@ -59,6 +64,11 @@ impl Shared {
         *held = None;
         let opened = || {
             let store = Store::open(&self.folder.store(), (self.config.cache_bytes / 2) as u64, &self.topics)?;
+            let last = self.journal.replay(store.applied()?, |names, group| store.replay(names, group))?;
+            store.set_applied(last)?;
+            store.sync()?;
+            self.journal.restart(last)?;
+            self.pending.restart(last);
             let (partitions, committed) = (store.find_partitions(&self.topics)?, store.find_committed()?);
             self.tail.clear();
             self.topics.load(partitions, committed);
@@ -78,22 +88,44 @@ impl Shared {
         }
     }
 
-    /// Brings the journal to the disk, notices a store that broke in the background, and has the writer repair one.
+    /// Brings the journal to the disk and removes what the store has of it, notices a store that broke in the background,
+    /// and has the writer repair one.
     pub(super) fn look_after(&self) {
-        let look = |store: &Store| {
-            self.folder.sync_journal().map_err(|error| Failure::Storage(error.to_string()))?;
-            store.check()
-        };
         if self.healthy().is_ok()
-            && let Err(failure) = self.with_store(look)
+            && let Err(failure) = self.with_store(|store| self.keep_journal(store))
         {
             tracing::error!(error = %failure, "log store broke in the background");
             self.set_broken(&failure);
         }
+        self.metrics.pending_bytes.set(i64::try_from(self.pending.bytes()).unwrap_or(i64::MAX));
         if self.healthy().is_err() {
             // The writer repairs before it writes, and there is nothing to write. When it is busy it will soon anyway.
             let _ = self.push(Request::empty());
         }
+    }
+
+    fn keep_journal(&self, store: &Store) -> Result<(), Failure> {
+        self.journal.sync()?;
+        store.check()?;
+        let applied = self.pending.applied_to();
+        if self.journal.has_superfluous(applied) {
+            store.sync()?;
+            self.journal.remove(applied)?;
+        }
+        Ok(self.journal.prepare()?)
+    }
+
+    pub(super) const fn view<'a>(&'a self, store: &'a Store) -> View<'a> {
+        View { store, pending: &self.pending }
+    }
+
+    pub(super) fn with_view<T>(&self, f: impl FnOnce(View<'_>) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.with_store(|store| f(self.view(store)))
+    }
+
+    /// Waits until the store has everything that is durable now.
+    pub(super) fn settle(&self) -> Result<(), Failure> {
+        self.pending.settle(|| self.healthy().map_err(Failure::Storage))
     }
 
     pub(super) async fn blocking<T: Send + 'static, E: Into<Error> + Send + 'static>(

@@ -1,14 +1,17 @@
-//! One write to disk in the making: a group of requests, checked for duplicates and given offsets, as one atomic batch.
+//! One write to disk in the making: a group of requests, checked for duplicates and given offsets, as one frame of the
+//! journal.
 
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use fjall::{OwnedWriteBatch, PersistMode};
 
 use super::codec::{self, Latest, Mark, Meta};
+use super::journal::Journal;
 use super::queue::{Request, Trim};
-use super::store::{Failure, Store};
+use super::space::{Space, Spaces, Write};
+use super::store::Failure;
 use super::topics::{Slot, Topics};
+use super::view::View;
 use crate::log::{Append, Appended, Offset, Position, Record};
 
 /// When a partition begins a new segment.
@@ -21,10 +24,10 @@ pub(super) struct SegmentLimits {
 
 pub(super) struct Stage<'a> {
     topics: &'a Topics,
-    store: &'a Store,
+    view: View<'a>,
     segments: SegmentLimits,
     appended_at: i64,
-    batch: OwnedWriteBatch,
+    writes: Vec<Write>,
     ids: HashMap<(usize, [u8; 16]), Position>,
     latest: BTreeMap<(usize, Bytes), Option<Latest>>,
     state: BTreeMap<Vec<u8>, Option<Bytes>>,
@@ -53,13 +56,13 @@ pub(super) struct Grown {
 }
 
 impl<'a> Stage<'a> {
-    pub(super) fn new(topics: &'a Topics, store: &'a Store, segments: SegmentLimits, appended_at: i64) -> Self {
+    pub(super) fn new(topics: &'a Topics, view: View<'a>, segments: SegmentLimits, appended_at: i64) -> Self {
         Self {
             topics,
-            store,
+            view,
             segments,
             appended_at,
-            batch: store.batch(),
+            writes: Vec::new(),
             ids: HashMap::new(),
             latest: BTreeMap::new(),
             state: BTreeMap::new(),
@@ -79,35 +82,36 @@ impl<'a> Stage<'a> {
         appended
     }
 
-    /// Makes the group durable: `durability` or more.
-    pub(super) fn commit(mut self, durability: PersistMode) -> Result<Changes, Failure> {
+    /// Makes the group durable, on the disk if `sync`, and visible to reads by key.
+    pub(super) fn commit(mut self, journal: &Journal, sync: bool) -> Result<Changes, Failure> {
         for ((topic, key), newest) in std::mem::take(&mut self.latest) {
-            let Some(keyspace) = self.store.latest(topic) else { continue };
-            match newest {
-                Some(newest) => self.batch.insert(keyspace, &key[..], codec::latest(&newest)),
-                None => self.batch.remove(keyspace, &key[..]),
-            }
+            let value = newest.map(|newest| codec::latest(&newest).into());
+            self.writes.push(Write { space: self.topics.spaces.latest(topic), key, value });
         }
         for (key, value) in std::mem::take(&mut self.state) {
-            match value {
-                Some(value) => self.batch.insert(&self.store.state, key, &value[..]),
-                None => self.batch.remove(&self.store.state, key),
-            }
+            self.writes.push(Write { space: Spaces::STATE, key: key.into(), value });
         }
-        for (key, next) in &self.changes.progress {
-            self.batch.insert(&self.store.meta, key, next.0.to_be_bytes().as_slice());
+        for (key, next) in std::mem::take(&mut self.changes.progress) {
+            self.set(Spaces::META, key.clone(), next.0.to_be_bytes());
+            self.changes.progress.insert(key, next);
         }
-        let touched = self
-            .changes
-            .grown
-            .keys()
-            .flat_map(|slot| [self.store.records(*slot), self.store.ids(self.topics.topic_index(*slot))]);
-        self.store.wait_for_room(touched.chain([&self.store.state, &self.store.meta]))?;
+        if self.writes.is_empty() {
+            return Ok(self.changes);
+        }
         // What is removed must be known on disk before files are: a start that a power cut takes back would promise
         // records that are gone.
-        let durability = if self.changes.starts.is_empty() { durability } else { PersistMode::SyncAll };
-        self.batch.durability(Some(durability)).commit()?;
+        let number = journal.append(&self.writes, sync || !self.changes.starts.is_empty())?;
+        self.view.pending.add(self.writes, number);
         Ok(self.changes)
+    }
+
+    fn set(&mut self, space: Space, key: impl Into<Bytes>, value: impl AsRef<[u8]>) {
+        let value = Some(Bytes::copy_from_slice(value.as_ref()));
+        self.writes.push(Write { space, key: key.into(), value });
+    }
+
+    fn remove(&mut self, space: Space, key: impl Into<Bytes>) {
+        self.writes.push(Write { space, key: key.into(), value: None });
     }
 
     fn append(&mut self, slot: Slot, record: Append) -> Result<Appended, Failure> {
@@ -115,7 +119,7 @@ impl<'a> Stage<'a> {
         if let Some(id) = record.id {
             let held = match self.ids.get(&(topic, id)) {
                 Some(held) => Some(*held),
-                None => self.store.find_id(self.topics, topic, &id)?,
+                None => self.view.find_id(self.topics, topic, &id)?,
             };
             if let Some(held) = held {
                 *self.changes.duplicates.entry(topic).or_default() += 1;
@@ -125,10 +129,11 @@ impl<'a> Stage<'a> {
         let value = Bytes::from(codec::record(self.appended_at, &record.key, &record.value));
         let offset = self.extend(slot, &value, record.key.len());
         let position = Position { partition: self.topics.partition(slot), offset };
-        self.batch.insert(self.store.records(slot), offset.0.to_be_bytes().as_slice(), &value[..]);
+        let key = Bytes::copy_from_slice(&offset.0.to_be_bytes());
+        self.writes.push(Write { space: self.topics.spaces.records(slot), key, value: Some(value) });
         if let Some(id) = record.id {
             self.ids.insert((topic, id), position);
-            self.batch.insert(self.store.ids(topic), id.as_slice(), codec::position(position).as_slice());
+            self.set(self.topics.spaces.ids(topic), Bytes::copy_from_slice(&id), codec::position(position));
         }
         if self.topics.is_compacted(slot) {
             self.supersede(topic, record, position)?;
@@ -152,7 +157,8 @@ impl<'a> Stage<'a> {
         if begins {
             let mark = Mark { first: offset, at: self.appended_at, bytes_before: grown.bytes_end };
             let key = codec::meta_at(Meta::Mark, topics.topic(slot).spec.topic, topics.partition(slot), offset);
-            self.batch.insert(&self.store.meta, key, codec::mark(mark).as_slice());
+            let value = Some(Bytes::copy_from_slice(&codec::mark(mark)));
+            self.writes.push(Write { space: Spaces::META, key: key.into(), value });
             grown.segment = Some(mark);
             grown.new_marks.push(mark);
         }
@@ -174,14 +180,14 @@ impl<'a> Stage<'a> {
         let newest = Latest { position, id: record.id, value: record.value };
         let held = match self.latest.get(&(topic, record.key.clone())) {
             Some(held) => held.clone(),
-            None => self.store.find_latest(topic, &record.key)?,
+            None => self.view.find_latest(self.topics, topic, &record.key)?,
         };
         let removes = newest.value.is_empty();
         let superseded = held.into_iter().chain(removes.then(|| newest.clone()));
         for old in superseded {
             let name = self.topics.list[topic].spec.topic;
             let key = codec::meta_at(Meta::Superseded, name, old.position.partition, old.position.offset);
-            self.batch.insert(&self.store.meta, key, old.id.as_ref().map_or(&[][..], |id| &id[..]));
+            self.set(Spaces::META, key, old.id.as_ref().map_or(&[][..], |id| &id[..]));
         }
         self.latest.insert((topic, record.key), (!removes).then_some(newest));
         Ok(())
@@ -192,25 +198,25 @@ impl<'a> Stage<'a> {
             Trim::Before { slot, start } => {
                 let (topic, partition) = (self.topics.topic(slot).spec.topic, self.topics.partition(slot));
                 let key = codec::meta(Meta::Start, topic, partition);
-                self.batch.insert(&self.store.meta, key, start.0.to_be_bytes().as_slice());
+                self.set(Spaces::META, key, start.0.to_be_bytes());
                 let marks = self.topics.segments(slot).marks;
                 let gone = marks.iter().zip(marks.iter().skip(1)).take_while(|(_, next)| next.first <= start);
                 for (mark, _) in gone {
                     let key = codec::meta_at(Meta::Mark, topic, partition, mark.first);
-                    self.batch.remove(&self.store.meta, key);
+                    self.remove(Spaces::META, key);
                 }
                 self.changes.starts.push((slot, start));
             }
             Trim::Superseded { slot, offset, id } => {
                 let (topic, partition) = (self.topics.topic(slot).spec.topic, self.topics.partition(slot));
-                self.batch.remove(&self.store.meta, codec::meta_at(Meta::Superseded, topic, partition, offset));
-                self.batch.remove(self.store.records(slot), offset.0.to_be_bytes().as_slice());
+                self.remove(Spaces::META, codec::meta_at(Meta::Superseded, topic, partition, offset));
+                self.remove(self.topics.spaces.records(slot), Bytes::copy_from_slice(&offset.0.to_be_bytes()));
                 if let Some(id) = id {
-                    self.batch.remove(self.store.ids(self.topics.topic_index(slot)), id.as_slice());
+                    self.remove(self.topics.spaces.ids(self.topics.topic_index(slot)), Bytes::copy_from_slice(&id));
                 }
                 // The last record of a partition may go this way, and its offset must not be given again.
                 let end = self.topics.bounds(slot).end.0.to_be_bytes();
-                self.batch.insert(&self.store.meta, codec::meta(Meta::End, topic, partition), end.as_slice());
+                self.set(Spaces::META, codec::meta(Meta::End, topic, partition), end);
             }
         }
     }

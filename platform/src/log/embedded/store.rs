@@ -1,20 +1,24 @@
 //! The store on disk: a `fjall` database with a keyspace per partition of records, so that records only ever append to
-//! the end of their tree and compaction moves files instead of rewriting them.
+//! the end of their tree and compaction moves files instead of rewriting them. It is written behind the journal
+//! ([`super::pending`]): nobody who waits for an answer waits for its locks.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::codec::{self, Latest, Mark, Meta};
+use super::codec::{self, Mark, Meta};
 use super::filter;
+use super::journal::Group;
+use super::pending::{Entries, Generation};
+use super::space::{Space, Spaces};
 use super::take_within;
 use super::topics::{Found, Segments, Slot, Topics};
-use crate::log::{Bounds, Cleanup, Error, Offset, Position, ReadLimit, Record};
+use crate::background;
+use crate::log::{Bounds, Cleanup, Error, Offset, ReadLimit, Record};
 
 /// Memory of one keyspace's newest writes before they go to a file. The log has some thirty keyspaces, few of them busy.
 const MEMTABLE_BYTES: u64 = 16 << 20;
@@ -26,6 +30,8 @@ const JOURNAL_BYTES_MAX: u64 = 256 << 20;
 const SEALED_MEMTABLES_MAX: usize = 2;
 const RUNS_MAX: usize = 20;
 const STALL_PAUSE: Duration = Duration::from_millis(1);
+/// Bytes of one batch: the store copies it under its lock.
+const BATCH_BYTES: usize = 256 << 10;
 
 /// What the store could not do.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -61,72 +67,151 @@ impl From<codec::Corrupt> for Failure {
     }
 }
 
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Storage(error.to_string())
+    }
+}
+
 pub(super) struct Store {
     db: Database,
-    pub(super) meta: Keyspace,
-    pub(super) state: Keyspace,
-    /// By slot.
-    records: Vec<Keyspace>,
-    /// By topic.
-    ids: Vec<Keyspace>,
-    /// By topic, for those that are compacted.
-    latest: Vec<Option<Keyspace>>,
+    numbers: Spaces,
+    meta: Keyspace,
+    /// By their numbers; those of topics that are not compacted lack some.
+    spaces: Vec<Option<Keyspace>>,
 }
 
 impl Store {
-    pub(super) fn open(path: &Path, block_cache_bytes: u64, topics: &Topics) -> Result<Self, fjall::Error> {
+    pub(super) fn open(path: &Path, block_cache_bytes: u64, topics: &Topics) -> Result<Self, Failure> {
+        // The threads of the store are as their parent is: apart from those that answer, and behind them.
+        let opened = std::thread::scope(|scope| {
+            let open = || {
+                background::lower_priority();
+                Self::open_here(path, block_cache_bytes, topics)
+            };
+            scope.spawn(open).join()
+        });
+        opened.unwrap_or_else(|_| Err(Failure::Storage("it broke while it was opened".to_owned())))
+    }
+
+    fn open_here(path: &Path, block_cache_bytes: u64, topics: &Topics) -> Result<Self, Failure> {
         let db = Database::builder(path)
             .cache_size(block_cache_bytes)
             .max_journaling_size(JOURNAL_BYTES_MAX)
             .with_compaction_filter_factories(filter::of_topics(topics))
             .open()?;
-        let keyspace = |name: &str, memtable_bytes: u64| {
-            db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes))
-        };
-        let mut store = Self {
-            meta: keyspace("meta", SMALL_MEMTABLE_BYTES)?,
-            state: keyspace("state", MEMTABLE_BYTES)?,
-            records: Vec::new(),
-            ids: Vec::new(),
-            latest: Vec::new(),
-            db: db.clone(),
-        };
-        for slot in topics.slots() {
-            let name = format!("records.{}.{}", topics.topic(slot).spec.topic, topics.partition(slot));
-            store.records.push(keyspace(&name, MEMTABLE_BYTES)?);
-        }
-        for held in &topics.list {
-            let topic = held.spec.topic;
-            store.ids.push(keyspace(&filter::ids_keyspace(topic), MEMTABLE_BYTES)?);
-            store.latest.push(match held.spec.cleanup {
-                Cleanup::Compact => Some(keyspace(&format!("latest.{topic}"), SMALL_MEMTABLE_BYTES)?),
-                Cleanup::Retain => None,
+        let mut spaces = Vec::new();
+        for (index, name) in topics.keyspaces().iter().enumerate() {
+            spaces.push(match memtable_bytes(topics, index) {
+                Some(bytes) => Some(db.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(bytes))?),
+                None => None,
             });
         }
-        Ok(store)
+        let Some(Some(meta)) = spaces.first().cloned() else { return Err(Failure::Closed) };
+        Ok(Self { db, numbers: topics.spaces, meta, spaces })
     }
 
-    pub(super) fn batch(&self) -> OwnedWriteBatch {
-        self.db.batch()
+    fn space(&self, space: Space) -> Option<&Keyspace> {
+        self.spaces.get(space.0 as usize)?.as_ref()
     }
 
-    pub(super) fn records(&self, slot: Slot) -> &Keyspace {
-        &self.records[slot.0]
+    /// The keyspace of a partition's records.
+    pub(super) fn records(&self, slot: Slot) -> Result<&Keyspace, Failure> {
+        self.space(self.numbers.records(slot)).ok_or(Failure::Closed)
     }
 
-    pub(super) fn ids(&self, topic: usize) -> &Keyspace {
-        &self.ids[topic]
+    #[cfg(test)]
+    pub(super) fn ids(&self, topic: usize) -> Result<&Keyspace, Failure> {
+        self.space(self.numbers.ids(topic)).ok_or(Failure::Closed)
     }
 
-    /// The newest records by key of a compacted topic.
-    pub(super) fn latest(&self, topic: usize) -> Option<&Keyspace> {
-        self.latest[topic].as_ref()
+    pub(super) fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, Failure> {
+        let Some(keyspace) = self.space(space) else { return Ok(None) };
+        Ok(keyspace.get(key)?.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    /// Records from `from` up to but not including `end`.
-    pub(super) fn read(&self, slot: Slot, from: Offset, end: Offset, limit: ReadLimit) -> Result<Vec<Record>, Failure> {
-        let mut failed = None;
-        let range = self.records(slot).range(from.0.to_be_bytes()..end.0.to_be_bytes());
+    /// The first entries of a range.
+    pub(super) fn range(
+        &self,
+        space: Space,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        limit: usize,
+    ) -> Result<Entries, Failure> {
+        let mut entries = Vec::new();
+        let Some(keyspace) = self.space(space) else { return Ok(Entries { entries, more: false }) };
+        let mut range = keyspace.range::<&[u8], _>(range);
+        for entry in range.by_ref().take(limit) {
+            let (key, value) = entry.into_inner()?;
+            entries.push((Bytes::copy_from_slice(&key), Some(Bytes::copy_from_slice(&value))));
+        }
+        Ok(Entries { entries, more: range.next().is_some() })
+    }
+
+    /// Takes over what the journal has held so far. In parts: one that a crash leaves is made whole from the journal.
+    pub(super) fn apply(&self, generation: &Generation) -> Result<(), Failure> {
+        for (space, entries) in generation.spaces() {
+            let Some(keyspace) = self.space(space) else { continue };
+            let mut entries = entries.iter().peekable();
+            while entries.peek().is_some() {
+                self.wait_for_room(keyspace)?;
+                let (mut batch, mut bytes) = (self.db.batch(), 0);
+                while bytes < BATCH_BYTES
+                    && let Some((key, value)) = entries.next()
+                {
+                    match value {
+                        Some(value) => batch.insert(keyspace, &key[..], &value[..]),
+                        None => batch.remove(keyspace, &key[..]),
+                    }
+                    bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+                }
+                batch.commit()?;
+            }
+        }
+        self.set_applied(generation.last())
+    }
+
+    /// Takes over a group of a journal that was left; `names` are of its keyspaces.
+    pub(super) fn replay(&self, names: &[String], group: Group) -> Result<(), Failure> {
+        let mut batch = self.db.batch();
+        for write in group.writes {
+            let name = names.get(write.space.0 as usize).ok_or(codec::Corrupt("keyspace in the journal"))?;
+            // Of a topic that is not configured any more too: it may be again.
+            let keyspace = self.db.keyspace(name, KeyspaceCreateOptions::default)?;
+            self.wait_for_room(&keyspace)?;
+            match write.value {
+                Some(value) => batch.insert(&keyspace, &write.key[..], &value[..]),
+                None => batch.remove(&keyspace, &write.key[..]),
+            }
+        }
+        Ok(batch.commit()?)
+    }
+
+    /// Number of the last group that was taken over.
+    pub(super) fn applied(&self) -> Result<u64, Failure> {
+        let Some(value) = self.meta.get(codec::APPLIED)? else { return Ok(0) };
+        Ok(codec::offset(&value)?.0)
+    }
+
+    /// As a store of format 1 is.
+    #[cfg(test)]
+    pub(super) fn forget_applied(&self) -> Result<(), Failure> {
+        Ok(self.meta.remove(codec::APPLIED)?)
+    }
+
+    pub(super) fn set_applied(&self, group: u64) -> Result<(), Failure> {
+        Ok(self.meta.insert(codec::APPLIED, group.to_be_bytes())?)
+    }
+
+    /// Records from `from` up to but not including `end`, and whether the limit may have left some out.
+    pub(super) fn read(
+        &self,
+        slot: Slot,
+        from: Offset,
+        end: Offset,
+        limit: ReadLimit,
+    ) -> Result<(Vec<Record>, bool), Failure> {
+        let (mut failed, mut seen) = (None, 0);
+        let range = self.records(slot)?.range(from.0.to_be_bytes()..end.0.to_be_bytes());
         let records = range.map_while(|entry| match read_record(entry) {
             Ok(record) => Some(record),
             Err(error) => {
@@ -134,31 +219,16 @@ impl Store {
                 None
             }
         });
-        let records = take_within(limit, records);
-        failed.map_or(Ok(records), Err)
+        let records = take_within(limit, records.inspect(|_| seen += 1));
+        let more = seen > records.len() || records.len() >= limit.records_max;
+        failed.map_or(Ok((records, more)), Err)
     }
 
-    /// Where the record of this identity is; one that retention has removed is not there, whatever the index holds yet.
-    pub(super) fn find_id(&self, topics: &Topics, topic: usize, id: &[u8; 16]) -> Result<Option<Position>, Failure> {
-        let Some(entry) = self.ids[topic].get(id)? else { return Ok(None) };
-        let position = codec::read_position(&entry)?;
-        let start = topics.list[topic].starts.get(position.partition.0 as usize);
-        Ok(start.is_some_and(|start| position.offset.0 >= start.load(Ordering::Acquire)).then_some(position))
-    }
-
-    pub(super) fn find_latest(&self, topic: usize, key: &[u8]) -> Result<Option<Latest>, Failure> {
-        let Some(keyspace) = self.latest(topic) else { return Ok(None) };
-        let Some(entry) = keyspace.get(key)? else { return Ok(None) };
-        Ok(Some(codec::read_latest(&entry)?))
-    }
-
-    /// Waits until the keyspaces a batch touches have room for it.
-    pub(super) fn wait_for_room<'a>(&self, touched: impl Iterator<Item = &'a Keyspace>) -> Result<(), Failure> {
-        for keyspace in touched {
-            while keyspace.sealed_memtable_count() >= SEALED_MEMTABLES_MAX || keyspace.tree.l0_run_count() >= RUNS_MAX {
-                self.check()?;
-                std::thread::sleep(STALL_PAUSE);
-            }
+    /// Waits until a keyspace has room for a batch.
+    fn wait_for_room(&self, keyspace: &Keyspace) -> Result<(), Failure> {
+        while keyspace.sealed_memtable_count() >= SEALED_MEMTABLES_MAX || keyspace.tree.l0_run_count() >= RUNS_MAX {
+            self.check()?;
+            std::thread::sleep(STALL_PAUSE);
         }
         Ok(())
     }
@@ -175,7 +245,7 @@ impl Store {
     /// Gives back the disk space of records before `start`: whole files of them. Nothing reads them any more.
     pub(super) fn drop_before(&self, slot: Slot, start: Offset) -> Result<(), Failure> {
         let range = ..start.0.to_be_bytes();
-        self.records(slot).tree.drop_range(range).map_err(|error| fjall::Error::from(error).into())
+        self.records(slot)?.tree.drop_range(range).map_err(|error| fjall::Error::from(error).into())
     }
 
     /// What every partition holds.
@@ -190,7 +260,7 @@ impl Store {
             None => Ok::<_, Failure>(Offset::START),
         };
         let start = stored(Meta::Start)?;
-        let next = match self.records(slot).last_key_value() {
+        let next = match self.records(slot)?.last_key_value() {
             Some(entry) => codec::offset(&entry.key()?)?.next(),
             None => Offset::START,
         };
@@ -203,7 +273,7 @@ impl Store {
         let mut bytes_end = 0;
         if let Some(last) = marks.back() {
             bytes_end = last.bytes_before;
-            for entry in self.records(slot).range(last.first.0.to_be_bytes()..) {
+            for entry in self.records(slot)?.range(last.first.0.to_be_bytes()..) {
                 bytes_end += 8 + u64::from(entry.size()?);
             }
         }
@@ -219,25 +289,19 @@ impl Store {
     }
 }
 
-/// Entries below `prefix` after `after`, with the prefix taken off the keys.
-pub(super) fn page(
-    keyspace: &Keyspace,
-    prefix: &[u8],
-    after: Option<Bytes>,
-    limit: usize,
-) -> Result<Vec<(Bytes, fjall::UserValue)>, Failure> {
-    let from = match after {
-        Some(after) => Bound::Excluded([prefix, &after].concat()),
-        None => Bound::Included(prefix.to_vec()),
-    };
-    let range = keyspace.range::<Vec<u8>, _>((from, Bound::Unbounded)).take(limit);
-    let mut entries = Vec::new();
-    for entry in range {
-        let (key, value) = entry.into_inner()?;
-        let Some(key) = key.strip_prefix(prefix) else { break };
-        entries.push((Bytes::copy_from_slice(key), value));
+/// Memory of a keyspace's newest writes; `None` for one that does not exist.
+fn memtable_bytes(topics: &Topics, index: usize) -> Option<u64> {
+    let latest = topics.spaces.latest(0).0 as usize;
+    if index == Spaces::META.0 as usize {
+        return Some(SMALL_MEMTABLE_BYTES);
     }
-    Ok(entries)
+    match index.checked_sub(latest) {
+        None => Some(MEMTABLE_BYTES),
+        Some(topic) => match topics.list[topic].spec.cleanup {
+            Cleanup::Compact => Some(SMALL_MEMTABLE_BYTES),
+            Cleanup::Retain => None,
+        },
+    }
 }
 
 fn read_record(entry: fjall::Guard) -> Result<Record, Failure> {

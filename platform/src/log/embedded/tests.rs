@@ -131,3 +131,71 @@ async fn keys_that_the_store_cannot_hold_are_refused() {
     let state = vec![StateChange { store: "s", partition: P0, key: long.into(), value: None }];
     log.commit(Commit { state, ..Commit::default() }).await.expect_err("a key of a state store");
 }
+
+/// A folder of format 1 has a store and no journal.
+#[tokio::test]
+async fn a_folder_of_format_1_is_taken_over() {
+    let dir = folder();
+    let log = open(config(dir.path()), Clock::System).expect("open");
+    log.append(vec![at(A, P0, "k", "1").with_id([1; 16]), at(COMPACTED, P0, "k", "2")]).await.expect("append");
+    log.shared.settle().expect("settled");
+    log.shared.with_store(|store| store.forget_applied()).expect("as format 1");
+    log.close().expect("close");
+    std::fs::remove_dir_all(dir.path().join("journal")).expect("no journal");
+    std::fs::write(dir.path().join("FORMAT"), "martingale log\nversion = 1\npartitions = 4\n").expect("format");
+
+    for n in [2, 3] {
+        let log = open(config(dir.path()), Clock::System).expect("open");
+        let again = log.append(vec![at(A, P0, "k", "1").with_id([1; 16])]).await.expect("append");
+        assert!(matches!(again[0], Appended::Duplicate(_)), "{again:?}");
+        log.append(vec![at(A, P0, "k", &n.to_string())]).await.expect("append");
+        assert_eq!(values(&*log, A, P0).await.len(), n, "what was there and what came");
+        assert_eq!(log.latest(COMPACTED, None, 9).await.expect("latest").len(), 1);
+    }
+}
+
+/// What is newest may be in the journal alone: pages and reads show it over what the store has, and skip what is removed.
+#[tokio::test]
+async fn reads_join_the_store_and_what_it_has_not_got() {
+    let dir = folder();
+    let small = EmbeddedConfig { cache_bytes: 0, ..config(dir.path()) };
+    let log = open(small, Clock::System).expect("open");
+    let state = |key: u8, value: Option<&'static str>| StateChange {
+        store: "s",
+        partition: P0,
+        key: vec![key].into(),
+        value: value.map(|value| Bytes::from_static(value.as_bytes())),
+    };
+    let commit = |state: Vec<StateChange>| Commit { consumer: "c", state, ..Commit::default() };
+    log.commit(commit((0..6).map(|key| state(key, Some("old"))).collect())).await.expect("commit");
+    log.append((0..3).map(|_| at(A, P0, "k", "old")).collect()).await.expect("append");
+    log.shared.settle().expect("settled");
+    log.shared.pending.pause();
+    let newer = vec![state(0, None), state(1, None), state(2, Some("new")), state(5, None), state(7, Some("new"))];
+    log.commit(commit(newer)).await.expect("commit");
+    log.append((0..2).map(|_| at(A, P0, "k", "new")).collect()).await.expect("append");
+
+    let expected: Vec<(u8, &[u8])> = vec![(2, b"new"), (3, b"old"), (4, b"old"), (7, b"new")];
+    for limit in 1..6 {
+        let (mut after, mut found) = (None, Vec::new());
+        loop {
+            let page = log.scan("s", P0, after.clone(), limit).await.expect("scan");
+            after = page.last().map(|(key, _)| key.clone()).or(after);
+            let ends = page.len() < limit;
+            found.extend(page);
+            if ends {
+                break;
+            }
+        }
+        let found: Vec<(u8, &[u8])> = found.iter().map(|(key, value)| (key[0], &value[..])).collect();
+        assert_eq!(found, expected, "pages of {limit}");
+    }
+    assert_eq!(log.state("s", P0, &[0]).await.expect("state"), None);
+    for (n, records_max) in (0..5_u64).flat_map(|n| [(n, 0), (n, 2)]) {
+        let read = log.read(A, P0, Offset(n), ReadLimit { records_max, bytes_max: usize::MAX }).await.expect("read");
+        let offsets: Vec<_> = read.iter().map(|record| record.offset.0).collect();
+        assert_eq!(offsets, (n..5).take(records_max.max(1)).collect::<Vec<_>>(), "from {n}, {records_max}");
+    }
+    log.close().expect("close");
+    assert_eq!(std::fs::read_dir(dir.path().join("journal")).expect("folder").count(), 0, "all of it is in the store");
+}

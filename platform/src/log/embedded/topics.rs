@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use super::codec::{self, Mark};
+use super::filter;
 use super::lock;
 use super::metrics::{Metrics, TopicMetrics};
+use super::space::Spaces;
 use crate::log::{Bounds, Cleanup, Error, Offset, Partition, Topic, TopicSpec};
 
 /// Index of a partition of a topic among all of the log.
@@ -23,6 +25,7 @@ pub(super) type Starts = Arc<[AtomicU64]>;
 pub(super) struct Topics {
     pub(super) partitions: u32,
     pub(super) list: Vec<TopicState>,
+    pub(super) spaces: Spaces,
     slots: Vec<PartitionState>,
     /// Positions of consumers, by their keys on disk.
     committed: RwLock<BTreeMap<Vec<u8>, Offset>>,
@@ -79,8 +82,18 @@ impl Topics {
             grown: watch::Sender::new(Offset::START),
             segments: Mutex::default(),
         };
-        let slots = std::iter::repeat_with(empty).take(list.len() * partitions as usize).collect();
-        Self { partitions, list, slots, committed: RwLock::default() }
+        let slots: Vec<_> = std::iter::repeat_with(empty).take(list.len() * partitions as usize).collect();
+        let spaces = Spaces { slots: slots.len(), topics: list.len() };
+        Self { partitions, list, spaces, slots, committed: RwLock::default() }
+    }
+
+    /// Names of the keyspaces on disk, in the order of their numbers.
+    pub(super) fn keyspaces(&self) -> Vec<String> {
+        let records =
+            self.slots().map(|slot| format!("records.{}.{}", self.topic(slot).spec.topic, self.partition(slot)));
+        let ids = self.list.iter().map(|held| filter::ids_keyspace(held.spec.topic));
+        let latest = self.list.iter().map(|held| format!("latest.{}", held.spec.topic));
+        ["meta".to_owned(), "state".to_owned()].into_iter().chain(records).chain(ids).chain(latest).collect()
     }
 
     pub(super) fn slot(&self, topic: Topic, partition: Partition) -> Result<Slot, Error> {

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use fjall::PersistMode;
-
 use super::config::Durability;
 use super::queue::Request;
 use super::shared::Shared;
@@ -56,21 +54,22 @@ fn write(shared: &Shared, mut group: Vec<Request>, appended_at: i64) {
 
 fn repair_if_broken(shared: &Shared) -> Result<(), Failure> {
     let Err(reason) = shared.healthy() else { return Ok(()) };
-    // Opening the store replays its journals: not worth it while the disk refuses.
-    shared.folder.probe().map_err(|error| Failure::Storage(format!("{reason}; the disk still refuses: {error}")))?;
+    // Opening the store brings it what it lacks of the journal: not worth it while the disk refuses.
+    shared
+        .folder
+        .probe(shared.pending.bytes())
+        .map_err(|error| Failure::Storage(format!("{reason}; the disk still refuses: {error}")))?;
     shared.reopen()
 }
 
 fn commit(shared: &Shared, group: &mut [Request], appended_at: i64) -> Result<Vec<Vec<Appended>>, Failure> {
+    shared.pending.wait_for_room(|| shared.healthy().map_err(Failure::Storage))?;
     shared.with_store(|store| {
-        let mut stage = Stage::new(&shared.topics, store, shared.segment_limits(), appended_at);
+        let mut stage = Stage::new(&shared.topics, shared.view(store), shared.segment_limits(), appended_at);
         let appended = group.iter_mut().map(|request| stage.add(request)).collect::<Result<Vec<_>, _>>()?;
         let started = Instant::now();
-        let durability = match shared.config.durability {
-            Durability::Os => PersistMode::Buffer,
-            Durability::Fsync => PersistMode::SyncData,
-        };
-        let changes = stage.commit(durability).inspect_err(|failure| shared.set_broken(failure))?;
+        let sync = shared.config.durability == Durability::Fsync;
+        let changes = stage.commit(&shared.journal, sync).inspect_err(|failure| shared.set_broken(failure))?;
         shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         apply(shared, changes);
         Ok(appended)

@@ -80,11 +80,12 @@ async fn removed_records_give_their_disk_space_back() {
     let log = open(EmbeddedConfig { retention_age, ..config(dir.path()) }, clock.clone()).expect("open");
     let slot = log.shared.topics.slot(A, P0).expect("slot");
     let flush = || {
+        log.shared.settle().expect("settled");
         log.shared
             .with_store(|store| {
-                store.records(slot).rotate_memtable_and_wait()?;
-                store.ids(0).rotate_memtable_and_wait()?;
-                Ok((store.records(slot).disk_space(), store.ids(0).len()?))
+                store.records(slot)?.rotate_memtable_and_wait()?;
+                store.ids(0)?.rotate_memtable_and_wait()?;
+                Ok((store.records(slot)?.disk_space(), store.ids(0)?.len()?))
             })
             .expect("flush")
     };
@@ -103,7 +104,7 @@ async fn removed_records_give_their_disk_space_back() {
     assert!(removed.bytes > 200_000, "{removed:?}");
     let (after, _) = flush();
     assert!(after < before * 2 / 3, "{before} bytes before, {after} after");
-    log.shared.with_store(|store| Ok(store.ids(0).major_compact()?)).expect("compaction");
+    log.shared.with_store(|store| Ok(store.ids(0)?.major_compact()?)).expect("compaction");
     let (_, ids) = flush();
     let kept = 20 - start(&log, A).await;
     assert_eq!(ids as u64, kept);
