@@ -42,8 +42,8 @@ pub fn init(filter: &str, format: Format) -> Result<IntCounter, String> {
     Ok(lost)
 }
 
-/// A line that cannot be written (full disk, reader gone) is counted and given up: a server must not end, nor wait, for
-/// want of a place to speak.
+/// A line that cannot be written (full disk, reader gone) is counted and given up: a server must not end for want of a
+/// place to speak. It does wait for a reader that is there and does not read.
 struct Lines<F> {
     to: F,
     lost: IntCounter,

@@ -5,7 +5,7 @@
 //!
 //! Signal: the results are equal, so calling again cannot help. Exact counts and not a decaying average: a slow loop
 //! trips like a fast one. A new result of the same call starts the count anew, and so do more than
-//! `repeat_between_max` other calls in between: agents that work for a hundred steps look things up again.
+//! `between_max` other calls in between: agents that work for a hundred steps look things up again.
 //!
 //! Wrong when a person or another system changes the world meanwhile (waiting for a deployment): label such tools
 //! `poll`. Calls without a result count as well, since an agent that was refused has none to report and may ask again;
