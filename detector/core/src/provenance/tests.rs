@@ -53,7 +53,8 @@ fn asked(index: &Index, input: &serde_json::Value) -> String {
 /// The index as it is read back from its head and its pages.
 fn read_again(index: &mut Index) -> Index {
     let mut stored = Vec::new();
-    index.drain(&mut |at, page| stored.push((at, postcard::to_allocvec(&page.unwrap()).unwrap())));
+    // A table that grew in between hands out the places of its void pages as well: there is nothing to keep of them.
+    index.drain(&mut |at, page| stored.extend(page.map(|it| (at, postcard::to_allocvec(&it).unwrap()))));
     let mut back: Index = postcard::from_bytes(&postcard::to_allocvec(index).unwrap()).unwrap();
     assert!(back.missing().eq(back.held()));
     for (at, page) in stored.iter().rev() {
