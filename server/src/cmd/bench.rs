@@ -3,6 +3,7 @@
 mod detect;
 mod gate;
 mod ingest;
+mod stalls;
 mod steps;
 mod target;
 

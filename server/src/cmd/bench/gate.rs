@@ -10,14 +10,15 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use hdrhistogram::Histogram;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task;
 
 use super::target::Measured;
-use super::{Facts, steps};
+use super::{Facts, stalls, steps};
 use crate::cli::bench::Gate;
 
 /// Sessions that take turns.
@@ -26,35 +27,35 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest latency that is told apart, in microseconds.
 const MICROS_MAX: u64 = 60_000_000;
-const WARM_UP: u64 = 200;
+/// Requests of each client before it is measured.
+const WARM_UP: u64 = 100;
 /// Between two updates of the progress bar.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(args: &Gate) -> Result<Facts> {
     let measured = Measured::start(&args.target).await?;
+    let asked = Asked { address: measured.address, token: measured.token.clone(), run: std::process::id() };
+    let clients = (0..args.connections).map(move |it| {
+        let asked = asked.clone();
+        move || Client::warm(&asked, it)
+    });
+    let clients = task::spawn_blocking(|| on_threads(clients)).await??;
     let plan = Arc::new(Plan {
-        address: measured.address,
-        token: measured.token.clone(),
         rate: u64::from(args.rate),
         requests: u64::from(args.rate) * u64::from(args.seconds),
-        // A server that runs may know the steps of an earlier measurement.
-        run: std::process::id(),
         next: AtomicU64::new(0),
         begin: Instant::now() + Duration::from_millis(100),
     });
-    let warm = Arc::clone(&plan);
-    tokio::task::spawn_blocking(move || warm_up(&warm)).await??;
-    let plan = Arc::new(plan.begin_now());
-    let threads: Vec<_> = (0..args.connections)
-        .map(|_| {
+    let offers: Vec<_> = clients
+        .into_iter()
+        .map(|client| {
             let plan = Arc::clone(&plan);
-            std::thread::Builder::new().name("bench-gate".into()).spawn(move || offer(&plan))
+            move || client.offer(&plan)
         })
         .collect();
-    let joined = tokio::task::spawn_blocking(move || {
+    let joined = task::spawn_blocking(move || {
         let mut all = Counted::new()?;
-        for thread in threads {
-            let one = thread?.join().map_err(|_| anyhow!("a thread of the measurement broke"))??;
+        for one in on_threads(offers.into_iter())? {
             all.latency.add(&one.latency)?;
             all.decisions.0 += one.decisions.0;
             all.decisions.1 += one.decisions.1;
@@ -79,11 +80,16 @@ pub(super) async fn run(args: &Gate) -> Result<Facts> {
     facts.insert("allowed".into(), counted.decisions.0.into());
     facts.insert("not_allowed".into(), counted.decisions.1.into());
     facts.insert("connections".into(), args.connections.into());
-    Ok(facts)
+    // Afterwards, when nothing asks any more.
+    Ok(task::spawn_blocking(move || {
+        stalls::watch(&mut facts);
+        facts
+    })
+    .await?)
 }
 
 /// Shows how far the measurement is until it ends. The threads that measure know nothing of it.
-async fn watched<T>(plan: &Plan, mut joined: JoinHandle<T>) -> Result<T, JoinError> {
+async fn watched<T>(plan: &Plan, mut joined: task::JoinHandle<T>) -> Result<T, task::JoinError> {
     let bar = super::progress(plan.requests, "requests");
     loop {
         tokio::select! {
@@ -96,23 +102,33 @@ async fn watched<T>(plan: &Plan, mut joined: JoinHandle<T>) -> Result<T, JoinErr
     }
 }
 
-/// What is asked, and when.
-struct Plan {
+/// Runs each on a thread of its own; what they returned, in order.
+fn on_threads<T: Send + 'static>(
+    all: impl Iterator<Item = impl FnOnce() -> Result<T> + Send + 'static>,
+) -> Result<Vec<T>> {
+    let threads: Vec<_> = all.map(|it| std::thread::Builder::new().name("bench-gate".into()).spawn(it)).collect();
+    let join = |it: JoinHandle<Result<T>>| it.join().map_err(|_| anyhow!("a thread of the measurement broke"))?;
+    threads.into_iter().map(|it| join(it?)).collect()
+}
+
+/// Who is asked.
+#[derive(Clone)]
+struct Asked {
     address: SocketAddr,
     token: Option<String>,
+    /// A server that runs may know the steps of an earlier measurement.
+    run: u32,
+}
+
+/// When, and how often.
+struct Plan {
     rate: u64,
     requests: u64,
-    run: u32,
     next: AtomicU64,
     begin: Instant,
 }
 
 impl Plan {
-    fn begin_now(&self) -> Self {
-        let begin = Instant::now() + Duration::from_millis(100);
-        Self { token: self.token.clone(), next: AtomicU64::new(0), begin, ..*self }
-    }
-
     fn due(&self, number: u64) -> Instant {
         self.begin
             + Duration::from_nanos(
@@ -133,32 +149,42 @@ impl Counted {
     }
 }
 
-fn warm_up(plan: &Plan) -> Result<()> {
-    let mut connection = Connection::open(plan)?;
-    for number in 0..WARM_UP {
-        connection.ask(&format!("bench-warm-{}-{}", plan.run, number % SESSIONS), number / SESSIONS)?;
-    }
-    Ok(())
+struct Client {
+    connection: Connection,
+    counted: Counted,
+    run: u32,
 }
 
-/// Takes the next request that is due, until there are no more.
-fn offer(plan: &Plan) -> Result<Counted> {
-    let mut counted = Counted::new()?;
-    let mut connection = Connection::open(plan)?;
-    loop {
-        let number = plan.next.fetch_add(1, Ordering::Relaxed);
-        if number >= plan.requests {
-            return Ok(counted);
+impl Client {
+    /// A client that has asked, so that its own start and its connection's are not measured.
+    fn warm(asked: &Asked, number: u32) -> Result<Self> {
+        let mut client = Self { connection: Connection::open(asked)?, counted: Counted::new()?, run: asked.run };
+        for step in 0..WARM_UP {
+            client.connection.ask(&format!("bench-warm-{}-{number}", asked.run), step)?;
         }
-        let due = plan.due(number);
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let allowed = connection.ask(&format!("bench-gate-{}-{}", plan.run, number % SESSIONS), number / SESSIONS)?;
-        let micros = u64::try_from(due.elapsed().as_micros()).unwrap_or(MICROS_MAX);
-        counted.latency.saturating_record(micros.max(1));
-        if allowed {
-            counted.decisions.0 += 1;
-        } else {
-            counted.decisions.1 += 1;
+        // Not only empties it: its memory is there afterwards.
+        client.counted.latency.reset();
+        Ok(client)
+    }
+
+    /// Takes the next request that is due, until there are no more.
+    fn offer(mut self, plan: &Plan) -> Result<Counted> {
+        loop {
+            let number = plan.next.fetch_add(1, Ordering::Relaxed);
+            if number >= plan.requests {
+                return Ok(self.counted);
+            }
+            let due = plan.due(number);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let session = format!("bench-gate-{}-{}", self.run, number % SESSIONS);
+            let allowed = self.connection.ask(&session, number / SESSIONS)?;
+            let micros = u64::try_from(due.elapsed().as_micros()).unwrap_or(MICROS_MAX);
+            self.counted.latency.saturating_record(micros.max(1));
+            if allowed {
+                self.counted.decisions.0 += 1;
+            } else {
+                self.counted.decisions.1 += 1;
+            }
         }
     }
 }
@@ -173,14 +199,14 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(plan: &Plan) -> Result<Self> {
-        let stream = TcpStream::connect(plan.address).with_context(|| format!("no server at {}", plan.address))?;
+    fn open(asked: &Asked) -> Result<Self> {
+        let stream = TcpStream::connect(asked.address).with_context(|| format!("no server at {}", asked.address))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let token = plan.token.as_ref().map_or_else(String::new, |it| format!("authorization: Bearer {it}\r\n"));
+        let token = asked.token.as_ref().map_or_else(String::new, |it| format!("authorization: Bearer {it}\r\n"));
         let head = format!(
             "POST /v1/gate HTTP/1.1\r\nhost: {}\r\n{token}content-type: application/json\r\ncontent-length: ",
-            plan.address
+            asked.address
         );
         Ok(Self { stream, head, step: Vec::new(), request: Vec::new(), answer: Vec::new() })
     }
