@@ -8,7 +8,6 @@ mod functions;
 mod json;
 mod path;
 mod pattern;
-mod secret;
 mod trigger;
 mod vocabulary;
 
