@@ -7,6 +7,7 @@
 //! What it cannot see: a value that the model computed, translated or split into pieces; an encoding it does not know.
 
 mod atom;
+mod canonical;
 mod decode;
 mod fold;
 mod index;

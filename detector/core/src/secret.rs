@@ -187,8 +187,19 @@ fn push(found: &mut Vec<Found>, new: Found) {
 /// Characters that a token is made of. What stands behind a slash or a plus is a word of its own: tokens are parts of
 /// paths too.
 const fn in_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+    IN_WORD[byte as usize]
 }
+
+const IN_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        let it = at as u8;
+        table[at] = it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-' | b'.');
+        at += 1;
+    }
+    table
+};
 
 fn token(word: &[u8], at: usize) -> Option<Found> {
     if word.len() < 19 {
