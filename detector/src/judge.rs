@@ -127,19 +127,17 @@ impl Judge {
     async fn load(&mut self, key: StateKey<'static>) -> Result<(), Error> {
         self.metrics.states_loaded.inc();
         let name = Bytes::from(key.to_bytes());
-        let state = match self.log.state(STORE, self.partition, &name).await? {
-            Some(stored) => self.open(&key, name, &stored)?,
-            None => None,
-        };
+        let stored = self.log.state(STORE, self.partition, &name).await?;
+        let state = self.open(&key, name, stored.as_deref())?;
         self.detector.load(key, state);
         Ok(())
     }
 
     /// The state of an entry, unless its session has been silent for too long: then it is removed, and its parts with it.
-    fn open(&mut self, key: &StateKey<'_>, name: Bytes, stored: &[u8]) -> Result<Option<State>, Error> {
+    fn open(&mut self, key: &StateKey<'_>, name: Bytes, stored: Option<&[u8]>) -> Result<Option<State>, Error> {
         let fail = |source| self.unreadable(&name, source);
-        let entry = state::read(stored).map_err(fail)?;
-        let state = entry.state().map_err(fail)?;
+        let Some(entry) = state::stored(key, stored).map_err(fail)? else { return Ok(None) };
+        let state = entry.state_of(key).map_err(fail)?;
         if matches!(key, StateKey::Part(..)) {
             // As old as its last change. Its session's head was opened before it, and says that it is in use.
             return Ok(Some(state));
@@ -221,8 +219,9 @@ impl Judge {
             for key in absent {
                 let name = Bytes::from(key.to_bytes());
                 let stored = self.log.state(STORE, self.partition, &name).await?;
-                let fail = |source| self.unreadable(&name, source);
-                let state = stored.map(|it| state::read(&it).and_then(|it| it.state())).transpose().map_err(fail)?;
+                let entry = state::stored(&key, stored.as_deref());
+                let state = entry.and_then(|it| it.map(|it| it.state_of(&key)).transpose());
+                let state = state.map_err(|source| self.unreadable(&name, source))?;
                 detector.load(key, state);
             }
         }
@@ -276,7 +275,7 @@ impl Judge {
             if !self.time.is_over(entry.used) {
                 continue;
             }
-            let state = entry.state().map_err(fail)?;
+            let state = entry.state_of(&key).map_err(fail)?;
             if !state.is_halted() {
                 let removed = |key| StateChange { store: STORE, partition: self.partition, key, value: None };
                 out.extend(entries_of(&key, &state).map(removed));

@@ -3,7 +3,7 @@
 //! Every version ever written stays readable; `detector/fixtures/state` holds bytes of each.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use martingale_detector_core::{State, StateRef, StateV1};
+use martingale_detector_core::{Part, PartState, State, StateKey, StateRef, StateV1};
 
 /// 1: a session in one piece. 2: its histories in parts, which are entries of their own.
 const VERSION: u8 = 2;
@@ -29,6 +29,10 @@ pub enum Error {
     Short { bytes: usize },
     #[error("it is damaged: restore the data folder")]
     Damaged(#[source] postcard::Error),
+    #[error("it is not in the store, and the head of its session or run says that it is: restore the data folder")]
+    Missing,
+    #[error("it holds something else than its key says: restore the data folder")]
+    Misplaced,
 }
 
 pub(crate) fn encode(used: i64, state: &StateRef<'_>) -> Result<Bytes, Error> {
@@ -51,7 +55,33 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Entry<'_>, Error> {
     }
 }
 
+/// What the store has under a key. A head that is not there was never written or is forgotten; a part is written and
+/// removed in one commit with the head that names it, so one that is not there is lost, and with it what was decided.
+pub(crate) fn stored<'a>(key: &StateKey<'_>, bytes: Option<&'a [u8]>) -> Result<Option<Entry<'a>>, Error> {
+    match (key, bytes) {
+        (_, Some(bytes)) => read(bytes).map(Some),
+        (StateKey::Session(_) | StateKey::Run(_), None) => Ok(None),
+        (StateKey::Part(..), None) => Err(Error::Missing),
+    }
+}
+
 impl Entry<'_> {
+    /// The state, if it is one of the kind that belongs under the key.
+    pub(crate) fn state_of(self, key: &StateKey<'_>) -> Result<State, Error> {
+        let state = self.state()?;
+        let belongs = match (key, &state) {
+            (StateKey::Session(_), State::Session(_)) | (StateKey::Run(_), State::Run(_)) => true,
+            (StateKey::Part(_, part), State::Part(it)) => matches!(
+                (part, it),
+                (Part::Recent(_), PartState::Recent(_))
+                    | (Part::Calls(_), PartState::Calls(_))
+                    | (Part::Values(..), PartState::Values(_))
+            ),
+            (StateKey::Session(_) | StateKey::Run(_) | StateKey::Part(..), _) => false,
+        };
+        if belongs { Ok(state) } else { Err(Error::Misplaced) }
+    }
+
     pub(crate) fn state(self) -> Result<State, Error> {
         let (state, rest) = match self.version {
             1 => postcard::take_from_bytes(self.body).map(|(StateV1(state), rest)| (state, rest)),
@@ -77,26 +107,30 @@ mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
 
-    use martingale_detector_core::{Detector, Rules, StateKey};
-    use martingale_schemas::{Control, Step};
+    use martingale_detector_core::{Detector, Observed, Rules};
+    use martingale_schemas::{Control, Decision, Step};
 
     use super::*;
 
     const USED: i64 = 1_767_225_600_000_000;
 
+    /// Four steps of a session, and from then on those of one that it started.
+    fn step(n: usize) -> String {
+        let (kind, session) = (["tool_call", "tool_result"][n % 2], ["root", "child"][(n / 4).min(1)]);
+        let parent = if session == "root" { "null" } else { "\"root\"" };
+        let second = n % 60;
+        format!(
+            r#"{{"session_id":"{session}","root_session_id":"root","parent_session_id":{parent},"step_id":"s{n}","seq":{second},
+            "time":"2026-01-01T00:00:{second:02}Z","kind":"{kind}","agent":{{"id":"a"}},"tool":"read_secret","input":{{"n":1}},
+            "output":{{"mail":"user{second}@example.com","password":"hunter22x"}},"usage":{{"input_tokens":3,"cost_usd":0.5}}}}"#
+        )
+    }
+
     /// Entries in which as much as possible has happened, by their keys: of sessions long enough to have parts when `long`.
     fn entries(long: bool) -> BTreeMap<String, Bytes> {
         let mut detector = Detector::new(Arc::new(Rules::starter()));
         for n in 0..if long { 80 } else { 8 } {
-            let (kind, session) = (["tool_call", "tool_result"][n % 2], ["root", "child"][(n / 4).min(1)]);
-            let step = format!(
-                r#"{{"session_id":"{session}","root_session_id":"root","parent_session_id":{parent},"step_id":"s{n}","seq":{n},
-                "time":"2026-01-01T00:00:{n:02}Z","kind":"{kind}","agent":{{"id":"a"}},"tool":"read_secret","input":{{"n":1}},
-                "output":{{"mail":"user{n}@example.com","password":"hunter22x"}},"usage":{{"input_tokens":3,"cost_usd":0.5}}}}"#,
-                parent = if session == "root" { "null" } else { "\"root\"" },
-                n = n % 60,
-            );
-            let step = step.replace(&format!("\"s{}\"", n % 60), &format!("\"s{n}\""));
+            let step = step(n);
             let step = Step::from_log(step.as_bytes()).expect("a step");
             while let Some(key) = detector.absent(&step).pop() {
                 detector.load(key, None);
@@ -156,30 +190,146 @@ mod tests {
         }
     }
 
-    /// A session that the first version stored goes on as it was: read and written anew, it is what is written today.
+    /// What is read of a session that the first version stored, member by member.
     #[test]
-    fn the_first_version_stays_readable() {
-        let mut detector = Detector::new(Arc::new(Rules::starter()));
-        for key in [b"s/root".as_slice(), b"s/child", b"r/root"] {
-            let key = StateKey::from_bytes(key).expect("a key");
-            let name = String::from_utf8(key.to_bytes()).expect("text").replace('/', "_");
-            let stored = stored(1, &name);
+    fn the_first_version_is_read_in_full() {
+        let counts =
+            serde_json::json!({"steps": 4, "tool_calls": 2, "errors": 0, "tokens": 12, "micro_usd": 2_000_000});
+        let of_run =
+            serde_json::json!({"steps": 8, "tool_calls": 4, "errors": 0, "tokens": 24, "micro_usd": 4_000_000});
+        let at = |second: u8| format!("2026-01-01T00:00:0{second}Z");
+        let halt = serde_json::json!({"of": "child", "since": at(0),
+            "cause": {"Control": {"control_id": "c", "by": "ada", "reason": "to look"}}});
+        let null = serde_json::Value::Null;
+        for (name, kind, members) in [
+            (
+                "s_root",
+                "Session",
+                vec![
+                    ("/root", "root".into()),
+                    ("/place", serde_json::json!({"depth": 0, "line": []})),
+                    ("/children", 1.into()),
+                    ("/spawns", 0.into()),
+                    ("/counts", counts.clone()),
+                    ("/last_seq", 3.into()),
+                    ("/started", at(0).into()),
+                    ("/now", at(3).into()),
+                    ("/ended", false.into()),
+                    ("/halt", null.clone()),
+                    ("/recent/0", 4.into()),
+                    ("/calls/0", 2.into()),
+                    ("/calls/2/0/1", "s0".into()),
+                    ("/calls/2/1/1", "s2".into()),
+                    ("/provenance", null.clone()),
+                ],
+            ),
+            (
+                "s_child",
+                "Session",
+                vec![
+                    ("/root", "root".into()),
+                    ("/place", serde_json::json!({"depth": 1, "line": []})),
+                    ("/children", 0.into()),
+                    ("/spawns", 0.into()),
+                    ("/counts", counts),
+                    ("/last_seq", 7.into()),
+                    ("/started", at(4).into()),
+                    ("/now", at(7).into()),
+                    ("/ended", false.into()),
+                    ("/halt", halt.clone()),
+                    ("/recent/0", 4.into()),
+                    ("/calls/0", 2.into()),
+                    ("/calls/2/0/1", "s4".into()),
+                    ("/calls/2/1/1", "s6".into()),
+                    ("/provenance", null.clone()),
+                ],
+            ),
+            (
+                "r_root",
+                "Run",
+                vec![
+                    ("/counts", of_run),
+                    ("/base/steps", 0.into()),
+                    ("/base_time", null.clone()),
+                    ("/started", at(0).into()),
+                    ("/now", at(7).into()),
+                    ("/sessions_total", 2.into()),
+                    ("/depth", 1.into()),
+                    ("/halt", null.clone()),
+                    ("/halted", 1.into()),
+                    ("/members/0/depth", 1.into()),
+                    ("/members/0/halt", halt),
+                    ("/members/1/depth", 0.into()),
+                    ("/members/1/halt", null.clone()),
+                    ("/shared", null),
+                ],
+            ),
+        ] {
+            let stored = stored(1, name);
             let entry = read(&stored).expect("a header");
             assert_eq!(entry.used, USED);
             let again = entry.used_at(7);
             assert_eq!((read(&again).expect("a header").used, &again[HEADER_BYTES..]), (7, &stored[HEADER_BYTES..]));
-            detector.load(key, Some(entry.state().expect("a state")));
+            let state = serde_json::to_value(entry.state().expect("a state")).expect("JSON");
+            for (member, expected) in members {
+                assert_eq!(state.pointer(&format!("/{kind}{member}")), Some(&expected), "{name}{member}");
+            }
         }
-        for name in ["root", "child"] {
-            let halt = format!(
-                r#"{{"control_id":"c","action":"resume","scope":{{"type":"session","session_id":"{name}"}},"time":"2026-01-01T00:00:00Z","state":"requested"}}"#
-            );
-            let known = detector.apply(&serde_json::from_str(&halt).expect("a control")).known;
-            assert!(known, "{name}");
+    }
+
+    /// A session that the first version stored goes on as it was: its steps are known, its halt stands, and written anew
+    /// and read back it is the same.
+    #[test]
+    fn what_the_first_version_stored_goes_on() {
+        let mut detector = Detector::new(Arc::new(Rules::starter()));
+        for name in ["s/root", "s/child", "r/root"] {
+            let key = StateKey::from_bytes(name.as_bytes()).expect("a key");
+            let state = read(&stored(1, &name.replace('/', "_"))).expect("a header").state_of(&key).expect("a state");
+            detector.load(key, Some(state));
         }
-        let mut changed = Vec::new();
-        detector.drain_changed(|key, state| changed.push((key.to_static(), state.map(|it| it.to_state()))));
-        assert!(!changed.is_empty());
+        let judge = |detector: &mut Detector, step: &str| {
+            let step = Step::from_log(step.as_bytes()).expect("a step");
+            assert_eq!(detector.absent(&step), [], "all that is needed is there");
+            detector.observe(&step)
+        };
+        for n in 0..8 {
+            assert!(matches!(judge(&mut detector, &step(n)), Observed::Duplicate), "step {n} is known");
+        }
+        let next = |n: usize| step(n).replace(&format!("\"s{n}\""), "\"next\"");
+        for (n, expected) in [(3, Decision::Allow), (7, Decision::Halt)] {
+            let Observed::Judged(judgement) = judge(&mut detector, &next(n)) else { panic!("a new step after {n}") };
+            assert_eq!(judgement.decision, expected, "after {n}: {:?}", judgement.findings);
+        }
+        let mut changed = 0;
+        detector.drain_changed(|key, state| {
+            let state = state.expect("worth storing");
+            let bytes = encode(7, &state).expect("encodes");
+            let entry = read(&bytes).expect("a header");
+            let again = serde_json::to_value(entry.state_of(&key).expect("a state")).expect("JSON");
+            assert_eq!(again, serde_json::to_value(state.to_state()).expect("JSON"), "{key:?}");
+            changed += 1;
+        });
+        assert!(changed >= 3, "{changed}");
+    }
+
+    #[test]
+    fn a_part_that_is_not_there_and_an_entry_under_another_key_are_told() {
+        let [session, run, recent, calls] = ["s/child", "r/root", "p/child/r00", "p/child/c00"]
+            .map(|it| StateKey::from_bytes(it.as_bytes()).expect("a key"));
+        for (key, is_told) in [(&session, false), (&run, false), (&recent, true), (&calls, true)] {
+            let found = super::stored(key, None);
+            assert_eq!(matches!(found, Err(Error::Missing)), is_told, "{key:?}: {found:?}");
+        }
+        let entries = entries(true);
+        let of = |key: &StateKey<'_>| String::from_utf8(key.to_bytes()).expect("text").replace('/', "_");
+        for key in [&session, &run, &recent, &calls] {
+            for other in [&session, &run, &recent, &calls] {
+                let read = read(&entries[&of(other)]).expect("a header").state_of(key);
+                let fits = read.is_ok();
+                assert_eq!(fits, key == other, "{other:?} under {key:?}");
+                assert!(fits || matches!(read, Err(Error::Misplaced)));
+            }
+        }
     }
 
     #[test]

@@ -452,6 +452,37 @@ fn state_that_cannot_be_read_ends_it_with_the_key() {
     }
 }
 
+/// A part that is lost would be forgotten steps and calls, so it ends the partition and names the key: for the session's
+/// next step, and for a question about one that was judged.
+#[test]
+fn a_part_that_is_lost_ends_it_with_the_key() {
+    for ask in [false, true] {
+        simulated(async {
+            let mut bench = Bench::new();
+            for n in 0..40 {
+                bench.step("a", n).await;
+            }
+            let running = bench.start();
+            bench.until(topics::VERDICTS, 40).await;
+            bench.stop(running).await;
+            assert!(bench.state().await.contains(&"p/a/r00".to_owned()));
+            let change =
+                StateChange { store: STORE, partition: ONLY, key: Bytes::from_static(b"p/a/r00"), value: None };
+            let commit =
+                martingale_platform::log::Commit { consumer: "test", state: vec![change], ..Default::default() };
+            bench.log.commit(commit).await.expect("commit");
+            let running = bench.start();
+            settle().await;
+            bench.append(if ask { topics::ASKS } else { topics::STEPS }, step("a", 0)).await;
+            let error = running.await.expect("no panic").expect_err("a lost part");
+            let Error::State { source, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(error.to_string(), "state `p/a/r00` of partition 0 cannot be read");
+            assert!(source.to_string().starts_with("it is not in the store"), "{source}");
+            assert_eq!(bench.verdicts().await.len(), 40);
+        });
+    }
+}
+
 #[test]
 fn partitions_are_followed_as_they_come_and_go() {
     simulated(async {

@@ -4,7 +4,8 @@
 //! on, is said by policies (`repeat`, `cycle`, `near_duplicate`, `no_progress`), of which four are built in. All of them
 //! are general: none knows a tool, an agent or a data set.
 //!
-//! Adding a rule: one file, one form in [`Form`], one line in [`Calls::judge`].
+//! Adding a rule: a file here, a form in [`Form`] with its kind and counts, an arm in [`Calls::judge`], all of which the
+//! compiler asks for; and its name and members in `policy/loops.rs`, which it does not.
 
 mod cycle;
 mod near_duplicate;

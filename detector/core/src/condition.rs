@@ -8,7 +8,6 @@ mod functions;
 mod json;
 mod path;
 mod pattern;
-mod secret;
 mod trigger;
 mod vocabulary;
 
@@ -83,20 +82,20 @@ impl Condition {
             faults.error(path, (node.line, node.column), message, None);
             return None;
         }
-        let place = path::Place::of(node, source, faults.text());
+        let spot = path::Spot::of(node, source, faults.text());
         let program = match Program::compile(source) {
             Ok(program) => program,
             Err(errors) => {
                 for error in errors.errors {
                     let message = format!("the condition cannot be read: {}", error.msg.lines().next().unwrap_or("?"));
-                    faults.error(path, place.of_position(error.pos), message, None);
+                    faults.error(path, spot.of_position(error.pos), message, None);
                 }
                 return None;
             }
         };
         let before = faults.len();
         let mut expression = program.expression().clone();
-        let mut checker = check::Checker::new(&program, place, path, names, faults);
+        let mut checker = check::Checker::new(&program, spot, path, names, faults);
         checker.check_whole(&mut expression, want);
         let patterns = checker.finish();
         (faults.len() == before).then(|| {

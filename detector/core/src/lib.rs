@@ -22,6 +22,7 @@ mod quote;
 mod recent;
 mod rules;
 mod run;
+mod secret;
 mod session;
 mod state;
 mod store;

@@ -7,6 +7,7 @@
 //! What it cannot see: a value that the model computed, translated or split into pieces; an encoding it does not know.
 
 mod atom;
+mod canonical;
 mod decode;
 mod fold;
 mod index;
@@ -16,7 +17,6 @@ mod probe;
 mod rarity;
 mod role;
 mod scan;
-mod secret;
 mod shared;
 mod sip;
 mod source;
@@ -26,13 +26,13 @@ mod vault;
 mod walk;
 mod words;
 
+pub use crate::secret::{SecretKind, is_credential};
 pub use index::{Bounds, Index, Ingested, ToolTraits, Watch};
 pub(crate) use pages::At;
 pub use pages::{Page, Shelf};
 pub use probe::{Argument, Match, Trace};
 pub use rarity::GATE_BITS;
 pub use role::Role;
-pub use secret::{SecretKind, is_credential};
 pub use shared::{Mark, Shared};
 pub use source::{Confidentiality, Integrity, Source};
 pub use vault::{Leak, Secret, Vault};

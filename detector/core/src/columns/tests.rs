@@ -221,6 +221,47 @@ fn the_worst_rule_decides() {
     check(&watching, &format!("{}{third}{fourth}", round.repeat(2)));
 }
 
+/// Rules that count different calls are about different things, and both are said: here a call that is repeated without a
+/// result, and others, answered alike, that it is near to.
+#[test]
+fn rules_that_count_different_calls_are_all_said() {
+    let words: Vec<String> = (0..240).map(|it| format!("word{it}")).collect();
+    let call = |n: u32| format!("tool_call find {{\"q\":\"{} {n}\"}}\n", words.join(" "));
+    let near: String = (1..=3).map(|n| call(n) + "tool_result find \"nothing like it was found\"\n").collect();
+    let again = call(4).trim_end().to_owned();
+    let script =
+        |third: &str| format!("{near}{again} // warn near_duplicate\n{again} // warn near_duplicate\n{again}{third}\n");
+    let patient = set("repeat", "enforce", "{ warn: 3 }");
+    check(&patient, &script(" // warn repeat near_duplicate"));
+    // Also where one of them is worse, and where both watch.
+    let asking = format!("{patient}---\n{}", set("near_duplicate", "enforce", "{ step_up: 4 }"));
+    let asked = script(" // step_up near_duplicate repeat").replace("warn near_duplicate", "step_up near_duplicate");
+    check(&asking, &asked);
+    let watching = asking.replace("mode: enforce", "mode: shadow");
+    let watched = script(" // allow shadow:near_duplicate shadow:repeat");
+    check(&watching, &watched.replace("warn near_duplicate", "allow shadow:near_duplicate"));
+}
+
+/// Of two rules that see the same the worse is said, and the other only if it tells somebody whom the worse does not.
+#[test]
+fn whoever_is_to_be_told_is_told() {
+    let off = set("repeat", "off", "{ warn: 3 }");
+    let own = |id: &str, level: &str, notify: &str| {
+        let rule = set("repeat", "enforce", level).replace("id: repeat", &format!("id: {id}"));
+        format!("---\n{rule}then: {{ notify: {notify} }}\n")
+    };
+    for (of_mild, of_strict, expected) in [
+        ("[]", "[]", "deny strict"),
+        ("[]", "[ops]", "deny strict"),
+        ("[ops]", "[]", "deny strict mild"),
+        ("[ops]", "[security, ops]", "deny strict"),
+        ("[ops]", "[security]", "deny strict mild"),
+    ] {
+        let rules = off.clone() + &own("mild", "{ warn: 3 }", of_mild) + &own("strict", "{ deny: 3 }", of_strict);
+        check(&rules, &repeated(3, &[(3, expected)]));
+    }
+}
+
 /// The document that takes the place of a built-in one.
 fn set(form: &str, mode: &str, levels: &str) -> String {
     format!("id: {form}\ntitle: T\nseverity: critical\nmode: {mode}\n{form}: {levels}\n")

@@ -5,7 +5,7 @@ use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, L
 use cel::common::types::CelBool;
 
 use super::functions::IN_ORDER;
-use super::path::{Place, segments};
+use super::path::{Spot, segments};
 use super::pattern::{self, Pattern};
 use super::vocabulary::{FUNCTIONS, MACROS, OBJECTS, Ty, fields};
 use super::{Names, Want};
@@ -13,7 +13,7 @@ use crate::yaml::{Faults, closest};
 
 pub(super) struct Checker<'c, 'f> {
     program: &'c Program,
-    place: Place<'c>,
+    spot: Spot<'c>,
     path: &'c str,
     names: Names<'c>,
     faults: &'c mut Faults<'f>,
@@ -25,12 +25,12 @@ pub(super) struct Checker<'c, 'f> {
 impl<'c, 'f> Checker<'c, 'f> {
     pub(super) fn new(
         program: &'c Program,
-        place: Place<'c>,
+        spot: Spot<'c>,
         path: &'c str,
         names: Names<'c>,
         faults: &'c mut Faults<'f>,
     ) -> Self {
-        Self { program, place, path, names, faults, patterns: Vec::new(), locals: Vec::new() }
+        Self { program, spot, path, names, faults, patterns: Vec::new(), locals: Vec::new() }
     }
 
     pub(super) fn finish(self) -> Vec<Pattern> {
@@ -57,7 +57,7 @@ impl<'c, 'f> Checker<'c, 'f> {
 
     fn fault(&mut self, id: u64, message: impl Into<String>, suggestion: Option<String>) {
         let offset = self.program.source_info().offset_for(id).map_or(0, |(start, _)| start);
-        self.faults.error(self.path, self.place.of_offset(offset), message, suggestion);
+        self.faults.error(self.path, self.spot.of_offset(offset), message, suggestion);
     }
 
     fn check(&mut self, expr: &mut IdedExpr) -> Ty {

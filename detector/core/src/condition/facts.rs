@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::json::{self, Seen};
 use super::pattern::{self, Pattern};
-use super::secret;
 use crate::flow::Sources;
 use crate::limits::StateLimits;
+use crate::secret;
 use crate::session::Counts;
 use crate::tools::{Flags, Tool};
 
@@ -132,12 +132,10 @@ impl<'a> Facts<'a> {
         let text = self.step.text.as_deref();
         let jsons = [self.step.output.as_ref(), self.step.input.as_ref()];
         // Escapes of what needs none would hide it.
-        let in_json = |it: &str| {
-            secret::holds_secret(it) || it.contains("\\u") && secret::holds_secret(&json::text(it, usize::MAX))
-        };
-        *self.secret.get_or_init(|| {
-            text.is_some_and(secret::holds_secret) || jsons.into_iter().flatten().any(|it| in_json(it.get()))
-        })
+        let in_json = |it: &str| secret::holds(it) || it.contains("\\u") && secret::holds(&json::text(it, usize::MAX));
+        *self
+            .secret
+            .get_or_init(|| text.is_some_and(secret::holds) || jsons.into_iter().flatten().any(|it| in_json(it.get())))
     }
 
     /// Text, input and output, one below the other, as somebody would read them: with the escapes of JSON decoded.

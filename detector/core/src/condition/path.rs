@@ -25,14 +25,14 @@ pub(super) fn segments(expr: &IdedExpr) -> Option<Vec<&str>> {
 }
 
 /// Where an expression stands in its file.
-pub(super) struct Place<'s> {
+pub(super) struct Spot<'s> {
     source: &'s str,
     file: &'s str,
     line: u32,
     column: u32,
 }
 
-impl<'s> Place<'s> {
+impl<'s> Spot<'s> {
     pub(super) fn of(node: &Node, source: &'s str, file: &'s str) -> Self {
         Self { source, file, line: node.line, column: node.column }
     }

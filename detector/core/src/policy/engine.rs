@@ -121,12 +121,25 @@ impl Engine {
     }
 }
 
-/// Rules over tool calls see the same thing in several ways, so only the worst is said: one that is enforced, and one of
-/// those that watch. Of equals the plainest.
-fn plainest(mut of_calls: Vec<(Form, Finding)>) -> impl Iterator<Item = Finding> {
+/// Rules over tool calls see the same thing in several ways, so of those that do only the worst is said: one that is
+/// enforced, and one of those that watch. Of equals the plainest.
+fn plainest(mut of_calls: Vec<(Form, Finding)>) -> Vec<Finding> {
     of_calls.sort_by_key(|(form, it)| (it.decision, *form));
-    let mut worst = |mode| of_calls.iter().rposition(|(_, it)| it.mode == mode).map(|at| of_calls.remove(at).1);
-    [worst(Mode::Enforce), worst(Mode::Shadow)].into_iter().flatten()
+    let mut said: Vec<Finding> = Vec::new();
+    for (_, finding) in of_calls.into_iter().rev() {
+        if !said.iter().any(|it| it.mode == finding.mode && speaks_for(it, &finding)) {
+            said.push(finding);
+        }
+    }
+    said.sort_by_key(|it| it.mode == Mode::Shadow);
+    said
+}
+
+/// Whether `worse` makes `other` superfluous: an earlier call counts for both, and whoever `other` tells is told. Findings
+/// that have only the step itself in common are about different things.
+fn speaks_for(worse: &Finding, other: &Finding) -> bool {
+    let earlier = |it: &StepId<'_>| worse.evidence.iter().rev().skip(1).any(|of_worse| of_worse == it);
+    other.evidence.iter().rev().skip(1).any(earlier) && other.notify.iter().all(|it| worse.notify.contains(it))
 }
 
 /// One policy and one step.

@@ -10,7 +10,7 @@ use super::rarity::GATE_BITS;
 use super::scan::{Depth, Scanner, Sink};
 use super::sip::Key;
 use super::source::{Confidentiality, Integrity, Source, Sources};
-use super::table::{Place, Put, Table};
+use super::table::{Put, Sighting, Table};
 use super::walk::{self, Leaf};
 
 /// How much of what was read is kept of one session.
@@ -294,12 +294,12 @@ impl Sink for Filing<'_> {
                 source
             }
         };
-        let place = Place::of(&atom, source, self.path, self.item);
+        let sighting = Sighting::of(&atom, source, self.path, self.item);
         if integrity <= Integrity::System {
             // A trace is no authority.
             if !atom.flags.any(Flag::LOOSE | Flag::SAMPLED | Flag::PART) {
                 // The oldest stay: a later message cannot push out what an earlier one named.
-                self.index.named.put(atom.hash, place, self.bounds.named_max, |it| Some(u16::MAX - it));
+                self.index.named.put(atom.hash, sighting, self.bounds.named_max, |it| Some(u16::MAX - it));
             }
             return;
         }
@@ -308,7 +308,7 @@ impl Sink for Filing<'_> {
         }
         let sources = &self.index.sources;
         self.new += u32::from(self.index.read.find(atom.hash).next().is_none());
-        let put = self.index.read.put(atom.hash, place, self.bounds.read_max, |it| sources.age(it));
+        let put = self.index.read.put(atom.hash, sighting, self.bounds.read_max, |it| sources.age(it));
         self.index.lossy |= put == Put::Lost;
     }
 

@@ -8,7 +8,7 @@ use super::paths;
 use super::role::Role;
 use super::scan::{self, Depth, Scanner, Sink};
 use super::source::Source;
-use super::table::Place;
+use super::table::Sighting;
 use super::walk;
 
 /// Arguments looked at in one call; the rest is passed over.
@@ -52,7 +52,7 @@ impl Match {
         }
     }
 
-    fn of(asked: &Atom, known: &Place) -> Self {
+    fn of(asked: &Atom, known: &Sighting) -> Self {
         if asked.flags.has(Flag::SAMPLED) {
             return Self::Copied;
         }
@@ -74,11 +74,11 @@ impl Match {
     }
 }
 
-/// One place that a value of an argument was read at.
+/// One sighting of a value of an argument.
 #[derive(Clone, Copy, Debug)]
 pub struct Trace<'i> {
     pub source: &'i Source,
-    place: Place,
+    sighting: Sighting,
     pub matched: Match,
     /// Whether it is the argument as a whole and not a part of it.
     pub whole: bool,
@@ -87,25 +87,25 @@ pub struct Trace<'i> {
 impl Trace<'_> {
     /// Number of the sentence in its result.
     pub fn sentence(&self) -> u16 {
-        self.place.sentence
+        self.sighting.sentence
     }
 
     /// Number of its source, as [`super::Ingested::source`] said it.
     pub fn source_number(&self) -> u16 {
-        self.place.source
+        self.sighting.source
     }
 
     pub fn bits(&self) -> u8 {
-        self.place.bits
+        self.sighting.bits
     }
 
     /// Whether it stood alone under a name, in JSON or on a line.
     pub fn is_structured(&self) -> bool {
-        self.place.flags.any(Flag::FIELD | Flag::RECORD)
+        self.sighting.flags.any(Flag::FIELD | Flag::RECORD)
     }
 
     fn rank(&self) -> (bool, u8) {
-        (self.whole, self.place.bits)
+        (self.whole, self.sighting.bits)
     }
 }
 
@@ -174,7 +174,7 @@ impl Index {
 
     /// The path of a trace, as `transactions[3].recipient`; empty when it is not known.
     pub fn path_of(&self, trace: &Trace<'_>) -> String {
-        self.paths.shown(trace.place.path, trace.place.item)
+        self.paths.shown(trace.sighting.path, trace.sighting.item)
     }
 }
 
@@ -190,9 +190,9 @@ struct Asking<'i> {
 
 impl<'i> Asking<'i> {
     fn read(&mut self, atom: &Atom, whole: bool) {
-        for place in self.index.read.find(atom.hash) {
-            let Some(source) = self.index.sources.get(place.source) else { continue };
-            let trace = Trace { source, place: *place, matched: Match::of(atom, place), whole };
+        for sighting in self.index.read.find(atom.hash) {
+            let Some(source) = self.index.sources.get(sighting.source) else { continue };
+            let trace = Trace { source, sighting: *sighting, matched: Match::of(atom, sighting), whole };
             self.keep(trace);
         }
     }
@@ -200,7 +200,7 @@ impl<'i> Asking<'i> {
     /// Keeps the strongest traces; of the same source and sentence the first that was found.
     fn keep(&mut self, trace: Trace<'i>) {
         let same = |it: &Trace<'_>| {
-            (it.place.source, it.place.sentence) == (trace.place.source, trace.place.sentence)
+            (it.sighting.source, it.sighting.sentence) == (trace.sighting.source, trace.sighting.sentence)
                 && it.rank() >= trace.rank()
         };
         if self.traces.iter().flatten().any(same) {

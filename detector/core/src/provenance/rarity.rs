@@ -16,14 +16,28 @@ const READ_MAX: usize = 192;
 pub(super) fn bits(value: &[u8]) -> u8 {
     let value = &value[..value.len().min(READ_MAX)];
     let mut shape = Shape::default();
-    let mut at = 0;
-    while at < value.len() && shape.bits < BITS_MAX {
-        let class = class_of(value[at]);
-        let length = value[at..].iter().take_while(|it| class_of(**it) == class).count();
-        shape.segment(class, u32::try_from(length).unwrap_or(u32::MAX), value[at]);
-        at += length;
+    let mut rest = value;
+    while let [first, more @ ..] = rest
+        && shape.bits < BITS_MAX
+    {
+        let class = CLASSES[usize::from(*first)];
+        let length = more.iter().position(|it| CLASSES[usize::from(*it)] != class).unwrap_or(more.len());
+        rest = &more[length..];
+        shape.segment(class, u32::try_from(1 + length).unwrap_or(u32::MAX), *first);
     }
     u8::try_from(shape.total().min(BITS_MAX)).unwrap_or(u8::MAX)
+}
+
+/// [`bits`] of letters alone.
+pub(super) const fn bits_of_word(word: &[u8]) -> u8 {
+    match word.len() {
+        0 => 0,
+        1 => 3,
+        2 => 6,
+        3 => 9,
+        4..=6 => 12,
+        7.. => 14,
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,13 +47,19 @@ enum Class {
     Other,
 }
 
-const fn class_of(it: u8) -> Class {
-    match it {
-        b'0'..=b'9' => Class::Digits,
-        b'a'..=b'z' | b'A'..=b'Z' | 0x80.. => Class::Letters,
-        _ => Class::Other,
+const CLASSES: [Class; 256] = {
+    let mut table = [Class::Other; 256];
+    let mut at = 0;
+    while at < 256 {
+        table[at] = match at as u8 {
+            b'0'..=b'9' => Class::Digits,
+            b'a'..=b'z' | b'A'..=b'Z' | 0x80.. => Class::Letters,
+            _ => Class::Other,
+        };
+        at += 1;
     }
-}
+    table
+};
 
 #[derive(Default)]
 struct Shape {
@@ -95,7 +115,17 @@ impl Shape {
 
 #[cfg(test)]
 mod tests {
-    use super::{GATE_BITS, bits};
+    use super::{GATE_BITS, bits, bits_of_word};
+
+    #[test]
+    fn letters_alone_are_counted_by_their_length() {
+        for length in 0..=300 {
+            for letter in [b'a', b'Z', 0xc3] {
+                let word = vec![letter; length];
+                assert_eq!(bits_of_word(&word), bits(&word), "{length} of {letter}");
+            }
+        }
+    }
 
     #[test]
     fn what_links_and_what_does_not() {

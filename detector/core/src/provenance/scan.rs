@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::atom::{Atom, Coding, Flag};
+use super::canonical::Canonical;
 use super::decode::{self, RUN_MIN};
 use super::rarity::{self, GATE_BITS};
 use super::role::Role;
@@ -14,8 +15,6 @@ use super::sip::Key;
 use super::words::Words;
 use super::{fold, spelled};
 
-/// Characters of a value that identify it; longer ones are told apart by these.
-pub(super) const VALUE_MAX: usize = 192;
 /// Bytes decoded of one text, at all depths together.
 const DECODE_BYTES_MAX: usize = 8 * 1024;
 /// How many codings may lie in each other.
@@ -28,13 +27,13 @@ const GROUP_MAX: usize = 8;
 /// Longest value that is kept under its name.
 const NAMED_MAX: usize = 64;
 
-const LETTER: u8 = 1;
-const DIGIT: u8 = 2;
+pub(super) const LETTER: u8 = 1;
+pub(super) const DIGIT: u8 = 2;
 const SYMBOL: u8 = 4;
-const HIGH: u8 = 8;
+pub(super) const HIGH: u8 = 8;
 const TOKEN: u8 = LETTER | DIGIT | SYMBOL | HIGH;
 
-const CLASS: [u8; 256] = {
+pub(super) const CLASS: [u8; 256] = {
     let mut table = [0; 256];
     let mut at = 0;
     while at < 256 {
@@ -255,11 +254,12 @@ impl<'k, S: Sink> Scanner<'k, S> {
             self.sink.atom(Atom::sampled(triple, self.sentence, self.flags, self.coding));
         }
         if let Some((address, length)) = spelled::address(&mut self.words) {
-            self.loose(&address[..length], self.flags);
+            let address = &address[..length];
+            self.loose(Canonical::of(address), self.flags, rarity::bits(address).max(GATE_BITS));
         }
         if is_word {
             if self.depth == Depth::All {
-                self.value(token, Flag::NONE);
+                self.rated(token, Flag::NONE, rarity::bits_of_word(token));
             } else if let Some(name) = self.words.name() {
                 let (name, length) = name;
                 self.value(&name[..length], Flag::WHOLE);
@@ -295,15 +295,13 @@ impl<'k, S: Sink> Scanner<'k, S> {
         }
         self.sink.atom(canonical.atom(self.key, bits, self.sentence, flags, self.coding));
         if canonical.is_address() && bits >= GATE_BITS {
-            self.loose(value, flags);
+            self.loose(canonical, flags, bits);
         }
     }
 
     /// Emits a value without its separators: a trace, never an authority.
-    fn loose(&mut self, value: &[u8], flags: Flag) {
-        let mut canonical = Canonical::of(value);
+    fn loose(&mut self, mut canonical: Canonical<'_>, flags: Flag, bits: u8) {
         canonical.loosen();
-        let bits = rarity::bits(value).max(GATE_BITS);
         let flags = flags | Flag::LOOSE;
         self.sink.atom(canonical.atom(self.key, bits, self.sentence, flags, self.coding));
     }
@@ -372,67 +370,6 @@ impl<'k, S: Sink> Scanner<'k, S> {
         self.run(&plain);
         self.coding = outer;
         self.words.resume(groups);
-    }
-}
-
-/// A value in its canonical form.
-pub(super) struct Canonical<'v> {
-    value: &'v [u8],
-    form: [u8; VALUE_MAX],
-    length: usize,
-    address: bool,
-}
-
-impl<'v> Canonical<'v> {
-    /// Lower case; of an address everything counts, of anything else not the separators, which people put where they like.
-    pub(super) fn of(value: &'v [u8]) -> Self {
-        let value = &value[..value.len().min(VALUE_MAX)];
-        let address = value.iter().any(|it| matches!(it, b'@' | b'.' | b'/'));
-        let mut it = Self { value, form: [0; VALUE_MAX], length: 0, address };
-        it.fill(|it| if address { it != b' ' } else { CLASS[it as usize] & (LETTER | DIGIT | HIGH) != 0 });
-        it
-    }
-
-    fn fill(&mut self, keeps: impl Fn(u8) -> bool) {
-        self.length = 0;
-        for it in self.value {
-            if keeps(*it) {
-                self.form[self.length] = it.to_ascii_lowercase();
-                self.length += 1;
-            }
-        }
-    }
-
-    fn loosen(&mut self) {
-        self.fill(|it| CLASS[it as usize] & (LETTER | DIGIT | HIGH) != 0);
-    }
-
-    pub(super) fn strict(&self) -> &[u8] {
-        &self.form[..self.length]
-    }
-
-    /// Whether separators tell it from another.
-    pub(super) fn is_address(&self) -> bool {
-        self.address
-    }
-
-    fn atom(&self, key: &Key, bits: u8, sentence: u16, flags: Flag, coding: Coding) -> Atom {
-        // Where nothing was left out the canonical form is the one in lower case.
-        let mut lower = self.form;
-        if self.length != self.value.len() {
-            for (to, from) in lower.iter_mut().zip(self.value) {
-                *to = from.to_ascii_lowercase();
-            }
-        }
-        Atom {
-            hash: key.hash(self.strict()),
-            raw: Atom::tag(self.value),
-            lower: Atom::tag(&lower[..self.value.len()]),
-            bits,
-            sentence,
-            flags,
-            coding,
-        }
     }
 }
 

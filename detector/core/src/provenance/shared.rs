@@ -12,7 +12,7 @@ use super::rarity::GATE_BITS;
 use super::scan::{Depth, Scanner, Sink};
 use super::sip::Key;
 use super::source::{Confidentiality, Integrity, Source, Sources};
-use super::table::{Place, Table};
+use super::table::{Sighting, Table};
 use super::vault::{Leak, Secret, Vault};
 use super::walk::{self, Leaf};
 
@@ -80,7 +80,7 @@ impl Shared {
                 let source = Source { step, tool, integrity, confidentiality: Confidentiality::Public };
                 sources.push(source, HANDS_MAX, HANDS_BYTES_MAX).0
             });
-            handed.put(atom.hash, Place::of(&atom, number, paths::NONE, 0), HANDED_MAX, |it| sources.age(it));
+            handed.put(atom.hash, Sighting::of(&atom, number, paths::NONE, 0), HANDED_MAX, |it| sources.age(it));
         };
         let mut scanner = Scanner::new(&key, Depth::Rare, Handing(&mut hand));
         let mut leaf = |it: Leaf<'_>| scanner.text(it.text, Flag::FIELD);

@@ -8,6 +8,8 @@
 use martingale_schemas::{SessionId, ids};
 use serde::{Deserialize, Serialize};
 
+use crate::hash::last_word;
+
 /// Key of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Key(u64, u64);
@@ -44,10 +46,7 @@ fn sip<const C: usize, const D: usize>(k0: u64, k1: u64, bytes: &[u8]) -> u64 {
     for word in words {
         absorb::<C>(&mut state, u64::from_le_bytes(*word));
     }
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    last[7] = (bytes.len() & 0xff) as u8;
-    absorb::<C>(&mut state, u64::from_le_bytes(last));
+    absorb::<C>(&mut state, last_word(rest) | (bytes.len() as u64) << 56);
     state[2] ^= 0xff;
     for _ in 0..D {
         round(&mut state);

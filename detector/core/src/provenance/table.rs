@@ -10,12 +10,12 @@ use super::atom::{Atom, Coding, Flag};
 use super::pages::{Page, Paged, Pages};
 
 const WAYS: usize = 8;
-/// Places of one value: where it was first met, and where last.
+/// Sightings of one value: where it was first met, and where last.
 const SAME_MAX: usize = 2;
 
 /// Where a value stood, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Sighting {
     /// Number of its source, modulo 2¹⁶.
     pub(super) source: u16,
     pub(super) sentence: u16,
@@ -30,7 +30,7 @@ pub(super) struct Place {
     pub(super) bits: u8,
 }
 
-impl Place {
+impl Sighting {
     pub(super) fn of(atom: &Atom, source: u16, path: u16, item: u16) -> Self {
         Self {
             source,
@@ -57,7 +57,7 @@ const STORED: usize = 26;
 pub(super) struct Table<const PLACES: usize> {
     /// 0 is a free place.
     hashes: Vec<u64>,
-    places: Vec<Place>,
+    sightings: Vec<Sighting>,
     /// Place of the page that has the value of each slot; [`NONE`] of a free one.
     page_of: Vec<u8>,
     /// Place of the page that is being filled, places in use with it, and the slots whose values are in it.
@@ -83,7 +83,7 @@ impl<const PLACES: usize> Table<PLACES> {
     }
 
     /// Remembers a value. `age` tells how long ago a source was, `None` when it is forgotten, and with it its values.
-    pub(super) fn put(&mut self, hash: u64, new: Place, max: usize, age: impl Fn(u16) -> Option<u16> + Copy) -> Put {
+    pub(super) fn put(&mut self, hash: u64, new: Sighting, max: usize, age: impl Fn(u16) -> Option<u16> + Copy) -> Put {
         let max = max.min(Self::SLOTS_MAX);
         if self.hashes.is_empty() {
             self.resize(WAYS);
@@ -93,7 +93,7 @@ impl<const PLACES: usize> Table<PLACES> {
                 return Put::Kept;
             }
             let range = self.bucket(hash);
-            let free = range.clone().find(|at| self.hashes[*at] == 0 || age(self.places[*at].source).is_none());
+            let free = range.clone().find(|at| self.hashes[*at] == 0 || age(self.sightings[*at].source).is_none());
             if let Some(at) = free {
                 self.set(at, hash, new);
                 return Put::Kept;
@@ -103,28 +103,28 @@ impl<const PLACES: usize> Table<PLACES> {
                 continue;
             }
             let rank = |at: &usize| {
-                let it = &self.places[*at];
+                let it = &self.sightings[*at];
                 (it.bits, std::cmp::Reverse(age(it.source)), self.hashes[*at])
             };
-            if let Some(at) = range.min_by_key(rank).filter(|at| self.places[*at].bits <= new.bits) {
+            if let Some(at) = range.min_by_key(rank).filter(|at| self.sightings[*at].bits <= new.bits) {
                 self.set(at, hash, new);
             }
             return Put::Lost;
         }
     }
 
-    /// Whether a place of this value makes a new one needless; of several, the latest is brought up to date.
-    fn known(&mut self, hash: u64, new: Place, age: impl Fn(u16) -> Option<u16>) -> bool {
+    /// Whether a sighting of this value makes a new one needless; of several, the latest is brought up to date.
+    fn known(&mut self, hash: u64, new: Sighting, age: impl Fn(u16) -> Option<u16>) -> bool {
         let mut same = [usize::MAX; SAME_MAX];
         let mut count = 0;
         for at in self.bucket(hash) {
-            if self.hashes[at] == hash && count < SAME_MAX && age(self.places[at].source).is_some() {
+            if self.hashes[at] == hash && count < SAME_MAX && age(self.sightings[at].source).is_some() {
                 same[count] = at;
                 count += 1;
             }
         }
         for at in &same[..count] {
-            let it = &mut self.places[*at];
+            let it = &mut self.sightings[*at];
             if it.source == new.source {
                 // The same result again: what is known of the value adds up; it stays where it was first.
                 let flags = it.flags | new.flags;
@@ -138,41 +138,41 @@ impl<const PLACES: usize> Table<PLACES> {
         if count < SAME_MAX {
             return false;
         }
-        // The first place stays; the other follows the latest.
-        let wraps = |at: usize| new.source.wrapping_sub(self.places[at].source);
+        // The first sighting stays; the other follows the latest.
+        let wraps = |at: usize| new.source.wrapping_sub(self.sightings[at].source);
         let latest = if wraps(same[0]) < wraps(same[1]) { same[0] } else { same[1] };
         self.set(latest, hash, new);
         true
     }
 
     fn resize(&mut self, slots: usize) {
-        for (hash, place) in self.restart(slots) {
-            self.insert(hash, place);
+        for (hash, sighting) in self.restart(slots) {
+            self.insert(hash, sighting);
         }
     }
 
     /// Into a free place of its bucket; there is one when the bucket was split, or as it was stored.
-    fn insert(&mut self, hash: u64, place: Place) {
+    fn insert(&mut self, hash: u64, sighting: Sighting) {
         if let Some(at) = self.bucket(hash).find(|at| self.hashes[*at] == 0) {
-            self.set(at, hash, place);
+            self.set(at, hash, sighting);
         }
     }
 
     /// Places of a value.
-    pub(super) fn find(&self, hash: u64) -> impl Iterator<Item = &Place> {
+    pub(super) fn find(&self, hash: u64) -> impl Iterator<Item = &Sighting> {
         let range = if self.hashes.is_empty() { 0..0 } else { self.bucket(hash) };
-        range.filter(move |at| self.hashes[*at] == hash).map(|at| &self.places[at])
+        range.filter(move |at| self.hashes[*at] == hash).map(|at| &self.sightings[at])
     }
 
     /// Forgets the values of sources that are forgotten: before a source's number comes round again.
     pub(super) fn sweep(&mut self, is_alive: impl Fn(u16) -> bool) {
-        for (hash, place) in self.restart(self.hashes.len()).filter(|(_, it)| is_alive(it.source)) {
-            self.insert(hash, place);
+        for (hash, sighting) in self.restart(self.hashes.len()).filter(|(_, it)| is_alive(it.source)) {
+            self.insert(hash, sighting);
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.hashes.capacity() * (size_of::<u64>() + size_of::<Place>() + 1)
+        self.hashes.capacity() * (size_of::<u64>() + size_of::<Sighting>() + 1)
     }
 }
 
@@ -183,8 +183,8 @@ impl<const PLACES: usize> Table<PLACES> {
     const SLOTS_MAX: usize = PLACES * PAGE / 2;
 
     /// A value that stands at `slot` now.
-    fn set(&mut self, slot: usize, hash: u64, place: Place) {
-        (self.hashes[slot], self.places[slot]) = (hash, place);
+    fn set(&mut self, slot: usize, hash: u64, sighting: Sighting) {
+        (self.hashes[slot], self.sightings[slot]) = (hash, sighting);
         self.record(slot);
     }
 
@@ -220,14 +220,14 @@ impl<const PLACES: usize> Table<PLACES> {
     }
 
     /// All slots are free, and no page holds any more; what they held.
-    fn restart(&mut self, slots: usize) -> impl Iterator<Item = (u64, Place)> + use<PLACES> {
+    fn restart(&mut self, slots: usize) -> impl Iterator<Item = (u64, Sighting)> + use<PLACES> {
         self.pages.clear(self.held());
         (self.open, self.used) = (0, 0);
         self.filled.clear();
         self.page_of = vec![NONE; slots];
         let hashes = std::mem::replace(&mut self.hashes, vec![0; slots]);
-        let places = std::mem::replace(&mut self.places, vec![Place::default(); slots]);
-        hashes.into_iter().zip(places).filter(|it| it.0 != 0)
+        let sightings = std::mem::replace(&mut self.sightings, vec![Sighting::default(); slots]);
+        hashes.into_iter().zip(sightings).filter(|it| it.0 != 0)
     }
 }
 
@@ -257,7 +257,7 @@ impl<const PLACES: usize> Paged for Table<PLACES> {
         };
         for slot in slots {
             let at = usize::from(*slot);
-            let it = &self.places[at];
+            let it = &self.sightings[at];
             out.extend_from_slice(&slot.to_le_bytes());
             out.extend_from_slice(&self.hashes[at].to_le_bytes());
             for word in [it.source, it.sentence, it.path, it.item, it.raw, it.lower, it.flags.0] {
@@ -271,11 +271,11 @@ impl<const PLACES: usize> Paged for Table<PLACES> {
     fn put_back(&mut self, place: usize, page: Page) {
         let (Page::Values(bytes), Ok(at)) = (page, u8::try_from(place)) else { return };
         for it in bytes.as_chunks::<STORED>().0.iter().take(PAGE) {
-            let (slot, hash, place) = read(it);
+            let (slot, hash, sighting) = read(it);
             // Of two records of a slot the later one holds, whichever is read first.
             let holds = self.page_of.get(slot).is_some_and(|it| *it == NONE || self.age(at) < self.age(*it));
             if holds && hash != 0 {
-                (self.hashes[slot], self.places[slot], self.page_of[slot]) = (hash, place, at);
+                (self.hashes[slot], self.sightings[slot], self.page_of[slot]) = (hash, sighting, at);
                 if at == self.open {
                     self.filled.push(u16::try_from(slot).unwrap_or(u16::MAX));
                 }
@@ -284,11 +284,11 @@ impl<const PLACES: usize> Paged for Table<PLACES> {
     }
 }
 
-fn read(it: &[u8; STORED]) -> (usize, u64, Place) {
+fn read(it: &[u8; STORED]) -> (usize, u64, Sighting) {
     let word = |at: usize| u16::from_le_bytes([it[at], it[at + 1]]);
     let mut hash = [0; 8];
     hash.copy_from_slice(&it[2..10]);
-    let place = Place {
+    let sighting = Sighting {
         source: word(10),
         sentence: word(12),
         path: word(14),
@@ -299,7 +299,7 @@ fn read(it: &[u8; STORED]) -> (usize, u64, Place) {
         coding: Coding(it[24]),
         bits: it[25],
     };
-    (word(0).into(), u64::from_le_bytes(hash), place)
+    (word(0).into(), u64::from_le_bytes(hash), sighting)
 }
 
 impl<const PLACES: usize> Serialize for Table<PLACES> {
@@ -317,7 +317,7 @@ impl<'de, const PLACES: usize> Deserialize<'de> for Table<PLACES> {
         }
         let mut table = Self { open, used, ..Self::default() };
         table.hashes = vec![0; slots];
-        table.places = vec![Place::default(); slots];
+        table.sightings = vec![Sighting::default(); slots];
         table.page_of = vec![NONE; slots];
         table.pages = Pages::stored(table.held());
         Ok(table)
@@ -340,7 +340,7 @@ mod tests {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             // One in three was there before; one in fifty is forgotten by its source.
             let hash = if n % 3 == 0 { u64::from(n / 7) << 52 | 1 } else { random | 1 };
-            let new = Place { source: n, bits: (random >> 40) as u8 % 8, ..Place::default() };
+            let new = Sighting { source: n, bits: (random >> 40) as u8 % 8, ..Sighting::default() };
             table.put(hash, new, 1024, |it| (it % 50 != 0).then(|| n.wrapping_sub(it)));
             if n == 2000 {
                 table.sweep(|it| it % 2 == 0);
@@ -380,7 +380,7 @@ mod tests {
             pages::attach(&mut table, place, Some(Page::Paths(Vec::new())));
         }
         for n in 0..2000 {
-            table.put(u64::from(n) << 48 | 1, Place { source: n, ..Place::default() }, 64, |_| Some(0));
+            table.put(u64::from(n) << 48 | 1, Sighting { source: n, ..Sighting::default() }, 64, |_| Some(0));
         }
     }
 }

@@ -13,10 +13,10 @@ use super::atom::{Atom, Coding};
 use super::decode;
 use super::pages::{Page, Paged, Pages};
 use super::probe::Match;
-use super::secret::{self, SecretKind};
 use super::sip::Key;
 use super::{fold, paths};
 use crate::hash::mix;
+use crate::secret::{self, SecretKind};
 
 /// Letters and digits of one window. Thirty-six to the twelfth still fits in 64 bits: no two windows share a number.
 const WINDOW: usize = 12;

@@ -1,6 +1,6 @@
 //! The last few words of a text: triples that recognise copied prose, names of two words, numbers in groups.
 
-use crate::hash::mix;
+use crate::hash::{last_word, mix};
 
 use super::sip::Key;
 
@@ -172,9 +172,7 @@ impl Words {
         for word in words {
             state = mix(state, u64::from_le_bytes(*word) | CASE);
         }
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        mix(state, u64::from_le_bytes(last) | CASE)
+        mix(state, last_word(rest) | CASE)
     }
 }
 

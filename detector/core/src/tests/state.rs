@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use martingale_schemas::{Limits, Timestamp, wire::StepV1};
+use serde_json::{Value, json};
 
-use crate::testing::{BEGIN, check, control, step_json};
+use crate::testing::{BEGIN, check, control, shown, step_json};
 use crate::{Detector, Observed, Rules, State, StateKey, StateRef, StateV1, Tally};
 
 /// A session of every kind of state: calls, partial matches, windows, a halt, children.
@@ -57,11 +58,9 @@ fn every_version_is_still_read() {
     if std::env::var_os("UPDATE_EXPECT").is_some() && !path.exists() {
         std::fs::write(&path, &written).unwrap();
     }
-    let first: Vec<(String, StateV1)> = read(1);
-    let first: Vec<(String, State)> = first.into_iter().map(|(key, StateV1(state))| (key, state)).collect();
     let now: Vec<(String, State)> = read(2);
     assert_eq!(serde_json::to_string_pretty(&now).unwrap() + "\n", std::fs::read_to_string(path).unwrap());
-    for read in [&first, &now] {
+    for read in [&first(), &now] {
         // Positions of a policy's steps are void once the policy changes, so the policies' keys are not compared.
         let heads = read.iter().map(|(key, _)| key.replace('/', "_")).filter(|key| !key.starts_with("p_"));
         assert_eq!(heads.collect::<Vec<_>>(), ["s_root", "s_kid", "r_root"]);
@@ -70,6 +69,76 @@ fn every_version_is_still_read() {
             let binary = postcard::to_allocvec(state).unwrap();
             assert_eq!(&postcard::from_bytes::<State>(&binary).unwrap(), state, "{key}");
         }
+    }
+}
+
+fn first() -> Vec<(String, State)> {
+    read::<StateV1>(1).into_iter().map(|(key, StateV1(state))| (key, state)).collect()
+}
+
+/// Whatever the first version wrote is read as what it was: every member of a head, in the form that is written now.
+#[test]
+fn the_first_version_is_read_member_by_member() {
+    let written: Vec<(String, Value)> = read(1);
+    let read = first();
+    assert_eq!(written.len(), read.len());
+    for ((key, mut old), (_, state)) in written.into_iter().zip(read) {
+        let new = serde_json::to_value(&state).unwrap();
+        let kind = if key.starts_with("s/") { "Session" } else { "Run" };
+        let old = old[kind].as_object_mut().unwrap();
+        // What that version did not know is absent.
+        old.insert(if kind == "Session" { "provenance" } else { "shared" }.to_owned(), Value::Null);
+        if kind == "Session" {
+            old["recent"] = recent_of(&old["recent"]);
+            old["calls"] = calls_of(&old["calls"]);
+        }
+        let new = new[kind].as_object().unwrap();
+        assert_eq!(new.keys().collect::<Vec<_>>().len(), old.len(), "{key}: {new:?}");
+        for (member, expected) in old {
+            assert_eq!(new.get(member), Some(&*expected), "{key}: {member}");
+        }
+    }
+}
+
+/// Two halves of fingerprints, as how many there were and each in one piece.
+fn recent_of(old: &Value) -> Value {
+    assert_eq!(old["next"], 0, "the ring has not come round");
+    let half = |name: &str| old[name].as_array().unwrap().chunks(4).map(<[Value]>::to_vec).collect::<Vec<_>>();
+    let (low, high) = (half("low"), half("high"));
+    let bytes: Vec<Value> =
+        low.iter().zip(&high).flat_map(|(low, high)| [low.clone(), high.clone()].concat()).collect();
+    json!([low.len(), bytes])
+}
+
+/// Calls with names, as how many there were, what was stale, and each as its hashes and its step.
+fn calls_of(old: &Value) -> Value {
+    let call = |it: &Value| {
+        let hashes = ["key", "tool", "result", "simhash"].map(|name| it[name].as_u64().unwrap().to_le_bytes());
+        json!([hashes.concat(), it["step"]])
+    };
+    let ring: Vec<Value> = old["ring"].as_array().unwrap().iter().map(call).collect();
+    json!([ring.len(), old["stale"], ring])
+}
+
+/// What follows from it: every step of then is known, and the halt that stood stands for whoever descends from it.
+#[test]
+fn what_the_first_version_stored_goes_on() {
+    let mut detector = Detector::new(Arc::new(Rules::starter()));
+    for (key, state) in first() {
+        detector.load(StateKey::from_bytes(key.as_bytes()).unwrap(), Some(state));
+    }
+    let mut now = BEGIN;
+    let mut observe = |line: &str, number: usize| {
+        let json = step_json(line, number, &mut now);
+        let step = StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap();
+        assert_eq!(detector.absent(&step), []);
+        shown(&detector.observe(&step))
+    };
+    for (number, line) in SCRIPT.into_iter().enumerate() {
+        assert_eq!(observe(line, number), "duplicate", "{line}");
+    }
+    for (number, line) in ["root: plan \"x\"", "kid<root: plan \"x\""].into_iter().enumerate() {
+        assert_eq!(observe(line, SCRIPT.len() + number), "halt halted_by_control", "{line}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Secrets in a text: tokens in a published format, private keys, passwords in connection strings, values under a telling
-//! name, and what looks random beside a name that hints at it.
+//! name, and what looks random beside a name that hints at it. One table for both who ask: `labels.secret` of a condition
+//! ([`holds`]), and the column `leakage`, which follows what was found ([`find`]).
 //!
 //! Formats, not guesses: a prefix is followed by enough characters of its alphabet. What looks random alone is no secret:
 //! ids, hashes, UUIDs and pictures do as well. Wrong for documentation that shows example tokens; blind for a secret
@@ -99,17 +100,31 @@ const RANDOM_MIN: usize = 20;
 const KEY_MAX: usize = 4096;
 /// Secrets told of one text; later ones are left out.
 const FOUND_MAX: usize = 32;
+/// Most quotes and spaces between a name, its separator and the value: columns are lined up.
+const GAP_MAX: usize = 32;
+/// Shortest opaque token that begins as JSON in base64 does.
+const OPAQUE_MIN: usize = 63;
+
+/// Whether a text holds a secret. More than [`find`] finds: a private key of which little is here, and an opaque token in
+/// base64, which is as often the next page of a list and so is labelled but not followed.
+pub(crate) fn holds(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let has_key = || text.match_indices("-----BEGIN ").any(|(at, _)| key_header(&bytes[at..]).is_some());
+    let is_opaque =
+        |it: &[u8]| it.starts_with(b"eyJ") && it.len() >= OPAQUE_MIN && it[3..].iter().any(u8::is_ascii_digit);
+    !find("", bytes).is_empty() || has_key() || bytes.split(|it| !in_word(*it)).any(is_opaque)
+}
 
 /// A secret in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) kind: SecretKind,
+pub(crate) struct Found {
+    pub(crate) kind: SecretKind,
     /// Where the part stands that is its own: without the prefix that all of its kind share.
-    pub(super) at: Range<usize>,
+    pub(crate) at: Range<usize>,
 }
 
 /// Secrets of a text that stands under a name, which may be empty.
-pub(super) fn find(name: &str, text: &[u8]) -> Vec<Found> {
+pub(crate) fn find(name: &str, text: &[u8]) -> Vec<Found> {
     let mut found = Vec::new();
     // What is read again of a text, in bytes: more of it is made to be slow.
     let mut left = 1024 + 4 * text.len();
@@ -136,8 +151,10 @@ pub(super) fn find(name: &str, text: &[u8]) -> Vec<Found> {
                 it.into_iter().for_each(|it| push(&mut found, it));
                 at = end;
             }
+            // An escape of JSON, and not the beginning of a word.
+            b'\\' if matches!(text.get(at + 1), Some(b'n' | b'r' | b't')) => at += 2,
             it if it.is_ascii_alphabetic() => {
-                let length = text[at..].iter().take_while(|it| in_token(**it)).count();
+                let length = text[at..].iter().take_while(|it| in_word(**it)).count();
                 token(&text[at..at + length], at).into_iter().for_each(|it| push(&mut found, it));
                 at += length;
                 // "the password is …"
@@ -167,9 +184,22 @@ fn push(found: &mut Vec<Found>, new: Found) {
     }
 }
 
-const fn in_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+' | b'/')
+/// Characters that a token is made of. What stands behind a slash or a plus is a word of its own: tokens are parts of
+/// paths too.
+const fn in_word(byte: u8) -> bool {
+    IN_WORD[byte as usize]
 }
+
+const IN_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        let it = at as u8;
+        table[at] = it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-' | b'.');
+        at += 1;
+    }
+    table
+};
 
 fn token(word: &[u8], at: usize) -> Option<Found> {
     if word.len() < 19 {
@@ -180,15 +210,13 @@ fn token(word: &[u8], at: usize) -> Option<Found> {
     if word.starts_with(b"eyJ") {
         // A JSON web token: what its header says, others' headers say too.
         let body = word.iter().position(|it| *it == b'.')? + 1;
-        let rest = word[body..].iter().take_while(|it| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-' | b'.'));
-        let length = rest.count();
+        let length = word.len() - body;
         return (length >= 40 && word[body..].starts_with(b"eyJ"))
             .then_some(Found { kind, at: at + body..at + body + length });
     }
     let (prefix, more) = TOKENS.iter().find(|(prefix, _)| word.starts_with(prefix.as_bytes()))?;
     let rest = &word[prefix.len()..];
-    let length = rest.iter().take_while(|it| !matches!(it, b'/' | b'+')).count();
-    let length = length - rest[..length].iter().rev().take_while(|it| **it == b'.').count();
+    let length = rest.len() - rest.iter().rev().take_while(|it| **it == b'.').count();
     let rest = &rest[..length];
     let fits = length >= *more && has_digit(rest) && !is_kebab(rest);
     fits.then_some(Found { kind, at: at + prefix.len()..at + prefix.len() + length })
@@ -209,21 +237,19 @@ fn is_kebab(text: &[u8]) -> bool {
 fn labelled(text: &[u8], at: usize, left: &mut usize) -> Option<Found> {
     let skipped = |it: &u8| matches!(it, b'"' | b'\'' | b' ' | b'\\');
     let is = if text[..at].ends_with(b" is") { 3 } else { 0 };
-    let end = at - is - text[..at - is].iter().rev().take(4).take_while(|it| skipped(it)).count();
-    let length = text[..end]
-        .iter()
-        .rev()
-        .take(40)
-        .take_while(|it| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-'))
-        .count();
+    let end = at - is - text[..at - is].iter().rev().take(GAP_MAX).take_while(|it| skipped(it)).count();
+    let length = text[..end].iter().rev().take(40).take_while(|it| in_word(**it)).count();
     let name = &text[end - length..end];
     if !ends_with(name, NAMES) && !ends_with(name, HINTS) || *left == 0 {
         return None;
     }
-    let value = at + 1 + text[at + 1..].iter().take(4).take_while(|it| skipped(it)).count();
+    let value = at + 1 + text[at + 1..].iter().take(GAP_MAX).take_while(|it| skipped(it)).count();
     let value = value + bearer(&text[value..]);
     let rest = &text[value..text.len().min(value + VALUE_MAX)];
-    let ends = |it: &u8| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b',' | b'}' | b'\\' | b'&');
+    // After `=` it may be one field of a form.
+    let is_form = text[at] == b'=';
+    let ends =
+        |it: &u8| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b',' | b'}' | b'\\') || is_form && *it == b'&';
     let rest = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
     *left = left.saturating_sub(rest.len());
     let at = under(name, rest, value)?;
@@ -287,7 +313,7 @@ fn looks_random(value: &[u8]) -> bool {
     value.len() >= RANDOM_MIN
         && mixed
         && !all_hex
-        && value.iter().all(|it| in_token(*it) || *it == b'=')
+        && value.iter().all(|it| in_word(*it) || matches!(it, b'+' | b'/' | b'='))
         && entropy_is_high(value)
 }
 
@@ -337,66 +363,109 @@ fn connection(text: &[u8], from: usize, left: &mut usize) -> Option<Found> {
 
 /// From `-----BEGIN` on, and where to go on.
 fn private_key(text: &[u8], at: usize) -> (Option<Found>, usize) {
-    let header = &text[at..text.len().min(at + 64)];
-    let Some(length) = header.windows(16).position(|it| it == b"PRIVATE KEY-----") else { return (None, at + 11) };
-    let from = at + length + 16;
+    let Some(header) = key_header(&text[at..]) else { return (None, at + 11) };
+    let from = at + header;
     let body = &text[from..text.len().min(from + KEY_MAX)];
     let length = body.windows(5).position(|it| it == b"-----").unwrap_or(body.len());
     let found = (length >= 40).then_some(Found { kind: SecretKind::PrivateKey, at: from..from + length });
     (found, from + length)
 }
 
+/// Length of the line that begins a private key; `text` begins with `-----BEGIN `.
+fn key_header(text: &[u8]) -> Option<usize> {
+    let label = &text[text.len().min(11)..text.len().min(64)];
+    let label = &label[..label.iter().take_while(|it| it.is_ascii_uppercase() || **it == b' ').count()];
+    let is_private = label.ends_with(b"PRIVATE KEY") || label.ends_with(b"PRIVATE KEY BLOCK");
+    let length = 11 + label.len();
+    (is_private && text[length..].starts_with(b"-----")).then_some(length + 5)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{entropy_is_high, find, log2_1024ths};
+    use super::{entropy_is_high, find, holds, log2_1024ths};
+
+    /// Texts, and what of them is followed.
+    const SECRETS: &[(&str, &str)] = &[
+        ("token ghp_a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2 end", "a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"),
+        ("https://ci.example/ghp_a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2/x", "a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"),
+        (r#"{"log":"one\nghp_a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"}"#, "a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"),
+        (
+            "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0zdWIiOiIxMjM0.c2lnbmF0dXJlMQc2lnbmF0dXJl1",
+            "eyJzdWIiOiIxMjM0zdWIiOiIxMjM0.c2lnbmF0dXJlMQc2lnbmF0dXJl1",
+        ),
+        ("key AKIAIOSFODNN7EXAMPLE here", "IOSFODNN7EXAMPLE"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIEow1BxMIIEow1BxMIIEow1BxMIIEow1BxMIIEow1Bx\n-----END RSA PRIVATE KEY-----",
+            "\nMIIEow1BxMIIEow1BxMIIEow1BxMIIEow1BxMIIEow1Bx\n",
+        ),
+        (r#"{"password": "hunter22x"}"#, "hunter22x"),
+        (r#"{"db_password":"hunter22x"}"#, "hunter22x"),
+        (r#"{"password": "a&b12345x"}"#, "a&b12345x"),
+        (r#"{"body":"{\"password\": \"hunter22x\"}"}"#, "hunter22x"),
+        ("DB_PASSWORD=hunter22x\nX=1", "hunter22x"),
+        ("user=ada&password=hunter22x&go=1", "hunter22x"),
+        ("password             = hunter22x", "hunter22x"),
+        ("password=self.password1", "self.password1"),
+        ("the password is hunter22x, log in", "hunter22x"),
+        ("API_KEY: abcdef123456.", "abcdef123456"),
+        ("API_KEY=abcdef123456", "abcdef123456"),
+        ("api.key=abcdef123456", "abcdef123456"),
+        ("postgres://app:s3cr3t-Pw@db.internal:5432/x", "s3cr3t-Pw"),
+        ("Authorization: Bearer q8Zt3LmN0pXr7VwYb2Kd5H", "q8Zt3LmN0pXr7VwYb2Kd5H"),
+        ("session token=q8Zt3LmN0pXr7VwYb2Kd5H", "q8Zt3LmN0pXr7VwYb2Kd5H"),
+    ];
+
+    /// Texts that are labelled, and nothing of them is followed.
+    const LABELLED_ALONE: &[&str] = &[
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIE",
+        "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQHY",
+        "session eyJpdiI6Ik5JQnB0M1ZyZlE5SmRkaUJ3PT0iLCJ2YWx1ZSI6ImRlZmdoaWprbG1ub3AifQ",
+        "Bearer eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0..AxY8DCtDaGlsbGljb3RoZQ.KDlTtXchhZTGufMYmOYGS4HffxPSUrfmqCHX",
+    ];
+
+    const LOOK_ALIKES: &[&str] = &[
+        "",
+        "ä:ö=ü",
+        "client secret: no",
+        r#"{"password": null}"#,
+        r#"{"password": "***"}"#,
+        "ghp_short",
+        "password = forms.CharField(max_length=128)",
+        "secret=os.environ['X1']",
+        "SECRET_KEY: ${KEY_2_VALUE}",
+        "the word password: is here",
+        "the password is required, see page 22",
+        "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKC",
+        "-----BEGIN CERTIFICATE----- of it, and no PRIVATE KEY----- beside it in these lines, which are many",
+        "sk-learn is a library for machine learning",
+        "sk-this-is-a-very-long-kebab-case-name",
+        "sk-this-is-a-very-long-kebab-case-name-2",
+        "token: 3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+        "key=da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        "order_id: A1B2C3D4E5F6G7H8J9K0L1M2",
+        "cache key: user/42/profile/settings",
+        "https://example.com:8080/a@b",
+        "https://example.com/sk-learn/hf_space/AKIA",
+        "password=no&next=page22",
+        "eyJhbGciOiJIUzI1NiJ9",
+        "max_tokens=4096",
+        "primary_key=True",
+    ];
 
     #[test]
     fn secrets_and_what_looks_alike() {
-        let github = format!("token ghp_{} end", "a1B2".repeat(9));
-        let jwt = format!("Bearer eyJhbGciOiJIUzI1NiJ9.eyJ{}.{}", "zdWIiOiIxMjM0".repeat(3), "c2lnbmF0dXJl1".repeat(3));
-        let pem = format!("-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----", "MIIEow1Bx".repeat(9));
-        for (text, expected) in [
-            (github.as_str(), "a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"),
-            (jwt.as_str(), &jwt[28..]),
-            ("key AKIAIOSFODNN7EXAMPLE here", "IOSFODNN7EXAMPLE"),
-            (pem.as_str(), &pem[31..31 + 83]),
-            (r#"{"password": "hunter22x"}"#, "hunter22x"),
-            ("DB_PASSWORD=hunter22x\nX=1", "hunter22x"),
-            ("the password is hunter22x, log in", "hunter22x"),
-            ("API_KEY: abcdef123456.", "abcdef123456"),
-            ("postgres://app:s3cr3t-Pw@db.internal:5432/x", "s3cr3t-Pw"),
-            ("Authorization: Bearer q8Zt3LmN0pXr7VwYb2Kd5H", "q8Zt3LmN0pXr7VwYb2Kd5H"),
-            ("session token=q8Zt3LmN0pXr7VwYb2Kd5H", "q8Zt3LmN0pXr7VwYb2Kd5H"),
-        ] {
-            let found = find("", text.as_bytes());
-            let shown: Vec<_> = found.iter().map(|it| &text[it.at.clone()]).collect();
-            assert_eq!(shown, [expected], "{text}");
+        let shown = |text: &str| -> Vec<String> {
+            find("", text.as_bytes()).into_iter().map(|it| text[it.at].to_owned()).collect()
+        };
+        for (text, expected) in SECRETS {
+            assert_eq!(shown(text), [*expected], "{text}");
+            assert!(holds(text), "{text}");
         }
-        for text in [
-            "",
-            "ä:ö=ü",
-            "client secret: no",
-            r#"{"password": null}"#,
-            r#"{"password": "***"}"#,
-            "ghp_short",
-            "password = forms.CharField(max_length=128)",
-            "secret=os.environ['X1']",
-            "SECRET_KEY: ${KEY_2_VALUE}",
-            "the word password: is here",
-            "the password is required, see page 22",
-            "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKC",
-            "sk-learn is a library for machine learning",
-            "sk-this-is-a-very-long-kebab-case-name-2",
-            "token: 3f2504e0-4f89-11d3-9a0c-0305e82c3301",
-            "key=da39a3ee5e6b4b0d3255bfef95601890afd80709",
-            "order_id: A1B2C3D4E5F6G7H8J9K0L1M2",
-            "cache key: user/42/profile/settings",
-            "https://example.com:8080/a@b",
-            "eyJhbGciOiJIUzI1NiJ9",
-            "max_tokens=4096",
-            "primary_key=True",
-        ] {
-            assert_eq!(find("", text.as_bytes()), [], "{text}");
+        for text in LABELLED_ALONE {
+            assert_eq!((shown(text).as_slice(), holds(text)), (&[][..], true), "{text}");
+        }
+        for text in LOOK_ALIKES {
+            assert_eq!((shown(text).as_slice(), holds(text)), (&[][..], false), "{text}");
         }
         assert_eq!(find("api_key", b"abcdef123456").len(), 1);
         assert_eq!(find("db.password", b"correct horse battery").len(), 0);
