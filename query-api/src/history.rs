@@ -191,10 +191,11 @@ impl History {
         found
     }
 
-    /// Damage that was found, if it is still there: a file may have been restored.
+    /// Damage that was found, if it is still there: a file may have been restored. The others are looked at when the first
+    /// one was, so being asked again and again costs one look at one file.
     pub(crate) fn damage(&self) -> Option<Damage> {
-        let known = self.damage.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        known.then(|| self.look_for_damage()).flatten()
+        let known = self.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        if known.stands(&self.config.dir, &self.snapshot()) { Some(known) } else { self.look_for_damage() }
     }
 
     /// Changes whenever rows become visible.

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use martingale_schemas::Decision;
 
 pub(crate) mod bench;
@@ -128,15 +130,16 @@ pub(crate) struct Replay {
     /// Files of steps, one JSON object a line; `.gz` is read as gzip, `-` is standard input.
     #[arg(required = true, value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,
-    /// Judge in this process, as fast as it can, without a server. The same steps give the same verdicts.
-    #[arg(long, conflicts_with = "concurrency")]
+    /// Judge in this process, as fast as it can, without a server. The same steps give the same verdicts. Not together
+    /// with --server, --token or --concurrency.
+    #[arg(long)]
     pub(crate) offline: bool,
     /// Offline only: folder of policies (`*.yaml`), added to the shipped ones; one there replaces the shipped one of the
     /// same id.
-    #[arg(long, value_name = "DIR", requires = "offline")]
+    #[arg(long, value_name = "DIR")]
     pub(crate) policies: Option<PathBuf>,
     /// Offline only: leave the shipped policies out.
-    #[arg(long, requires = "offline")]
+    #[arg(long)]
     pub(crate) no_shipped: bool,
     /// Write one line of JSON for each judged step, in the order of the files.
     #[arg(long, value_name = "OUT.jsonl")]
@@ -259,6 +262,45 @@ pub(crate) struct Output {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) server: Server,
+}
+
+impl Cli {
+    /// The arguments of this process. Ends it, as clap does, when they cannot be read or contradict each other.
+    pub(crate) fn of_process() -> Self {
+        Self::read(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn read<T>(line: impl IntoIterator<Item = T>) -> Result<Self, clap::Error>
+    where
+        T: Into<std::ffi::OsString> + Clone,
+    {
+        let mut command = Self::command();
+        let given = command.try_get_matches_from_mut(line)?;
+        if let Some(("replay", replay)) = given.subcommand()
+            && let Some(refused) = contradiction(replay)
+        {
+            let mut usage = command.find_subcommand("replay").cloned().unwrap_or(command);
+            return Err(usage.error(ErrorKind::ArgumentConflict, refused));
+        }
+        Self::from_arg_matches(&given)
+    }
+}
+
+/// What was asked of `replay` and cannot be both. Here and not in the definitions, because a server that the environment
+/// names stands for no wish: somebody who works with one may judge a file offline.
+fn contradiction(replay: &ArgMatches) -> Option<String> {
+    let given = |name: &str| replay.value_source(name) == Some(ValueSource::CommandLine);
+    if replay.get_flag("offline") {
+        return ["server", "token", "concurrency"].into_iter().find(|it| given(it)).map(|name| {
+            format!(
+                "--offline judges in this process and sends nothing, so --{name} has no meaning: leave out one of the two"
+            )
+        });
+    }
+    let remedy = "start that with `martingale up --policies DIR`, or add --offline to judge in this process";
+    [("policies", "--policies"), ("no_shipped", "--no-shipped")].into_iter().find(|(name, _)| given(name)).map(
+        |(_, flag)| format!("{flag} is for --offline: a server judges by the policies it was started with: {remedy}"),
+    )
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! Own loop and not `axum::serve`, for the limits that one lacks: how many connections there are, and how long one may
 //! take to say what it wants.
 
+mod activity;
+mod worded;
+
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,12 +26,19 @@ use tower::ServiceExt as _;
 
 use crate::guard::{Guard, admit};
 use crate::unread;
+use activity::Activity;
+use worded::Worded;
 
 /// Longest time from the connection to the end of its first request's head. A place among `server.connections_max` is
 /// held meanwhile by somebody who has shown nothing, so it is shorter than the other.
 const FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time from a request to the end of the next one's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time that a connection is kept without a request under way. One of HTTP/1 ends earlier, by the limit above; one of
+/// HTTP/2 has no head to wait for, and would be held by answers to pings alone.
+const IDLE_MAX: Duration = Duration::from_secs(300);
+/// Longest time that a connection which was told to end goes on without a request under way: half a head is not waited for.
+const LINGER_MAX: Duration = Duration::from_secs(2);
 /// Requests under way at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
 /// Pause when the process has no more file descriptors.
@@ -91,25 +101,28 @@ impl Bound {
     }
 }
 
-/// One connection, to its end: after `stop` it ends with the requests that are under way, and at once if it has not said
-/// in time what it wants.
+/// One connection, to its end: after `stop`, or when it was idle for too long, it ends with the requests that are under way,
+/// and at once if it has not said in time what it wants.
 ///
-/// That deadline is ours because nobody below has one for all of it: which protocol is spoken is found out without a timer,
-/// and HTTP/2 may shake hands and then never ask.
+/// These deadlines are ours because nobody below has one for all of it: which protocol is spoken is found out without a timer,
+/// and HTTP/2 may shake hands and then never ask, or never ask again.
 async fn converse<S>(stream: S, router: Router, mut stop: Shutdown)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let asked = Arc::new(Notify::new());
+    let activity = Activity::new();
     let service = {
-        let asked = Arc::clone(&asked);
-        router.map_request(move |request: Request<_>| {
+        let (asked, activity) = (Arc::clone(&asked), activity.clone());
+        tower::service_fn(move |request: Request<_>| {
             asked.notify_one();
-            request
+            let under_way = activity.begin();
+            let answer = router.clone().oneshot(request);
+            async move { answer.await.map(|it| it.map(|body| under_way.until_the_end_of(body))) }
         })
     };
     let protocol = protocol();
-    let connection = protocol.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let connection = protocol.serve_connection(TokioIo::new(Worded::new(stream)), TowerToHyperService::new(service));
     let mut connection = pin!(connection);
     // A connection that breaks is its caller's affair.
     let first_head = async {
@@ -120,9 +133,14 @@ where
     tokio::select! {
         _ = connection.as_mut() => return,
         () = first_head => return,
-        () = stop.stopping() => connection.as_mut().graceful_shutdown(),
+        () = activity.idle_for(IDLE_MAX) => {}
+        () = stop.stopping() => {}
     }
-    let _ = connection.await;
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = connection => {}
+        () = activity.idle_for(LINGER_MAX) => {}
+    }
 }
 
 fn protocol() -> auto::Builder<TokioExecutor> {

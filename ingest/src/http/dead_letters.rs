@@ -85,8 +85,10 @@ struct Outcomes {
     rejected: u64,
 }
 
-/// Letters that one request looks at: the page ends there, and its cursor goes on.
-const LOOKED_AT_MAX: usize = 10_000;
+/// Letters of one look, however few are asked for: most of them may be of a state that is not.
+const LOOK_LETTERS: usize = 250;
+/// Looks of one request: the page ends there, and its cursor goes on.
+const LOOKS_MAX: usize = 40;
 
 pub(super) async fn list(
     State(parts): State<Arc<Parts>>,
@@ -107,35 +109,46 @@ pub(super) async fn list(
 async fn listed(parts: &Parts, page: Page, limit: usize) -> Result<Listed, Unread> {
     let mut known = parts.letters.lock().await;
     known.catch_up(&*parts.log).await.map_err(Unread::Log)?;
-    let (mut after, mut looked_at) = (page.after, 0);
+    let mut after = page.after;
     let mut dead_letters = Vec::new();
-    loop {
-        let (letters, cursor) = read(&*parts.log, after.as_deref(), limit - dead_letters.len()).await?;
-        // Replays alone, which are no letters, are a look too.
-        looked_at += letters.len().max(1);
-        let cursor = cursor.to_string();
-        let end = after.as_ref() == Some(&cursor);
-        dead_letters.extend(letters.into_iter().filter_map(|letter| {
-            let state = if known.is_open(&letter.id) { Standing::Open } else { Standing::Replayed };
-            let last_replay = known.replay_of(&letter.id).map(|it| Outcomes {
-                time: it.time,
-                accepted: it.accepted,
-                duplicate: it.duplicate,
-                rejected: it.rejected,
-            });
-            let wanted = match state {
-                Standing::Open => page.state != Wish::Replayed,
-                Standing::Replayed => page.state != Wish::Open,
-            };
-            wanted.then_some(ListedLetter { letter, state, last_replay })
-        }));
+    for look in 1.. {
+        let Read { letters, from: mut cursor, next } =
+            read(&*parts.log, after.as_deref(), LOOK_LETTERS.max(limit)).await?;
+        let mut is_full = false;
+        for At { partition, offset, letter } in letters {
+            // Up to here, and not to the end of the look: what is behind belongs to the next page.
+            cursor.0[partition] = offset.next();
+            dead_letters.extend(wanted(&known, page.state, letter));
+            is_full = dead_letters.len() >= limit;
+            if is_full {
+                break;
+            }
+        }
+        let cursor = if is_full { cursor } else { next }.to_string();
+        let is_end = after.as_ref() == Some(&cursor);
         after = Some(cursor);
-        if end || dead_letters.len() >= limit || looked_at >= LOOKED_AT_MAX {
-            let counts = known.counts();
-            let next = after.unwrap_or_default();
-            return Ok(Listed { dead_letters, open: counts.open, replayed: counts.replayed, next });
+        if is_full || is_end || look == LOOKS_MAX {
+            break;
         }
     }
+    let counts = known.counts();
+    Ok(Listed { dead_letters, open: counts.open, replayed: counts.replayed, next: after.unwrap_or_default() })
+}
+
+/// A letter as it is listed, where its state was asked for.
+fn wanted(known: &Known, wish: Wish, letter: DeadLetter) -> Option<ListedLetter> {
+    let state = if known.is_open(&letter.id) { Standing::Open } else { Standing::Replayed };
+    match (state, wish) {
+        (Standing::Open, Wish::Replayed) | (Standing::Replayed, Wish::Open) => return None,
+        (Standing::Open, Wish::Open | Wish::All) | (Standing::Replayed, Wish::Replayed | Wish::All) => {}
+    }
+    let last_replay = known.replay_of(&letter.id).map(|it| Outcomes {
+        time: it.time,
+        accepted: it.accepted,
+        duplicate: it.duplicate,
+        rejected: it.rejected,
+    });
+    Some(ListedLetter { letter, state, last_replay })
 }
 
 fn bad_request(message: impl Into<String>) -> Problem {
@@ -216,13 +229,13 @@ async fn replay_wanted(parts: &Parts, request: Request) -> Result<Replayed, Prob
     let mut known = parts.letters.lock().await;
     known.catch_up(&*parts.log).await.map_err(|error| Problem::of_log(&error, retry_after))?;
     loop {
-        let (letters, cursor) = read(&*parts.log, after.as_deref(), page_max).await.map_err(|unread| match unread {
+        let read = read(&*parts.log, after.as_deref(), page_max).await.map_err(|unread| match unread {
             Unread::Cursor(message) => bad_request(message),
             Unread::Log(error) => Problem::of_log(&error, retry_after),
         })?;
-        let cursor = cursor.to_string();
+        let cursor = read.next.to_string();
         let end = after.as_ref() == Some(&cursor);
-        for letter in letters {
+        for At { letter, .. } in read.letters {
             if (wanted.all && known.is_open(&letter.id)) || missing.remove(&letter.id) {
                 feed(parts, &letter, &mut replayed).await.map_err(|error| Problem::of_log(&error, retry_after))?;
             }
@@ -276,7 +289,21 @@ async fn feed(parts: &Parts, letter: &DeadLetter, replayed: &mut Replayed) -> Re
     Ok(())
 }
 
+#[derive(Clone)]
 struct Cursor(Vec<Offset>);
+
+/// Letters in their order, and what is before and behind them.
+struct Read {
+    letters: Vec<At>,
+    from: Cursor,
+    next: Cursor,
+}
+
+struct At {
+    partition: usize,
+    offset: Offset,
+    letter: DeadLetter,
+}
 
 impl Cursor {
     fn parse(text: &str, partitions: u32) -> Result<Self, String> {
@@ -302,8 +329,8 @@ enum Unread {
     Log(log::Error),
 }
 
-/// A page of dead letters, oldest first over all partitions, and where the next one begins.
-async fn read(log: &dyn Log, after: Option<&str>, limit: usize) -> Result<(Vec<DeadLetter>, Cursor), Unread> {
+/// Dead letters from a cursor on, oldest first over all partitions.
+async fn read(log: &dyn Log, after: Option<&str>, limit: usize) -> Result<Read, Unread> {
     let mut cursor = match after {
         Some(text) => Cursor::parse(text, log.partitions()).map_err(Unread::Cursor)?,
         None => Cursor(vec![Offset::START; log.partitions() as usize]),
@@ -317,8 +344,9 @@ async fn read(log: &dyn Log, after: Option<&str>, limit: usize) -> Result<(Vec<D
         let records = log.read(topics::DEAD_LETTER, partition, *next, read_limit).await.map_err(Unread::Log)?;
         lanes.push(records.into_iter().map(|it| (it.offset, letter(&it.value))).collect::<VecDeque<_>>());
     }
-    let mut page = Vec::new();
-    while page.len() < limit {
+    let from = cursor.clone();
+    let mut letters = Vec::new();
+    while letters.len() < limit {
         for (lane, next) in lanes.iter_mut().zip(&mut cursor.0) {
             while let Some((offset, None)) = lane.front() {
                 *next = offset.next();
@@ -326,13 +354,13 @@ async fn read(log: &dyn Log, after: Option<&str>, limit: usize) -> Result<(Vec<D
             }
         }
         let heads = lanes.iter().enumerate().filter_map(|(at, lane)| Some((lane.front()?.1.as_ref()?.time, at)));
-        let Some((_, at)) = heads.min() else { break };
-        if let Some((offset, Some(letter))) = lanes[at].pop_front() {
-            cursor.0[at] = offset.next();
-            page.push(letter);
+        let Some((_, partition)) = heads.min() else { break };
+        if let Some((offset, Some(letter))) = lanes[partition].pop_front() {
+            cursor.0[partition] = offset.next();
+            letters.push(At { partition, offset, letter });
         }
     }
-    Ok((page, cursor))
+    Ok(Read { letters, from, next: cursor })
 }
 
 /// `None` for what is no letter.

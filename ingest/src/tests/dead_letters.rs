@@ -36,6 +36,17 @@ async fn pages_cover_everything_once_and_the_cursor_stays_good() {
 }
 
 #[tokio::test]
+async fn the_few_of_a_state_are_found_among_many_of_another() {
+    let bench = Bench::new();
+    let many: Vec<String> = (0..300).map(|n| format!(r#"{{"session_id":"s-{n}"}}"#)).collect();
+    bench.steps(many.join("\n")).await;
+    let open = bench.get("/v1/dead-letters?state=replayed&limit=1").await.json();
+    assert_eq!((ids(&open).len(), &open["open"]), (0, &json!(300)), "one answer looks past the first letters");
+    let behind = format!("/v1/dead-letters?state=replayed&limit=1&after={}", open["next"].as_str().expect("a cursor"));
+    assert_eq!(bench.get(&behind).await.json()["next"], open["next"], "nothing is behind it");
+}
+
+#[tokio::test]
 async fn what_is_no_cursor_is_refused() {
     let bench = Bench::new();
     for query in ["after=x", "after=1.2", "after=", "after=-1.0.0.0", "limit=x", "page=1", "state=mended"] {

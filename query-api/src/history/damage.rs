@@ -16,6 +16,8 @@ pub struct Damage {
     pub(super) files: usize,
     /// Table and name. Where the folder is, is not for everybody who may ask.
     file: String,
+    /// Its length when it was written.
+    was: u64,
     how: How,
 }
 
@@ -37,11 +39,20 @@ impl Damage {
                 let Some(how) = How::of(&dir.join(table.name()).join(&*name), was) else { continue };
                 match &mut found {
                     Some(first) => first.files += 1,
-                    None => found = Some(Self { files: 1, file: format!("{}/{name}", table.name()), how }),
+                    None => found = Some(Self { files: 1, file: format!("{}/{name}", table.name()), was, how }),
                 }
             }
         }
         found
+    }
+
+    /// Whether the first damaged file still is, and still is one of its table's: one look at the disk, whatever the number of
+    /// files.
+    pub(super) fn stands(&self, dir: &Path, snapshot: &Snapshot) -> bool {
+        let Some((table, name)) = self.file.split_once('/') else { return false };
+        let seen = Table::ALL.into_iter().zip(&snapshot.tables).find(|(it, _)| it.name() == table);
+        let is_read = seen.is_some_and(|(_, it)| it.stored.snapshot.log_data().iter().any(|it| &*it.path() == name));
+        is_read && How::of(&dir.join(&self.file), self.was).is_some()
     }
 }
 

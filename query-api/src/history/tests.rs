@@ -352,6 +352,7 @@ async fn a_damaged_file_is_named_by_queries_and_readiness() {
             assert!(found.contains(word), "{word} in: {found}");
         }
         assert!(!found.contains(&world.folder().display().to_string()), "{found}");
+        assert_eq!(process.history.damage().map(|it| it.to_string()), Some(found), "asked again");
         std::fs::write(&file, &whole).expect("restored");
         assert_eq!(process.history.damage(), None);
         assert_eq!(process.rows("SELECT count(*) FROM (SELECT * FROM steps)").await, [[json!(1)]]);

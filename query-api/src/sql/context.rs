@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::datasource::ViewTable;
+use datafusion::common::internal_err;
 use datafusion::error::Result;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
@@ -12,8 +12,9 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::provider::Unified;
+use super::views::Public;
 use super::yielding::YieldingJoins;
-use super::{Config, functions, views};
+use super::{Config, functions};
 use crate::history::Snapshot;
 use crate::tables::Table;
 
@@ -22,6 +23,9 @@ use crate::tables::Table;
 const BATCH_ROWS: usize = 1024;
 /// Footers of Parquet files that are kept, in bytes.
 const FOOTERS_BYTES_MAX: usize = 64 << 20;
+const CATALOG: &str = "martingale";
+/// Schema of what a query may name.
+const PUBLIC: &str = "public";
 
 /// What all queries share: memory and the cache of footers. Nothing is spilled to disk.
 pub(super) fn runtime(config: &Config) -> Result<Arc<RuntimeEnv>> {
@@ -41,7 +45,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(super) async fn new(snapshot: Arc<Snapshot>, runtime: Arc<RuntimeEnv>) -> Result<Self> {
-        let session = session(Arc::clone(&runtime), "public");
+        let session = session(Arc::clone(&runtime), PUBLIC);
         let parts = self::session(runtime, "parts");
         let state = Arc::new(session.state());
         for (table, seen) in Table::ALL.into_iter().zip(&snapshot.tables) {
@@ -52,10 +56,9 @@ impl Context {
                 session.register_table(table.name(), provider)?;
             }
         }
-        for (name, sql) in [("sessions", views::SESSIONS), ("controls", views::CONTROLS)] {
-            let plan = parts.state().create_logical_plan(sql).await?;
-            session.register_table(name, Arc::new(ViewTable::new(plan, None)))?;
-        }
+        let tables = session.catalog(CATALOG).and_then(|it| Some((it.schema(PUBLIC)?, it)));
+        let Some((tables, catalog)) = tables else { return internal_err!("the catalog is not there") };
+        catalog.register_schema(PUBLIC, Arc::new(Public::new(tables, parts)))?;
         Ok(Self { snapshot, session })
     }
 }
@@ -63,7 +66,7 @@ impl Context {
 fn session(runtime: Arc<RuntimeEnv>, schema: &str) -> SessionContext {
     let mut config = SessionConfig::new()
         .with_information_schema(true)
-        .with_default_catalog_and_schema("martingale", schema)
+        .with_default_catalog_and_schema(CATALOG, schema)
         .with_batch_size(BATCH_ROWS);
     let options = config.options_mut();
     options.execution.parquet.pushdown_filters = true;

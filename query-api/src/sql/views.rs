@@ -1,13 +1,83 @@
 //! `sessions` and `controls`: what the partial rows of [`crate::tables`] add up to.
 //!
-//! The partial tables themselves are not visible to queries.
+//! The partial tables themselves are not visible to queries. A view is planned when it is named: planning one costs more
+//! than most queries, and every moment that brings rows has views of its own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::datasource::ViewTable;
+use datafusion::error::Result;
+use datafusion::prelude::SessionContext;
+use tokio::sync::OnceCell;
+
+/// What a query may name: the tables, and the views over tables that it may not name.
+#[derive(Debug)]
+pub(super) struct Public {
+    tables: Arc<dyn SchemaProvider>,
+    parts: Parts,
+    views: [View; 2],
+}
+
+/// Where the partial tables are.
+struct Parts(SessionContext);
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Parts")
+    }
+}
+
+#[derive(Debug)]
+struct View {
+    name: &'static str,
+    sql: &'static str,
+    planned: OnceCell<Arc<dyn TableProvider>>,
+}
+
+impl View {
+    const fn new(name: &'static str, sql: &'static str) -> Self {
+        Self { name, sql, planned: OnceCell::const_new() }
+    }
+}
+
+impl Public {
+    pub(super) fn new(tables: Arc<dyn SchemaProvider>, parts: SessionContext) -> Self {
+        Self { tables, parts: Parts(parts), views: [View::new("sessions", SESSIONS), View::new("controls", CONTROLS)] }
+    }
+
+    fn view(&self, name: &str) -> Option<&View> {
+        self.views.iter().find(|it| it.name == name)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Public {
+    fn table_names(&self) -> Vec<String> {
+        self.tables.table_names().into_iter().chain(self.views.iter().map(|it| it.name.to_owned())).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let Some(view) = self.view(name) else { return self.tables.table(name).await };
+        let plan = async || {
+            let plan = self.parts.0.state().create_logical_plan(view.sql).await?;
+            Ok(Arc::new(ViewTable::new(plan, None)) as Arc<dyn TableProvider>)
+        };
+        view.planned.get_or_try_init(plan).await.map(|it| Some(Arc::clone(it)))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.view(name).is_some() || self.tables.table_exist(name)
+    }
+}
 
 /// One row for each session. `standing` is what stood against it at its last judged step; `halted` is whether its next step
 /// would be halted, which orders given since then and findings of other sessions decide, too.
 ///
 /// A session is halted with its run, or with one it descends from. Its parent and its root are looked up; for those in
 /// between, which a row does not name, what stood at the last step counts until an order of its partition lifts one.
-pub(super) const SESSIONS: &str = r#"
+const SESSIONS: &str = r#"
 WITH orders AS (
     SELECT "partition", scope, scope_id, last_value(action ORDER BY "offset") AS action,
         last_value(before_offset ORDER BY "offset") AS before_offset
@@ -76,7 +146,7 @@ LEFT JOIN lifted ON lifted."partition" = at
 "#;
 
 /// One row for each control, whatever number of partitions applied it.
-pub(super) const CONTROLS: &str = r#"
+const CONTROLS: &str = r#"
 SELECT
     control_id,
     first_value(action ORDER BY "offset") AS action,

@@ -1,9 +1,9 @@
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use super::{Cli, Command, OVERVIEW};
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
-    Cli::try_parse_from(line.split_whitespace()).map(|it| it.command)
+    Cli::read(line.split_whitespace()).map(|it| it.command)
 }
 
 #[test]
@@ -48,9 +48,8 @@ fn lines_are_taken_or_refused() {
         ("martingale up --data d --http 127.0.0.1:0 --http 127.0.0.1:1 --json", true),
         ("martingale up --http localhost", false),
         ("martingale replay", false),
-        ("martingale replay a b --offline --policies p --verdicts v", true),
-        ("martingale replay a --policies p", false),
-        ("martingale replay a --offline --concurrency 2", false),
+        ("martingale replay a b --offline --policies p --no-shipped --verdicts v", true),
+        ("martingale replay a --server http://h:1 --concurrency 2", true),
         ("martingale replay a --concurrency 0", false),
         ("martingale halt s --reason r", true),
         ("martingale halt --run r", true),
@@ -63,7 +62,6 @@ fn lines_are_taken_or_refused() {
         ("martingale dead-letters replay --all dl-1", false),
         ("martingale resume --run r", true),
         ("martingale timeline s --limit 0", false),
-        ("martingale replay a --no-shipped", false),
         ("martingale policy check", false),
         ("martingale policy list", true),
         ("martingale policy show x ./policies", true),
@@ -72,6 +70,23 @@ fn lines_are_taken_or_refused() {
         ("martingale bench gate --rate 0", false),
     ] {
         assert_eq!(parse(line).is_ok(), good, "{line}");
+    }
+}
+
+#[test]
+fn a_contradiction_in_replay_is_told_with_its_remedy() {
+    for (line, words) in [
+        ("martingale replay a --offline --server http://h:1", ["--server has no meaning", "--offline judges in this"]),
+        ("martingale replay a --server http://h:1 --offline", ["--server has no meaning", "leave out one"]),
+        ("martingale replay a --offline --token t", ["--token has no meaning", "leave out one"]),
+        ("martingale replay a --offline --concurrency 2", ["--concurrency has no meaning", "leave out one"]),
+        ("martingale replay a --policies p", ["--policies is for --offline", "martingale up --policies DIR"]),
+        ("martingale replay a --no-shipped", ["--no-shipped is for --offline", "add --offline"]),
+    ] {
+        let refused = parse(line).expect_err("refused");
+        assert_eq!(refused.exit_code(), 2, "{line}");
+        let said = refused.to_string();
+        assert!(words.iter().all(|word| said.contains(word)), "{line}: {said}");
     }
 }
 

@@ -26,7 +26,7 @@ use crate::output::{note, say};
 use crate::roles::{self, Running};
 
 pub(crate) async fn run(args: Demo) -> Result<ExitCode> {
-    martingale_platform::telemetry::init("warn", martingale_platform::telemetry::Format::Text)
+    let (_, _flush) = martingale_platform::telemetry::init("warn", martingale_platform::telemetry::Format::Text)
         .map_err(|message| anyhow!(message))?;
     let mut signals = Signals::new()?;
     let begun = Instant::now();

@@ -18,7 +18,7 @@ pub(crate) async fn run(args: Up) -> Result<ExitCode> {
         say(config.dump().trim_end())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let lost_lines = martingale_platform::telemetry::init(&config.telemetry.filter, config.telemetry.format)
+    let (lost_lines, _flush) = martingale_platform::telemetry::init(&config.telemetry.filter, config.telemetry.format)
         .map_err(|message| anyhow!(message))?;
     crate::panics::quiet_the_expected();
     let registry = prometheus::Registry::new();

@@ -1,0 +1,77 @@
+//! What a connection is doing: how many of its requests are under way.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use http_body::{Frame, SizeHint};
+use tokio::sync::watch;
+
+/// Of one connection. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Activity(watch::Sender<usize>);
+
+/// Counted from a request to the end of its answer.
+pub(super) struct UnderWay(watch::Sender<usize>);
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(0))
+    }
+
+    pub(super) fn begin(&self) -> UnderWay {
+        self.0.send_modify(|it| *it += 1);
+        UnderWay(self.0.clone())
+    }
+
+    /// Returns once nothing was under way for so long.
+    pub(super) async fn idle_for(&self, time: Duration) {
+        let mut seen = self.0.subscribe();
+        loop {
+            // It cannot be closed: its sender is here.
+            let _ = seen.wait_for(|it| *it == 0).await;
+            if tokio::time::timeout(time, seen.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl UnderWay {
+    /// The body of the answer, which is under way until it is dropped.
+    pub(super) fn until_the_end_of(self, body: Body) -> Body {
+        Body::new(Answer { body, _under_way: self })
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|it| *it -= 1);
+    }
+}
+
+struct Answer {
+    body: Body,
+    _under_way: UnderWay,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
