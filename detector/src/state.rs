@@ -305,7 +305,7 @@ mod tests {
             let state = state.expect("worth storing");
             let bytes = encode(7, &state).expect("encodes");
             let entry = read(&bytes).expect("a header");
-            let again = serde_json::to_value(entry.state_of(&key).expect("a state")).expect("JSON");
+            let again = serde_json::to_value(entry.state_of(key).expect("a state")).expect("JSON");
             assert_eq!(again, serde_json::to_value(state.to_state()).expect("JSON"), "{key:?}");
             changed += 1;
         });

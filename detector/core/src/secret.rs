@@ -129,7 +129,7 @@ pub(crate) fn find(name: &str, text: &[u8]) -> Vec<Found> {
     // What is read again of a text, in bytes: more of it is made to be slow.
     let mut left = 1024 + 4 * text.len();
     if !name.is_empty()
-        && let Some(at) = under(name.as_bytes(), text, 0)
+        && let Some(at) = under(Telling::of(name.as_bytes()), text, 0)
     {
         found.push(Found { kind: SecretKind::Labelled, at });
     }
@@ -239,8 +239,8 @@ fn labelled(text: &[u8], at: usize, left: &mut usize) -> Option<Found> {
     let is = if text[..at].ends_with(b" is") { 3 } else { 0 };
     let end = at - is - text[..at - is].iter().rev().take(GAP_MAX).take_while(|it| skipped(it)).count();
     let length = text[..end].iter().rev().take(40).take_while(|it| in_word(**it)).count();
-    let name = &text[end - length..end];
-    if !ends_with(name, NAMES) && !ends_with(name, HINTS) || *left == 0 {
+    let telling = Telling::of(&text[end - length..end]);
+    if telling == Telling::Nothing || *left == 0 {
         return None;
     }
     let value = at + 1 + text[at + 1..].iter().take(GAP_MAX).take_while(|it| skipped(it)).count();
@@ -252,7 +252,7 @@ fn labelled(text: &[u8], at: usize, left: &mut usize) -> Option<Found> {
         |it: &u8| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b',' | b'}' | b'\\') || is_form && *it == b'&';
     let rest = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
     *left = left.saturating_sub(rest.len());
-    let at = under(name, rest, value)?;
+    let at = under(telling, rest, value)?;
     Some(Found { kind: SecretKind::Labelled, at })
 }
 
@@ -264,7 +264,7 @@ fn bearer(value: &[u8]) -> usize {
 }
 
 /// The value, if its name makes it secret.
-fn under(name: &[u8], value: &[u8], at: usize) -> Option<Range<usize>> {
+fn under(telling: Telling, value: &[u8], at: usize) -> Option<Range<usize>> {
     let lead = value.iter().take_while(|it| it.is_ascii_whitespace() || matches!(it, b'"' | b'\'')).count();
     let value = &value[lead..];
     let skip = bearer(value);
@@ -276,8 +276,12 @@ fn under(name: &[u8], value: &[u8], at: usize) -> Option<Range<usize>> {
         .count();
     let value = &value[..value.len() - trail];
     let is_one = value.len() >= VALUE_MIN && value.len() <= VALUE_MAX && !value.iter().any(u8::is_ascii_whitespace);
-    let (strong, hint) = (ends_with(name, NAMES), ends_with(name, HINTS));
-    let counts = is_one && (strong && looks_chosen(value) || hint && looks_random(value));
+    let looks_secret = |it: &[u8]| match telling {
+        Telling::Nothing => false,
+        Telling::Hint => looks_random(it),
+        Telling::Name => looks_chosen(it),
+    };
+    let counts = is_one && looks_secret(value);
     let from = at + lead + skip;
     counts.then_some(from..from + value.len())
 }
@@ -285,16 +289,40 @@ fn under(name: &[u8], value: &[u8], at: usize) -> Option<Range<usize>> {
 /// Whether the last name of a path says that what stands there is a credential.
 #[must_use]
 pub fn is_credential(path: &str) -> bool {
-    let name = path.rsplit('.').next().unwrap_or(path).as_bytes();
-    ends_with(name, NAMES) || ends_with(name, HINTS)
+    Telling::of(path.rsplit('.').next().unwrap_or(path).as_bytes()) > Telling::Nothing
 }
 
-fn ends_with(name: &[u8], known: &[&str]) -> bool {
-    let letters = name.iter().rev().filter(|it| it.is_ascii_alphanumeric());
-    known.iter().any(|it| {
-        let mut letters = letters.clone();
-        it.bytes().rev().all(|byte| letters.next().is_some_and(|other| other.eq_ignore_ascii_case(&byte)))
-    })
+/// What a name says of the value under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Telling {
+    Nothing,
+    /// It may be secret, if it looks so: [`HINTS`].
+    Hint,
+    /// It is, if it looks chosen: [`NAMES`]. Whatever looks random does.
+    Name,
+}
+
+/// Longest of [`NAMES`] and [`HINTS`].
+const NAME_MAX: usize = 13;
+
+impl Telling {
+    fn of(name: &[u8]) -> Self {
+        // Its last letters, backwards: read once, and compared with each that is known.
+        let (mut letters, mut length) = ([0; NAME_MAX], 0);
+        for (to, it) in letters.iter_mut().zip(name.iter().rev().filter(|it| it.is_ascii_alphanumeric())) {
+            *to = it.to_ascii_lowercase();
+            length += 1;
+        }
+        let letters = &letters[..length];
+        let ends_with = |known: &[&str]| {
+            known.iter().any(|it| it.len() <= length && it.bytes().rev().zip(letters).all(|(a, b)| a == *b))
+        };
+        match (ends_with(NAMES), ends_with(HINTS)) {
+            (true, _) => Self::Name,
+            (false, true) => Self::Hint,
+            (false, false) => Self::Nothing,
+        }
+    }
 }
 
 /// A value and not code that computes one: letters and digits mixed, and no brackets.
@@ -381,102 +409,4 @@ fn key_header(text: &[u8]) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{entropy_is_high, find, holds, log2_1024ths};
-
-    /// Texts, and what of them is followed.
-    const SECRETS: &[(&str, &str)] = &[
-        ("token ghp_a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2 end", "a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"),
-        ("https://ci.example/ghp_a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2/x", "a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"),
-        (r#"{"log":"one\nghp_a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"}"#, "a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"),
-        (
-            "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0zdWIiOiIxMjM0.c2lnbmF0dXJlMQc2lnbmF0dXJl1",
-            "eyJzdWIiOiIxMjM0zdWIiOiIxMjM0.c2lnbmF0dXJlMQc2lnbmF0dXJl1",
-        ),
-        ("key AKIAIOSFODNN7EXAMPLE here", "IOSFODNN7EXAMPLE"),
-        (
-            "-----BEGIN RSA PRIVATE KEY-----\nMIIEow1BxMIIEow1BxMIIEow1BxMIIEow1BxMIIEow1Bx\n-----END RSA PRIVATE KEY-----",
-            "\nMIIEow1BxMIIEow1BxMIIEow1BxMIIEow1BxMIIEow1Bx\n",
-        ),
-        (r#"{"password": "hunter22x"}"#, "hunter22x"),
-        (r#"{"db_password":"hunter22x"}"#, "hunter22x"),
-        (r#"{"password": "a&b12345x"}"#, "a&b12345x"),
-        (r#"{"body":"{\"password\": \"hunter22x\"}"}"#, "hunter22x"),
-        ("DB_PASSWORD=hunter22x\nX=1", "hunter22x"),
-        ("user=ada&password=hunter22x&go=1", "hunter22x"),
-        ("password             = hunter22x", "hunter22x"),
-        ("password=self.password1", "self.password1"),
-        ("the password is hunter22x, log in", "hunter22x"),
-        ("API_KEY: abcdef123456.", "abcdef123456"),
-        ("API_KEY=abcdef123456", "abcdef123456"),
-        ("api.key=abcdef123456", "abcdef123456"),
-        ("postgres://app:s3cr3t-Pw@db.internal:5432/x", "s3cr3t-Pw"),
-        ("Authorization: Bearer q8Zt3LmN0pXr7VwYb2Kd5H", "q8Zt3LmN0pXr7VwYb2Kd5H"),
-        ("session token=q8Zt3LmN0pXr7VwYb2Kd5H", "q8Zt3LmN0pXr7VwYb2Kd5H"),
-    ];
-
-    /// Texts that are labelled, and nothing of them is followed.
-    const LABELLED_ALONE: &[&str] = &[
-        "-----BEGIN RSA PRIVATE KEY-----\nMIIE",
-        "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQHY",
-        "session eyJpdiI6Ik5JQnB0M1ZyZlE5SmRkaUJ3PT0iLCJ2YWx1ZSI6ImRlZmdoaWprbG1ub3AifQ",
-        "Bearer eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0..AxY8DCtDaGlsbGljb3RoZQ.KDlTtXchhZTGufMYmOYGS4HffxPSUrfmqCHX",
-    ];
-
-    const LOOK_ALIKES: &[&str] = &[
-        "",
-        "ä:ö=ü",
-        "client secret: no",
-        r#"{"password": null}"#,
-        r#"{"password": "***"}"#,
-        "ghp_short",
-        "password = forms.CharField(max_length=128)",
-        "secret=os.environ['X1']",
-        "SECRET_KEY: ${KEY_2_VALUE}",
-        "the word password: is here",
-        "the password is required, see page 22",
-        "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKC",
-        "-----BEGIN CERTIFICATE----- of it, and no PRIVATE KEY----- beside it in these lines, which are many",
-        "sk-learn is a library for machine learning",
-        "sk-this-is-a-very-long-kebab-case-name",
-        "sk-this-is-a-very-long-kebab-case-name-2",
-        "token: 3f2504e0-4f89-11d3-9a0c-0305e82c3301",
-        "key=da39a3ee5e6b4b0d3255bfef95601890afd80709",
-        "order_id: A1B2C3D4E5F6G7H8J9K0L1M2",
-        "cache key: user/42/profile/settings",
-        "https://example.com:8080/a@b",
-        "https://example.com/sk-learn/hf_space/AKIA",
-        "password=no&next=page22",
-        "eyJhbGciOiJIUzI1NiJ9",
-        "max_tokens=4096",
-        "primary_key=True",
-    ];
-
-    #[test]
-    fn secrets_and_what_looks_alike() {
-        let shown = |text: &str| -> Vec<String> {
-            find("", text.as_bytes()).into_iter().map(|it| text[it.at].to_owned()).collect()
-        };
-        for (text, expected) in SECRETS {
-            assert_eq!(shown(text), [*expected], "{text}");
-            assert!(holds(text), "{text}");
-        }
-        for text in LABELLED_ALONE {
-            assert_eq!((shown(text).as_slice(), holds(text)), (&[][..], true), "{text}");
-        }
-        for text in LOOK_ALIKES {
-            assert_eq!((shown(text).as_slice(), holds(text)), (&[][..], false), "{text}");
-        }
-        assert_eq!(find("api_key", b"abcdef123456").len(), 1);
-        assert_eq!(find("db.password", b"correct horse battery").len(), 0);
-        assert_eq!(find("name", b"abcdef123456").len(), 0);
-    }
-
-    #[test]
-    fn entropy_in_whole_numbers() {
-        assert_eq!([1, 2, 3, 8, 1000].map(log2_1024ths), [0, 1024, 1623, 3072, 10204]);
-        assert!(entropy_is_high(b"q8Zt3LmN0pXr7VwYb2Kd5H"));
-        assert!(!entropy_is_high(b"aaaaaaaaaaaaaaaaaaaa"));
-        assert!(!entropy_is_high(b"Aa1Aa1Aa1Aa1Aa1Aa1Aa1"));
-    }
-}
+mod tests;

@@ -1,0 +1,116 @@
+use super::{HINTS, NAME_MAX, NAMES, Telling, entropy_is_high, find, holds, log2_1024ths};
+
+/// Texts, and what of them is followed.
+const SECRETS: &[(&str, &str)] = &[
+    ("token ghp_a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2 end", "a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"),
+    ("https://ci.example/ghp_a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2/x", "a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"),
+    (r#"{"log":"one\nghp_a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"}"#, "a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"),
+    (
+        "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0zdWIiOiIxMjM0.c2lnbmF0dXJlMQc2lnbmF0dXJl1",
+        "eyJzdWIiOiIxMjM0zdWIiOiIxMjM0.c2lnbmF0dXJlMQc2lnbmF0dXJl1",
+    ),
+    ("key AKIAIOSFODNN7EXAMPLE here", "IOSFODNN7EXAMPLE"),
+    (
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIEow1BxMIIEow1BxMIIEow1BxMIIEow1BxMIIEow1Bx\n-----END RSA PRIVATE KEY-----",
+        "\nMIIEow1BxMIIEow1BxMIIEow1BxMIIEow1BxMIIEow1Bx\n",
+    ),
+    (r#"{"password": "hunter22x"}"#, "hunter22x"),
+    (r#"{"db_password":"hunter22x"}"#, "hunter22x"),
+    (r#"{"password": "a&b12345x"}"#, "a&b12345x"),
+    (r#"{"body":"{\"password\": \"hunter22x\"}"}"#, "hunter22x"),
+    ("DB_PASSWORD=hunter22x\nX=1", "hunter22x"),
+    ("user=ada&password=hunter22x&go=1", "hunter22x"),
+    ("password             = hunter22x", "hunter22x"),
+    ("password=self.password1", "self.password1"),
+    ("the password is hunter22x, log in", "hunter22x"),
+    ("API_KEY: abcdef123456.", "abcdef123456"),
+    ("API_KEY=abcdef123456", "abcdef123456"),
+    ("api.key=abcdef123456", "abcdef123456"),
+    ("postgres://app:s3cr3t-Pw@db.internal:5432/x", "s3cr3t-Pw"),
+    ("Authorization: Bearer q8Zt3LmN0pXr7VwYb2Kd5H", "q8Zt3LmN0pXr7VwYb2Kd5H"),
+    ("session token=q8Zt3LmN0pXr7VwYb2Kd5H", "q8Zt3LmN0pXr7VwYb2Kd5H"),
+];
+
+/// Texts that are labelled, and nothing of them is followed.
+const LABELLED_ALONE: &[&str] = &[
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIE",
+    "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQHY",
+    "session eyJpdiI6Ik5JQnB0M1ZyZlE5SmRkaUJ3PT0iLCJ2YWx1ZSI6ImRlZmdoaWprbG1ub3AifQ",
+    "Bearer eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0..AxY8DCtDaGlsbGljb3RoZQ.KDlTtXchhZTGufMYmOYGS4HffxPSUrfmqCHX",
+];
+
+const LOOK_ALIKES: &[&str] = &[
+    "",
+    "ä:ö=ü",
+    "client secret: no",
+    r#"{"password": null}"#,
+    r#"{"password": "***"}"#,
+    "ghp_short",
+    "password = forms.CharField(max_length=128)",
+    "secret=os.environ['X1']",
+    "SECRET_KEY: ${KEY_2_VALUE}",
+    "the word password: is here",
+    "the password is required, see page 22",
+    "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKC",
+    "-----BEGIN CERTIFICATE----- of it, and no PRIVATE KEY----- beside it in these lines, which are many",
+    "sk-learn is a library for machine learning",
+    "sk-this-is-a-very-long-kebab-case-name",
+    "sk-this-is-a-very-long-kebab-case-name-2",
+    "token: 3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+    "key=da39a3ee5e6b4b0d3255bfef95601890afd80709",
+    "order_id: A1B2C3D4E5F6G7H8J9K0L1M2",
+    "cache key: user/42/profile/settings",
+    "https://example.com:8080/a@b",
+    "https://example.com/sk-learn/hf_space/AKIA",
+    "password=no&next=page22",
+    "eyJhbGciOiJIUzI1NiJ9",
+    "max_tokens=4096",
+    "primary_key=True",
+];
+
+#[test]
+fn secrets_and_what_looks_alike() {
+    let shown = |text: &str| -> Vec<String> {
+        find("", text.as_bytes()).into_iter().map(|it| text[it.at].to_owned()).collect()
+    };
+    for (text, expected) in SECRETS {
+        assert_eq!(shown(text), [*expected], "{text}");
+        assert!(holds(text), "{text}");
+    }
+    for text in LABELLED_ALONE {
+        assert_eq!((shown(text).as_slice(), holds(text)), (&[][..], true), "{text}");
+    }
+    for text in LOOK_ALIKES {
+        assert_eq!((shown(text).as_slice(), holds(text)), (&[][..], false), "{text}");
+    }
+    assert_eq!(find("api_key", b"abcdef123456").len(), 1);
+    assert_eq!(find("db.password", b"correct horse battery").len(), 0);
+    assert_eq!(find("name", b"abcdef123456").len(), 0);
+}
+
+#[test]
+fn names_are_told_by_their_end() {
+    assert_eq!(NAMES.iter().chain(HINTS).map(|it| it.len()).max(), Some(NAME_MAX));
+    for (name, expected) in [
+        ("password", Telling::Name),
+        ("DB_PassWord", Telling::Name),
+        ("api-key", Telling::Name),
+        ("my.encryption_key", Telling::Name),
+        ("X-Authorization", Telling::Hint),
+        ("cacheKey", Telling::Hint),
+        ("word", Telling::Nothing),
+        ("password_hint", Telling::Nothing),
+        ("", Telling::Nothing),
+        ("___", Telling::Nothing),
+    ] {
+        assert_eq!(Telling::of(name.as_bytes()), expected, "{name}");
+    }
+}
+
+#[test]
+fn entropy_in_whole_numbers() {
+    assert_eq!([1, 2, 3, 8, 1000].map(log2_1024ths), [0, 1024, 1623, 3072, 10204]);
+    assert!(entropy_is_high(b"q8Zt3LmN0pXr7VwYb2Kd5H"));
+    assert!(!entropy_is_high(b"aaaaaaaaaaaaaaaaaaaa"));
+    assert!(!entropy_is_high(b"Aa1Aa1Aa1Aa1Aa1Aa1Aa1"));
+}
