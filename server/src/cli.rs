@@ -131,6 +131,10 @@ pub(crate) struct Replay {
     /// Judge in this process, as fast as it can, without a server. The same steps give the same verdicts.
     #[arg(long, conflicts_with = "concurrency")]
     pub(crate) offline: bool,
+    /// Offline only: sessions to learn the agents' normal behaviour from before any other is judged. They are taken as
+    /// normal, carry no labels and are not judged. May be given several times.
+    #[arg(long, value_name = "FILE", requires = "offline")]
+    pub(crate) baselines: Vec<PathBuf>,
     /// Offline only: folder of policies (`*.yaml`), added to the shipped ones; one there replaces the shipped one of the
     /// same id.
     #[arg(long, value_name = "DIR", requires = "offline")]

@@ -10,7 +10,7 @@ mod atom;
 mod decode;
 mod fold;
 mod index;
-mod pages;
+pub(crate) mod pages;
 mod paths;
 mod probe;
 mod rarity;
