@@ -411,7 +411,7 @@ fn what_was_read_goes_with_its_session_and_run() {
         let running = bench.start();
         bench.until(topics::VERDICTS, 1).await;
         bench.stop(running).await;
-        let stored = ["p/a/e00", "p/a/p00", "p/a/s00", "p/a/v00", "r/a", "s/a", "tick"];
+        let stored = ["p/a/e00", "p/a/l00", "p/a/p00", "p/a/s00", "p/a/v00", "r/a", "s/a", "tick"];
         assert_eq!(bench.state().await, stored);
 
         let running = bench.start();

@@ -3,6 +3,10 @@
     fit.py instruction TRACES HIJACK_ROWS            writes instruction.json
     fit.py jobs        SESSIONS.jsonl.gz OUT_FOLDER  writes jobs-recurring.json, jobs-new.json, jobs-cold.json
     fit.py model       SESSIONS.jsonl.gz OUT_FOLDER  reads rows-*.tsv there, prints the table, writes model.json
+    fit.py check       SESSIONS.jsonl.gz OUT_FOLDER  the same table from the same rows; writes nothing
+    fit.py split       TRACES_FOLDER OUT_FOLDER      writes learn.jsonl (harmless sessions of every other version of the agents)
+                                                     and judge.jsonl, for `martingale replay --offline --baselines`
+    fit.py score       SESSIONS.jsonl.gz VERDICTS.jsonl   figures of what `replay --verdicts` wrote; of no fitting at all
 """
 import collections, gzip, json, pathlib, re, subprocess, sys
 
@@ -265,6 +269,12 @@ def line(name, pos, neg):
 
 
 def model(sessions, out):
+    trees = check(sessions, out)
+    (HERE / "model.json").write_text(json.dumps({"ways": list(WAYS.values()), "trees": trees}, separators=(",", ":")) + "\n")
+
+
+def check(sessions, out):
+    """Prints how each suite is scored by trees that never saw it; answers trees that saw all."""
     table = {it["session_id"]: it for it in lines(sessions)}
     rows = {it: Rows(pathlib.Path(out) / f"rows-{it}.tsv", table) for it in SETTINGS}
     suites = sorted({it["info"]["suite"] for it in table.values()})
@@ -278,10 +288,52 @@ def model(sessions, out):
             print(line(f"{name}, without {suite}", *found), flush=True)
     for name, found in every.items():
         print(line(f"{name}, together", *(np.concatenate(it) for it in zip(*found))))
-    trees = fit([(r, r.label >= 0, WEIGHT[name]) for name, r in rows.items()])
-    (HERE / "model.json").write_text(json.dumps({"ways": list(WAYS.values()), "trees": trees}, separators=(",", ":")) + "\n")
+    return fit([(r, r.label >= 0, WEIGHT[name]) for name, r in rows.items()])
+
+
+# --- the product, from outside -----------------------------------------------------------------------------------------
+
+
+def split(traces, out):
+    """Every other version, in alphabetical order, teaches; the rest is judged."""
+    folder = pathlib.Path(traces)
+    sessions = lines(folder / "sessions.jsonl.gz")
+    versions = sorted({it["agent_version"] for it in sessions})
+    teaches = {it: at % 2 == 0 for at, it in enumerate(versions)}
+    learn = {it["session_id"] for it in sessions if teaches[it["agent_version"]] and it["info"].get("variant") == "benign"}
+    judge = {it["session_id"] for it in sessions if not teaches[it["agent_version"]] and kind(it) is not None}
+    with gzip.open(folder / "steps.jsonl.gz", "rt") as file:
+        files = {name: open(pathlib.Path(out) / f"{name}.jsonl", "w") for name in ("learn", "judge")}
+        for line in file:
+            session = json.loads(line)["session_id"]
+            if session in learn:
+                files["learn"].write(line)
+            if session in judge:
+                files["judge"].write(line)
+        [it.close() for it in files.values()]
+
+
+def score_verdicts(sessions, verdicts):
+    """Sessions without a verdict are left out: they were not judged."""
+    by = collections.defaultdict(list)
+    with open(verdicts) as file:
+        for text in file:
+            verdict = json.loads(text)
+            by[verdict["session_id"]].append((verdict["seq"], verdict["scores"].get("hijack", 0) * 1000))
+    suites = collections.defaultdict(lambda: ([], []))
+    for session in lines(sessions):
+        if session["session_id"] not in by or kind(session) is None:
+            continue
+        first = session["label"].get("first_bad_step")
+        peak = max((value for seq, value in by[session["session_id"]] if first is None or seq <= first), default=0)
+        for name in (session["info"]["suite"], "together"):
+            suites[name][0 if kind(session) == 1 else 1].append(round(peak))
+    for name, (pos, neg) in sorted(suites.items()):
+        print(f"{len(pos)} + {len(neg)}  ", line(name, np.array(pos), np.array(neg)))
 
 
 if __name__ == "__main__":
-    commands = {"instruction": instruction, "jobs": jobs, "model": model}
+    commands = {
+        "instruction": instruction, "jobs": jobs, "model": model, "check": check, "split": split, "score": score_verdicts,
+    }
     commands[sys.argv[1]](*sys.argv[2:])

@@ -149,7 +149,8 @@ fn finding(
             )
         }
         (Some(part), None) => {
-            format!("`{}` of {tool} was given neither by the user nor by anything read", quoted(&part.name, 40))
+            let read = if memory.lossy { "what is remembered of all that was read" } else { "anything read" };
+            format!("`{}` of {tool} was given neither by the user nor by {read}", quoted(&part.name, 40))
         }
         (None, _) => format!("{tool} is called with nothing that came from a result"),
     };
