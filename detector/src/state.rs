@@ -180,7 +180,10 @@ mod tests {
                 let entry = read(&stored).expect("a header");
                 assert_eq!((entry.used, entry.version), (USED, version));
                 let again = entry.used_at(7);
-                assert_eq!((read(&again).expect("a header").used, &again[HEADER_BYTES..]), (7, &stored[HEADER_BYTES..]));
+                assert_eq!(
+                    (read(&again).expect("a header").used, &again[HEADER_BYTES..]),
+                    (7, &stored[HEADER_BYTES..])
+                );
                 detector.load(key, Some(entry.state().expect("a state")));
                 loaded += 1;
             }
