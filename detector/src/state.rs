@@ -86,7 +86,7 @@ mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
 
-    use martingale_detector_core::{Detector, Observed, Rules, StateKey};
+    use martingale_detector_core::{Detector, Observed, Rules};
     use martingale_schemas::{Control, Step};
 
     use super::*;

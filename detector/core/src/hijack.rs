@@ -91,7 +91,14 @@ pub(crate) fn observe(
         return None;
     }
     let rows = features::rows(&call, memory, profile);
-    let (score, part, row) = rows.iter().map(|(part, row)| (model::score(row), *part, row)).max_by_key(|it| it.0)?;
+    // Values of one origin often have the same row.
+    let mut last: Option<(i32, &Row)> = None;
+    let scored = rows.iter().map(|(part, row)| {
+        let score = last.filter(|it| it.1 == row).map_or_else(|| model::score(row), |it| it.0);
+        last = Some((score, row));
+        (score, *part, row)
+    });
+    let (score, part, row) = scored.max_by_key(|it| it.0)?;
     let score = score.saturating_add(OFFSET).max(1);
     let decision = match score {
         _ if score >= rules.ask => Decision::StepUp,

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::features::{NAMES, Row};
+use super::features::Row;
 
 /// A tree as a list of nodes, the root first.
 #[derive(Debug, Deserialize)]
@@ -37,7 +37,7 @@ const DEPTH: usize = 3;
 #[derive(Debug)]
 struct Full {
     /// Number of the row, and the largest value that goes left.
-    splits: [(usize, i32); (1 << DEPTH) - 1],
+    splits: [(u8, i32); (1 << DEPTH) - 1],
     leaves: [i32; 1 << DEPTH],
 }
 
@@ -66,8 +66,8 @@ impl Full {
             return;
         }
         let (left, right) = match here {
-            Some(Node::Split(number, most, left, right)) if *number < NAMES.len() => {
-                self.splits[to] = (*number, *most);
+            Some(Node::Split(number, most, left, right)) => {
+                self.splits[to] = (u8::try_from(*number).unwrap_or(u8::MAX), *most);
                 (*left, *right)
             }
             _ => (from, from),
@@ -76,13 +76,16 @@ impl Full {
         self.put(nodes, right, 2 * to + 2);
     }
 
+    /// Written out level by level: so no index has to be checked.
     fn value(&self, row: &Row) -> i32 {
-        let mut at = 0;
-        for _ in 0..DEPTH {
+        let goes_right = |at: usize| {
             let (number, most) = self.splits[at];
-            at = 2 * at + 1 + usize::from(row[number] > most);
-        }
-        self.leaves[at - self.splits.len()]
+            usize::from(row.get(usize::from(number)).is_some_and(|it| *it > most))
+        };
+        let first = goes_right(0);
+        let second = goes_right(1 + first);
+        let third = goes_right(3 + 2 * first + second);
+        self.leaves[4 * first + 2 * second + third]
     }
 }
 

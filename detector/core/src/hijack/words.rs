@@ -23,9 +23,10 @@ const KEY_CHARS_MAX: usize = 32;
 /// Tells each run of letters and digits, in lower case.
 pub(crate) fn words(text: &str, mut f: impl FnMut(&str)) {
     let mut small = [0; 64];
-    for word in text.split(|it: char| !it.is_alphanumeric()).filter(|it| !it.is_empty()) {
+    let mut tell = |word: &str| {
         let bytes = word.as_bytes();
         match small.get_mut(..bytes.len()) {
+            _ if bytes.is_empty() => {}
             Some(small) if word.is_ascii() => {
                 small.copy_from_slice(bytes);
                 small.make_ascii_lowercase();
@@ -33,6 +34,18 @@ pub(crate) fn words(text: &str, mut f: impl FnMut(&str)) {
             }
             _ => f(&word.to_lowercase()),
         }
+    };
+    if text.is_ascii() {
+        let mut from = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            if !byte.is_ascii_alphanumeric() {
+                tell(&text[from..at]);
+                from = at + 1;
+            }
+        }
+        tell(&text[from..]);
+    } else {
+        text.split(|it: char| !it.is_alphanumeric()).for_each(tell);
     }
 }
 
@@ -241,9 +254,10 @@ fn split(line: &str, f: &mut Hear<'_>) {
 
 /// Whether a line begins with a short name and a colon.
 fn is_field(line: &str) -> bool {
-    let line = line.trim_start_matches(|it: char| it.is_whitespace() || "-'\"{[(".contains(it));
+    let is_before = |it: char| it.is_whitespace() || matches!(it, '-' | '\'' | '"' | '{' | '[' | '(');
+    let line = line.trim_start_matches(is_before);
     let Some((name, rest)) = line.split_once(':') else { return false };
-    let is_name = |it: char| it.is_alphanumeric() || " _.'\"/-".contains(it);
+    let is_name = |it: char| it.is_alphanumeric() || matches!(it, ' ' | '_' | '.' | '\'' | '"' | '/' | '-');
     name.starts_with(|it: char| it.is_alphanumeric() || it == '_')
         && name.chars().count() <= KEY_CHARS_MAX
         && name.chars().all(is_name)
