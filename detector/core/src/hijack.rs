@@ -31,7 +31,6 @@ use martingale_schemas::{Calibration, Column, Decision, Finding, Kind, Mode, Sev
 pub(crate) use call::{Call, Meanings, Origin};
 pub use fit::{HijackRows, hijack_text};
 pub(crate) use memory::Memory;
-pub(crate) use reads::Sheet;
 
 use crate::baseline::Profile;
 use crate::quote::quoted;
@@ -82,7 +81,7 @@ pub(crate) fn observe(
     profile: Option<&Profile>,
     rules: &HijackRules,
 ) -> Option<Scored> {
-    memory.take_in(step, profile, &mut |_| {});
+    memory.take_in(step, profile, &mut meanings.fresh, &mut |_| {});
     if step.kind != Kind::ToolCall {
         return None;
     }
@@ -117,7 +116,7 @@ pub(crate) fn rows(
     (memory, meanings): (&mut Memory, &mut Meanings),
     profile: Option<&Profile>,
 ) -> Vec<Row> {
-    memory.take_in(step, profile, &mut |_| {});
+    memory.take_in(step, profile, &mut meanings.fresh, &mut |_| {});
     if step.kind != Kind::ToolCall {
         return Vec::new();
     }
@@ -152,12 +151,12 @@ fn finding(
         (Some(part), Some(from)) => {
             format!(
                 "`{}` of {tool} was not given by the user; it stands in the result of step {from}",
-                quoted(&part.name, 40)
+                quoted(call.name(part), 40)
             )
         }
         (Some(part), None) => {
             let read = if memory.lossy { "what is remembered of all that was read" } else { "anything read" };
-            format!("`{}` of {tool} was given neither by the user nor by {read}", quoted(&part.name, 40))
+            format!("`{}` of {tool} was given neither by the user nor by {read}", quoted(call.name(part), 40))
         }
         (None, _) => format!("{tool} is called with nothing that came from a result"),
     };

@@ -63,7 +63,7 @@ impl Learner {
         }
         let Some((_, session)) = self.open.get_mut(id) else { return };
         let sentences = &mut session.sentences;
-        session.memory.take_in(step, None, &mut |sentence| {
+        session.memory.take_in(step, None, &mut self.meanings.fresh, &mut |sentence| {
             if sentences.len() < SENTENCES_MAX {
                 sentences.insert(key(What::Sentence, &[sentence]));
             }
@@ -104,7 +104,7 @@ impl Session {
                 self.seen.insert(key(What::Anywhere, &[part.value]));
             }
             if !part.is_authored() {
-                for source in &part.sources {
+                for source in part.sources() {
                     self.seen.insert(key(What::Source, &[argument[0], argument[1], *source]));
                 }
             }

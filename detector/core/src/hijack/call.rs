@@ -6,7 +6,7 @@ use martingale_schemas::Step;
 
 use super::embed::{self, Vector};
 use super::memory::Memory;
-use super::reads::Carrier;
+use super::reads::{Carrier, Fresh};
 use super::words;
 use crate::hash::{hash_text, mix};
 use crate::tools::{Flags, Tool};
@@ -34,7 +34,8 @@ pub(crate) enum Origin {
 /// One argument value, or one sentence of a long one.
 #[derive(Debug)]
 pub(crate) struct Part {
-    pub(crate) name: String,
+    /// Which of the call's values it is, or is of.
+    at: usize,
     pub(crate) argument: u64,
     pub(crate) value: u64,
     pub(crate) origin: Origin,
@@ -44,8 +45,8 @@ pub(crate) struct Part {
     pub(crate) is_address: bool,
     is_url: bool,
     pub(crate) carriers: Vec<Carrier>,
-    /// Tools whose results carried it; 0 for none.
-    pub(crate) sources: Vec<u64>,
+    /// Tools whose results carried it.
+    sources: Vec<u64>,
     /// Likeness to an instruction times likeness to the tool of the carrying sentence, in thousandths: of the carrier that
     /// is least so, and of the one that is most.
     pub(crate) command_min: i32,
@@ -67,27 +68,52 @@ pub(crate) struct Call {
     /// The tool only reads, and from no address that somebody else chose.
     pub(crate) only_reads: bool,
     pub(crate) parts: Vec<Part>,
+    values: Values,
+}
+
+/// The values of a call under the names of their arguments, in one text.
+#[derive(Debug, Default)]
+struct Values {
+    text: String,
+    /// Where in it each name ends, and each value after it.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Values {
+    fn push(&mut self, name: &str, value: &str) {
+        if self.ends.len() < PARTS_MAX {
+            self.text.push_str(name);
+            let end = self.text.len();
+            self.text.push_str(value);
+            self.ends.push((end, self.text.len()));
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let begins = std::iter::once(0).chain(self.ends.iter().map(|it| it.1));
+        begins.zip(&self.ends).map(|(begin, (name, value))| (&self.text[begin..*name], &self.text[*name..*value]))
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.iter().map(|it| it.0)
+    }
 }
 
 impl Call {
     /// Takes a call apart and counts it.
     pub(crate) fn new(step: &Step<'_>, tool: &Tool, memory: &mut Memory, meanings: &mut Meanings) -> Self {
         let name = step.tool.as_deref().unwrap_or_default();
-        let mut values: Vec<(String, String)> = Vec::new();
+        let mut values = Values::default();
         if let Some(input) = &step.input {
-            words::leaves(input.get(), &mut |name, text| {
-                if values.len() < PARTS_MAX {
-                    values.push((name.to_owned(), text.to_owned()));
-                }
-            });
+            words::leaves(input.get(), &mut |name, text| values.push(name, text));
         }
         let vector = meanings.of(name, &values);
-        let mut parts: Vec<Part> = Vec::with_capacity(values.len());
-        for (argument, text) in &values {
+        let mut parts: Vec<Part> = Vec::with_capacity(values.ends.len());
+        for (at, (argument, text)) in values.iter().enumerate() {
             let is_content = text.len() > CONTENT_BYTES_MIN;
             let mut put = |text: &str| {
                 if parts.len() < PARTS_MAX {
-                    parts.extend(part(argument, text, is_content, &vector, memory));
+                    parts.extend(part((at, argument), text, is_content, &vector, (memory, meanings)));
                 }
             };
             if is_content {
@@ -111,7 +137,13 @@ impl Call {
             user_to_tool: memory.likeness_to_user(&vector),
             only_reads: tool.flags.has(Flags::READ_ONLY) && !chosen,
             parts,
+            values,
         }
+    }
+
+    /// Name of the argument that a part is of.
+    pub(crate) fn name(&self, part: &Part) -> &str {
+        self.values.names().nth(part.at).unwrap_or_default()
     }
 
     /// Strongest sign that a sentence of a result commands this call, in thousandths.
@@ -121,6 +153,11 @@ impl Call {
 }
 
 impl Part {
+    /// Tools whose results carried it; 0 for none.
+    pub(crate) fn sources(&self) -> &[u64] {
+        if self.sources.is_empty() { &[0] } else { &self.sources }
+    }
+
     pub(crate) fn is_authored(&self) -> bool {
         matches!(self.origin, Origin::User | Origin::Operator)
     }
@@ -132,6 +169,10 @@ pub(crate) struct Meanings {
     known: HashMap<Box<str>, Vector>,
     /// The names that are looked up, each with a byte at its end that is in no name of a tool.
     names: String,
+    /// Room for what is read of one step.
+    pub(crate) fresh: Fresh,
+    lower: String,
+    value: Vec<u32>,
 }
 
 const MEANINGS_MAX: usize = 1024;
@@ -139,10 +180,10 @@ const MEANINGS_MAX: usize = 1024;
 const MEANING_BYTES_MAX: usize = 1024;
 
 impl Meanings {
-    fn of(&mut self, name: &str, values: &[(String, String)]) -> Vector {
+    fn of(&mut self, name: &str, values: &Values) -> Vector {
         self.names.clear();
         let mut last = "";
-        for it in std::iter::once(name).chain(values.iter().map(|it| it.0.as_str())) {
+        for it in std::iter::once(name).chain(values.names()) {
             // A list is many values of one name.
             if it != last {
                 self.names.push_str(it);
@@ -165,8 +206,8 @@ impl Meanings {
     }
 }
 
-fn of_tool(name: &str, values: &[(String, String)]) -> Vector {
-    let mut names: Vec<&str> = values.iter().map(|(name, _)| name.as_str()).collect();
+fn of_tool(name: &str, values: &Values) -> Vector {
+    let mut names: Vec<&str> = values.names().collect();
     names.sort_unstable();
     names.dedup();
     names.truncate(NAMES_MAX);
@@ -174,18 +215,33 @@ fn of_tool(name: &str, values: &[(String, String)]) -> Vector {
     embed::of(&text)
 }
 
-fn part(argument: &str, text: &str, is_content: bool, tool: &Vector, memory: &Memory) -> Option<Part> {
-    let lower = text.trim().to_lowercase();
-    let value = words::value_words(&lower);
+fn part(
+    (at, argument): (usize, &str),
+    text: &str,
+    is_content: bool,
+    tool: &Vector,
+    (memory, meanings): (&Memory, &mut Meanings),
+) -> Option<Part> {
+    let Meanings { lower, value, .. } = meanings;
+    lower.clear();
+    let text = text.trim();
+    if text.is_ascii() {
+        lower.push_str(text);
+        lower.make_ascii_lowercase();
+    } else {
+        lower.push_str(&text.to_lowercase());
+    }
+    value.clear();
+    words::value_words(lower, value);
     let says_nothing =
-        value.is_empty() || (lower.chars().count() < 2 && !lower.starts_with(|it: char| it.is_ascii_digit()));
+        value.is_empty() || (lower.chars().nth(1).is_none() && !lower.starts_with(|it: char| it.is_ascii_digit()));
     if says_nothing {
         return None;
     }
-    let carriers = memory.carriers(&value, CARRIERS_MAX);
-    let origin = if memory.is_users(&value) {
+    let carriers = memory.carriers(value, CARRIERS_MAX);
+    let origin = if memory.is_users(value) {
         Origin::User
-    } else if memory.is_authored(&value) {
+    } else if memory.is_authored(value) {
         Origin::Operator
     } else if carriers.is_empty() {
         Origin::Nowhere
@@ -197,9 +253,6 @@ fn part(argument: &str, text: &str, is_content: bool, tool: &Vector, memory: &Me
     let mut sources: Vec<u64> = carriers.iter().filter_map(|it| memory.result(it)).map(|it| it.tool).collect();
     sources.sort_unstable();
     sources.dedup();
-    if sources.is_empty() {
-        sources.push(0);
-    }
     let (mut command_min, mut command_max, mut carrier_to_tool) = (i32::MAX, 0, None);
     for carrier in &carriers {
         let command = if carrier.line.is_record {
@@ -214,13 +267,13 @@ fn part(argument: &str, text: &str, is_content: bool, tool: &Vector, memory: &Me
         command_max = command_max.max(command);
     }
     Some(Part {
-        name: argument.to_owned(),
+        at,
         argument: hash_text(argument),
         value: value.iter().fold(1, |print, it| mix(print, u64::from(*it))),
         origin,
         is_content,
-        is_address: !is_content && is_address(&lower),
-        is_url: is_url(&lower),
+        is_address: !is_content && is_address(lower),
+        is_url: is_url(lower),
         command_min: if carriers.is_empty() { 0 } else { command_min },
         command_max,
         carrier_to_tool,

@@ -110,7 +110,8 @@ fn of_part(
     let argument = key(What::Argument, &[call.tool, part.argument]);
     let origin = key(What::Origin, &[call.tool, part.argument, part.origin as u64]);
     let value = key(What::Value, &[call.tool, part.argument, part.value]);
-    let sources: Vec<u64> = part.sources.iter().map(|it| key(What::Source, &[call.tool, part.argument, *it])).collect();
+    let sources: Vec<u64> =
+        part.sources().iter().map(|it| key(What::Source, &[call.tool, part.argument, *it])).collect();
     let calls = profile.all.of(argument);
     if calls > 0 {
         row[10] = smooth(sources.iter().map(|it| profile.all.of(*it)).max().unwrap_or(0), calls);

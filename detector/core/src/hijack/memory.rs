@@ -75,12 +75,18 @@ impl Item for Calls {
 impl Memory {
     /// Takes in what a step brings into the agent's view; calls are left to [`super::call`]. `heard` is told the fingerprint of
     /// each sentence of a result.
-    pub(crate) fn take_in(&mut self, step: &Step<'_>, profile: Option<&Profile>, heard: &mut dyn FnMut(u64)) {
+    pub(crate) fn take_in(
+        &mut self,
+        step: &Step<'_>,
+        profile: Option<&Profile>,
+        fresh: &mut Fresh,
+        heard: &mut dyn FnMut(u64),
+    ) {
         let text = step.text.as_deref().unwrap_or_default();
         match step.kind {
             Kind::UserMessage => self.asked(text, step),
             Kind::SystemPrompt => keep(&mut self.operator_words, text, OPERATOR_WORDS_MAX),
-            Kind::ToolResult | Kind::Retrieval | Kind::MemoryRead => self.read(step, profile, heard),
+            Kind::ToolResult | Kind::Retrieval | Kind::MemoryRead => self.read(step, profile, fresh, heard),
             _ => {}
         }
     }
@@ -106,8 +112,9 @@ impl Memory {
         }
     }
 
-    fn read(&mut self, step: &Step<'_>, profile: Option<&Profile>, heard: &mut dyn FnMut(u64)) {
-        let (mut fresh, mut read, mut known_here) = (Fresh::default(), 0, 0);
+    fn read(&mut self, step: &Step<'_>, profile: Option<&Profile>, fresh: &mut Fresh, heard: &mut dyn FnMut(u64)) {
+        fresh.clear();
+        let (mut read, mut known_here) = (0, 0);
         let mut hear = |text: &str, is_record: bool| {
             if fresh.lines.len() >= reads::SENTENCES_MAX {
                 return;
@@ -152,7 +159,7 @@ impl Memory {
         self.known = self.known.saturating_add(known_here);
         let tool = hash_text(step.tool.as_deref().unwrap_or_default());
         self.lossy |= cut || step.output_cut.is_some();
-        self.lossy |= self.reads.push(tool, step.step_id.to_static(), &fresh);
+        self.lossy |= self.reads.push(tool, step.step_id.to_static(), fresh);
     }
 
     /// Counts a call; answers how often its tool was called, this one included.

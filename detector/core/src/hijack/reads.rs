@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use martingale_schemas::StepId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::bytes;
 use crate::provenance::pages::{Page, Paged, Pages};
 
 /// Limits of one session. Full: the oldest result goes with all its sentences, and values that came from it count as coming
@@ -37,7 +36,7 @@ pub(crate) struct Line {
 const LINE_BYTES: usize = 5;
 
 /// One result.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Read {
     pub(crate) tool: u64,
     pub(crate) step: StepId<'static>,
@@ -46,7 +45,7 @@ pub(crate) struct Read {
 
 /// Results that are stored together.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sheet {
+struct Sheet {
     reads: Vec<Read>,
     lines: Vec<Line>,
     words: Vec<u32>,
@@ -67,13 +66,22 @@ pub(crate) struct Carrier {
 
 /// Sentences of a result that is being read.
 #[derive(Debug, Default)]
-pub(super) struct Fresh {
-    pub(super) lines: Vec<Line>,
+pub(crate) struct Fresh {
+    pub(crate) lines: Vec<Line>,
     pub(super) words: Vec<u32>,
     pub(super) pieces: Vec<u16>,
 }
 
 impl Fresh {
+    pub(super) fn clear(&mut self) {
+        self.lines.clear();
+        self.words.clear();
+        self.pieces.clear();
+        // What a large result needed for a moment is given back.
+        self.words.shrink_to(WORDS_MAX);
+        self.pieces.shrink_to(PIECES_MAX);
+    }
+
     /// How many sentences, words and pieces of it are kept: as many as fit alone, from the beginning.
     fn head(&self) -> (usize, usize, usize) {
         let (mut lines, mut words, mut pieces) = (0, 0, 0);
@@ -263,11 +271,12 @@ impl Paged for Reads {
     }
 
     fn page(&self, place: usize) -> Page {
-        Page::Sentences(self.sheets.get(self.at(place)).cloned().unwrap_or_default())
+        Page::Sentences(self.sheets.get(self.at(place)).map(Sheet::to_bytes).unwrap_or_default())
     }
 
     fn put_back(&mut self, place: usize, page: Page) {
-        let Page::Sentences(mut sheet) = page else { return };
+        let Page::Sentences(bytes) = page else { return };
+        let Some(mut sheet) = Sheet::from_bytes(&bytes) else { return };
         let at = self.at(place);
         if let (Some(it), Some(count)) = (self.sheets.get_mut(at), self.counts.get(at)) {
             // What was forgotten since it was written.
@@ -306,48 +315,68 @@ impl<'de> Deserialize<'de> for Reads {
     }
 }
 
-/// The form of a sheet in its page: numbers as plain bytes.
-#[derive(Serialize, Deserialize)]
-struct Form<R, B: AsRef<[u8]> + TryFrom<Vec<u8>>> {
-    reads: R,
-    #[serde(with = "bytes")]
-    lines: B,
-    #[serde(with = "bytes")]
-    words: B,
-    #[serde(with = "bytes")]
-    pieces: B,
-}
-
 const KNOWN: u8 = 1;
 const RECORD: u8 = 2;
 
-impl Serialize for Sheet {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut lines = Vec::with_capacity(self.lines.len() * LINE_BYTES);
+impl Sheet {
+    /// Its page: the results, each its tool, how many sentences it has and the id of its step with its length; then the
+    /// sentences, the words and the pieces. All of fixed width, the least significant byte first.
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.stored_bytes() + 8);
+        out.push(u8::try_from(self.reads.len()).unwrap_or(u8::MAX));
+        for it in &self.reads {
+            let id = it.step.as_str().as_bytes();
+            out.extend_from_slice(&it.tool.to_le_bytes());
+            out.extend_from_slice(&it.lines.to_le_bytes());
+            out.extend_from_slice(&u16::try_from(id.len()).unwrap_or(u16::MAX).to_le_bytes());
+            out.extend_from_slice(id);
+        }
         for it in &self.lines {
             let [low, high] = it.surface.to_le_bytes();
             let flags = u8::from(it.known) * KNOWN | u8::from(it.is_record) * RECORD;
-            lines.extend_from_slice(&[it.words, it.pieces, flags, low, high]);
+            out.extend_from_slice(&[it.words, it.pieces, flags, low, high]);
         }
-        let words: Vec<u8> = self.words.iter().flat_map(|it| it.to_le_bytes()).collect();
-        let pieces: Vec<u8> = self.pieces.iter().flat_map(|it| it.to_le_bytes()).collect();
-        Form { reads: &self.reads, lines, words, pieces }.serialize(serializer)
+        self.words.iter().for_each(|it| out.extend_from_slice(&it.to_le_bytes()));
+        self.pieces.iter().for_each(|it| out.extend_from_slice(&it.to_le_bytes()));
+        out
+    }
+
+    /// Reads [`Self::to_bytes`]; of anything else, as far as it can be read.
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut sheet = Self::default();
+        let (count, mut rest) = bytes.split_first()?;
+        for _ in 0..*count {
+            let tool = u64::from_le_bytes(take(&mut rest)?);
+            let lines = u16::from_le_bytes(take(&mut rest)?);
+            let (id, after) = rest.split_first_chunk().map(|(it, rest)| (u16::from_le_bytes(*it), rest))?;
+            let (id, after) = after.split_at_checked(id.into())?;
+            rest = after;
+            let step = StepId::from(std::str::from_utf8(id).ok()?.to_owned());
+            sheet.reads.push(Read { tool, step, lines });
+        }
+        let lines: usize = sheet.reads.iter().map(|it| usize::from(it.lines)).sum();
+        let (lines, rest) = rest.split_at_checked(lines * LINE_BYTES)?;
+        sheet.lines = lines.as_chunks().0.iter().map(line).collect();
+        let words: usize = sheet.lines.iter().map(|it| usize::from(it.words)).sum();
+        let (words, pieces) = rest.split_at_checked(words * 4)?;
+        sheet.words = words.as_chunks().0.iter().map(|it| u32::from_le_bytes(*it)).collect();
+        sheet.pieces = pieces.as_chunks().0.iter().map(|it| u16::from_le_bytes(*it)).collect();
+        Some(sheet)
     }
 }
 
-impl<'de> Deserialize<'de> for Sheet {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let form: Form<Vec<Read>, Vec<u8>> = Form::deserialize(deserializer)?;
-        let line = |it: &[u8; LINE_BYTES]| {
-            let [words, pieces, flags, low, high] = *it;
-            let surface = i16::from_le_bytes([low, high]);
-            Line { words, pieces, known: flags & KNOWN != 0, is_record: flags & RECORD != 0, surface }
-        };
-        Ok(Self {
-            reads: form.reads,
-            lines: form.lines.as_chunks::<LINE_BYTES>().0.iter().map(line).collect(),
-            words: form.words.as_chunks::<4>().0.iter().map(|it| u32::from_le_bytes(*it)).collect(),
-            pieces: form.pieces.as_chunks::<2>().0.iter().map(|it| u16::from_le_bytes(*it)).collect(),
-        })
+fn line([words, pieces, flags, low, high]: &[u8; LINE_BYTES]) -> Line {
+    Line {
+        words: *words,
+        pieces: *pieces,
+        known: flags & KNOWN != 0,
+        is_record: flags & RECORD != 0,
+        surface: i16::from_le_bytes([*low, *high]),
     }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*taken)
 }

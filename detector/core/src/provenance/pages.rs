@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use super::source::Source;
 use super::vault::Secret;
 use crate::bytes;
-use crate::hijack::Sheet;
 
 /// What is kept in pages: five kinds of a session, three of a run, and seven of a session for hijack scoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,7 +108,8 @@ pub enum Page {
     Secrets(Vec<Secret>, #[serde(with = "bytes")] Vec<u8>),
     /// Numbers of one width ([`crate::hijack`]).
     Numbers(#[serde(with = "bytes")] Vec<u8>),
-    Sentences(Sheet),
+    /// A sheet ([`crate::hijack`]).
+    Sentences(#[serde(with = "bytes")] Vec<u8>),
 }
 
 /// Which pages of a shelf are to be read or written: bits by place, of which there are at most 64.

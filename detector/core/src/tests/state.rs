@@ -95,7 +95,7 @@ fn the_binary_form_is_fixed() {
             "fea2ba3a33538eab3043cc705aff4f3c",
             "f49a833272277447ef229986511ee3f7",
             "9057aa86ba903b61edf3580813fb8db2",
-            "9e7f000f53a866a0d129946e9491bd15",
+            "066020147278add95fab6d805691c18d",
             "3791fdeb012fa9601878d8d7a437f674",
             "92049b881feef30d28eee29072c69788",
             "7d6e9211e25b092570a3e25c3440ec7a",
