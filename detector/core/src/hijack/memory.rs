@@ -68,7 +68,7 @@ impl Item for Calls {
     fn read(bytes: &[u8]) -> Self {
         bytes
             .split_at_checked(8)
-            .map_or(Self::default(), |(tool, count)| Self { tool: Item::read(tool), count: Item::read(count) })
+            .map_or_else(Self::default, |(tool, count)| Self { tool: Item::read(tool), count: Item::read(count) })
     }
 }
 

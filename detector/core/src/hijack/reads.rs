@@ -333,7 +333,7 @@ impl Sheet {
         }
         for it in &self.lines {
             let [low, high] = it.surface.to_le_bytes();
-            let flags = u8::from(it.known) * KNOWN | u8::from(it.is_record) * RECORD;
+            let flags = (u8::from(it.known) * KNOWN) | (u8::from(it.is_record) * RECORD);
             out.extend_from_slice(&[it.words, it.pieces, flags, low, high]);
         }
         self.words.iter().for_each(|it| out.extend_from_slice(&it.to_le_bytes()));
