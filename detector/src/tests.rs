@@ -411,7 +411,7 @@ fn what_was_read_goes_with_its_session_and_run() {
         let running = bench.start();
         bench.until(topics::VERDICTS, 1).await;
         bench.stop(running).await;
-        let stored = ["p/a/e00", "p/a/p00", "p/a/s00", "p/a/v00", "r/a", "s/a", "tick"];
+        let stored = ["p/a/e00", "p/a/l00", "p/a/p00", "p/a/s00", "p/a/v00", "r/a", "s/a", "tick"];
         assert_eq!(bench.state().await, stored);
 
         let running = bench.start();
@@ -431,7 +431,7 @@ fn what_was_read_goes_with_its_session_and_run() {
 #[test]
 fn state_that_cannot_be_read_ends_it_with_the_key() {
     for (value, says) in [
-        (vec![3, 0, 0], "it has version 3, this program reads up to 2"),
+        (vec![4, 0, 0], "it has version 4, this program reads up to 3"),
         (vec![1, 0, 0], "it has 3 bytes, too few for its header"),
         (vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 9], "it is damaged"),
     ] {

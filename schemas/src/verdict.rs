@@ -28,10 +28,13 @@ pub enum Column {
     Leakage,
     /// Steps that are dangerous together.
     Chain,
+    /// A call that serves a text that was read rather than the user.
+    Hijack,
 }
 
 impl Column {
-    pub const ALL: [Self; 6] = [Self::Control, Self::Policy, Self::Loop, Self::Progress, Self::Leakage, Self::Chain];
+    pub const ALL: [Self; 7] =
+        [Self::Control, Self::Policy, Self::Loop, Self::Progress, Self::Leakage, Self::Chain, Self::Hijack];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -42,6 +45,7 @@ impl Column {
             Self::Progress => "progress",
             Self::Leakage => "leakage",
             Self::Chain => "chain",
+            Self::Hijack => "hijack",
         }
     }
 }

@@ -134,6 +134,10 @@ pub(crate) struct Replay {
     /// with --server, --token or --concurrency.
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Offline only: sessions to learn the agents' normal behaviour from before any other is judged. They are taken as
+    /// normal, carry no labels and are not judged. May be given several times.
+    #[arg(long, value_name = "FILE", requires = "offline")]
+    pub(crate) baselines: Vec<PathBuf>,
     /// Offline only: folder of policies (`*.yaml`), added to the shipped ones; one there replaces the shipped one of the
     /// same id.
     #[arg(long, value_name = "DIR")]

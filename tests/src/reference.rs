@@ -142,7 +142,7 @@ impl Replay {
 
     fn entries(&self) -> BTreeMap<Bytes, Bytes> {
         let entry = |(key, kept): (&StateKey<'_>, &Kept)| {
-            let mut value = vec![2];
+            let mut value = vec![3];
             value.extend_from_slice(&kept.used.to_le_bytes());
             let value = postcard::to_extend(&kept.state, value).unwrap_or_default();
             (Bytes::from(key.to_bytes()), Bytes::from(value))

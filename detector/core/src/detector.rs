@@ -11,6 +11,7 @@ use martingale_schemas::{
 use crate::condition::{Facts, RunFacts, SessionFacts};
 use crate::flow::{self, Sources};
 use crate::halt::{Cause, Halt};
+use crate::hijack::{self, Meanings};
 use crate::judgement::{Applied, Judgement, Observed};
 use crate::policy::{Engine, Judged};
 use crate::rules::Rules;
@@ -28,6 +29,7 @@ pub struct Detector {
     sessions: Store<SessionState>,
     runs: Store<RunState>,
     tools: Tools,
+    meanings: Meanings,
     engine: Engine,
     tally: Tally,
 }
@@ -35,8 +37,8 @@ pub struct Detector {
 impl Detector {
     #[must_use]
     pub fn new(rules: Arc<Rules>) -> Self {
-        let (sessions, runs, tools, engine, tally) = Default::default();
-        Self { rules, sessions, runs, tools, engine, tally }
+        let (sessions, runs, tools, meanings, engine, tally) = Default::default();
+        Self { rules, sessions, runs, tools, meanings, engine, tally }
     }
 
     /// State to load before this step can be judged. **Ask again after loading, until it is empty**: a session that is
@@ -148,6 +150,13 @@ impl Detector {
         let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, rules.values);
         findings.append(&mut flow.findings);
         let sources = Sources::new(&flow, session.provenance.as_deref());
+        let scored = rules.hijack.as_ref().filter(|_| hijack::concerns(step)).and_then(|hijack| {
+            let profile = rules.baselines.as_ref().and_then(|it| it.of(step));
+            let memory = session.memory.get_or_insert_default();
+            hijack::observe(step, &tool, (memory, &mut self.meanings), profile, hijack)
+        });
+        let score = scored.as_ref().map(|it| it.score);
+        findings.extend(scored.and_then(|it| it.finding));
         let facts = SessionFacts {
             counts: session.counts,
             depth: session.place.depth,
@@ -173,10 +182,13 @@ impl Detector {
         if let Some(heard) = heard {
             session.calls.remember(heard);
         }
-        Observed::Judged(Judgement {
-            edges: flow.edges,
-            ..conclude(session, run, step, findings, limits.run_sessions_max)
-        })
+        let mut judgement = conclude(session, run, step, findings, limits.run_sessions_max);
+        if let Some(score) = score {
+            // Also where it is too low to be said: what ranks sessions needs every score.
+            judgement.scores.insert(Cow::Borrowed(Column::Hijack.as_str()), score);
+        }
+        judgement.edges = flow.edges;
+        Observed::Judged(judgement)
     }
 
     /// The halt that stands now against a step that was judged before. Changes nothing; what is [`Detector::absent`]

@@ -4,6 +4,7 @@
 //! is loaded before and stored after by the shell. The same steps in the same order give the same verdicts, live, in
 //! replay and in backtest.
 
+mod baseline;
 mod bytes;
 mod canonical;
 mod columns;
@@ -13,6 +14,7 @@ mod flow;
 mod glob;
 mod halt;
 mod hash;
+mod hijack;
 mod judgement;
 mod limits;
 mod parts;
@@ -35,7 +37,9 @@ mod tools;
 mod v1;
 mod yaml;
 
+pub use baseline::{Baselines, Learner, Profile};
 pub use detector::Detector;
+pub use hijack::{HijackRows, HijackRules, hijack_text};
 pub use judgement::{Applied, Judgement, Observed};
 pub use limits::StateLimits;
 pub use policy::{PolicyError, check_policies};

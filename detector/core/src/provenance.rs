@@ -11,7 +11,7 @@ mod canonical;
 mod decode;
 mod fold;
 mod index;
-mod pages;
+pub(crate) mod pages;
 mod paths;
 mod probe;
 mod rarity;

@@ -1,5 +1,9 @@
 //! Everything that judges, compiled once and shared by every detector.
 
+use std::sync::Arc;
+
+use crate::baseline::Baselines;
+use crate::hijack::HijackRules;
 use crate::limits::StateLimits;
 use crate::policy::{self, BUILT_IN, Policies, Policy, PolicyError, STARTER};
 use crate::tools::Catalogue;
@@ -13,6 +17,10 @@ pub struct Rules {
     pub(crate) values: Values,
     /// The first so many policies come with the core.
     built_in: usize,
+    /// None: nothing is scored for hijack.
+    pub(crate) hijack: Option<HijackRules>,
+    /// None: cold start.
+    pub(crate) baselines: Option<Arc<Baselines>>,
 }
 
 /// How far the values of a session are followed.
@@ -58,13 +66,26 @@ impl Rules {
 
     /// These policies alone.
     pub(crate) fn of(policies: Policies, catalogue: Catalogue) -> Self {
-        Self { policies, catalogue, limits: StateLimits::DEFAULT, built_in: 0, values: Values::default() }
+        let (limits, values, hijack) = (StateLimits::DEFAULT, Values::default(), Some(HijackRules::DEFAULT));
+        Self { policies, catalogue, limits, built_in: 0, values, hijack, baselines: None }
     }
 
     /// The same rules, under other limits of what is remembered.
     #[must_use]
     pub fn with_limits(self, limits: StateLimits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The same rules, held against these baselines.
+    #[must_use]
+    pub fn with_baselines(self, baselines: Arc<Baselines>) -> Self {
+        Self { baselines: Some(baselines), ..self }
+    }
+
+    /// The same rules, with another rule for hijack or none.
+    #[must_use]
+    pub fn with_hijack(self, hijack: Option<HijackRules>) -> Self {
+        Self { hijack, ..self }
     }
 
     /// The same rules, with the values of sessions followed so far.

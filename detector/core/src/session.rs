@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::columns::Calls;
 use crate::halt::Halt;
+use crate::hijack::Memory;
 use crate::policy::Progress;
 use crate::provenance::{At, Index};
 use crate::recent::{Fingerprints, Recent};
@@ -61,7 +62,10 @@ pub struct SessionState {
     pub(crate) progress: Progress,
     /// What it has read, once it read something.
     pub(crate) provenance: Option<Box<Index>>,
-    /// Pages of one that was let go since the last hand-over.
+    /// What it read and was asked, as hijack scoring needs it, once there is something.
+    #[serde(default)]
+    pub(crate) memory: Option<Box<Memory>>,
+    /// Pages of what was let go since the last hand-over.
     #[serde(skip)]
     pub(crate) gone: Vec<At>,
 }
@@ -97,22 +101,28 @@ impl SessionState {
         self.children.max(self.spawns)
     }
 
+    /// Pages of what it read, once all that changed is stored.
+    fn held(&self) -> impl Iterator<Item = At> {
+        self.provenance.iter().flat_map(|it| it.held()).chain(self.memory.iter().flat_map(|it| it.held()))
+    }
+
     /// Parts that are stored beside it, once all that changed is.
     pub(crate) fn parts(&self) -> impl Iterator<Item = Part> + use<> {
-        let pages = self.provenance.iter().flat_map(|it| it.held()).map(|(shelf, place)| Part::Values(shelf, place));
-        let parts = parts_at(self.recent.parts().places(), self.calls.parts().places()).chain(pages);
+        let parts = parts_at(self.recent.parts().places(), self.calls.parts().places()).chain(self.held().map(page));
         parts.collect::<Vec<_>>().into_iter()
     }
 
     /// Parts to load before a step of it can be judged.
     pub(crate) fn missing(&self) -> impl Iterator<Item = Part> + use<> {
-        let pages = self.provenance.iter().flat_map(|it| it.missing()).map(|(shelf, place)| Part::Values(shelf, place));
+        let values = self.provenance.iter().flat_map(|it| it.missing());
+        let pages = values.chain(self.memory.iter().flat_map(|it| it.missing())).map(page);
         let parts = parts_at(self.recent.parts().missing(), self.calls.parts().missing()).chain(pages);
         parts.collect::<Vec<_>>().into_iter()
     }
 
     pub(crate) fn is_whole(&self) -> bool {
-        let is_read = self.provenance.as_ref().is_none_or(|it| it.is_whole());
+        let is_read = self.provenance.as_ref().is_none_or(|it| it.is_whole())
+            && self.memory.as_ref().is_none_or(|it| it.is_whole());
         !self.recent.parts().is_missing() && !self.calls.parts().is_missing() && is_read
     }
 
@@ -124,8 +134,11 @@ impl SessionState {
             (Part::Calls(place), Some(PartState::Calls(it))) => self.calls.attach(place.into(), it),
             (Part::Calls(place), _) => self.calls.attach(place.into(), Vec::new()),
             (Part::Values(shelf, place), stored) => {
-                if let Some(index) = &mut self.provenance {
-                    index.attach((shelf, place), stored.and_then(PartState::into_page));
+                let stored = stored.and_then(PartState::into_page);
+                match (&mut self.memory, &mut self.provenance) {
+                    (Some(memory), _) if shelf.is_of_memory() => memory.attach((shelf, place), stored),
+                    (_, Some(index)) => index.attach((shelf, place), stored),
+                    _ => {}
                 }
             }
         }
@@ -140,12 +153,15 @@ impl SessionState {
             f(Part::Calls(small(place)), held.then(|| PartRef::Calls(self.calls.part(place))));
         }
         if !self.gone.is_empty() {
-            let held: Vec<At> = self.provenance.iter().flat_map(|it| it.held()).collect();
+            let held: Vec<At> = self.held().collect();
             let gone = std::mem::take(&mut self.gone).into_iter().filter(|it| !held.contains(it));
             gone.for_each(|(shelf, place)| f(Part::Values(shelf, place), None));
         }
         if let Some(index) = &mut self.provenance {
             index.drain(&mut |(shelf, place), page| f(Part::Values(shelf, place), page.map(PartRef::Values)));
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.drain(&mut |(shelf, place), page| f(Part::Values(shelf, place), page.map(PartRef::Values)));
         }
     }
 
@@ -175,13 +191,17 @@ impl SessionState {
         self.ended = true;
         self.calls.clear();
         self.progress.end();
+        // What was never stored is removed with what was: that changes nothing.
         if let Some(mut index) = self.provenance.take() {
-            // What was never stored is removed with what was: that changes nothing.
             self.gone.extend(index.held());
             index.drain(&mut |at, _| self.gone.push(at));
-            self.gone.sort_unstable();
-            self.gone.dedup();
         }
+        if let Some(mut memory) = self.memory.take() {
+            self.gone.extend(memory.held());
+            memory.drain(&mut |at, _| self.gone.push(at));
+        }
+        self.gone.sort_unstable();
+        self.gone.dedup();
     }
 
     /// A person lifted the halt: what led to it is forgotten, and budgets and the fan-out count from here, or the next
@@ -207,7 +227,12 @@ impl SessionState {
             + self.calls.bytes()
             + self.progress.bytes()
             + self.provenance.as_ref().map_or(0, |it| size_of::<Index>() + it.bytes())
+            + self.memory.as_ref().map_or(0, |it| size_of::<Memory>() + it.bytes())
     }
+}
+
+fn page((shelf, place): At) -> Part {
+    Part::Values(shelf, place)
 }
 
 fn parts_at(recent: impl Iterator<Item = usize>, calls: impl Iterator<Item = usize>) -> impl Iterator<Item = Part> {

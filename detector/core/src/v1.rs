@@ -129,6 +129,7 @@ impl TryFrom<Form> for StateV1 {
             calls,
             progress,
             provenance: None,
+            memory: None,
             gone: Vec::new(),
         })))
     }

@@ -105,7 +105,7 @@ pub const FINDINGS: Table = Table {
         maybe("agent_version", Text, "version of the agent"),
         maybe("environment", Text, "production, staging …"),
         maybe("tool", Text, "tool of the step"),
-        one("detector", Text, "detector column: control, policy, loop, progress, leakage, chain"),
+        one("detector", Text, "detector column: control, policy, loop, progress, leakage, chain, hijack"),
         one("rule", Text, "policy id, or name of the built-in rule"),
         one("severity", Text, "info, low, medium, high or critical"),
         one("mode", Text, "enforce, or shadow: then the decision was not applied"),

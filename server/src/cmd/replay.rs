@@ -38,7 +38,8 @@ pub(crate) async fn run(args: Replay) -> Result<ExitCode> {
     let verdicts = args.verdicts.as_deref().map(create).transpose()?;
     let summary = if args.offline {
         let rules = crate::policies::load(args.policies.as_deref(), !args.no_shipped)?.rules;
-        tokio::task::spawn_blocking(move || offline::run(source, rules, verdicts)).await??
+        let baselines = if args.baselines.is_empty() { None } else { Some(Source::open(&args.baselines)?) };
+        tokio::task::spawn_blocking(move || offline::run(source, baselines, rules, verdicts)).await??
     } else {
         let client = Client::new(&args.server)?;
         send::replay(&client, source, args.concurrency, verdicts).await?

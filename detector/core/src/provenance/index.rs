@@ -236,7 +236,7 @@ impl Index {
             Shelf::Read => &mut self.read,
             Shelf::Sources => &mut self.sources,
             Shelf::Paths => &mut self.paths,
-            Shelf::Secrets | Shelf::Handed | Shelf::Hands => return,
+            _ => return,
         };
         pages::attach(shelf, place, page);
     }

@@ -1,6 +1,8 @@
 //! How what was read is laid out in the store: in pages, each an entry of its own, so that a step writes what it brought in
 //! and not what its session has read.
 //!
+//! So is what hijack scoring keeps of a session ([`crate::hijack`]).
+//!
 //! A shelf holds one kind of thing. It fills one page after the other; a page that is full is written no more, and pages take
 //! turns in the places of their shelf. The head of the state says which places hold one.
 
@@ -10,7 +12,7 @@ use super::source::Source;
 use super::vault::Secret;
 use crate::bytes;
 
-/// What is kept in pages: five kinds of a session, three of a run.
+/// What is kept in pages: five kinds of a session, three of a run, and seven of a session for hijack scoring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Shelf {
     /// Values that the user and the operator wrote, and the steps that brought them.
@@ -24,11 +26,35 @@ pub enum Shelf {
     Secrets,
     Handed,
     Hands,
+    /// For hijack scoring: words that the user and that the operator wrote, the user's messages, what they mean together and
+    /// sentence by sentence, how often each tool was called, and sentences of results.
+    UserWords,
+    OperatorWords,
+    Messages,
+    Request,
+    Meanings,
+    Tools,
+    Sentences,
 }
 
 impl Shelf {
-    pub(crate) const ALL: [Self; 8] =
-        [Self::Named, Self::Authors, Self::Read, Self::Sources, Self::Paths, Self::Secrets, Self::Handed, Self::Hands];
+    pub(crate) const ALL: [Self; 15] = [
+        Self::Named,
+        Self::Authors,
+        Self::Read,
+        Self::Sources,
+        Self::Paths,
+        Self::Secrets,
+        Self::Handed,
+        Self::Hands,
+        Self::UserWords,
+        Self::OperatorWords,
+        Self::Messages,
+        Self::Request,
+        Self::Meanings,
+        Self::Tools,
+        Self::Sentences,
+    ];
 
     /// Its letter in the key of an entry.
     pub(crate) const fn letter(self) -> u8 {
@@ -41,7 +67,28 @@ impl Shelf {
             Self::Secrets => b'e',
             Self::Handed => b'h',
             Self::Hands => b'g',
+            Self::UserWords => b'u',
+            Self::OperatorWords => b'o',
+            Self::Messages => b'm',
+            Self::Request => b'q',
+            Self::Meanings => b'w',
+            Self::Tools => b't',
+            Self::Sentences => b'l',
         }
+    }
+
+    /// Whether hijack scoring keeps it.
+    pub(crate) const fn is_of_memory(self) -> bool {
+        matches!(
+            self,
+            Self::UserWords
+                | Self::OperatorWords
+                | Self::Messages
+                | Self::Request
+                | Self::Meanings
+                | Self::Tools
+                | Self::Sentences
+        )
     }
 
     pub(crate) const fn is_of_run(self) -> bool {
@@ -59,11 +106,15 @@ pub enum Page {
     Paths(Vec<Box<str>>),
     /// Secrets, and 13 bytes for each of their fingerprints ([`super::vault`]).
     Secrets(Vec<Secret>, #[serde(with = "bytes")] Vec<u8>),
+    /// Numbers of one width ([`crate::hijack`]).
+    Numbers(#[serde(with = "bytes")] Vec<u8>),
+    /// A sheet ([`crate::hijack`]).
+    Sentences(#[serde(with = "bytes")] Vec<u8>),
 }
 
 /// Which pages of a shelf are to be read or written: bits by place, of which there are at most 64.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Pages {
+pub(crate) struct Pages {
     /// Stored and not in memory yet.
     missing: u64,
     /// To be written, or removed where there is none any more.
@@ -72,29 +123,29 @@ pub(super) struct Pages {
 
 impl Pages {
     /// Of a shelf whose pages are in the store.
-    pub(super) const fn stored(held: u64) -> Self {
+    pub(crate) const fn stored(held: u64) -> Self {
         Self { missing: held, changed: 0 }
     }
 
-    pub(super) const fn touch(&mut self, place: usize) {
+    pub(crate) const fn touch(&mut self, place: usize) {
         self.changed |= 1 << place;
     }
 
     /// All pages are void: their places are empty, or taken anew.
-    pub(super) const fn clear(&mut self, held: u64) {
+    pub(crate) const fn clear(&mut self, held: u64) {
         self.missing = 0;
         self.changed |= held;
     }
 
     /// A page that is void, as its place is taken by the next one.
-    pub(super) const fn replace(&mut self, place: usize) {
+    pub(crate) const fn replace(&mut self, place: usize) {
         self.missing &= !(1 << place);
         self.touch(place);
     }
 }
 
 /// A shelf: what holds one kind of thing, as pages.
-pub(super) trait Paged {
+pub(crate) trait Paged {
     fn pages(&self) -> &Pages;
     fn pages_mut(&mut self) -> &mut Pages;
 
@@ -116,21 +167,21 @@ fn at(shelf: Shelf, bits: u64) -> impl Iterator<Item = At> {
 }
 
 /// Pages that are stored once all that changed is.
-pub(super) fn held<const N: usize>(shelves: [(Shelf, &dyn Paged); N]) -> impl Iterator<Item = At> + use<N> {
+pub(crate) fn held<const N: usize>(shelves: [(Shelf, &dyn Paged); N]) -> impl Iterator<Item = At> + use<N> {
     shelves.map(|(shelf, it)| (shelf, it.held())).into_iter().flat_map(|(shelf, bits)| at(shelf, bits))
 }
 
 /// Pages that are stored and not in memory.
-pub(super) fn missing<const N: usize>(shelves: [(Shelf, &dyn Paged); N]) -> impl Iterator<Item = At> + use<N> {
+pub(crate) fn missing<const N: usize>(shelves: [(Shelf, &dyn Paged); N]) -> impl Iterator<Item = At> + use<N> {
     shelves.map(|(shelf, it)| (shelf, it.pages().missing)).into_iter().flat_map(|(shelf, bits)| at(shelf, bits))
 }
 
-pub(super) fn are_whole<const N: usize>(shelves: [&dyn Paged; N]) -> bool {
+pub(crate) fn are_whole<const N: usize>(shelves: [&dyn Paged; N]) -> bool {
     shelves.iter().all(|it| it.pages().missing == 0)
 }
 
 /// Takes in a page that was missing; `None` when there was none. One that was not is left as it is.
-pub(super) fn attach(shelf: &mut dyn Paged, place: u8, page: Option<Page>) {
+pub(crate) fn attach(shelf: &mut dyn Paged, place: u8, page: Option<Page>) {
     let bit = 1_u64.checked_shl(place.into()).unwrap_or(0);
     if shelf.pages().missing & bit == 0 {
         return;
@@ -142,7 +193,7 @@ pub(super) fn attach(shelf: &mut dyn Paged, place: u8, page: Option<Page>) {
 }
 
 /// Hands out the pages that changed since the last call; `None` where there is none any more.
-pub(super) fn drain(shelf: Shelf, it: &mut dyn Paged, f: &mut dyn FnMut(At, Option<Page>)) {
+pub(crate) fn drain(shelf: Shelf, it: &mut dyn Paged, f: &mut dyn FnMut(At, Option<Page>)) {
     let changed = std::mem::take(&mut it.pages_mut().changed);
     if changed == 0 {
         return;

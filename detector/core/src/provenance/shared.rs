@@ -125,7 +125,7 @@ impl Shared {
             Shelf::Secrets => &mut self.vault,
             Shelf::Handed => &mut self.handed,
             Shelf::Hands => &mut self.hands,
-            Shelf::Named | Shelf::Authors | Shelf::Read | Shelf::Sources | Shelf::Paths => return,
+            _ => return,
         };
         pages::attach(shelf, place, page);
     }

@@ -102,11 +102,11 @@ fn line(n: usize) -> String {
 fn a_session_that_reads_much_is_the_same_in_pages() {
     let mut pair = Pair::new();
     let mut written = Vec::new();
+    pair.step("system_prompt \"You work for the billing department.\"");
     for n in 0..1600 {
         let (_, parts) = pair.step(&line(n));
         written.push(parts);
-        // Ids of steps and calls come to their parts at these steps.
-        if n % 8 == 7 && n % 32 != 31 {
+        if n % 8 == 7 {
             assert!(parts == 0, "a plan brings nothing in, and wrote {parts} bytes at {n}");
         }
     }

@@ -37,7 +37,9 @@ fn states() -> Vec<(String, State)> {
     detector.apply(&control("halt", "session", "root"));
     let mut out = Vec::new();
     detector.drain_changed(|key, state| {
-        out.push((String::from_utf8(key.to_bytes()).unwrap().replace('/', "_"), state.unwrap().to_state()));
+        // Without a state: a page that went before it was stored.
+        let name = String::from_utf8(key.to_bytes()).unwrap().replace('/', "_");
+        out.extend(state.map(|it| (name, it.to_state())));
     });
     out
 }
@@ -53,14 +55,23 @@ fn read<T: serde::de::DeserializeOwned>(version: u8) -> Vec<(String, T)> {
 /// If the form of state changes, add a file and keep the others readable: the shell writes its version before it.
 #[test]
 fn every_version_is_still_read() {
-    let path = fixture(2);
+    let path = fixture(3);
     let written = serde_json::to_string_pretty(&states()).unwrap() + "\n";
     if std::env::var_os("UPDATE_EXPECT").is_some() && !path.exists() {
         std::fs::write(&path, &written).unwrap();
     }
+<<<<<<< HEAD
     let now: Vec<(String, State)> = read(2);
     assert_eq!(serde_json::to_string_pretty(&now).unwrap() + "\n", std::fs::read_to_string(path).unwrap());
     for read in [&first(), &now] {
+=======
+    let first: Vec<(String, StateV1)> = read(1);
+    let first: Vec<(String, State)> = first.into_iter().map(|(key, StateV1(state))| (key, state)).collect();
+    let second: Vec<(String, State)> = read(2);
+    let now: Vec<(String, State)> = read(3);
+    assert_eq!(serde_json::to_string_pretty(&now).unwrap() + "\n", std::fs::read_to_string(path).unwrap());
+    for read in [&first, &second, &now] {
+>>>>>>> hijack3
         // Positions of a policy's steps are void once the policy changes, so the policies' keys are not compared.
         let heads = read.iter().map(|(key, _)| key.replace('/', "_")).filter(|key| !key.starts_with("p_"));
         assert_eq!(heads.collect::<Vec<_>>(), ["s_root", "s_kid", "r_root"]);
@@ -149,15 +160,21 @@ fn the_binary_form_is_fixed() {
         let bytes = postcard::to_allocvec(state).unwrap();
         martingale_schemas::ids::derive("", &[&bytes])
     };
-    let digests: Vec<String> = read(2).iter().map(digest).collect();
+    let digests: Vec<String> = read(3).iter().map(digest).collect();
     expect_test::expect![[r#"
         [
             "8f85c8dd733b579dc1a175be715f5bc7",
             "2cef2cb3357f6dcbe1dee25e31a111b0",
             "abf13c8f9a874c8609dac3731ba8bcef",
             "db7906391e240ae5c91bd9490d7ed1f9",
-            "996bf5628e020ec5639a435edda93c64",
-            "1a436b62b54be6c54e5bcb62d2e3a8ec",
+            "6bb08b6599fb96d3b7c02b802410a6b5",
+            "7f402f64f9f330b4f9c68191fdbee69e",
+            "fea2ba3a33538eab3043cc705aff4f3c",
+            "f49a833272277447ef229986511ee3f7",
+            "9057aa86ba903b61edf3580813fb8db2",
+            "066020147278add95fab6d805691c18d",
+            "3791fdeb012fa9601878d8d7a437f674",
+            "92049b881feef30d28eee29072c69788",
             "7d6e9211e25b092570a3e25c3440ec7a",
             "88fe36e4cbfe57bdf84fa3a2744813cf",
         ]

@@ -15,7 +15,7 @@ const CATALOGUE: &str = "tools:\n  - { name: get_page, open_world: true, read_on
 /// Judges `[session, kind, tool, content]` and answers what the last said and its edges, `argument < step path match`.
 /// The states are stored and read again before each step.
 fn last(steps: &[[Value; 4]]) -> String {
-    let mut detector = Detector::new(Arc::new(Rules::load(&[("tools.yaml", CATALOGUE)]).unwrap()));
+    let mut detector = Detector::new(Arc::new(Rules::load(&[("tools.yaml", CATALOGUE)]).unwrap().with_hijack(None)));
     let mut stored: HashMap<StateKey<'static>, Vec<u8>> = HashMap::new();
     let mut out = String::new();
     for (n, [session, kind, tool, content]) in steps.iter().enumerate() {
@@ -155,7 +155,8 @@ fn a_secret_on_its_way_out_halts_and_one_that_the_user_gave_does_not() {
         "#,
     );
     let message = |from: &str| {
-        let mut detector = Detector::new(Arc::new(Rules::load(&[("tools.yaml", CATALOGUE)]).unwrap()));
+        let mut detector =
+            Detector::new(Arc::new(Rules::load(&[("tools.yaml", CATALOGUE)]).unwrap().with_hijack(None)));
         for line in [
             format!(r#"{{"session_id":"{from}","root_session_id":"r","step_id":"1","kind":"tool_result","tool":"f","agent":{{"id":"a"}},"output":{{"keys":[{{"token":"ghp_0123456789abcdefghijABCDEFGHIJ012345"}}]}}}}"#),
             r#"{"session_id":"s","root_session_id":"r","step_id":"2","kind":"tool_call","tool":"send","agent":{"id":"a"},"input":{"parts":["x","MDEyMzQ1Njc4OWFiY2RlZmdoaWpBQkNERUZHSElKMDEyMzQ1"]}}"#.to_owned(),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
-use martingale_detector_core::{Detector, Observed, Rules};
+use martingale_detector_core::{Detector, Learner, Observed, Rules};
 use martingale_platform::clock::Clock;
 use martingale_schemas::wire::StepV1;
 use martingale_schemas::{Limits, Step, Timestamp, ids};
@@ -27,8 +27,17 @@ use super::{Faults, Outcomes, Sessions, Summary};
 /// Steps between two updates of the progress bar.
 const TELL_EVERY: u64 = 8_192;
 
-pub(super) fn run(mut source: Source, rules: Rules, mut out: Option<BufWriter<File>>) -> Result<Summary> {
+pub(super) fn run(
+    mut source: Source,
+    baselines: Option<Source>,
+    rules: Rules,
+    mut out: Option<BufWriter<File>>,
+) -> Result<Summary> {
     let arrival = Timestamp::from_micros(Clock::System.now_micros());
+    let rules = match baselines {
+        Some(source) => learn(source, rules, arrival)?,
+        None => rules,
+    };
     let progress = source.progress();
     let mut judge = Judge::new(Arc::new(rules));
     let mut sessions = Sessions::default();
@@ -77,6 +86,26 @@ pub(super) fn run(mut source: Source, rules: Rules, mut out: Option<BufWriter<Fi
         out.flush()?;
     }
     Ok(Summary { sessions: sessions.len() as u64, steps, took, decisions, findings, outcomes })
+}
+
+/// The same rules, held against what these sessions did. A line that is no step is told and left out.
+fn learn(mut source: Source, rules: Rules, arrival: Timestamp) -> Result<Rules> {
+    let progress = source.progress();
+    let faults = Faults::new(progress.clone());
+    let (mut learner, mut seen, mut json, mut steps) = (Learner::default(), HashSet::new(), Vec::new(), 0_u64);
+    while let Some(place) = source.next_line(&mut json)? {
+        steps += 1;
+        if steps % TELL_EVERY == 0 {
+            progress.set_message(format!("learning: {steps} steps"));
+        }
+        match StepV1::parse(&json).and_then(|it| it.check(arrival, &Limits::DEFAULT)) {
+            Ok(step) if seen.insert(step.key()) => learner.observe(&step, &rules),
+            Ok(_) => {}
+            Err(rejection) => faults.tell(&place, &rejection.message),
+        }
+    }
+    progress.finish_and_clear();
+    Ok(rules.with_baselines(Arc::new(learner.finish())))
 }
 
 /// A detector without a log: what is not in memory was never there.

@@ -1,0 +1,207 @@
+//! What an agent does when nothing is wrong, conditioned on what it was asked.
+//!
+//! A profile holds counts of sessions, never text: in how many sessions a tool was called, an argument came from the user or
+//! from a result of which tool, a sentence was read, a value was used; over all requests and for each distinct request.
+//! Sessions of every version of an agent share one profile, so that a new version starts from its predecessors'.
+
+mod learn;
+
+use std::collections::HashMap;
+
+use martingale_schemas::Step;
+
+pub use learn::Learner;
+
+use crate::hash::{hash_text, mix};
+use crate::hijack::embed::{self, Vector};
+
+/// Distinct requests of one agent. Full: a session of a new one is counted with the nearest that is kept.
+const REQUESTS_MAX: usize = 4096;
+/// Counts kept over all requests of an agent, and of one request. Full: what is new is not counted, and so stays new.
+const COUNTS_MAX: usize = 1 << 20;
+const REQUEST_COUNTS_MAX: usize = 2048;
+/// Agents. Full: others have no baseline.
+const AGENTS_MAX: usize = 4096;
+/// Requests this close to the nearest one count as the same, in thousandths.
+const NEAR: i32 = 30;
+/// Steps of a histogram of thousandths.
+pub(crate) const BINS: usize = 17;
+
+/// What is counted. Stored in fingerprints: a variant keeps its number.
+#[derive(Clone, Copy, Debug)]
+#[repr(u64)]
+pub(crate) enum What {
+    Tool = 1,
+    Argument = 2,
+    Origin = 3,
+    Source = 4,
+    Value = 5,
+    Sentence = 6,
+    /// A value in any argument, where the user had not named it.
+    Anywhere = 7,
+}
+
+/// Fingerprint of something counted.
+pub(crate) fn key(what: What, parts: &[u64]) -> u64 {
+    parts.iter().fold(what as u64, |key, it| mix(key, *it))
+}
+
+/// In how many sessions something was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) sessions: u32,
+    seen: HashMap<u64, u32>,
+    /// Most sessions that agree on the value of an argument, and most calls of a tool in a session.
+    most: HashMap<u64, u32>,
+}
+
+impl Counts {
+    pub(crate) fn of(&self, key: u64) -> u32 {
+        self.seen.get(&key).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn most(&self, key: u64) -> u32 {
+        self.most.get(&key).copied().unwrap_or(0)
+    }
+
+    /// Answers the new count; nothing when there is no room.
+    fn add(&mut self, key: u64, max: usize) -> u32 {
+        if self.seen.len() >= max && !self.seen.contains_key(&key) {
+            return 0;
+        }
+        let count = self.seen.entry(key).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    fn at_least(&mut self, key: u64, count: u32, max: usize) {
+        if self.most.len() < max || self.most.contains_key(&key) {
+            let most = self.most.entry(key).or_default();
+            *most = count.max(*most);
+        }
+    }
+}
+
+/// Sessions that asked the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    vector: Vector,
+    pub(crate) counts: Counts,
+}
+
+/// How a tool is called over all requests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) sessions: u32,
+    user_to_tool: i64,
+    /// Sessions by the strongest command sign of a call.
+    commands: [u32; BINS],
+}
+
+impl Usage {
+    pub(crate) fn user_to_tool(&self) -> i32 {
+        i32::try_from(self.user_to_tool / i64::from(self.sessions.max(1))).unwrap_or(0)
+    }
+
+    /// Sessions with a sign at least this strong.
+    pub(crate) fn as_strong(&self, command: i32) -> u32 {
+        self.commands[bin(command)..].iter().sum()
+    }
+}
+
+pub(crate) fn bin(thousandths: i32) -> usize {
+    usize::try_from(thousandths.max(0)).unwrap_or(0).div_ceil(64).min(BINS - 1)
+}
+
+/// Behaviour of one agent.
+#[derive(Clone, Debug, Default)]
+pub struct Profile {
+    pub(crate) all: Counts,
+    commands: [u32; BINS],
+    usage: HashMap<u64, Usage>,
+    requests: Vec<Request>,
+    by_print: HashMap<u64, usize>,
+}
+
+/// The requests nearest to one, together.
+#[derive(Debug)]
+pub(crate) struct Near<'a> {
+    pub(crate) requests: Vec<&'a Request>,
+    /// Likeness of the nearest, in thousandths.
+    pub(crate) likeness: i32,
+    /// Likeness of the nearest in which the tool was called.
+    pub(crate) with_tool: Option<i32>,
+}
+
+impl Near<'_> {
+    pub(crate) fn sum(&self, f: impl Fn(&Counts) -> u32) -> u32 {
+        self.requests.iter().map(|it| f(&it.counts)).fold(0, u32::saturating_add)
+    }
+}
+
+impl Profile {
+    #[must_use]
+    pub fn sessions(&self) -> u32 {
+        self.all.sessions
+    }
+
+    /// Distinct requests.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(crate) fn has_read(&self, sentence: u64) -> bool {
+        self.all.of(key(What::Sentence, &[sentence])) > 0
+    }
+
+    pub(crate) fn usage(&self, tool: u64) -> Option<&Usage> {
+        self.usage.get(&tool)
+    }
+
+    /// Sessions in which some call had a sign at least this strong.
+    pub(crate) fn as_strong(&self, command: i32) -> u32 {
+        self.commands[bin(command)..].iter().sum()
+    }
+
+    /// A flat scan: 128 bytes a request, some tens of microseconds for the most that are kept.
+    pub(crate) fn near(&self, request: &Vector, tool: u64) -> Near<'_> {
+        let tool = key(What::Tool, &[tool]);
+        let likeness: Vec<i32> = self.requests.iter().map(|it| embed::likeness(&it.vector, request)).collect();
+        let best = likeness.iter().copied().max().unwrap_or(0);
+        let pairs = || likeness.iter().copied().zip(&self.requests);
+        Near {
+            requests: pairs().filter(|it| it.0 >= best - NEAR).map(|it| it.1).collect(),
+            likeness: best,
+            with_tool: pairs().filter(|it| it.1.counts.of(tool) > 0).map(|it| it.0).max(),
+        }
+    }
+}
+
+/// Baselines of many agents.
+#[derive(Clone, Debug, Default)]
+pub struct Baselines {
+    agents: HashMap<u64, Profile>,
+}
+
+impl Baselines {
+    /// The profile of the step's agent in its environment.
+    #[must_use]
+    pub fn of(&self, step: &Step<'_>) -> Option<&Profile> {
+        self.agents.get(&agent(step))
+    }
+
+    #[must_use]
+    pub fn agents(&self) -> usize {
+        self.agents.len()
+    }
+
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        self.agents.values().map(|it| u64::from(it.all.sessions)).sum()
+    }
+}
+
+fn agent(step: &Step<'_>) -> u64 {
+    mix(hash_text(step.agent.id.as_str()), hash_text(step.environment.as_deref().unwrap_or_default()))
+}

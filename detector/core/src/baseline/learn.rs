@@ -1,0 +1,168 @@
+//! Learning from sessions that are taken as normal.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use martingale_schemas::{Kind, Step};
+
+use super::{
+    AGENTS_MAX, Baselines, COUNTS_MAX, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, Request, What, agent, bin, key,
+};
+use crate::Rules;
+use crate::hijack::embed::{self, NOWHERE, Vector};
+use crate::hijack::{Call, Meanings, Memory, Origin};
+use crate::tools::Tools;
+
+/// Sessions that are open at once. Full: the one begun first is taken as closed.
+const OPEN_MAX: usize = 1024;
+/// Sentences of one session that are learnt.
+const SENTENCES_MAX: usize = 4096;
+
+/// Learns baselines: sessions are followed to their end, then counted once each.
+#[derive(Debug, Default)]
+pub struct Learner {
+    baselines: Baselines,
+    tools: Tools,
+    meanings: Meanings,
+    open: HashMap<String, (u64, Session)>,
+    begun: u64,
+}
+
+/// What counts of one session: each thing once.
+#[derive(Debug, Default)]
+struct Session {
+    agent: u64,
+    memory: Memory,
+    seen: BTreeSet<u64>,
+    sentences: BTreeSet<u64>,
+    /// Values by argument, for how far sessions agree.
+    values: BTreeSet<(u64, u64)>,
+    tools: BTreeMap<u64, Tool>,
+}
+
+#[derive(Debug, Default)]
+struct Tool {
+    calls: u32,
+    user_to_tool: i32,
+    command: i32,
+}
+
+impl Learner {
+    /// Takes the next step of its session.
+    pub fn observe(&mut self, step: &Step<'_>, rules: &Rules) {
+        let id = step.session_id.as_str();
+        if !self.open.contains_key(id) {
+            if self.open.len() >= OPEN_MAX {
+                let first = self.open.iter().min_by_key(|it| it.1.0).map(|it| it.0.clone());
+                if let Some((_, session)) = first.and_then(|it| self.open.remove(&it)) {
+                    self.baselines.count(&session);
+                }
+            }
+            self.begun += 1;
+            let session = Session { agent: agent(step), ..Session::default() };
+            self.open.insert(id.to_owned(), (self.begun, session));
+        }
+        let Some((_, session)) = self.open.get_mut(id) else { return };
+        let sentences = &mut session.sentences;
+        session.memory.take_in(step, None, &mut self.meanings.fresh, &mut |sentence| {
+            if sentences.len() < SENTENCES_MAX {
+                sentences.insert(key(What::Sentence, &[sentence]));
+            }
+        });
+        if step.kind == Kind::ToolCall {
+            let tool = self.tools.of(step, &rules.catalogue, rules.limits.tools_max);
+            let call = Call::new(step, &tool, &mut session.memory, &mut self.meanings);
+            session.called(&call);
+        }
+    }
+
+    /// Counts the sessions that are still open, in the order in which they began.
+    #[must_use]
+    pub fn finish(mut self) -> Baselines {
+        let mut open: Vec<(u64, Session)> = self.open.into_values().collect();
+        open.sort_by_key(|it| it.0);
+        open.into_iter().for_each(|it| self.baselines.count(&it.1));
+        self.baselines
+    }
+}
+
+impl Session {
+    fn called(&mut self, call: &Call) {
+        let tool = self.tools.entry(call.tool).or_default();
+        tool.calls += 1;
+        tool.user_to_tool = tool.user_to_tool.max(call.user_to_tool);
+        tool.command = tool.command.max(call.command());
+        self.seen.insert(key(What::Tool, &[call.tool]));
+        for part in &call.parts {
+            let argument = [call.tool, part.argument];
+            self.seen.insert(key(What::Argument, &argument));
+            self.seen.insert(key(What::Origin, &[argument[0], argument[1], part.origin as u64]));
+            self.seen.insert(key(What::Value, &[argument[0], argument[1], part.value]));
+            self.values
+                .insert((key(What::Argument, &argument), key(What::Value, &[argument[0], argument[1], part.value])));
+            // Authority does not pass from one session to the next: a value that the user named is familiar to nobody.
+            if part.origin != Origin::User {
+                self.seen.insert(key(What::Anywhere, &[part.value]));
+            }
+            if !part.is_authored() {
+                for source in part.sources() {
+                    self.seen.insert(key(What::Source, &[argument[0], argument[1], *source]));
+                }
+            }
+        }
+    }
+}
+
+impl Baselines {
+    fn count(&mut self, session: &Session) {
+        if self.agents.len() >= AGENTS_MAX && !self.agents.contains_key(&session.agent) {
+            return;
+        }
+        self.agents.entry(session.agent).or_default().count(session);
+    }
+}
+
+impl Profile {
+    fn count(&mut self, session: &Session) {
+        self.all.sessions = self.all.sessions.saturating_add(1);
+        for key in session.seen.iter().chain(&session.sentences) {
+            self.all.add(*key, COUNTS_MAX);
+        }
+        let mut strongest = 0;
+        for (tool, it) in &session.tools {
+            let usage = self.usage.entry(*tool).or_default();
+            usage.sessions = usage.sessions.saturating_add(1);
+            usage.user_to_tool = usage.user_to_tool.saturating_add(i64::from(it.user_to_tool));
+            usage.commands[bin(it.command)] += 1;
+            strongest = strongest.max(it.command);
+        }
+        self.commands[bin(strongest)] += 1;
+        let vector = session.memory.request().unwrap_or(NOWHERE);
+        let at = self.request(session.memory.request_print(), &vector);
+        let Some(request) = self.requests.get_mut(at) else { return };
+        let counts = &mut request.counts;
+        counts.sessions = counts.sessions.saturating_add(1);
+        for key in &session.seen {
+            counts.add(*key, REQUEST_COUNTS_MAX);
+        }
+        for (argument, value) in &session.values {
+            let agreed = counts.of(*value);
+            counts.at_least(*argument, agreed, REQUEST_COUNTS_MAX);
+        }
+        for (tool, it) in &session.tools {
+            counts.at_least(key(What::Tool, &[*tool]), it.calls, REQUEST_COUNTS_MAX);
+        }
+    }
+
+    fn request(&mut self, print: u64, vector: &Vector) -> usize {
+        if let Some(at) = self.by_print.get(&print) {
+            return *at;
+        }
+        if self.requests.len() >= REQUESTS_MAX {
+            let nearest = self.requests.iter().enumerate().max_by_key(|it| embed::likeness(&it.1.vector, vector));
+            return nearest.map_or(0, |it| it.0);
+        }
+        self.requests.push(Request { vector: *vector, counts: super::Counts::default() });
+        self.by_print.insert(print, self.requests.len() - 1);
+        self.requests.len() - 1
+    }
+}

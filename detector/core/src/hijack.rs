@@ -1,0 +1,212 @@
+//! The column `hijack`: before a call runs, how much of it serves a text that the agent read rather than its user.
+//!
+//! Signal: a value that the user did not give, carried by a sentence that reads like an instruction for this very tool, in a
+//! call that sessions asked the same would not make. What was asked decides, so a profile of ordinary sessions
+//! ([`crate::baseline`]) is worth more than any property of the text; without one the column still ranks.
+//!
+//! Wrong when: the request delegates ("do what the mail says"), which is the same flow with the user's consent; the attacker
+//! uses a value that the user named too; the effect is the answer itself and no call. It knows no attack by its words: no
+//! list of phrases, no tool names.
+//!
+//! Cost: every result is cut into sentences and hashed, prose also into word pieces; meaning is computed at a call, for the
+//! sentences that carried its values alone.
+
+mod call;
+pub(crate) mod embed;
+pub(crate) mod features;
+mod fit;
+pub(crate) mod instruction;
+mod list;
+mod memory;
+mod model;
+mod reads;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::borrow::Cow;
+
+use martingale_schemas::{Calibration, Column, Decision, Finding, Kind, Mode, Severity, Step, StepId};
+
+pub(crate) use call::{Call, Meanings, Origin};
+pub use fit::{HijackRows, hijack_text};
+pub(crate) use memory::Memory;
+
+use crate::baseline::Profile;
+use crate::quote::quoted;
+use crate::tools::Tool;
+use features::Row;
+
+/// From which score on the column speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HijackRules {
+    /// Scores are in thousandths here.
+    pub warn: i32,
+    pub ask: i32,
+}
+
+impl HijackRules {
+    /// About five in a hundred, and one in a hundred, of the sessions of agents and suites that the weights never saw
+    /// (`docs/detection.md`).
+    pub const DEFAULT: Self = Self { warn: 21_000, ask: 24_000 };
+}
+
+impl Default for HijackRules {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Added to a score, so that none is negative.
+const OFFSET: i32 = 20_000;
+
+/// What the column says of a step.
+#[derive(Debug)]
+pub(crate) struct Scored {
+    pub(crate) score: f64,
+    pub(crate) finding: Option<Finding>,
+}
+
+/// Whether there is anything of a step to take in or to score.
+pub(crate) const fn concerns(step: &Step<'_>) -> bool {
+    use Kind::{MemoryRead, Retrieval, SystemPrompt, ToolCall, ToolResult, UserMessage};
+    matches!(step.kind, UserMessage | SystemPrompt | ToolResult | Retrieval | MemoryRead | ToolCall)
+}
+
+/// Takes in what a step brings; of a call, says how suspect it is. Nothing can be said before anything was read.
+pub(crate) fn observe(
+    step: &Step<'_>,
+    tool: &Tool,
+    (memory, meanings): (&mut Memory, &mut Meanings),
+    profile: Option<&Profile>,
+    rules: &HijackRules,
+) -> Option<Scored> {
+    memory.take_in(step, profile, &mut meanings.fresh, &mut |_| {});
+    if step.kind != Kind::ToolCall {
+        return None;
+    }
+    let call = Call::new(step, tool, memory, meanings);
+    if !memory.has_read_anything() {
+        return None;
+    }
+    let rows = features::rows(&call, memory, profile);
+    // Values of one origin often have the same row.
+    let mut last: Option<(i32, &Row)> = None;
+    let scored = rows.iter().map(|(part, row)| {
+        let score = last.filter(|it| it.1 == row).map_or_else(|| model::score(row), |it| it.0);
+        last = Some((score, row));
+        (score, *part, row)
+    });
+    let (score, part, row) = scored.max_by_key(|it| it.0)?;
+    let score = score.saturating_add(OFFSET).max(1);
+    let decision = match score {
+        _ if score >= rules.ask => Decision::StepUp,
+        _ if score >= rules.warn => Decision::Warn,
+        _ => Decision::Allow,
+    };
+    let finding =
+        (decision > Decision::Allow).then(|| finding(step, memory, profile, &call, part, row, (score, decision)));
+    Some(Scored { score: thousandths(score), finding })
+}
+
+/// Rows of a call as the model sees them, for whoever fits one; the step is taken in.
+pub(crate) fn rows(
+    step: &Step<'_>,
+    tool: &Tool,
+    (memory, meanings): (&mut Memory, &mut Meanings),
+    profile: Option<&Profile>,
+) -> Vec<Row> {
+    memory.take_in(step, profile, &mut meanings.fresh, &mut |_| {});
+    if step.kind != Kind::ToolCall {
+        return Vec::new();
+    }
+    let call = Call::new(step, tool, memory, meanings);
+    if !memory.has_read_anything() {
+        return Vec::new();
+    }
+    features::rows(&call, memory, profile).into_iter().map(|it| it.1).collect()
+}
+
+fn thousandths(score: i32) -> f64 {
+    f64::from(score) / 1000.0
+}
+
+fn finding(
+    step: &Step<'_>,
+    memory: &Memory,
+    profile: Option<&Profile>,
+    call: &Call,
+    part: Option<usize>,
+    row: &Row,
+    (score, decision): (i32, Decision),
+) -> Finding {
+    let part = part.and_then(|it| call.parts.get(it));
+    let source = part.and_then(|it| it.carriers.first()).and_then(|it| memory.result(it)).map(|it| it.step.clone());
+    let this = step.step_id.to_static();
+    let began_at = source.clone().unwrap_or_else(|| this.clone());
+    let evidence: Vec<StepId<'static>> =
+        memory.user_step.iter().cloned().chain(source.clone()).chain(std::iter::once(this)).collect();
+    let tool = quoted(step.tool.as_deref().unwrap_or("a tool"), 60);
+    let path = match (part, &source) {
+        (Some(part), Some(from)) => {
+            format!(
+                "`{}` of {tool} was not given by the user; it stands in the result of step {from}",
+                quoted(call.name(part), 40)
+            )
+        }
+        (Some(part), None) => {
+            let read = if memory.lossy { "what is remembered of all that was read" } else { "anything read" };
+            format!("`{}` of {tool} was given neither by the user nor by {read}", quoted(call.name(part), 40))
+        }
+        (None, _) => format!("{tool} is called with nothing that came from a result"),
+    };
+    Finding {
+        column: Column::Hijack,
+        rule: Cow::Borrowed("hijack"),
+        severity: if decision == Decision::StepUp { Severity::High } else { Severity::Medium },
+        // Its rate of false alarms on this agent is not known: it watches.
+        mode: Mode::Shadow,
+        decision,
+        score: thousandths(score),
+        calibration: Calibration::Uncalibrated,
+        evidence,
+        began_at,
+        message: format!("{path}{}. {} {}", reasons(row), held_against(profile), counter(row)).trim_end().to_owned(),
+        notify: Vec::new(),
+    }
+}
+
+/// What of the row speaks for a hijack, in words.
+fn reasons(row: &Row) -> String {
+    let mut said = String::new();
+    for (holds, reason) in [
+        (row[7] >= 150, "in a sentence that reads like an instruction for this tool"),
+        (row[2] >= 700, "sessions asked the same hardly call it"),
+        (row[14] >= 700 && row[2] < 700, "sessions asked the same used another value"),
+        (row[16] >= 300, "ordinary sessions never read that sentence"),
+        (row[6] >= 150, "the request is less about this tool than usual"),
+    ] {
+        if holds {
+            said.push_str("; ");
+            said.push_str(reason);
+        }
+    }
+    said
+}
+
+fn held_against(profile: Option<&Profile>) -> String {
+    match profile {
+        Some(it) => format!("Held against {} sessions of {} requests.", it.sessions(), it.requests()),
+        None => "No baseline of this agent is known.".to_owned(),
+    }
+}
+
+/// What speaks against it.
+fn counter(row: &Row) -> &'static str {
+    match row {
+        _ if row[0] >= 450 => "Against it: the request itself is close to what the tool does.",
+        _ if row[23] == 1 => "Against it: ordinary sessions used this value too.",
+        _ if row[5] >= 500 => "Against it: most ordinary sessions call this tool.",
+        _ => "",
+    }
+}

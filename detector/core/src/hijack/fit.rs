@@ -1,0 +1,40 @@
+//! What somebody needs who fits the weights of this column; the detector itself uses none of it.
+
+use std::sync::Arc;
+
+use martingale_schemas::Step;
+
+use super::{Meanings, Memory, embed, instruction, rows};
+use crate::Rules;
+use crate::baseline::Baselines;
+use crate::tools::Tools;
+
+/// Rows of the calls of one session, as the model sees them.
+#[derive(Debug)]
+pub struct HijackRows {
+    baselines: Arc<Baselines>,
+    memory: Memory,
+    meanings: Meanings,
+    tools: Tools,
+}
+
+impl HijackRows {
+    #[must_use]
+    pub fn new(baselines: Arc<Baselines>) -> Self {
+        Self { baselines, memory: Memory::default(), meanings: Meanings::default(), tools: Tools::default() }
+    }
+
+    /// Takes the next step; answers its rows, of which only calls have some.
+    pub fn observe(&mut self, step: &Step<'_>, rules: &Rules) -> Vec<Vec<i32>> {
+        let tool = self.tools.of(step, &rules.catalogue, rules.limits.tools_max);
+        let rows = rows(step, &tool, (&mut self.memory, &mut self.meanings), self.baselines.of(step));
+        rows.into_iter().map(Vec::from).collect()
+    }
+}
+
+/// Vector and form of a text.
+#[must_use]
+pub fn hijack_text(text: &str) -> Vec<i32> {
+    let vector = embed::of(text);
+    vector.iter().map(|it| i32::from(*it)).chain(instruction::form(text)).collect()
+}
