@@ -117,11 +117,7 @@ mod tests {
     use std::sync::Arc;
 
     use martingale_detector_core::{Detector, Observed, Rules};
-<<<<<<< HEAD
     use martingale_schemas::{Control, Decision, Step};
-=======
-    use martingale_schemas::{Control, Step};
->>>>>>> hijack3
 
     use super::*;
 
@@ -203,7 +199,6 @@ mod tests {
         }
     }
 
-<<<<<<< HEAD
     /// What is read of a session that the first version stored, member by member.
     #[test]
     fn the_first_version_is_read_in_full() {
@@ -344,7 +339,8 @@ mod tests {
                 assert!(fits || matches!(read, Err(Error::Misplaced)));
             }
         }
-=======
+    }
+
     /// A session that an earlier version stored goes on as it was: its halts stand, and what it writes is of today.
     #[test]
     fn earlier_versions_stay_readable() {
@@ -379,7 +375,6 @@ mod tests {
             // Sentences of before version 3 are not known; what is read from now on is.
             assert!(["p/child/l00", "s/child", "r/root"].iter().all(|it| keys.iter().any(|key| key == it)), "{keys:?}");
         }
->>>>>>> hijack3
     }
 
     #[test]
