@@ -31,7 +31,8 @@ pub(crate) async fn run(args: Alerts) -> Result<ExitCode> {
 }
 
 fn table(alerts: &[Value]) -> Table {
-    let mut table = Table::new(["state", "severity", "rule", "labels", "value", "since", "what"]);
+    let mut table =
+        Table::with_sentences(["state", "severity", "rule", "labels", "value", "since", "what"], &["labels", "what"]);
     for alert in alerts {
         let state = text(&alert["state"]);
         let paint = match &*state {

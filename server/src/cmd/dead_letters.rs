@@ -47,7 +47,10 @@ async fn list(state: LetterState, limit: u32, output: &Output) -> Result<ExitCod
         note(format_args!("none to list; of all dead letters: {counts}"));
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::new(["id", "time", "source", "reason", "field", "message", "payload", "state"]);
+    let mut table = Table::with_sentences(
+        ["id", "time", "source", "reason", "field", "message", "payload", "state"],
+        &["message", "payload", "state"],
+    );
     for letter in &letters {
         let payload = text(&letter["payload"]);
         let cells = ["id", "time", "source", "reason", "field", "message"].map(|field| text(&letter[field]));

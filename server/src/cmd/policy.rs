@@ -35,7 +35,8 @@ fn list(args: &List) -> Result<bool> {
         say_json(&json!({ "policies": all }))?;
         return Ok(true);
     }
-    let mut table = Table::new(["id", "mode", "severity", "decision", "title", "source"]);
+    let mut table =
+        Table::with_sentences(["id", "mode", "severity", "decision", "title", "source"], &["title", "source"]);
     for it in pack.documents() {
         let mode = match it.mode.as_str() {
             "enforce" => Paint::Good,

@@ -80,7 +80,7 @@ fn list<'v>(value: &'v Value, field: &str) -> &'v [Value] {
 fn sessions_text(answer: &Value) -> String {
     const COLUMNS: [&str; 8] =
         ["session_id", "agent_id", "agent_version", "steps", "findings", "decision", "halted", "last_at"];
-    let mut table = Table::new(COLUMNS);
+    let mut table = Table::with_sentences(COLUMNS, &[]);
     for session in list(answer, "sessions") {
         table.row(COLUMNS.map(|column| {
             match column {
@@ -96,7 +96,10 @@ fn sessions_text(answer: &Value) -> String {
 }
 
 fn timeline_text(answer: &Value) -> String {
-    let mut table = Table::new(["step", "time", "kind", "tool", "gate", "decision", "content", "found"]);
+    let mut table = Table::with_sentences(
+        ["step", "time", "kind", "tool", "gate", "decision", "content", "found"],
+        &["content", "found"],
+    );
     for step in list(answer, "steps") {
         let decision = text(&step["decision"]);
         let found: Vec<_> = list(step, "findings")

@@ -24,7 +24,7 @@ pub(super) fn shown(answer: &Value) -> String {
     if chain.is_empty() {
         return String::new();
     }
-    let mut table = Table::new(["led to it", "kind", "tool", "content", "by"]);
+    let mut table = Table::with_sentences(["led to it", "kind", "tool", "content", "by"], &["content", "by"]);
     for (depth, edge) in chain.iter().take(STEPS_MAX) {
         let (session, from) = source(edge);
         let led = list(answer, "steps")
