@@ -122,7 +122,8 @@ where
         })
     };
     let protocol = protocol();
-    let connection = protocol.serve_connection(TokioIo::new(Worded::new(stream)), TowerToHyperService::new(service));
+    let connection = protocol
+        .serve_connection(TokioIo::new(Worded::new(stream, activity.clone())), TowerToHyperService::new(service));
     let mut connection = pin!(connection);
     // A connection that breaks is its caller's affair.
     let first_head = async {

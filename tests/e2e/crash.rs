@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Random, Server, json_of, martingale, step};
+use crate::harness::{BINARY, Random, Server, json_of, martingale, step};
 
 /// Sessions that loop, spawn, repeat and come out of order, so that state matters.
 fn workload(random: &mut Random) -> Vec<Value> {
@@ -39,8 +39,22 @@ async fn send(server: &Server, batch: &[Value]) -> Result<Value, reqwest::Error>
     request.send().await?.error_for_status()?.json().await
 }
 
+/// One that moves its rows to the tables every few batches, and compacts them every few commits, so that a blow falls there
+/// as well.
+fn start(data: &Path) -> Server {
+    let mut command = Command::new(BINARY);
+    command.env("MARTINGALE__HISTORY__FLUSH_STEPS", "50").env("MARTINGALE__HISTORY__COMPACT_EVERY", "3");
+    Server::try_start(command, data, &[]).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Files of rows in the table of steps.
+fn files_of_steps(data: &Path) -> usize {
+    let Ok(files) = std::fs::read_dir(data.join("history/steps")) else { return 0 };
+    files.flatten().filter(|it| it.path().extension().is_some_and(|it| it == "parquet")).count()
+}
+
 async fn one_life(data: &Path, steps: &[Value], random: &mut Random, acknowledged: &mut usize) {
-    let server = Server::start(data);
+    let server = start(data);
     let batches = 1 + random.below(12);
     for _ in 0..batches {
         let batch = &steps[*acknowledged..(*acknowledged + BATCH_STEPS).min(steps.len())];
@@ -75,11 +89,14 @@ async fn nothing_acknowledged_is_lost_or_doubled() {
     assert_eq!((status, control["state"].as_str()), (200, Some("applied")), "{control}");
     server.kill_9();
 
+    let mut began_on_files = 0;
     for _ in 0..8 {
+        began_on_files += usize::from(files_of_steps(&data) > 0);
         one_life(&data, &steps, &mut random, &mut acknowledged).await;
     }
+    assert!(began_on_files >= 4, "{began_on_files} lives began with rows on disk");
 
-    let server = Server::start(&data);
+    let server = start(&data);
     let ids: HashSet<(String, String)> =
         steps[..acknowledged].iter().map(|it| (it["session_id"].to_string(), it["step_id"].to_string())).collect();
     let mut outcomes: HashMap<&str, u64> = HashMap::new();

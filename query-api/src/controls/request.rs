@@ -3,6 +3,8 @@
 use axum::http::StatusCode;
 use martingale_schemas::rejection::shown;
 use martingale_schemas::{ControlAction, Scope, SessionId};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::http::Failure;
@@ -21,15 +23,49 @@ pub(super) struct Request {
     pub(super) control_id: Option<String>,
 }
 
+/// Members of a body, and the first name that comes twice: which of the two is meant nobody can say.
+struct Fields {
+    fields: Map<String, Value>,
+    twice: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut it = Fields { fields: Map::new(), twice: None };
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if it.fields.insert(name.clone(), value).is_some() {
+                        it.twice.get_or_insert(name);
+                    }
+                }
+                Ok(it)
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
 impl Request {
     pub(super) fn parse(body: &[u8], id_bytes_max: usize) -> Result<Self, Failure> {
-        let mut fields: Map<String, Value> = serde_json::from_slice(body).map_err(|error| {
+        let Fields { mut fields, twice } = serde_json::from_slice(body).map_err(|error| {
             Failure::new(
                 StatusCode::BAD_REQUEST,
                 "invalid_json",
                 format!("a control is a JSON object with {FIELDS}: {error}"),
             )
         })?;
+        if let Some(name) = twice {
+            let message = format!("`{}` comes twice: send it once", shown(&name));
+            return Err(Failure::field(name, "duplicate_field", message));
+        }
         let action = action(text(&mut fields, "action", TEXT_BYTES_MAX)?.as_deref())?;
         let session = text(&mut fields, "session_id", id_bytes_max)?;
         let root = text(&mut fields, "root_session_id", id_bytes_max)?;

@@ -101,6 +101,15 @@ async fn mistakes_are_answered_in_the_shape_of_errors() {
     let answer = rig.post("/v1/controls", r#"{"action":"pause","session_id":"s"}"#).await;
     assert_eq!(answer.reason(), (400, "invalid_value".to_owned()));
     assert_eq!(answer.json()["error"]["field"], "action");
+    for (body, field) in [
+        (r#"{"action":"halt","session_id":"s","action":"resume"}"#, "action"),
+        (r#"{"action":"halt","session_id":"s","session_id":"t"}"#, "session_id"),
+        (r#"{"action":"halt","session_id":"s","control_id":"c","control_id":"c"}"#, "control_id"),
+    ] {
+        let answer = rig.post("/v1/controls", body).await;
+        assert_eq!(answer.reason(), (400, "duplicate_field".to_owned()), "{body}");
+        assert_eq!(answer.json()["error"]["field"], field);
+    }
     let answer = rig.get("/v1/controls?limit=x").await;
     assert_eq!(
         (answer.reason(), &answer.json()["error"]["field"]),

@@ -25,7 +25,13 @@ impl Activity {
         UnderWay(self.0.clone())
     }
 
-    /// Returns once nothing was under way for so long.
+    /// Bytes of an answer went out: it may be under way when its body is no more, since that waits in the connection's buffer
+    /// for a caller who is slow to take it.
+    pub(super) fn touch(&self) {
+        self.0.send_modify(|_| {});
+    }
+
+    /// Returns once nothing was under way and nothing was written for so long.
     pub(super) async fn idle_for(&self, time: Duration) {
         let mut seen = self.0.subscribe();
         loop {

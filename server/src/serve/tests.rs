@@ -86,6 +86,35 @@ async fn an_answer_that_is_under_way_outlives_the_stop() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
 }
 
+/// Its body is in the connection's buffer, whole, long before its caller has it.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_taken_slowly_outlives_the_stop() {
+    const BYTES: usize = 1 << 20;
+    let router = Router::new().route("/", get(async || "x".repeat(BYTES)));
+    let (mut caller, stream) = tokio::io::duplex(4096);
+    let (trigger, stop) = shutdown::channel();
+    tokio::spawn(converse(stream, router, stop));
+    caller.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("room");
+    let (mut taken, mut chunk) = (Vec::new(), vec![0; BYTES / 16]);
+    trigger.stop();
+    loop {
+        // Less than it may linger, and far more in all.
+        tokio::time::sleep(LINGER_MAX / 2).await;
+        let mut read = 0;
+        while read < chunk.len() {
+            match caller.read(&mut chunk[read..]).await.expect("an answer") {
+                0 => break,
+                more => read += more,
+            }
+        }
+        taken.extend_from_slice(&chunk[..read]);
+        if read == 0 {
+            break;
+        }
+    }
+    assert!(taken.starts_with(b"HTTP/1.1 200") && taken.len() > BYTES, "{} bytes", taken.len());
+}
+
 /// One request over HTTP/2 and then nothing but answers to pings.
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed_although_it_answers_pings() {

@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::activity::Activity;
+
 /// A head that is longer is none of the library's refusals.
 const HEAD_BYTES_MAX: usize = 512;
 
@@ -20,11 +22,13 @@ pub(super) struct Worded<S> {
     sent: usize,
     /// Length of what it stands for.
     replaced: usize,
+    /// Told of what is written.
+    activity: Activity,
 }
 
 impl<S: AsyncWrite + Unpin> Worded<S> {
-    pub(super) const fn new(stream: S) -> Self {
-        Self { stream, instead: Vec::new(), sent: 0, replaced: 0 }
+    pub(super) const fn new(stream: S, activity: Activity) -> Self {
+        Self { stream, instead: Vec::new(), sent: 0, replaced: 0, activity }
     }
 
     /// Writes the replacement, if there is one for `head`.
@@ -34,6 +38,13 @@ impl<S: AsyncWrite + Unpin> Worded<S> {
             (self.sent, self.replaced) = (0, head.len());
         }
         Some(self.send(context))
+    }
+
+    fn tell(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.activity.touch();
+        }
+        written
     }
 
     fn send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -72,10 +83,11 @@ fn refusal(head: &[u8]) -> Option<Vec<u8>> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Worded<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.replace(context, bytes) {
+        let written = match self.replace(context, bytes) {
             Some(written) => written,
             None => Pin::new(&mut self.stream).poll_write(context, bytes),
-        }
+        };
+        self.tell(written)
     }
 
     fn poll_write_vectored(
@@ -88,10 +100,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Worded<S> {
             [head] => self.replace(context, head),
             _ => None,
         };
-        match alone {
+        let written = match alone {
             Some(written) => written,
             None => Pin::new(&mut self.stream).poll_write_vectored(context, parts),
-        }
+        };
+        self.tell(written)
     }
 
     fn is_write_vectored(&self) -> bool {
