@@ -140,7 +140,7 @@ where
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         _ = connection => {}
-        () = activity.idle_for(LINGER_MAX) => {}
+        () = activity.quiet_for(LINGER_MAX) => {}
     }
 }
 

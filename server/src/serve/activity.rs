@@ -1,4 +1,4 @@
-//! What a connection is doing: how many of its requests are under way.
+//! What a connection is doing: how many of its requests are under way, and whether its caller takes what is written.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,35 +10,49 @@ use tokio::sync::watch;
 
 /// Of one connection. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Activity(watch::Sender<usize>);
+pub(super) struct Activity {
+    under_way: watch::Sender<usize>,
+    written: watch::Sender<()>,
+}
 
 /// Counted from a request to the end of its answer.
 pub(super) struct UnderWay(watch::Sender<usize>);
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(0))
+        Self { under_way: watch::Sender::new(0), written: watch::Sender::new(()) }
     }
 
     pub(super) fn begin(&self) -> UnderWay {
-        self.0.send_modify(|it| *it += 1);
-        UnderWay(self.0.clone())
+        self.under_way.send_modify(|it| *it += 1);
+        UnderWay(self.under_way.clone())
     }
 
-    /// Bytes of an answer went out: it may be under way when its body is no more, since that waits in the connection's buffer
-    /// for a caller who is slow to take it.
-    pub(super) fn touch(&self) {
-        self.0.send_modify(|_| {});
+    /// Bytes went out.
+    pub(super) fn wrote(&self) {
+        self.written.send_replace(());
     }
 
-    /// Returns once nothing was under way and nothing was written for so long.
+    /// Returns once nothing was under way for so long. Pings, and their answers, are nothing.
     pub(super) async fn idle_for(&self, time: Duration) {
-        let mut seen = self.0.subscribe();
+        let mut seen = self.under_way.subscribe();
         loop {
             // It cannot be closed: its sender is here.
             let _ = seen.wait_for(|it| *it == 0).await;
             if tokio::time::timeout(time, seen.changed()).await.is_err() {
                 return;
+            }
+        }
+    }
+
+    /// Returns once nothing was under way and nothing was written for so long. An answer may still be on its way when its
+    /// body is no more, since that waits in the connection's buffer for a caller who is slow to take it.
+    pub(super) async fn quiet_for(&self, time: Duration) {
+        let mut written = self.written.subscribe();
+        loop {
+            tokio::select! {
+                () = self.idle_for(time) => return,
+                _ = written.changed() => {}
             }
         }
     }

@@ -96,6 +96,7 @@ async fn an_answer_that_is_taken_slowly_outlives_the_stop() {
     tokio::spawn(converse(stream, router, stop));
     caller.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("room");
     let (mut taken, mut chunk) = (Vec::new(), vec![0; BYTES / 16]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
     trigger.stop();
     loop {
         // Less than it may linger, and far more in all.

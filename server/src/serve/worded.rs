@@ -42,7 +42,7 @@ impl<S: AsyncWrite + Unpin> Worded<S> {
 
     fn tell(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(1..))) {
-            self.activity.touch();
+            self.activity.wrote();
         }
         written
     }
