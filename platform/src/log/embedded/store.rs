@@ -19,9 +19,6 @@ use crate::log::{Bounds, Cleanup, Error, Offset, Position, ReadLimit, Record};
 /// Memory of one keyspace's newest writes before they go to a file. The log has some thirty keyspaces, few of them busy.
 const MEMTABLE_BYTES: u64 = 16 << 20;
 const SMALL_MEMTABLE_BYTES: u64 = 4 << 20;
-/// State is written with every step and mostly overwritten before it goes to a file. A flush holds up appends for 20 to 30 ms
-/// (`bench gate`); at 2,000 steps a second this is one in 20 s and not one in 5.
-const STATE_MEMTABLE_BYTES: u64 = 64 << 20;
 /// Journals on disk: bounds what an open has to replay.
 const JOURNAL_BYTES_MAX: u64 = 256 << 20;
 /// fjall stalls its caller without an end in sight at 4 sealed memtables or 30 runs, also when the threads that would
@@ -88,7 +85,7 @@ impl Store {
         };
         let mut store = Self {
             meta: keyspace("meta", SMALL_MEMTABLE_BYTES)?,
-            state: keyspace("state", STATE_MEMTABLE_BYTES)?,
+            state: keyspace("state", MEMTABLE_BYTES)?,
             records: Vec::new(),
             ids: Vec::new(),
             latest: Vec::new(),
