@@ -13,7 +13,7 @@ use super::scan::{Depth, Scanner, Sink};
 use super::sip::Key;
 use super::source::{Confidentiality, Integrity, Source, Sources};
 use super::table::{Sighting, Table};
-use super::vault::{Leak, Secret, Vault};
+use super::vault::{Leak, SHORT_MIN, Secret, Vault};
 use super::walk::{self, Leaf};
 
 /// A step of some session of the run.
@@ -98,7 +98,10 @@ impl Shared {
     pub fn leaks(&self, step: &Step<'_>) -> Vec<Leak> {
         let Some(input) = step.input.as_ref().filter(|_| !self.vault.is_empty()) else { return Vec::new() };
         let mut search = self.vault.search();
-        walk::leaves(input.get(), &mut |leaf| search.argument(leaf.path, leaf.item, leaf.text));
+        walk::leaves_and_names(input.get(), SHORT_MIN, &mut |it| match it.is_name {
+            true => search.name(it.path, it.item, it.text),
+            false => search.argument(it.path, it.item, it.text),
+        });
         search.leaks
     }
 

@@ -26,7 +26,7 @@ const TOP: u64 = BASE.pow(WINDOW as u32 - 1);
 const WINDOWS_MAX: usize = 8;
 const KEY_WINDOWS_MAX: usize = 32;
 /// Shortest secret that is kept, in letters and digits.
-const SHORT_MIN: usize = 6;
+pub(super) const SHORT_MIN: usize = 6;
 /// Letters and digits of a secret that are looked at.
 const FOLDED_MAX: usize = 4096;
 /// Secrets of a run, and windows of all of them. Full: a new one is not kept, and the run says so.
@@ -240,6 +240,11 @@ impl Search<'_> {
         self.stream = stream;
     }
 
+    /// The name of a member. It does not come between the halves of a secret that was divided among values.
+    pub(super) fn name(&mut self, path: &str, item: u16, text: &str) {
+        self.read(&mut Stream::default(), &fold::plain(text), (path, item), Coding::NONE);
+    }
+
     fn read(&mut self, stream: &mut Stream, text: &[u8], at: (&str, u16), coding: Coding) {
         let before = self.leaks.len();
         // Places before this text are of no use for its tags.
@@ -305,15 +310,18 @@ impl Search<'_> {
         if text.contains(&b'%') && decode::percent(text, &mut out) {
             self.nested(&out, at, coding.with(Coding::URL));
         }
-        // Lines of a long run, as many programs break them, are one run.
-        let joined: Vec<u8>;
-        let broken = text.len() > 64 && text.iter().any(|it| matches!(it, b'\n' | b'\r'));
-        let text = if broken {
-            joined = text.iter().copied().filter(|it| !matches!(it, b'\n' | b'\r')).collect();
-            &joined
-        } else {
-            text
-        };
+        // Lines of a long run, as many programs break them, are one run. Each for itself is looked at as well: what stands in
+        // a line before them would put them out of step.
+        if text.iter().any(|it| matches!(it, b'\n' | b'\r')) {
+            let joined: Vec<u8> = text.iter().copied().filter(|it| !matches!(it, b'\n' | b'\r')).collect();
+            self.runs(&joined, at, coding);
+        }
+        self.runs(text, at, coding);
+    }
+
+    /// Reads each run of characters that may be an encoding.
+    fn runs(&mut self, text: &[u8], at: (&str, u16), coding: Coding) {
+        let mut out = Vec::new();
         let in_run = |it: &u8| it.is_ascii_alphanumeric() || matches!(it, b'+' | b'/' | b'-' | b'_');
         for run in text.split(|it| !in_run(it)).filter(|it| it.len() >= RUN_MIN) {
             if self.decode_left == 0 {

@@ -64,14 +64,26 @@ pub struct Leaf<'l> {
     /// Which item of the innermost list.
     pub item: u16,
     pub text: &'l str,
+    /// Whether the text is the name of a member, and not its value.
+    pub is_name: bool,
 }
 
 /// Calls `visit` for each text and number of a JSON value; whether something was left out.
 pub(super) fn leaves(json: &str, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
+    walk(json, usize::MAX, visit)
+}
+
+/// The same, and for each name of so many bytes or more as well, under the path of its object: what is sent may be sent as a
+/// name.
+pub(super) fn leaves_and_names(json: &str, name_min: usize, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
+    walk(json, name_min, visit)
+}
+
+fn walk(json: &str, name_min: usize, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
     let mut path = Path::default();
     let mut extent = Extent::of(json.len());
-    let (mut walker, depth) = (Walker { json, at: 0, path: &mut path, extent: &mut extent, nested: 0 }, 0);
-    walker.value(depth, visit);
+    let mut walker = Walker { json, at: 0, path: &mut path, extent: &mut extent, nested: 0, name_min };
+    walker.value(0, visit);
     extent.cut
 }
 
@@ -79,7 +91,7 @@ pub(super) fn leaves(json: &str, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
 pub(super) fn text(text: &str, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
     let mut path = Path::default();
     let mut extent = Extent::of(text.len());
-    let mut walker = Walker { json: "", at: 0, path: &mut path, extent: &mut extent, nested: 0 };
+    let mut walker = Walker { json: "", at: 0, path: &mut path, extent: &mut extent, nested: 0, name_min: usize::MAX };
     walker.leaf(text, 0, text.len(), visit);
     extent.cut
 }
@@ -98,6 +110,8 @@ struct Walker<'j, 'p> {
     path: &'p mut Path,
     extent: &'p mut Extent,
     nested: u32,
+    /// Shorter names are not visited.
+    name_min: usize,
 }
 
 impl Walker<'_, '_> {
@@ -132,7 +146,8 @@ impl Walker<'_, '_> {
 
     fn leaf(&mut self, text: &str, from: usize, to: usize, visit: &mut impl FnMut(Leaf<'_>)) {
         if self.nested < NESTED_MAX && is_json(text) {
-            let mut inner = Walker { json: text, at: 0, path: self.path, extent: self.extent, nested: self.nested + 1 };
+            let (nested, name_min) = (self.nested + 1, self.name_min);
+            let mut inner = Walker { json: text, at: 0, path: self.path, extent: self.extent, nested, name_min };
             if self.nested == 0 {
                 // Positions are those of the inner text from here on.
                 *inner.extent = Extent { cut: inner.extent.cut, ..Extent::of(text.len()) };
@@ -148,9 +163,13 @@ impl Walker<'_, '_> {
     }
 
     fn visit(&self, text: &str, visit: &mut impl FnMut(Leaf<'_>)) {
+        visit(self.leaf_of(text, false));
+    }
+
+    fn leaf_of<'l>(&'l self, text: &'l str, is_name: bool) -> Leaf<'l> {
         let (from, to) = self.path.key;
         let key = self.path.text.get(from..to).unwrap_or("");
-        visit(Leaf { path: &self.path.text, key, item: self.path.item, text });
+        Leaf { path: &self.path.text, key, item: self.path.item, text, is_name }
     }
 
     fn object(&mut self, depth: u32, visit: &mut impl FnMut(Leaf<'_>)) {
@@ -158,8 +177,14 @@ impl Walker<'_, '_> {
         loop {
             match self.peek() {
                 Some(b'"') => {
-                    let (from, to, _) = self.string();
+                    let (from, to, escaped) = self.string();
                     let name = &self.json[from..to];
+                    if name.len() >= self.name_min {
+                        let name = if escaped { Cow::Owned(unescaped(name)) } else { Cow::Borrowed(name) };
+                        for part in self.extent.take(&name, from, to).into_iter().filter(|it| !it.is_empty()) {
+                            visit(self.leaf_of(part, true));
+                        }
+                    }
                     if self.peek() == Some(b':') {
                         self.at += 1;
                     }
@@ -358,10 +383,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn names_are_visited_when_they_are_asked_for() {
+        let json =
+            r#"{"short":{"a long name \u00e4":1,"[\"in text\"]":"{\"another name\":2}"},"list":[{"of one item":3}]}"#;
+        let mut names = Vec::new();
+        super::leaves_and_names(json, 9, &mut |it| {
+            if it.is_name {
+                names.push(format!("{}[{}]={}", it.path, it.item, it.text));
+            }
+        });
+        let inner = r#"short.[\"in text\"][0]=another name"#;
+        let expected = ["short[0]=a long name ä", "short[0]=[\"in text\"]", inner, "list[*][0]=of one item"];
+        assert_eq!(names, expected);
+    }
+
     proptest::proptest! {
         #[test]
         fn never_panics(text in "[\\[\\]{}:,\" \\\\u1d\u{e9}]{0,60}") {
             leaves(&text, &mut |_| {});
+            super::leaves_and_names(&text, 0, &mut |_| {});
             super::text(&text, &mut |_| {});
         }
     }

