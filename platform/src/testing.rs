@@ -56,8 +56,7 @@ impl KafkaCluster {
             Err(why) => {
                 let is_required = std::env::var("MARTINGALE_KAFKA").is_ok_and(|it| it == "required");
                 assert!(!is_required, "MARTINGALE_KAFKA is required: {why}");
-                // On standard error as it is, so that it is seen when tests capture their output.
-                let _ = writeln!(std::io::stderr(), "SKIPPED, no Apache Kafka to test with: {why}");
+                skip(&format!("no Apache Kafka to test with: {why}"));
                 return None;
             }
         };
@@ -195,6 +194,15 @@ fn follow(output: ChildStdout, mut log: File, started: &mpsc::Sender<()>) {
             let _ = started.send(());
         }
     }
+}
+
+/// On standard error as it is, so that it is seen when tests capture their output, and for `cargo xtask ci`, which gathers
+/// what is skipped.
+fn skip(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED, {why}");
+    let Some(path) = std::env::var_os("MARTINGALE_SKIPPED") else { return };
+    let file = File::options().create(true).append(true).open(path);
+    let _ = file.and_then(|mut file| writeln!(file, "{why}"));
 }
 
 fn recipe() -> PathBuf {

@@ -1,9 +1,11 @@
 //! The writer over a log in memory: exact counts, crashes at any moment, verdicts that come twice.
 
+mod shared;
+
 use martingale_platform::config::Span;
 use martingale_platform::log::{Log, Offset, Partition};
 use martingale_schemas::{
-    Control, ControlAction, ControlId, ControlState, Position, Scope, SessionId, Timestamp, topics,
+    Control, ControlAction, ControlId, ControlState, Limits, Position, Scope, SessionId, Timestamp, topics,
 };
 use serde_json::json;
 
@@ -153,7 +155,8 @@ async fn until_the_log_is_read_queries_wait_and_history_is_not_ready() {
     let world = World::new(1);
     world.judge(&[step("a", 1, "plan", json!({})), step("a", 2, "plan", json!({}))]).await;
     let log: std::sync::Arc<dyn Log> = world.log.clone();
-    let history = History::open(world.config.clone(), log, Default::default(), &Default::default()).await;
+    let history =
+        History::open(world.config.clone(), &Limits::DEFAULT, log, Default::default(), &Default::default()).await;
     let history = history.expect("opens");
     assert!(history.trouble().is_some_and(|it| it.contains("at start")), "{:?}", history.trouble());
     let config = crate::sql::Config { time_max: Span::from_millis(1_000), ..Default::default() };
@@ -284,7 +287,14 @@ async fn a_folder_of_another_log_is_refused() {
     process.until(STEPS, 1).await;
     process.stop().await;
     world.log = World::new(1).log;
-    let history = History::open(world.config.clone(), world.log.clone(), Default::default(), &Default::default()).await;
+    let history = History::open(
+        world.config.clone(),
+        &Limits::DEFAULT,
+        world.log.clone(),
+        Default::default(),
+        &Default::default(),
+    )
+    .await;
     let error = history.err().expect("is refused before anybody is answered");
     assert!(matches!(error, Error::AheadOfLog { next: 1, end: 0, .. }), "{error}");
 }

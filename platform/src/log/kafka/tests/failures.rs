@@ -121,6 +121,29 @@ async fn expired_records_are_told_from_the_tail_and_from_a_cursor() {
     }
 }
 
+/// The end of a partition may be the mark of a transaction and no record: who reads there hears that there is nothing, at
+/// once and as often as it asks.
+#[tokio::test]
+async fn the_end_behind_a_mark_is_an_end() {
+    let Some((log, config)) = subject().await else { return };
+    log.commit(numbered("now", "now", P0, 1)).await.expect("commit");
+    let reader = open(&config).await.expect("open");
+    let began = Instant::now();
+    let records = reader.read(B, P0, Offset::START, ALL).await.expect("read");
+    let next = records.last().expect("a record").offset.next();
+    assert!(next < reader.bounds(B, P0).await.expect("bounds").end, "the mark is behind it");
+    for _ in 0..3 {
+        assert_eq!(reader.read(B, P0, next, ALL).await.expect("read"), []);
+    }
+    log.commit(numbered("now", "now", P0, 2)).await.expect("commit");
+    let mut grown = reader.grown(B, P0);
+    while reader.read(B, P0, next, ALL).await.expect("read").is_empty() {
+        grown.changed().await.expect("open");
+    }
+    assert_eq!(values(&*reader, B, P0).await, ["1", "2"]);
+    assert!(began.elapsed() < config.request_timeout.0, "{:?}", began.elapsed());
+}
+
 /// A reader behind what memory holds and one at the end see the same records, whatever the limits of their reads.
 #[tokio::test]
 async fn readers_behind_and_at_the_end_agree() {
