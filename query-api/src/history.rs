@@ -165,7 +165,8 @@ impl History {
         let stores = Mutex::new(Some(stores));
         let reader = StepReader::new(log.is_open(), limits);
         let damage = Mutex::default();
-        let history = Arc::new(Self { config, log, reader, clock, metrics, stores, seen, standing, damage, background });
+        let history =
+            Arc::new(Self { config, log, reader, clock, metrics, stores, seen, standing, damage, background });
         if let Some(damage) = history.look_for_damage() {
             tracing::error!(%damage, "history is damaged");
         }

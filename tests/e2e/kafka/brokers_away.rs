@@ -1,5 +1,7 @@
 //! All brokers gone for a while: what was accepted is kept, what is not is said, and nobody has to start anything again.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::{binary, brokers};
@@ -7,7 +9,7 @@ use crate::harness::{Server, step};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_brokers_it_says_so_and_goes_on_when_they_are_back() {
-    let Some(cluster) = brokers(1).await else { return };
+    let Some(cluster) = brokers().await else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = binary();
     command.env("MARTINGALE__KAFKA__WRITE_TIMEOUT", "2s").env("MARTINGALE__KAFKA__REQUEST_TIMEOUT", "2s");
@@ -24,8 +26,8 @@ async fn without_brokers_it_says_so_and_goes_on_when_they_are_back() {
     assert_eq!(send("1").await, 200);
     assert_eq!(gate("1").await.1["decision"], "allow");
 
-    let broker = cluster.clone();
-    tokio::task::spawn_blocking(move || broker.kill(0)).await.expect("killed");
+    let brokers = Arc::clone(&cluster);
+    tokio::task::spawn_blocking(move || (0..3).for_each(|it| brokers.kill(it))).await.expect("killed");
     let status = send("2").await;
     assert!(matches!(status, 429 | 503), "not acknowledged: {status}");
     let (_, answer) = gate("2").await;
@@ -35,8 +37,8 @@ async fn without_brokers_it_says_so_and_goes_on_when_they_are_back() {
     assert!(status == 503 && why.contains("broker"), "{ready}");
     assert_eq!(server.get("/healthz").await.0, 200, "alive: nobody needs to start it again");
 
-    let broker = cluster.clone();
-    tokio::task::spawn_blocking(move || broker.restart(0)).await.expect("started");
+    let brokers = Arc::clone(&cluster);
+    tokio::task::spawn_blocking(move || brokers.start_all()).await.expect("started");
     server.ready().await;
     assert_eq!(send("3").await, 200);
     let (_, answer) = gate("3").await;

@@ -51,7 +51,7 @@ fn made_up() -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_killed_every_step_has_its_verdict_once() {
-    let Some(cluster) = brokers(3).await else { return };
+    let Some(cluster) = brokers().await else { return };
     let mut random = Random::seeded(20_261_128);
     let folder = tempfile::tempdir().expect("a folder");
     let mut fleet = Fleet::start(&cluster, "kills.", &folder.path().join("data"));

@@ -8,7 +8,7 @@ use crate::harness::{PATIENCE, Server, step};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whichever_process_is_asked_the_answer_is_the_same() {
-    let Some(cluster) = brokers(1).await else { return };
+    let Some(cluster) = brokers().await else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::start(&cluster, "roles.", &folder.path().join("data"));
 

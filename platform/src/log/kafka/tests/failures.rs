@@ -4,14 +4,20 @@ use std::time::Instant;
 
 use super::*;
 
+/// Brokers of a test's own, to be killed. One test after another has them, since the machine has to carry them all beside
+/// those that are shared.
+async fn brokers(count: usize) -> Option<(Arc<KafkaCluster>, tokio::sync::MutexGuard<'static, ()>)> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let turn = TURN.lock().await;
+    let cluster = tokio::task::spawn_blocking(move || KafkaCluster::start(count)).await.expect("a cluster")?;
+    Some((Arc::new(cluster), turn))
+}
+
 /// A broker is killed while records are appended and comes back: every record that was acknowledged is there, in order
 /// and once, and the log needs nobody to start it again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_loses_nothing() {
-    let Some(cluster) = tokio::task::spawn_blocking(|| KafkaCluster::start(1)).await.expect("a cluster") else {
-        return;
-    };
-    let cluster = Arc::new(cluster);
+    let Some((cluster, _turn)) = brokers(1).await else { return };
     let config = KafkaConfig { write_timeout: Span::from_millis(60_000), ..config(cluster.brokers()) };
     let log = open(&config).await.expect("open");
     log.commit(numbered("c", "s", P0, 1)).await.expect("commit");
@@ -52,10 +58,7 @@ async fn a_broker_that_is_killed_loses_nothing() {
 /// With three brokers, any one may be killed: the log goes on with the two that are left.
 #[tokio::test]
 async fn one_of_three_brokers_may_be_killed() {
-    let Some(cluster) = tokio::task::spawn_blocking(|| KafkaCluster::start(3)).await.expect("a cluster") else {
-        return;
-    };
-    let cluster = Arc::new(cluster);
+    let Some((cluster, _turn)) = brokers(3).await else { return };
     let log = open(&KafkaConfig { write_timeout: Span::from_millis(60_000), ..config(cluster.brokers()) }).await;
     let log = log.expect("open");
     for number in 0..3 {
@@ -79,9 +82,7 @@ async fn one_of_three_brokers_may_be_killed() {
 
 #[tokio::test]
 async fn without_a_broker_writes_fail_in_time_and_say_why() {
-    let Some(cluster) = tokio::task::spawn_blocking(|| KafkaCluster::start(1)).await.expect("a cluster") else {
-        return;
-    };
+    let Some((cluster, _turn)) = brokers(1).await else { return };
     let config = KafkaConfig {
         write_timeout: Span::from_millis(2_000),
         request_timeout: Span::from_millis(2_000),
