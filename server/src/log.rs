@@ -66,15 +66,17 @@ impl Opened {
         if config.on_kafka() {
             return Self::on_kafka(config.kafka.clone(), registry).await;
         }
-        let (embedded, registry, dir) = (config.log.clone(), registry.clone(), config.log.dir.clone());
+        let (embedded, registry) = (config.log.clone(), registry.clone());
         let open = move || EmbeddedLog::open(embedded, &TOPICS, clock, &registry);
-        let opened = tokio::task::spawn_blocking(open).await?;
-        Ok(Self::Embedded(opened.with_context(|| format!("log folder {}", dir.display()))?))
+        let opened = tokio::task::spawn_blocking(open).await.context("the log broke while it was opened")?;
+        Ok(Self::Embedded(opened.context("the log cannot be opened")?))
     }
 
     #[cfg(feature = "kafka")]
     async fn on_kafka(config: KafkaConfig, registry: &Registry) -> Result<Self> {
-        Ok(Self::Kafka(KafkaLog::open(config, &TOPICS, &CONSUMERS, registry).await?))
+        Ok(Self::Kafka(
+            KafkaLog::open(config, &TOPICS, &CONSUMERS, registry).await.context("the log cannot be opened")?,
+        ))
     }
 
     pub(crate) fn log(&self) -> Arc<dyn Log> {

@@ -325,7 +325,9 @@ async fn a_table_whose_log_is_garbage_is_named_with_the_way_out() {
     for garbage in ["{\"commitInfo\":{}}\nnot JSON\n", ""] {
         std::fs::write(&entry, garbage).expect("written");
         let registry = prometheus::Registry::new();
-        let opened = History::open(world.config.clone(), world.log.clone(), Default::default(), &registry).await;
+        let opened =
+            History::open(world.config.clone(), &Limits::DEFAULT, world.log.clone(), Default::default(), &registry)
+                .await;
         let said = crate::http::with_causes(&opened.err().expect("is refused"));
         for word in ["00000000000000000000.json cannot be read", "verdicts from a backup, or move it away"] {
             assert!(said.contains(word), "{word} in: {said}");

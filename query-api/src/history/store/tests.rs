@@ -140,7 +140,8 @@ async fn columns_that_a_table_lacks_are_added_when_it_is_opened() {
         let mut store = Store::open(folder.path(), table).await.expect("opens");
         let mark = store.mark(P0).await.expect("reads");
         let row = one(table, "new");
-        store.append(&[row], &[(P0, Mark { next: mark.next + 1, ..mark })]).await.expect("appends");
+        let step = Move { partition: P0, from: mark, to: Mark { next: mark.next + 1, ..mark } };
+        store.append(&[row], &[step]).await.expect("appends");
         // Opening it again adds nothing.
         let store = Store::open(folder.path(), table).await.expect("opens again");
         assert_eq!(store.table.version(), Some(3), "made, written, given a column, written");
