@@ -259,27 +259,34 @@ async fn a_log_that_is_busy_or_broken_is_said() {
     assert_eq!((answer.reason(), &json["decision"]), ((503, "unavailable".to_owned()), &json!("allow")));
 }
 
-/// It may be a halt: nothing that is configured for want of a verdict makes it `allow`.
+/// It may be a halt: nothing that is configured for want of a verdict makes it `allow`, when it is given or when the gate
+/// remembers that it was.
 #[tokio::test]
 async fn a_verdict_that_cannot_be_read_refuses_the_step() {
-    let log = memory_log(1);
-    let rig = Rig::start(&log, |config| config.gate.on_timeout = OnTimeout::Allow).await;
-    let body = step("s", "1", "ls");
-    let detector = async {
-        let mut steps = log.grown(topics::STEPS, martingale_platform::log::Partition(0));
-        steps.wait_for(|end| end.0 > 0).await.expect("open");
-        let verdict = json!({
-            "verdict_id": VerdictId::of(&SessionId::from("s"), &StepId::from("1")),
-            "session_id": "s",
-            "position": { "partition": 0, "offset": 0 },
-            "decision": "unheard of",
-        });
-        let record = Append::new(topics::VERDICTS, "s".into(), verdict.to_string().into());
-        log.append(vec![record]).await.expect("appended");
-    };
-    let (answer, ()) = tokio::join!(rig.post("/v1/gate", &body), detector);
-    assert_eq!((answer.reason(), &answer.json()["decision"]), ((503, "unavailable".to_owned()), &json!("deny")));
-    assert_eq!(rig.metrics.gate_answers.with_label_values(&["deny", "unreadable"]).get(), 1);
+    for (log, asked) in memory_logs(1).into_iter().zip([1, 2]) {
+        let rig = Rig::start(&log, |config| config.gate.on_timeout = OnTimeout::Allow).await;
+        let body = step("s", "1", "ls");
+        let detector = async {
+            let mut steps = log.grown(topics::STEPS, martingale_platform::log::Partition(0));
+            steps.wait_for(|end| end.0 > 0).await.expect("open");
+            let verdict = json!({
+                "verdict_id": VerdictId::of(&SessionId::from("s"), &StepId::from("1")),
+                "session_id": "s",
+                "position": { "partition": 0, "offset": 0 },
+                "decision": "unheard of",
+            });
+            let record = Append::new(topics::VERDICTS, "s".into(), verdict.to_string().into());
+            log.append(vec![record]).await.expect("appended");
+        };
+        let (answer, ()) = tokio::join!(rig.post("/v1/gate", &body), detector);
+        assert_eq!((answer.reason(), &answer.json()["decision"]), ((503, "unavailable".to_owned()), &json!("deny")));
+        if log.is_open() {
+            let again = rig.post("/v1/gate", &body).await;
+            assert_eq!((again.reason(), &again.json()["decision"]), ((503, "unavailable".to_owned()), &json!("deny")));
+        }
+        assert_eq!(rig.metrics.gate_answers.with_label_values(&["deny", "unreadable"]).get(), asked);
+        holds(&log, topics::STEPS, 1).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
