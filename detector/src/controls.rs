@@ -48,6 +48,11 @@ impl Orders {
         self.queue.is_empty()
     }
 
+    /// Where the last order that was read takes force. None that is read later does so earlier.
+    pub(crate) fn last(&self) -> Option<Offset> {
+        self.queue.back().map(|it| it.before)
+    }
+
     /// Everything below has been applied.
     pub(crate) fn progress(&self) -> Offset {
         self.queue.front().map_or(self.next, |it| it.offset)

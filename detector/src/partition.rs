@@ -40,7 +40,7 @@ const ORDERS: ReadLimit = ReadLimit { records_max: 256, bytes_max: 1 << 20 };
 #[derive(Clone, Copy)]
 struct TakenIn {
     count: usize,
-    /// There was no more to take in.
+    /// There was no more to take in; otherwise there may be.
     all: bool,
 }
 
@@ -253,11 +253,12 @@ impl<'a> Loop<'a> {
         Ok(true)
     }
 
-    /// Takes in the orders there are. Pages until one is empty, since only that says that there is no more.
+    /// Takes in the orders there are, unless some wait still. Pages until one is empty, since only that says that there is
+    /// no more.
     async fn take_orders(&mut self, batch: &mut Batch) -> Result<TakenIn, Error> {
         let mut taken = TakenIn { count: 0, all: true };
         if !self.orders.is_empty() {
-            return Ok(taken);
+            return Ok(TakenIn { all: false, ..taken });
         }
         loop {
             let page = self.orders_source.read(&*self.shared.log, self.orders.next(), ORDERS).await?;
@@ -276,13 +277,16 @@ impl<'a> Loop<'a> {
         }
     }
 
-    /// Keeps of the records what this batch judges: the steps of one tick, and none while orders are left to read or
-    /// take force before a tick begins.
+    /// Keeps of the records what this batch judges: the steps of one tick, none that an order may hold for which is left
+    /// to read, and none while orders take force before a tick begins.
     fn choose(&mut self, records: &mut Vec<Record>, orders: TakenIn) {
+        if !orders.all {
+            self.leave_to_orders(records);
+        }
         let Some(first) = records.first() else { return };
         let time = self.judge.time();
         let tick = time.tick_of(first.appended_at);
-        if !orders.all || (tick != time.tick() && self.orders.is_due(self.next_step)) {
+        if tick != time.tick() && self.orders.is_due(self.next_step) {
             records.clear();
             return;
         }
@@ -293,6 +297,18 @@ impl<'a> Loop<'a> {
         let time = self.judge.time();
         let later = records.iter().position(|it| time.tick_of(it.appended_at) != tick);
         records.truncate(later.unwrap_or(records.len()));
+    }
+
+    /// Leaves out the steps that an order may hold for which was not read. It takes force after those that were, so the
+    /// steps below the last of them are judged before it is read.
+    fn leave_to_orders(&mut self, records: &mut Vec<Record>) {
+        let Some(first) = records.first().map(|it| it.offset) else { return };
+        let until = self.orders.last().unwrap_or(self.next_step);
+        records.retain(|it| it.offset < until);
+        if first >= until {
+            // No step lies between, so nothing else would bring the orders that wait into force.
+            self.next_step = self.next_step.max(until);
+        }
     }
 
     async fn commit(&mut self, batch: Batch) -> Result<Counts, Error> {

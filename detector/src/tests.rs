@@ -285,6 +285,45 @@ fn commits_that_never_settled_are_made_again_alike() {
     });
 }
 
+/// A commit is lost, so an order that waits for what it published is queued. An order that comes meanwhile is read before
+/// the steps and questions behind it.
+#[test]
+fn an_order_behind_one_that_waits_is_in_force_for_what_follows_it() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.config.batch_steps_max = 2;
+        bench.log.faults(|it| it.settle_never = true);
+        bench.step("a", 0).await;
+        bench.step("a", 1).await;
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 2).await;
+        settle().await;
+        bench.log = bench.log.reopen();
+        running.await.expect("no panic").expect_err("its log is gone");
+        bench.order("resume", "b").await;
+        // Holds the turn that judges both steps again after it has read, and before it ends.
+        bench.log.faults(|it| it.full = true);
+        let running = bench.start();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(bench.metric("commit_retries_total") > 0);
+        bench.log.faults(|it| it.full = false);
+        bench.order("halt", "a").await;
+        bench.append(topics::ASKS, step("a", 0)).await;
+        bench.step("a", 2).await;
+        bench.until(topics::VERDICTS, 5).await;
+        bench.until(topics::STANDINGS, 1).await;
+        bench.until(topics::CONTROLS, 4).await;
+        bench.stop(running).await;
+        let before: Vec<_> = bench.read::<Control>(topics::CONTROLS).await.into_iter().map(|it| it.state).collect();
+        let applied =
+            |known| ControlState::Applied { before: martingale_schemas::Position { partition: 0, offset: 2 }, known };
+        assert_eq!(before[2..], [applied(false), applied(true)]);
+        let expected = [Decision::Allow, Decision::Allow, Decision::Allow, Decision::Allow, Decision::Halt];
+        assert_eq!(bench.decisions().await, expected);
+        assert_eq!(bench.read::<Standing>(topics::STANDINGS).await[0].standing, Decision::Halt);
+    });
+}
+
 #[test]
 fn a_record_that_is_no_step_is_set_aside() {
     simulated(async {
