@@ -15,7 +15,7 @@ use martingale_schemas::{
     Calibration, Column, Decision, Finding, Kind, Mode, Severity, Step, StepId, ValueEdge, ValueMatch,
 };
 
-use crate::provenance::{Argument, Bounds, Index, Integrity, Leak, Mark, Match, Role, ToolTraits};
+use crate::provenance::{Argument, Bounds, Index, Integrity, Leak, Mark, Role, ToolTraits};
 use crate::quote::quoted;
 use crate::rules::Values;
 use crate::run::RunState;
@@ -157,24 +157,7 @@ fn edge(argument: &Argument<'_>, path_of: impl Fn(&crate::provenance::Trace<'_>)
     let trace = argument.traces().next()?;
     let path = Some(quoted(&path_of(trace), PATH_CHARS_MAX)).filter(|it| !it.is_empty());
     let from = trace.source.step.clone();
-    Some(ValueEdge { argument: name, from, path, matched: trace.matched.into(), part: !trace.whole, authored: false })
-}
-
-impl From<Match> for ValueMatch {
-    fn from(it: Match) -> Self {
-        match it {
-            Match::Exact => Self::Exact,
-            Match::Case => Self::Case,
-            Match::Separators => Self::Separators,
-            Match::Loose => Self::Loose,
-            Match::Url => Self::Url,
-            Match::Hex => Self::Hex,
-            Match::Base64 => Self::Base64,
-            Match::Nested => Self::Nested,
-            Match::Copied => Self::Copied,
-            Match::Named => Self::Named,
-        }
-    }
+    Some(ValueEdge { argument: name, from, path, matched: trace.matched, part: !trace.whole, authored: false })
 }
 
 /// Whether a call sends something out of the system. A tool that runs code does when its code says so.
@@ -233,14 +216,14 @@ fn leakage(
     })
 }
 
-const fn how(matched: Match) -> &'static str {
+const fn how(matched: ValueMatch) -> &'static str {
     match matched {
-        Match::Exact => "as it was read",
-        Match::Case => "in other case",
-        Match::Url => "percent-encoded",
-        Match::Hex => "in hexadecimal",
-        Match::Base64 => "in base64",
-        Match::Nested => "encoded more than once",
+        ValueMatch::Exact => "as it was read",
+        ValueMatch::Case => "in other case",
+        ValueMatch::Url => "percent-encoded",
+        ValueMatch::Hex => "in hexadecimal",
+        ValueMatch::Base64 => "in base64",
+        ValueMatch::Nested => "encoded more than once",
         _ => "with other separators, or in pieces",
     }
 }

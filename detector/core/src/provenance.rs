@@ -30,7 +30,7 @@ pub use crate::secret::{SecretKind, is_credential};
 pub use index::{Bounds, Index, Ingested, ToolTraits, Watch};
 pub(crate) use pages::At;
 pub use pages::{Page, Shelf};
-pub use probe::{Argument, Match, Trace};
+pub use probe::{Argument, Trace};
 pub use rarity::GATE_BITS;
 pub use role::Role;
 pub use shared::{Mark, Shared};

@@ -86,8 +86,10 @@ fn steps() -> Value {
                     "type": "array",
                     "items": {
                         "type": "object",
-                        "required": ["index", "reason"],
-                        "properties": { "index": { "type": "integer" }, "reason": text(), "field": text() },
+                        "required": ["index", "reason", "message"],
+                        "properties": {
+                            "index": { "type": "integer" }, "reason": text(), "field": text(), "message": text(),
+                        },
                     },
                 },
             },

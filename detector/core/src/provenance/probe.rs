@@ -1,6 +1,6 @@
 //! Where the arguments of a call come from.
 
-use martingale_schemas::Step;
+use martingale_schemas::{Step, ValueMatch};
 
 use super::atom::{Atom, Coding, Flag};
 use super::index::{Index, ToolTraits};
@@ -17,60 +17,24 @@ const ARGUMENTS_MAX: usize = 64;
 const TRACES_MAX: usize = 4;
 
 /// How a value in an argument equals the one that was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Match {
-    Exact,
-    Case,
-    /// Other separators in a number, id or phrase.
-    Separators,
-    /// An address without its separators, or spelled out.
-    Loose,
-    Url,
-    Hex,
-    Base64,
-    /// Encoded more than once, or on both sides.
-    Nested,
-    /// Words in a row that were copied.
-    Copied,
-    /// A short value under a name of the same kind.
-    Named,
-}
-
-impl Match {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exact => "exact",
-            Self::Case => "case",
-            Self::Separators => "separators",
-            Self::Loose => "loose",
-            Self::Url => "url",
-            Self::Hex => "hex",
-            Self::Base64 => "base64",
-            Self::Nested => "nested",
-            Self::Copied => "copied",
-            Self::Named => "named",
-        }
+fn compared(asked: &Atom, known: &Sighting) -> ValueMatch {
+    if asked.flags.has(Flag::SAMPLED) {
+        return ValueMatch::Copied;
     }
-
-    fn of(asked: &Atom, known: &Sighting) -> Self {
-        if asked.flags.has(Flag::SAMPLED) {
-            return Self::Copied;
-        }
-        if asked.flags.has(Flag::NAMED) {
-            return Self::Named;
-        }
-        let depth = asked.coding.depth() + known.coding.depth();
-        let coding = if asked.coding == Coding::NONE { known.coding } else { asked.coding };
-        match (depth, coding.innermost()) {
-            (0, _) if asked.raw == known.raw => Self::Exact,
-            (0, _) if asked.lower == known.lower => Self::Case,
-            (0, _) if (asked.flags | known.flags).has(Flag::LOOSE) => Self::Loose,
-            (0, _) => Self::Separators,
-            (1, Coding::URL) => Self::Url,
-            (1, Coding::HEX) => Self::Hex,
-            (1, _) => Self::Base64,
-            _ => Self::Nested,
-        }
+    if asked.flags.has(Flag::NAMED) {
+        return ValueMatch::Named;
+    }
+    let depth = asked.coding.depth() + known.coding.depth();
+    let coding = if asked.coding == Coding::NONE { known.coding } else { asked.coding };
+    match (depth, coding.innermost()) {
+        (0, _) if asked.raw == known.raw => ValueMatch::Exact,
+        (0, _) if asked.lower == known.lower => ValueMatch::Case,
+        (0, _) if (asked.flags | known.flags).has(Flag::LOOSE) => ValueMatch::Loose,
+        (0, _) => ValueMatch::Separators,
+        (1, Coding::URL) => ValueMatch::Url,
+        (1, Coding::HEX) => ValueMatch::Hex,
+        (1, _) => ValueMatch::Base64,
+        _ => ValueMatch::Nested,
     }
 }
 
@@ -79,7 +43,7 @@ impl Match {
 pub struct Trace<'i> {
     pub source: &'i Source,
     sighting: Sighting,
-    pub matched: Match,
+    pub matched: ValueMatch,
     /// Whether it is the argument as a whole and not a part of it.
     pub whole: bool,
 }
@@ -192,7 +156,7 @@ impl<'i> Asking<'i> {
     fn read(&mut self, atom: &Atom, whole: bool) {
         for sighting in self.index.read.find(atom.hash) {
             let Some(source) = self.index.sources.get(sighting.source) else { continue };
-            let trace = Trace { source, sighting: *sighting, matched: Match::of(atom, sighting), whole };
+            let trace = Trace { source, sighting: *sighting, matched: compared(atom, sighting), whole };
             self.keep(trace);
         }
     }

@@ -7,12 +7,11 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use martingale_schemas::{SessionId, StepId};
+use martingale_schemas::{SessionId, StepId, ValueMatch};
 
 use super::atom::{Atom, Coding};
 use super::decode;
 use super::pages::{Page, Paged, Pages};
-use super::probe::Match;
 use super::sip::Key;
 use super::{fold, paths};
 use crate::hash::mix;
@@ -81,7 +80,7 @@ pub struct Leak {
     pub secret: usize,
     /// The argument, as `headers.cookie` or `parts[1]`.
     pub path: String,
-    pub matched: Match,
+    pub matched: ValueMatch,
 }
 
 impl Vault {
@@ -293,13 +292,13 @@ impl Search<'_> {
             return;
         }
         let matched = match (coding.depth(), coding.innermost(), raw.map(tags)) {
-            (0, _, Some((raw, _))) if raw == print.raw => Match::Exact,
-            (0, _, Some((_, lower))) if lower == print.lower => Match::Case,
-            (0, _, _) => Match::Separators,
-            (1, Coding::URL, _) => Match::Url,
-            (1, Coding::HEX, _) => Match::Hex,
-            (1, _, _) => Match::Base64,
-            _ => Match::Nested,
+            (0, _, Some((raw, _))) if raw == print.raw => ValueMatch::Exact,
+            (0, _, Some((_, lower))) if lower == print.lower => ValueMatch::Case,
+            (0, _, _) => ValueMatch::Separators,
+            (1, Coding::URL, _) => ValueMatch::Url,
+            (1, Coding::HEX, _) => ValueMatch::Hex,
+            (1, _, _) => ValueMatch::Base64,
+            _ => ValueMatch::Nested,
         };
         self.leaks.push(Leak { secret, path: paths::with_item(path, item), matched });
     }
