@@ -302,13 +302,8 @@ impl<'a> Loop<'a> {
     /// Leaves out the steps that an order may hold for which was not read. It takes force after those that were, so the
     /// steps below the last of them are judged before it is read.
     fn leave_to_orders(&mut self, records: &mut Vec<Record>) {
-        let Some(first) = records.first().map(|it| it.offset) else { return };
         let until = self.orders.last().unwrap_or(self.next_step);
-        records.retain(|it| it.offset < until);
-        if first >= until {
-            // No step lies between, so nothing else would bring the orders that wait into force.
-            self.next_step = self.next_step.max(until);
-        }
+        self.next_step = keep_below(records, until, self.next_step);
     }
 
     async fn commit(&mut self, batch: Batch) -> Result<Counts, Error> {
@@ -407,5 +402,50 @@ impl Source {
     fn woken(&mut self, grown: Result<(), watch::error::RecvError>) -> Result<(), Error> {
         self.due = true;
         grown.map_err(|_| Error::Log(log::Error::Closed))
+    }
+}
+
+/// Keeps of the records those below `until`, and says where the steps go on. When there are none, that is at `until`: no
+/// step lies between, whatever offsets are missing, so nothing else would bring the orders that wait into force.
+fn keep_below(records: &mut Vec<Record>, until: Offset, next_step: Offset) -> Offset {
+    let Some(first) = records.first().map(|it| it.offset) else { return next_step };
+    records.retain(|it| it.offset < until);
+    if first >= until { next_step.max(until) } else { next_step }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn steps_go_on_where_an_order_waits_across_a_gap_of_offsets() {
+        // The offsets of the records that were read, where the last order takes force, where the steps are; what is
+        // left of them, and where the steps go on.
+        for (read, until, next, left, goes_on) in [
+            (&[2, 3, 4][..], 4, 2, &[2, 3][..], 2),
+            (&[2, 3], 9, 2, &[2, 3], 2),
+            (&[], 4, 2, &[], 2),
+            // Offsets 2 to 4 hold no record: nothing is judged before the order at 4.
+            (&[5, 6], 4, 2, &[], 4),
+            (&[4, 5], 4, 2, &[], 4),
+            // The gap is behind a step that is judged first.
+            (&[2, 7], 4, 2, &[2], 2),
+            // No order waits.
+            (&[5], 5, 5, &[], 5),
+            (&[7], 5, 5, &[], 5),
+        ] {
+            let record = |offset: &u64| Record {
+                offset: Offset(*offset),
+                appended_at: 0,
+                key: Bytes::new(),
+                value: Bytes::new(),
+            };
+            let mut records: Vec<_> = read.iter().map(record).collect();
+            let next = keep_below(&mut records, Offset(until), Offset(next));
+            let kept: Vec<u64> = records.iter().map(|it| it.offset.0).collect();
+            assert_eq!((&*kept, next.0), (left, goes_on), "{read:?} until {until}");
+        }
     }
 }
