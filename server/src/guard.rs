@@ -2,19 +2,23 @@
 //!
 //! Off loopback it is closed by default: a listener is refused unless callers must show a token, or the operator wrote
 //! down that they need not. On loopback there are still browsers on the machine: a page from anywhere can send requests
-//! to `127.0.0.1`, directly or by a name it controls (DNS rebinding), so the `Host` must be a loopback name and a
-//! request with a foreign `Origin` is refused.
+//! to `127.0.0.1`, directly or by a name it controls (DNS rebinding), so the `Host` must be a loopback name, and a request
+//! that a page has made is refused unless the page is of the same host and port. Another port of the machine may serve
+//! anybody's page. A browser names the page in `Origin`, and where it does not (an image, a link, a `GET` of the same site)
+//! it says in `Sec-Fetch-Site` how far away it is. Programs send neither.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::config::{Auth, Error};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a listener asks of its callers.
 #[derive(Clone, Debug)]
@@ -22,6 +26,9 @@ pub(crate) struct Guard {
     token: Option<Arc<str>>,
     loopback: bool,
 }
+
+const FOREIGN_ORIGIN: &str = "a page of another host or port asks: only programs, and pages of this server's own address, are \
+                              answered; set auth.token to let other pages ask with it";
 
 /// Why a request is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +54,10 @@ impl Guard {
     }
 
     fn check(&self, path: &str, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
-        if self.loopback {
-            // HTTP/2 carries the name in the request's target, HTTP/1 in a header; a program may send none.
-            let named = [uri.authority().map(|it| it.as_str()), text(headers, header::HOST)];
-            if named.into_iter().flatten().any(|name| !is_loopback_name(name)) {
-                return Err(Refusal::ForeignHost);
-            }
+        // HTTP/2 carries the name in the request's target, HTTP/1 in a header; a program may send none.
+        let named = [uri.authority().map(|it| it.as_str()), text(headers, header::HOST)];
+        if self.loopback && named.into_iter().flatten().any(|name| !is_loopback_name(name)) {
+            return Err(Refusal::ForeignHost);
         }
         if let Some(token) = &self.token {
             let shown = text(headers, header::AUTHORIZATION).and_then(bearer);
@@ -62,9 +67,16 @@ impl Guard {
                 _ => Err(Refusal::Unauthenticated),
             };
         }
-        match headers.get(header::ORIGIN) {
-            Some(origin) if !origin.to_str().is_ok_and(is_own_origin) => Err(Refusal::ForeignOrigin),
-            _ => Ok(()),
+        // Where a name may be anybody's, a page under it is nobody's own.
+        let own = named.into_iter().flatten().next().filter(|name| is_address(name));
+        if text(headers, header::ORIGIN).is_some_and(|it| own.is_none() || it.strip_prefix("http://") != own) {
+            return Err(Refusal::ForeignOrigin);
+        }
+        match text(headers, SEC_FETCH_SITE) {
+            // `none`: a person typed the address.
+            None | Some("none") => Ok(()),
+            Some("same-origin") if own.is_some() => Ok(()),
+            Some(_) => Err(Refusal::ForeignOrigin),
         }
     }
 }
@@ -86,7 +98,7 @@ impl IntoResponse for Refusal {
             Self::ForeignHost => {
                 (StatusCode::FORBIDDEN, "foreign_host", "the `Host` is not this machine: use 127.0.0.1 or localhost")
             }
-            Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign_origin", "pages of other origins are not answered"),
+            Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign_origin", FOREIGN_ORIGIN),
         };
         let body = Json(serde_json::json!({ "error": { "reason": reason, "message": message } }));
         let mut response = (status, body).into_response();
@@ -97,7 +109,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
 
@@ -112,8 +124,17 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && differs == 0
 }
 
-/// `host`, `host:port`, `[v6]:port`.
 fn is_loopback_name(authority: &str) -> bool {
+    is_address_that(authority, |ip| ip.is_loopback())
+}
+
+/// A name that nobody else can have: an address, or `localhost`.
+fn is_address(authority: &str) -> bool {
+    is_address_that(authority, |_| true)
+}
+
+/// `host`, `host:port`, `[v6]:port`.
+fn is_address_that(authority: &str, meets: impl Fn(IpAddr) -> bool) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((host, port)) if port.is_empty() || is_port(port) => host,
@@ -125,15 +146,11 @@ fn is_loopback_name(authority: &str) -> bool {
             None => authority,
         },
     };
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(meets)
 }
 
 fn is_port(text: &str) -> bool {
     text.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-fn is_own_origin(origin: &str) -> bool {
-    origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")).is_some_and(is_loopback_name)
 }
 
 #[cfg(test)]
@@ -170,7 +187,7 @@ mod tests {
     fn check(guard: &Guard, target: &str, headers: &[(&str, &str)]) -> Result<(), Refusal> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.insert(header::HeaderName::try_from(*name).expect("a name"), value.parse().expect("a value"));
+            map.insert(HeaderName::try_from(*name).expect("a name"), value.parse().expect("a value"));
         }
         let uri: Uri = target.parse().expect("a target");
         guard.check(uri.path(), &uri, &map)
@@ -184,7 +201,6 @@ mod tests {
             ("/v1/sql", &[("host", "localhost")], Ok(())),
             ("/v1/sql", &[("host", "[::1]:80")], Ok(())),
             ("/v1/sql", &[], Ok(())),
-            ("/v1/sql", &[("host", "127.0.0.1:7676"), ("origin", "http://localhost:3000")], Ok(())),
             ("/v1/sql", &[("host", "evil.example:7676")], Err(Refusal::ForeignHost)),
             ("/v1/sql", &[("host", "127.0.0.1.evil.example")], Err(Refusal::ForeignHost)),
             ("/v1/sql", &[("host", "localhost:80@evil.example")], Err(Refusal::ForeignHost)),
@@ -197,6 +213,47 @@ mod tests {
         ] {
             assert_eq!(check(&guard, target, headers), expected, "{target} {headers:?}");
         }
+    }
+
+    #[test]
+    fn only_a_page_of_the_same_host_and_port_may_ask() {
+        let refused = Err(Refusal::ForeignOrigin);
+        let (here, there) = ("127.0.0.1:7676", "10.0.0.1:7676");
+        for (loopback, host, headers, expected) in [
+            (true, here, &[("origin", "http://127.0.0.1:7676")][..], Ok(())),
+            (true, here, &[("origin", "http://127.0.0.1:7676"), ("sec-fetch-site", "same-origin")], Ok(())),
+            (true, here, &[("sec-fetch-site", "same-origin")], Ok(())),
+            (true, here, &[("sec-fetch-site", "none")], Ok(())),
+            (true, "localhost", &[("origin", "http://localhost")], Ok(())),
+            (true, "[::1]:80", &[("origin", "http://[::1]:80")], Ok(())),
+            // Another port, another name, another scheme: another page.
+            (true, here, &[("origin", "http://127.0.0.1:3000")], refused),
+            (true, here, &[("origin", "http://127.0.0.1")], refused),
+            (true, here, &[("origin", "http://localhost:7676")], refused),
+            (true, here, &[("origin", "https://127.0.0.1:7676")], refused),
+            (true, here, &[("origin", "http://127.0.0.1:3000"), ("sec-fetch-site", "same-site")], refused),
+            // An image or a link says no origin.
+            (true, here, &[("sec-fetch-site", "same-site")], refused),
+            (true, here, &[("sec-fetch-site", "cross-site")], refused),
+            (true, here, &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], refused),
+            (true, here, &[("sec-fetch-site", "something-new")], refused),
+            (true, here, &[("origin", "http://127.0.0.1:7676"), ("sec-fetch-site", "cross-site")], refused),
+            // Off loopback, without a token, any name may lead here.
+            (false, there, &[("origin", "http://10.0.0.1:7676")], Ok(())),
+            (false, there, &[("origin", "http://10.0.0.2:7676")], refused),
+            (false, "evil.example:7676", &[("origin", "http://evil.example:7676")], refused),
+            (false, "evil.example:7676", &[("sec-fetch-site", "same-origin")], refused),
+            (false, "evil.example:7676", &[], Ok(())),
+            (false, "martingale.internal", &[("sec-fetch-site", "none")], Ok(())),
+        ] {
+            let headers: Vec<_> = [("host", host)].into_iter().chain(headers.iter().copied()).collect();
+            assert_eq!(check(&Guard { token: None, loopback }, "/v1/sql", &headers), expected, "{headers:?}");
+        }
+        // HTTP/2 has the name in the target; a page whose request has none cannot be its own.
+        let guard = Guard { token: None, loopback: true };
+        let origin = &[("origin", "http://127.0.0.1:7676")];
+        assert_eq!(check(&guard, "http://127.0.0.1:7676/v1/sql", origin), Ok(()));
+        assert_eq!(check(&guard, "/v1/sql", origin), refused);
     }
 
     #[test]

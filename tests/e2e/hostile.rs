@@ -195,7 +195,13 @@ async fn controls_and_gates_that_make_no_sense_are_explained() {
 async fn browsers_of_other_sites_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(folder.path());
-    for (name, value) in [("origin", "https://evil.example"), ("host", "evil.example")] {
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "http://127.0.0.1:1"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("host", "evil.example"),
+    ] {
         let request = server.client.post(server.url("/v1/controls")).header(name, value);
         let answer =
             request.body(json!({ "action": "halt", "session_id": "x" }).to_string()).send().await.expect("an answer");

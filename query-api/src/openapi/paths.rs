@@ -53,7 +53,10 @@ pub(super) const OPEN: &str = "/healthz";
 /// What every path may be answered with before it is asked.
 pub(super) const GUARD: [(&str, &str); 2] = [
     ("401", "The server has a token, and the request shows none or another."),
-    ("403", "On loopback, where no token is set: the `Host` is not this machine, or a page of another origin asks."),
+    (
+        "403",
+        "Where no token is set: a page of another host or port asks, or, on loopback, the `Host` is not this machine.",
+    ),
 ];
 
 const NONE: Operation =
