@@ -12,7 +12,6 @@ mod panics;
 mod policies;
 mod roles;
 mod serve;
-mod unread;
 
 use std::process::ExitCode;
 

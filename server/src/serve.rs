@@ -4,6 +4,8 @@
 //! take to say what it wants.
 
 mod activity;
+mod hooked;
+mod unread;
 mod worded;
 
 use std::net::SocketAddr;
@@ -25,7 +27,6 @@ use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::guard::{Guard, admit};
-use crate::unread;
 use activity::Activity;
 use worded::Worded;
 

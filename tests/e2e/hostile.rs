@@ -1,6 +1,6 @@
 //! Bad input from outside: a clear answer with the right status, nothing lost, the server unharmed.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::process::Command;
 
 use flate2::Compression;
@@ -187,6 +187,23 @@ async fn controls_and_gates_that_make_no_sense_are_explained() {
     ] {
         let (got, answer) = server.get(path).await;
         assert_eq!(got, status, "{path}: {answer}");
+    }
+}
+
+/// A client that sends all of a body before it reads: most libraries are like that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_client_reads_why_its_body_is_refused() {
+    const BYTES: usize = 100_000_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path());
+    for path in ["/v1/steps", "/v1/sql", "/v1/gate"] {
+        let mut stream = std::net::TcpStream::connect(&server.http).expect("connects");
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {BYTES}\r\n\r\n", server.http);
+        stream.write_all(head.as_bytes()).expect("takes the head");
+        stream.write_all(&vec![b' '; BYTES]).unwrap_or_else(|error| panic!("{path} takes the body: {error}"));
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{path} answers: {error}"));
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("\"message\""), "{path}: {answer}");
     }
 }
 

@@ -1,12 +1,11 @@
 //! What a connection is doing: how many of its requests are under way, and whether its caller takes what is written.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use http_body::{Frame, SizeHint};
+use axum::body::Body;
 use tokio::sync::watch;
+
+use super::hooked::{Hook, hooked};
 
 /// Of one connection. Cheap to clone.
 #[derive(Clone)]
@@ -61,7 +60,7 @@ impl Activity {
 impl UnderWay {
     /// The body of the answer, which is under way until it is dropped.
     pub(super) fn until_the_end_of(self, body: Body) -> Body {
-        Body::new(Answer { body, _under_way: self })
+        hooked(body, self)
     }
 }
 
@@ -71,27 +70,4 @@ impl Drop for UnderWay {
     }
 }
 
-struct Answer {
-    body: Body,
-    _under_way: UnderWay,
-}
-
-impl http_body::Body for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+impl Hook for UnderWay {}
