@@ -9,6 +9,7 @@ mod config;
 mod damage;
 mod lane;
 mod metrics;
+mod origin;
 mod runtime;
 mod standing;
 mod store;
@@ -97,6 +98,12 @@ pub enum Error {
          what the log holds"
     )]
     AheadOfLog { table: &'static str, partition: Partition, next: u64, end: u64 },
+    #[error(
+        "{folder} was made from the log {made_from}, and this log is {log}: history and log are not of the same \
+         installation, or the log was removed, and with it what it had acknowledged and the halts that stood; restore the \
+         log that belongs to it, or move {folder} away: history is begun anew with what this log holds", folder = folder.display()
+    )]
+    OtherLog { folder: PathBuf, made_from: String, log: String },
     #[error("metrics of history cannot be registered")]
     Metrics(#[from] prometheus::Error),
     #[error("history is already being written in this process")]
@@ -126,6 +133,7 @@ impl History {
     ) -> Result<Arc<Self>, Error> {
         let metrics = Metrics::new(registry)?;
         let background = Background::start()?;
+        origin::claim(&config.dir, log.identity())?;
         let mut stores = Vec::with_capacity(TABLES);
         for table in Table::ALL {
             stores.push(Store::open(&config.dir, table).await?);

@@ -309,16 +309,36 @@ async fn a_server_that_cannot_write_log_lines_serves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_lost_its_end_is_refused_before_anybody_is_answered() {
     let folder = tempfile::tempdir().expect("a folder");
+    let (log, older) = (folder.path().join("log"), folder.path().join("older"));
+    Server::start(folder.path()).terminate();
+    assert!(Command::new("cp").arg("-r").args([&log, &older]).status().expect("cp").success());
     let server = Server::start(folder.path());
     server.post("/v1/steps", step("s", "1", "tool_call", json!({})).to_string()).await;
     server.count_reaches("SELECT count(*) FROM steps", 1).await;
     server.terminate();
-    std::fs::remove_dir_all(folder.path().join("log")).expect("lost");
+    std::fs::remove_dir_all(&log).expect("lost");
+    std::fs::rename(older, log).expect("an older one in its place");
     let error = Server::try_start(Command::new(BINARY), folder.path(), &[]).err().expect("refused");
     assert!(error.contains("first line \"\""), "it said that it is ready: {error}");
     for word in ["the log lost its end", "restore both from one backup"] {
         assert!(error.contains(word), "{word} in: {error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_removed_before_anything_was_written_of_it_is_missed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    Server::start(folder.path()).terminate();
+    std::fs::remove_dir_all(folder.path().join("log")).expect("lost");
+    // The second time there is a log again, but not the one that was lost.
+    for time in ["first", "second"] {
+        let error = Server::try_start(Command::new(BINARY), folder.path(), &[]).err().expect("refused");
+        for word in ["history was made from the log", "the log was removed", "move"] {
+            assert!(error.contains(word), "{time}: {word} in: {error}");
+        }
+    }
+    std::fs::remove_dir_all(folder.path().join("history")).expect("moved away");
+    Server::start(folder.path()).terminate();
 }
 
 #[tokio::test(flavor = "multi_thread")]

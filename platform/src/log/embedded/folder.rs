@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -11,6 +12,8 @@ use crate::log::Error;
 /// Format of the folder this release writes, and the newest it reads. Version 1 is the first: there is none to migrate.
 const VERSION: u32 = 1;
 const TITLE: &str = "martingale log";
+const FORMAT: &str = "FORMAT";
+const STORE: &str = "store";
 /// Written in full to learn whether the disk takes writes again: enough for what a restart of the store writes at once.
 const PROBE_BYTES: usize = 4 << 20;
 
@@ -18,6 +21,7 @@ const PROBE_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Folder {
     dir: PathBuf,
+    identity: String,
     lock: Mutex<Option<File>>,
 }
 
@@ -40,26 +44,40 @@ impl Folder {
             }
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
-        let folder = Self { dir: dir.to_owned(), lock: Mutex::new(Some(lock)) };
-        match fs::read_to_string(folder.format()) {
+        let identity = match fs::read_to_string(dir.join(FORMAT)) {
             Ok(text) => check_format(dir, &text, partitions)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if folder.store().exists() {
+                if dir.join(STORE).exists() {
                     return Err(open(
                         dir,
                         "holds a store but no FORMAT file. Restore the file from a backup, or give another folder",
                     ));
                 }
-                folder.write_format(partitions).map_err(unusable)?;
+                None
             }
             Err(error) => return Err(unusable(error)),
-        }
+        };
+        let identity = match identity {
+            Some(identity) => identity,
+            // A new log, or one of a release that gave none.
+            None => {
+                let identity = new_identity();
+                write_format(dir, partitions, &identity).map_err(unusable)?;
+                identity
+            }
+        };
+        let folder = Self { dir: dir.to_owned(), identity, lock: Mutex::new(Some(lock)) };
         folder.clear_unfinished_store().map_err(unusable)?;
         Ok(folder)
     }
 
     pub(super) fn store(&self) -> PathBuf {
-        self.dir.join("store")
+        self.dir.join(STORE)
+    }
+
+    /// See [`crate::log::Log::identity`].
+    pub(super) fn identity(&self) -> &str {
+        &self.identity
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -99,19 +117,6 @@ impl Folder {
         }
     }
 
-    fn format(&self) -> PathBuf {
-        self.dir.join("FORMAT")
-    }
-
-    fn write_format(&self, partitions: u32) -> io::Result<()> {
-        let draft = self.dir.join("FORMAT.new");
-        let mut file = File::create(&draft)?;
-        write!(file, "{TITLE}\nversion = {VERSION}\npartitions = {partitions}\n")?;
-        file.sync_all()?;
-        fs::rename(draft, self.format())?;
-        File::open(&self.dir)?.sync_all()
-    }
-
     /// The store writes its `version` file last when it is created. Died before, it cannot be opened and holds nothing:
     /// its folder of keyspaces is still empty.
     fn clear_unfinished_store(&self) -> io::Result<()> {
@@ -127,22 +132,39 @@ impl Folder {
     }
 }
 
-fn check_format(dir: &Path, text: &str, partitions: u32) -> Result<(), Error> {
+fn write_format(dir: &Path, partitions: u32, identity: &str) -> io::Result<()> {
+    let draft = dir.join("FORMAT.new");
+    let mut file = File::create(&draft)?;
+    write!(file, "{TITLE}\nversion = {VERSION}\npartitions = {partitions}\nidentity = {identity}\n")?;
+    file.sync_all()?;
+    fs::rename(draft, dir.join(FORMAT))?;
+    File::open(dir)?.sync_all()
+}
+
+/// Drawn from the keys that the standard library seeds its hash tables with, which are the system's randomness.
+fn new_identity() -> String {
+    let keys = RandomState::new();
+    format!("{:016x}{:016x}", keys.hash_one(0), keys.hash_one(1))
+}
+
+/// The identity that the file gives, if it gives one.
+fn check_format(dir: &Path, text: &str, partitions: u32) -> Result<Option<String>, Error> {
     let mut lines = text.lines();
     let titled = lines.next() == Some(TITLE);
-    let mut field = |name: &str| -> Option<u32> {
+    let mut field = |name: &str| -> Option<&str> {
         let (key, value) = lines.next()?.split_once('=')?;
-        (key.trim() == name).then(|| value.trim().parse().ok())?
+        (key.trim() == name).then(|| value.trim())
     };
-    let (Some(version), true) = (field("version"), titled) else {
+    let number = |text: Option<&str>| text.and_then(|it| it.parse::<u32>().ok());
+    let (Some(version), true) = (number(field("version")), titled) else {
         return Err(open(dir, "has a FORMAT file that is not one of this log. Give another folder"));
     };
     if version > VERSION {
         let newer = format!("was written by a newer release (format {version}, this one reads up to {VERSION})");
         return Err(open(dir, format_args!("{newer}. Run that release, or give another folder")));
     }
-    match field("partitions") {
-        Some(held) if held == partitions => Ok(()),
+    match number(field("partitions")) {
+        Some(held) if held == partitions => Ok(field("identity").filter(|it| !it.is_empty()).map(ToOwned::to_owned)),
         Some(held) => {
             let other = format!("has {held} partitions, but {partitions} are configured");
             Err(open(
@@ -220,11 +242,25 @@ mod tests {
     #[test]
     fn the_format_file_of_version_1() {
         let dir = tempfile::tempdir().expect("folder");
+        let format = dir.path().join(FORMAT);
         let folder = Folder::claim(dir.path(), 4).expect("claim");
-        let text = fs::read_to_string(folder.format()).expect("format");
-        assert_eq!(text, "martingale log\nversion = 1\npartitions = 4\n");
+        let text = fs::read_to_string(&format).expect("format");
+        assert_eq!(text, format!("martingale log\nversion = 1\npartitions = 4\nidentity = {}\n", folder.identity()));
         folder.probe().expect("a disk with room");
         assert!(!dir.path().join("PROBE").exists());
+    }
+
+    #[test]
+    fn an_identity_stays_and_no_other_log_has_it() {
+        let dirs = [(); 2].map(|()| tempfile::tempdir().expect("folder"));
+        let identity = |at: usize| Folder::claim(dirs[at].path(), 4).expect("claim").identity().to_owned();
+        let [first, other] = [identity(0), identity(1)];
+        assert_eq!((first.len(), identity(0) == first, other == first), (32, true, false));
+
+        // Made by a release that gave none: it gets one, and keeps it.
+        fs::write(dirs[0].path().join(FORMAT), "martingale log\nversion = 1\npartitions = 4\n").expect("format");
+        let given = identity(0);
+        assert_eq!((given != first, identity(0) == given), (true, true));
     }
 
     fn check(dir: &Path, expected: Option<&str>, case: &str) {

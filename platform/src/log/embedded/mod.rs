@@ -269,6 +269,10 @@ impl Log for EmbeddedLog {
         self.shared.blocking(move |shared| shared.with_store(page)).await
     }
 
+    fn identity(&self) -> Option<&str> {
+        Some(self.shared.folder.identity())
+    }
+
     fn healthy(&self) -> Result<(), String> {
         Self::healthy(self)
     }
