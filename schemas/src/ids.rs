@@ -84,7 +84,8 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// One autonomous execution of one agent task. At most [`crate::Limits::id_bytes_max`] bytes, no control characters.
+    /// One autonomous execution of one agent task. At most [`crate::Limits::id_bytes_max`] bytes, no control characters, none that
+    /// nobody sees.
     SessionId
 );
 text_id!(

@@ -13,6 +13,7 @@
 pub mod arrow;
 pub mod control;
 pub mod decision;
+pub mod hidden;
 pub mod ids;
 pub mod json_schema;
 pub mod json_text;

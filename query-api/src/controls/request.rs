@@ -1,6 +1,7 @@
 //! What a caller orders, read field by field so that each mistake is named with its remedy.
 
 use axum::http::StatusCode;
+use martingale_schemas::hidden::first_hidden;
 use martingale_schemas::rejection::shown;
 use martingale_schemas::{ControlAction, Scope, SessionId};
 use serde::Deserialize;
@@ -124,6 +125,12 @@ fn text(fields: &mut Map<String, Value>, field: &'static str, bytes_max: usize) 
             let message = format!("`{field}` holds a control character: \"{}\"", shown(&text));
             Err(Failure::field(field, "invalid_value", message))
         }
+        // An id with one looks like another, and the wrong session would be halted.
+        Some(Value::String(text)) if let Some(hidden) = first_hidden(&text).filter(|_| field.ends_with("_id")) => {
+            let (code, shown) = (u32::from(hidden), shown(&text));
+            let message = format!("`{field}` holds U+{code:04X}, which nobody sees: \"{shown}\"; send it without");
+            Err(Failure::field(field, "invalid_value", message))
+        }
         Some(Value::String(text)) => Ok(Some(text)),
         Some(other) => {
             let message = format!("`{field}` is {}: send a string", shown(&other.to_string()));
@@ -148,6 +155,8 @@ mod tests {
             (r#"{"action":"halt"}"#, Some("session_id"), "missing_field", "root_session_id"),
             (r#"{"action":"halt","session_id":""}"#, Some("session_id"), "invalid_value", "empty"),
             (r#"{"action":"halt","session_id":"a\u0000"}"#, Some("session_id"), "invalid_value", "control character"),
+            (r#"{"action":"halt","session_id":"a\u200b"}"#, Some("session_id"), "invalid_value", "U+200B"),
+            (r#"{"action":"halt","root_session_id":"\u202ea"}"#, Some("root_session_id"), "invalid_value", "U+202E"),
             (&long, Some("session_id"), "too_long", "129"),
             (
                 r#"{"action":"halt","session_id":"s","root_session_id":"r"}"#,

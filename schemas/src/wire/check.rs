@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::scan::scan;
 use super::values::{Count, Text};
 use super::{AgentV1, AlternativeV1, ErrorV1, PrincipalV1, StepV1, UsageV1, content};
+use crate::hidden::first_hidden;
 use crate::limits::{COST_USD_MAX, DURATION_MS_MAX, TOKENS_MAX};
 use crate::rejection::shown;
 use crate::step::{Agent, Alternative, ErrorInfo, Principal, Usage};
@@ -24,7 +25,9 @@ impl<'a> StepV1<'a> {
             let (is, max) = (self.source.len(), limits.step_bytes_max);
             return Err(Rejection::new(Reason::TooLarge, format!("a step of {is} bytes: at most {max} are taken")));
         }
-        self.build(limits, Some(arrival))
+        let step = self.build(limits, Some(arrival))?;
+        visible(&step)?;
+        Ok(step)
     }
 
     /// The same for a record of the log, which ingest has checked: its limits are not applied a second time, since they
@@ -137,6 +140,27 @@ fn id<'a>(Text(text): Text<'a>, field: &'static str, limits: &Limits) -> Checked
         return Err(Rejection::field(Reason::InvalidId, field, message));
     }
     Ok(text)
+}
+
+/// Refuses ids that look like others. Of new steps alone: the log may hold some from before they were refused.
+fn visible(step: &Step<'_>) -> Checked<()> {
+    let ids: [(&'static str, &str); 4] = [
+        ("session_id", step.session_id.as_str()),
+        ("step_id", step.step_id.as_str()),
+        ("root_session_id", step.root_session_id.as_str()),
+        ("agent.id", step.agent.id.as_str()),
+    ];
+    let parent = step.parent_session_id.iter().map(|it| ("parent_session_id", it.as_str()));
+    let principal = step.principal.iter().map(|it| ("principal.id", &*it.id));
+    let causes = step.causes.iter().map(|it| ("causes", it.as_str()));
+    for (field, text) in parent.chain(ids).chain(principal).chain(causes) {
+        if let Some(hidden) = first_hidden(text) {
+            let (code, shown) = (u32::from(hidden), shown(text));
+            let message = format!("`{field}` holds U+{code:04X}, which nobody sees: \"{shown}\"; send it without");
+            return Err(Rejection::field(Reason::InvalidId, field, message));
+        }
+    }
+    Ok(())
 }
 
 fn parent<'a>(sent: Text<'a>, session: &str, limits: &Limits) -> Checked<Cow<'a, str>> {

@@ -181,6 +181,12 @@ pub(crate) const REJECTED: &[Bad] = &[
     bad(r#""step_id":["1"]"#, Reason::WrongType, "step_id"),
     bad(r#""step_id":"""#, Reason::InvalidId, "step_id"),
     bad(r#""step_id":"a\u0000b""#, Reason::InvalidId, "step_id"),
+    beyond("\"step_id\":\"a\u{202e}b\"", Reason::InvalidId, "step_id"),
+    beyond(r#""step_id":"a\u200bb""#, Reason::InvalidId, "step_id"),
+    beyond(r#""step_id":"\udb40\udc41""#, Reason::InvalidId, "step_id"),
+    beyond(r#""parent_session_id":"p\u2066""#, Reason::InvalidId, "parent_session_id"),
+    beyond(r#""root_session_id":"\ufeffr""#, Reason::InvalidId, "root_session_id"),
+    beyond(r#""causes":["c","c\u200d"]"#, Reason::InvalidId, "causes"),
     bad(r#""step_id":"a\nb""#, Reason::InvalidId, "step_id"),
     bad(r#""root_session_id":"""#, Reason::InvalidId, "root_session_id"),
     bad(r#""root_session_id":{}"#, Reason::WrongType, "root_session_id"),
@@ -457,6 +463,20 @@ fn the_log_is_read_whatever_the_limits_were() {
     ));
     let logged = read(json.as_bytes(), &limits).expect("within its limits").to_json();
     assert_eq!(Step::from_log(&logged).expect("as it was taken").to_json(), logged);
+}
+
+/// They were taken once. In names they still are: a flag or a family is a name's right.
+#[test]
+fn hidden_characters_are_read_from_an_older_log_and_taken_in_names() {
+    let json = step_with(
+        "\"step_id\":\"a\u{202e}b\",\"time\":\"2025-06-01T00:00:00Z\",\"causes\":[\"c\u{200b}\"],\"tool\":\"\u{1f469}\u{200d}\u{1f680}\"",
+    );
+    let step = Step::from_log(json.as_bytes()).expect("as it was taken");
+    assert_eq!((step.step_id.as_str(), step.causes[0].as_str()), ("a\u{202e}b", "c\u{200b}"));
+    let message = refuse(json.as_bytes(), &Limits::DEFAULT, Reason::InvalidId, Some("step_id"));
+    assert!(message.contains("U+202E") && message.contains("send it without"), "{message}");
+    assert!(!message.contains(crate::hidden::is_hidden), "{message:?}");
+    accept(&step_with("\"step_id\":\"Zürich-東京-é\",\"tool\":\"\u{1f469}\u{200d}\u{1f680}\""));
 }
 
 /// Amounts had no largest once: what the log holds of them counts as the largest.

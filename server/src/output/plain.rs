@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use martingale_schemas::hidden::is_hidden;
+
 /// The text on one line, with everything that a terminal acts on replaced by something to see: control characters by
 /// their pictures (`␛`), characters that reorder, hide or tag text by `�`. At most `chars_max` characters are kept.
 pub(crate) fn plain(text: &str, chars_max: usize) -> Cow<'_, str> {
@@ -25,18 +27,7 @@ fn harmless(c: char) -> char {
         '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(char::REPLACEMENT_CHARACTER),
         '\u{7f}' => '␡',
         '\u{80}'..='\u{9f}' => char::REPLACEMENT_CHARACTER,
-        // Marks that change direction, join or hide; separators that break lines; tags and variation selectors, which
-        // carry text nobody sees.
-        '\u{ad}'
-        | '\u{61c}'
-        | '\u{180e}'
-        | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}'
-        | '\u{fff9}'..='\u{fffb}'
-        | '\u{fe00}'..='\u{fe0f}'
-        | '\u{e0000}'..='\u{e0fff}' => char::REPLACEMENT_CHARACTER,
+        c if is_hidden(c) => char::REPLACEMENT_CHARACTER,
         _ => c,
     }
 }

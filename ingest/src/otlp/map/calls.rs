@@ -11,6 +11,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use martingale_schemas::hidden::is_hidden;
 use martingale_schemas::ids;
 use serde_json::Value;
 
@@ -35,7 +36,7 @@ impl Key {
     /// Begins with the id where that can be read.
     fn derived(id: &str, parts: &[&[u8]]) -> Self {
         const READABLE_BYTES_MAX: usize = 88;
-        let readable = id.len() <= READABLE_BYTES_MAX && !id.chars().any(char::is_control);
+        let readable = id.len() <= READABLE_BYTES_MAX && !id.chars().any(|it| it.is_control() || is_hidden(it));
         Self(ids::derive(&if readable { format!("{id}:") } else { String::new() }, parts))
     }
 

@@ -1,0 +1,28 @@
+//! Characters that nobody sees, and that change what is seen.
+
+/// Whether a character hides, reorders or tags text: marks of direction, joiners, spaces without width, separators that
+/// break lines, variation selectors and tags. Two ids that differ in them look the same to whoever halts one.
+#[must_use]
+pub const fn is_hidden(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// The first of a text.
+#[must_use]
+pub fn first_hidden(text: &str) -> Option<char> {
+    // All of it, without stopping at the first: compilers turn that into wide comparisons. Plain text has none of these.
+    let suspect = text.bytes().fold(false, |found, byte| found | !byte.is_ascii());
+    if suspect { text.chars().find(|c| is_hidden(*c)) } else { None }
+}
