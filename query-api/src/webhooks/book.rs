@@ -1,6 +1,6 @@
 //! All deliveries that are kept, in memory: at most the pending ones and `kept_max` others.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use martingale_platform::log::Partition;
@@ -19,10 +19,21 @@ pub(super) struct Book {
 #[derive(Debug, Default)]
 struct Inner {
     deliveries: HashMap<String, (Partition, Delivery)>,
-    pending: HashSet<String>,
+    /// Those that wait, by when they are due.
+    pending: BTreeSet<(Timestamp, String)>,
     /// Why, by id. They stay in the store as they are.
     unreadable: BTreeMap<String, String>,
     endpoint: Endpoint,
+}
+
+impl Inner {
+    fn remove(&mut self, id: &str) {
+        if let Some((_, held)) = self.deliveries.remove(id)
+            && let Some(at) = held.next_at()
+        {
+            self.pending.remove(&(at, held.id));
+        }
+    }
 }
 
 impl Book {
@@ -58,10 +69,9 @@ impl Book {
 
     pub(super) fn put(&self, partition: Partition, delivery: Delivery) {
         let mut inner = self.lock();
-        if delivery.next_at().is_some() {
-            inner.pending.insert(delivery.id.clone());
-        } else {
-            inner.pending.remove(&delivery.id);
+        inner.remove(&delivery.id);
+        if let Some(at) = delivery.next_at() {
+            inner.pending.insert((at, delivery.id.clone()));
         }
         inner.deliveries.insert(delivery.id.clone(), (partition, delivery));
         drop(inner);
@@ -71,17 +81,9 @@ impl Book {
     /// The pending delivery that is due first and that `busy` does not hold.
     pub(super) fn first_due(&self, busy: &HashSet<String>) -> Option<(Timestamp, Delivery)> {
         let inner = self.lock();
-        let of = |id: &String| {
-            let (_, delivery) = inner.deliveries.get(id)?;
-            Some((delivery.next_at()?, delivery))
-        };
-        let (at, delivery) = inner
-            .pending
-            .iter()
-            .filter(|id| !busy.contains(*id))
-            .filter_map(of)
-            .min_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)))?;
-        Some((at, delivery.clone()))
+        let (at, id) = inner.pending.iter().find(|(_, id)| !busy.contains(id))?;
+        let (_, delivery) = inner.deliveries.get(id)?;
+        Some((*at, delivery.clone()))
     }
 
     /// Settled deliveries to forget so that there is room for `more`, oldest first.
@@ -95,7 +97,7 @@ impl Book {
         let mut oldest: Vec<(Timestamp, Partition, &String)> = inner
             .deliveries
             .iter()
-            .filter(|(id, _)| !inner.pending.contains(*id))
+            .filter(|(_, (_, delivery))| delivery.next_at().is_none())
             .map(|(id, (partition, delivery))| (delivery.created_at, *partition, id))
             .collect();
         oldest.sort_unstable();
@@ -105,8 +107,7 @@ impl Book {
     pub(super) fn forget(&self, pruned: &[(Partition, String)]) {
         let mut inner = self.lock();
         for (_, id) in pruned {
-            inner.deliveries.remove(id);
-            inner.pending.remove(id);
+            inner.remove(id);
         }
     }
 
@@ -132,5 +133,43 @@ impl Book {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use martingale_platform::log::Partition;
+    use martingale_schemas::Timestamp;
+
+    use super::super::{Message, MessageKind};
+    use super::{Book, Delivery};
+
+    fn due(id: &str, at: i64) -> Delivery {
+        let message = Message { id: id.to_owned(), kind: MessageKind::SessionHalted, payload: String::new() };
+        Delivery::new(message, Timestamp::from_micros(at))
+    }
+
+    #[test]
+    fn the_first_that_is_due_is_found_whatever_was_put_again() {
+        let book = Book::new(10);
+        let put = |id: &str, at| book.put(Partition(0), due(id, at));
+        let first = |busy: &[&str]| {
+            let busy: HashSet<String> = busy.iter().map(|it| (*it).to_owned()).collect();
+            book.first_due(&busy).map(|(at, it)| (at.as_micros(), it.id))
+        };
+        let is = |at, id: &str| Some((at, id.to_owned()));
+        assert_eq!(first(&[]), None);
+        for (id, at) in [("c", 3), ("b", 2), ("a", 2), ("d", 1)] {
+            put(id, at);
+        }
+        assert_eq!((first(&[]), first(&["d"]), first(&["d", "a", "b"])), (is(1, "d"), is(2, "a"), is(3, "c")));
+        // Tried, and due again later: it waits once.
+        put("d", 9);
+        assert_eq!((first(&[]), first(&["a", "b", "c"]), book.pending()), (is(2, "a"), is(9, "d"), 4));
+        book.forget(&[(Partition(0), "a".to_owned()), (Partition(0), "none".to_owned())]);
+        assert_eq!((first(&[]), book.pending()), (is(2, "b"), 3));
+        assert_eq!(book.to_prune(100), [], "what waits is not forgotten");
     }
 }
