@@ -1,6 +1,5 @@
 //! Finds halts on the log: verdicts with one task a partition, controls of all partitions with one.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,13 +30,13 @@ pub(super) async fn start(
     tasks: &mut JoinSet<()>,
 ) -> Result<(), log::Error> {
     for partition in (0..webhooks.log.partitions()).map(Partition) {
-        if let Some(next) = begin(webhooks, topics::VERDICTS, partition).await? {
+        if let Some(next) = begin(webhooks, topics::VERDICTS, partition, shutdown).await? {
             tasks.spawn(follow_verdicts(Arc::clone(webhooks), partition, next, shutdown.clone()));
         }
     }
     let mut controls = Vec::new();
     for partition in (0..webhooks.log.partitions()).map(Partition) {
-        controls.extend(begin(webhooks, topics::CONTROLS, partition).await?);
+        controls.extend(begin(webhooks, topics::CONTROLS, partition, shutdown).await?);
     }
     if !controls.is_empty() {
         tasks.spawn(follow_controls(Arc::clone(webhooks), shutdown.clone()));
@@ -46,13 +45,19 @@ pub(super) async fn start(
 }
 
 /// Where to begin, written down: what is never told of is not read again.
-async fn begin(webhooks: &Webhooks, topic: Topic, partition: Partition) -> Result<Option<Offset>, log::Error> {
+async fn begin(
+    webhooks: &Webhooks,
+    topic: Topic,
+    partition: Partition,
+    shutdown: &Shutdown,
+) -> Result<Option<Offset>, log::Error> {
     match webhooks.log.committed(CONSUMER, topic, partition).await? {
         Some(next) => Ok(Some(next)),
         None if webhooks.target.is_none() => Ok(None),
         None => {
             let next = webhooks.log.bounds(topic, partition).await?.end;
-            webhooks.keep(partition, Vec::new(), vec![Progress { topic, partition, next }]).await?;
+            let progress = vec![Progress { topic, partition, next }];
+            webhooks.keep(partition, Vec::new(), progress, &mut shutdown.clone()).await?;
             Ok(Some(next))
         }
     }
@@ -61,45 +66,50 @@ async fn begin(webhooks: &Webhooks, topic: Topic, partition: Partition) -> Resul
 async fn follow_verdicts(webhooks: Arc<Webhooks>, partition: Partition, mut next: Offset, mut shutdown: Shutdown) {
     let topic = topics::VERDICTS;
     let mut written = next;
-    loop {
-        tokio::select! {
-            stepped = step(&webhooks, partition, &mut next, &mut written) => if let Err(error) = stepped {
-                let error = with_causes(&error);
-                tracing::error!(topic, %partition, %error, "halts cannot be followed");
-                tokio::select! {
-                    () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
-                    () = shutdown.stopping() => return,
-                }
-            },
-            () = shutdown.stopping() => break,
+    while !shutdown.is_stopping() {
+        if let Err(error) = step(&webhooks, partition, &mut next, &mut written, &mut shutdown).await {
+            let error = with_causes(&error);
+            tracing::error!(topic, %partition, %error, "halts cannot be followed");
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
+                () = shutdown.stopping() => return,
+            }
         }
     }
+    let progress = vec![Progress { topic, partition, next }];
     if next > written
-        && let Err(error) = webhooks.keep(partition, Vec::new(), vec![Progress { topic, partition, next }]).await
+        && let Err(error) = webhooks.keep(partition, Vec::new(), progress, &mut shutdown).await
     {
         let error = with_causes(&error);
         tracing::warn!(topic, %partition, %error, "last position not written, some records are read again");
     }
 }
 
-/// One read of verdicts and what follows from it; waits for records when there are none.
+/// One read of verdicts and what follows from it; waits for records, or the stop, when there are none.
 async fn step(
     webhooks: &Webhooks,
     partition: Partition,
     next: &mut Offset,
     written: &mut Offset,
+    shutdown: &mut Shutdown,
 ) -> Result<(), log::Error> {
     let topic = topics::VERDICTS;
     let mut grown = webhooks.log.grown(topic, partition);
     grown.mark_unchanged();
     let records = read(webhooks, topic, partition, next).await?;
     let Some(last) = records.last() else {
-        return grown.changed().await.map_err(|_| log::Error::Closed);
+        return tokio::select! {
+            grown = grown.changed() => grown.map_err(|_| log::Error::Closed),
+            () = shutdown.stopping() => Ok(()),
+        };
     };
     let after = last.offset.next();
     let messages: Vec<Message> = records.iter().filter_map(|it| of_verdict(partition, it)).collect();
     if !messages.is_empty() || after.0 - written.0 >= RECORDS_UNCOMMITTED_MAX {
-        webhooks.keep(partition, messages, vec![Progress { topic, partition, next: after }]).await?;
+        let progress = vec![Progress { topic, partition, next: after }];
+        if !webhooks.keep(partition, messages, progress, shutdown).await? {
+            return Ok(());
+        }
         *written = after;
     }
     *next = after;
@@ -107,15 +117,9 @@ async fn step(
 }
 
 async fn follow_controls(webhooks: Arc<Webhooks>, mut shutdown: Shutdown) {
-    loop {
-        tokio::select! {
-            ended = controls(&webhooks) => {
-                let Err(error) = ended;
-                let error = with_causes(&error);
-                tracing::error!(topic = topics::CONTROLS, %error, "halts by hand cannot be followed");
-            }
-            () = shutdown.stopping() => return,
-        }
+    while let Err(error) = controls(&webhooks, &mut shutdown).await {
+        let error = with_causes(&error);
+        tracing::error!(topic = topics::CONTROLS, %error, "halts by hand cannot be followed");
         tokio::select! {
             () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
             () = shutdown.stopping() => return,
@@ -125,7 +129,7 @@ async fn follow_controls(webhooks: Arc<Webhooks>, mut shutdown: Shutdown) {
 
 /// Follows the controls of all partitions from the positions that were written. A position moves on only behind what is
 /// told or will not be: halts that are under way are read again after a restart, so they need no state of their own.
-async fn controls(webhooks: &Webhooks) -> Result<Infallible, log::Error> {
+async fn controls(webhooks: &Webhooks, shutdown: &mut Shutdown) -> Result<(), log::Error> {
     let topic = topics::CONTROLS;
     let mut orders = Orders::new(webhooks.log.partitions() as usize);
     let (mut lanes, mut grown) = (Vec::new(), Vec::new());
@@ -135,7 +139,7 @@ async fn controls(webhooks: &Webhooks) -> Result<Infallible, log::Error> {
         grown.push(webhooks.log.grown(topic, partition));
     }
     let mut written = lanes.clone();
-    loop {
+    while !shutdown.is_stopping() {
         grown.iter_mut().for_each(tokio::sync::watch::Receiver::mark_unchanged);
         let mut messages = Vec::new();
         let mut at_end = true;
@@ -149,14 +153,21 @@ async fn controls(webhooks: &Webhooks) -> Result<Infallible, log::Error> {
         let done: Vec<Progress> =
             lanes.iter().map(|it| Progress { next: orders.done(it.partition, it.next), ..*it }).collect();
         if !messages.is_empty() || done != written {
-            webhooks.keep(FIRST, messages, done.clone()).await?;
+            if !webhooks.keep(FIRST, messages, done.clone(), shutdown).await? {
+                return Ok(());
+            }
             written = done;
         }
         if at_end {
-            let (grown, ..) = select_all(grown.iter_mut().map(|it| Box::pin(it.changed()))).await;
-            grown.map_err(|_| log::Error::Closed)?;
+            tokio::select! {
+                (grown, ..) = select_all(grown.iter_mut().map(|it| Box::pin(it.changed()))) => {
+                    grown.map_err(|_| log::Error::Closed)?;
+                }
+                () = shutdown.stopping() => {}
+            }
         }
     }
+    Ok(())
 }
 
 /// Records from `next` on, which moves over what retention has removed.

@@ -2,6 +2,7 @@
 //! taken, and no two outcomes are written over each other.
 
 use martingale_platform::log::{self, Commit, Partition, Progress, StateChange};
+use martingale_platform::shutdown::Shutdown;
 use tokio::sync::MutexGuard;
 
 use super::delivery::{Delivery, Endpoint};
@@ -47,14 +48,16 @@ impl Webhooks {
         Ok(self.queued(turn, FIRST, messages))
     }
 
-    /// Writes deliveries as there is room for them, waiting where there is none, and progress with the last of them.
-    /// Ended before that, it is repeated from the progress of before, and finds what it wrote already.
+    /// Writes deliveries as there is room for them, waiting where there is none, and progress with the last of them: whether
+    /// it came so far before `stop`. Ended before that, it is repeated from the progress of before, and finds what it wrote
+    /// already. It is not to be dropped under way: what the log may have by then the book would not.
     pub(super) async fn keep(
         &self,
         partition: Partition,
         mut messages: Vec<Message>,
         progress: Vec<Progress>,
-    ) -> Result<(), log::Error> {
+        stop: &mut Shutdown,
+    ) -> Result<bool, log::Error> {
         let mut settled = self.book.changes();
         loop {
             settled.mark_unchanged();
@@ -63,7 +66,10 @@ impl Webhooks {
             let room = self.config.pending_max.saturating_sub(self.book.pending());
             if room == 0 && !messages.is_empty() {
                 drop(turn);
-                settled.changed().await.map_err(|_| log::Error::Closed)?;
+                tokio::select! {
+                    changed = settled.changed() => changed.map_err(|_| log::Error::Closed)?,
+                    () = stop.stopping() => return Ok(false),
+                }
                 continue;
             }
             let rest = messages.split_off(room.min(messages.len()));
@@ -74,7 +80,7 @@ impl Webhooks {
                 .await?;
             queued.committed();
             if rest.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             messages = rest;
         }

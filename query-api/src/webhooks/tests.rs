@@ -11,7 +11,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
-use martingale_platform::log::{Append, Commit, Log, MemoryLog, Partition, StateChange};
+use martingale_platform::log::{Append, Commit, Log, MemoryLog, Offset, Partition, Progress, StateChange};
 use martingale_platform::shutdown::{self, Trigger};
 use martingale_schemas::{
     Control, ControlAction, ControlId, ControlState, Position, Scope, SessionId, Timestamp, topics,
@@ -445,21 +445,39 @@ async fn no_more_deliveries_wait_than_may() {
     hooks.stop().await;
 }
 
+/// Opened, with an endpoint, and not started: nothing is sent but by the test.
+async fn not_started(config: Config) -> Arc<Webhooks> {
+    let log: Arc<dyn Log> = memory_log(1);
+    let config =
+        Config { url: "https://example.com".to_owned(), secret: Some(Secret::new(SECRET.to_owned())), ..config };
+    Webhooks::open(config, log, Clock::System, Metrics::new(&Registry::new()).expect("metrics")).await.expect("opens")
+}
+
+/// The stop ends the wait for room, and nothing else: what is on the log is in the book.
+#[tokio::test]
+async fn a_stop_does_not_drop_what_is_being_written() {
+    let webhooks = not_started(Config { pending_max: 2, ..Config::default() }).await;
+    let message = |it: &str| Message::new(super::MessageKind::SessionHalted, it, Timestamp::from_micros(1), &json!({}));
+    let at = Progress { topic: topics::VERDICTS, partition: super::FIRST, next: Offset(7) };
+    let committed = async || webhooks.log.committed(super::CONSUMER, at.topic, at.partition).await.expect("reads");
+    let (trigger, mut stop) = shutdown::channel();
+    trigger.stop();
+    let kept = webhooks.keep(super::FIRST, vec![message("a")], vec![at], &mut stop).await.expect("written");
+    assert!(kept, "there is room");
+    assert_eq!((webhooks.book.pending(), committed().await), (1, Some(Offset(7))));
+    let on = Progress { next: Offset(9), ..at };
+    let kept = webhooks.keep(super::FIRST, ["b", "c"].map(message).to_vec(), vec![on], &mut stop).await;
+    assert!(!kept.expect("written"), "the second finds no room");
+    assert_eq!((webhooks.book.pending(), committed().await), (2, Some(Offset(7))), "progress comes with the last");
+}
+
 #[tokio::test]
 async fn a_retry_by_hand_is_not_undone_by_the_attempt_it_overtook() {
-    let log = memory_log(1);
-    let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
-    let config = Config {
-        url: "https://example.com".to_owned(),
-        secret: Some(Secret::new(SECRET.to_owned())),
-        ..Config::default()
-    };
-    let metrics = Metrics::new(&Registry::new()).expect("metrics");
-    // Opened and not started: the attempt is made below.
-    let webhooks = Webhooks::open(config, shared, Clock::System, metrics).await.expect("opens");
+    let webhooks = not_started(Config::default()).await;
     let message = Message::new(super::MessageKind::SessionHalted, "v", Timestamp::from_micros(1), &json!({}));
     let id = message.id.clone();
-    webhooks.keep(super::FIRST, vec![message], Vec::new()).await.expect("kept");
+    let (_trigger, mut stop) = shutdown::channel();
+    assert!(webhooks.keep(super::FIRST, vec![message], Vec::new(), &mut stop).await.expect("kept"));
     let (_, begun) = webhooks.book.get(&id).expect("kept");
 
     let router = super::router(Arc::clone(&webhooks));
