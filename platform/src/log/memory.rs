@@ -32,6 +32,8 @@ pub struct Faults {
     pub duplicate_appends: bool,
     /// Appends and commits answer [`Error::Full`].
     pub full: bool,
+    /// Reads of this topic fail in a way that passes.
+    pub fail_reads_of: Option<Topic>,
     /// State and progress of commits from now on are lost by [`MemoryLog::reopen`]; what they publish is not. What Kafka
     /// does when the process dies before its transactions have ended.
     pub settle_never: bool,
@@ -282,6 +284,9 @@ impl Log for MemoryLog {
         limit: ReadLimit,
     ) -> Result<Vec<Record>, Error> {
         let mut inner = self.open()?;
+        if inner.faults.fail_reads_of == Some(topic) {
+            return Err(injected("read"));
+        }
         let held = inner.durable.partition(topic, partition)?;
         if from < held.start {
             return Err(Error::Expired { asked: from, start: held.start });

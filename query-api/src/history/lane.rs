@@ -27,12 +27,19 @@ pub(super) struct Lane {
     began_at: [Offset; 2],
 }
 
-/// What one pass over a partition brought.
-#[derive(Clone, Copy, Debug, Default)]
+/// What one pass over partitions brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pass {
     pub(super) records: usize,
     /// When the newest record was appended, by the clock of the log.
     pub(super) appended_at: Option<i64>,
+}
+
+impl Pass {
+    fn note(&mut self, record: &Record) {
+        self.records += 1;
+        self.appended_at = self.appended_at.max(Some(record.appended_at));
+    }
 }
 
 impl Lane {
@@ -88,23 +95,23 @@ impl Lane {
         Ok(())
     }
 
-    /// Reads what there is, up to a limit.
+    /// Reads what there is, up to a limit. What was taken in is noted also when the log cannot be read any further.
     pub(super) async fn read(
         &mut self,
         log: &dyn Log,
         into: &mut Pending,
         metrics: &Metrics,
-    ) -> Result<Pass, log::Error> {
-        let controls = read(log, topics::CONTROLS, self.partition, &mut self.controls, metrics).await?;
-        for record in &controls {
-            self.control(record, into, metrics);
+        pass: &mut Pass,
+    ) -> Result<(), log::Error> {
+        for record in read(log, topics::CONTROLS, self.partition, &mut self.controls, metrics).await? {
+            self.control(&record, into, metrics);
+            pass.note(&record);
         }
-        let verdicts = read(log, topics::VERDICTS, self.partition, &mut self.verdicts, metrics).await?;
-        for record in &verdicts {
-            self.verdict(log, record, into, metrics).await?;
+        for record in read(log, topics::VERDICTS, self.partition, &mut self.verdicts, metrics).await? {
+            self.verdict(log, &record, into, metrics).await?;
+            pass.note(&record);
         }
-        let newest = controls.last().into_iter().chain(verdicts.last());
-        Ok(Pass { records: controls.len() + verdicts.len(), appended_at: newest.map(|it| it.appended_at).max() })
+        Ok(())
     }
 
     fn control(&mut self, record: &Record, into: &mut Pending, metrics: &Metrics) {

@@ -7,7 +7,10 @@ use martingale_schemas::{
 };
 use serde_json::json;
 
+use super::lane::{Lane, Pass};
+use super::metrics::Metrics;
 use super::{CONSUMER, Error, History};
+use crate::tables::Pending;
 use crate::world::{World, checked, step, verdict};
 
 const STEPS: &str = "SELECT count(*) FROM steps";
@@ -228,11 +231,8 @@ async fn progress_is_committed_after_the_rows_are_on_disk() {
     assert_eq!(committed().await, [Some(2), Some(2), Some(0)]);
 }
 
-#[tokio::test]
-async fn a_control_is_one_row_and_says_who_applied_it() {
-    let world = World::new(2);
-    let process = world.start().await;
-    let mut control = Control {
+fn halt() -> Control {
+    Control {
         control_id: ControlId::from("c1"),
         action: ControlAction::Halt,
         scope: Scope::Session { session_id: SessionId::from("a".to_owned()) },
@@ -240,7 +240,14 @@ async fn a_control_is_one_row_and_says_who_applied_it() {
         by: Some("ana".to_owned()),
         reason: None,
         state: ControlState::Requested,
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_control_is_one_row_and_says_who_applied_it() {
+    let world = World::new(2);
+    let process = world.start().await;
+    let mut control = halt();
     for partition in 0..2 {
         world.control(&control, partition).await;
     }
@@ -274,6 +281,29 @@ async fn records_that_are_gone_or_broken_are_passed_over() {
     assert_eq!(process.one(STEPS).await, json!(3), "the first step is gone, its verdict is not");
     assert_eq!(process.one("SELECT steps FROM sessions").await, json!(4));
     process.stop().await;
+}
+
+/// What was read before the log failed is shown, so it counts for how late history is.
+#[tokio::test]
+async fn a_pass_that_fails_tells_of_what_it_took_in() {
+    let world = World::new(1);
+    world.judge(&[step("a", 1, "plan", json!({})), step("a", 2, "plan", json!({}))]).await;
+    world.control(&halt(), 0).await;
+    let metrics = Metrics::new(&Default::default()).expect("registers");
+    let (mut lane, mut rows) = (Lane::new(Partition(0), Default::default()), Pending::new());
+    lane.begin(&*world.log).await.expect("begins");
+    for (failing, records) in [(topics::CONTROLS, 0), (topics::VERDICTS, 1), (topics::STEPS, 0)] {
+        world.log.faults(|it| it.fail_reads_of = Some(failing));
+        let mut pass = Pass::default();
+        let error = lane.read(&*world.log, &mut rows, &metrics, &mut pass).await.expect_err(failing);
+        assert!(error.is_transient(), "{error}");
+        let appended_at = (records > 0).then_some(0);
+        assert_eq!(pass, Pass { records, appended_at }, "{failing}");
+    }
+    world.log.faults(|it| it.fail_reads_of = None);
+    let mut pass = Pass::default();
+    lane.read(&*world.log, &mut rows, &metrics, &mut pass).await.expect("reads");
+    assert_eq!(pass, Pass { records: 2, appended_at: Some(0) });
 }
 
 #[tokio::test]

@@ -170,17 +170,13 @@ impl<'h> Writer<'h> {
         self.read_again = None;
         let mut total = Pass::default();
         for lane in &mut self.lanes {
-            let pass = match lane.read(&*self.history.log, &mut self.pending, &self.history.metrics).await {
-                Ok(pass) => pass,
+            match lane.read(&*self.history.log, &mut self.pending, &self.history.metrics, &mut total).await {
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, partition = %lane.partition, "log cannot be read now; history tries again");
                     self.read_again = Some(Instant::now() + AGAIN);
-                    continue;
                 }
-                Err(error) => return Err(error.into()),
-            };
-            total.records += pass.records;
-            total.appended_at = total.appended_at.max(pass.appended_at);
+                other => other?,
+            }
         }
         Ok(total)
     }
