@@ -8,6 +8,7 @@ mod error;
 mod functions;
 mod held;
 mod http;
+mod memory;
 mod plan;
 mod provider;
 mod shape;
@@ -225,7 +226,7 @@ impl Engine {
     pub(crate) async fn collect(&self, frame: DataFrame) -> Result<Table, Error> {
         let config = &self.0.config;
         let fail = |it| Error::of(it, &TABLES);
-        let mut held = Held::new(&self.0.runtime);
+        let mut held = Held::new(&self.0.runtime.memory_pool, "answer");
         let task = Arc::new(frame.task_ctx());
         let plan = frame.create_physical_plan().await.and_then(|it| self.1.watch(it)).map_err(fail)?;
         let mut stream = execute_stream(plan, task).map_err(fail)?;

@@ -12,8 +12,8 @@ use crate::config::{Invalid, at_least_one, some_time};
 pub struct Config {
     /// Longest query text, in bytes; beyond it the query is refused.
     pub query_bytes_max: usize,
-    /// What all queries together hold in bytes, as far as they sort, group and join, and answers until they are sent. A
-    /// query that needs more fails; nothing is spilled to disk.
+    /// What all queries together hold in bytes, as far as they sort, group, join and look over windows, and answers until
+    /// they are sent ([`super::memory`]). A query that needs more fails; nothing is spilled to disk.
     pub memory_bytes_max: usize,
     /// Most rows of an answer; the rest is left out and the answer says so.
     pub rows_max: usize,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use datafusion::common::internal_err;
 use datafusion::error::Result;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{GreedyMemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionStateBuilder, SessionStateDefaults};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use super::memory::{CountedWindows, Pool};
 use super::provider::Unified;
 use super::views::Public;
 use super::yielding::YieldingJoins;
@@ -29,9 +29,8 @@ const PUBLIC: &str = "public";
 
 /// What all queries share: memory and the cache of footers. Nothing is spilled to disk.
 pub(super) fn runtime(config: &Config) -> Result<Arc<RuntimeEnv>> {
-    let consumers = std::num::NonZeroUsize::MIN;
     RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(TrackConsumersPool::new(GreedyMemoryPool::new(config.memory_bytes_max), consumers)))
+        .with_memory_pool(Arc::new(Pool::new(config.memory_bytes_max)))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
         .with_metadata_cache_limit(FOOTERS_BYTES_MAX)
         .build_arc()
@@ -74,6 +73,7 @@ fn session(runtime: Arc<RuntimeEnv>, schema: &str) -> SessionContext {
     // Only what reads tables: no files, no functions that are not listed.
     let mut optimizer = PhysicalOptimizer::new();
     optimizer.rules.push(Arc::new(YieldingJoins));
+    optimizer.rules.push(Arc::new(CountedWindows));
     let tables = SessionStateDefaults::default_table_functions().into_iter();
     let state = SessionStateBuilder::new()
         .with_config(config)

@@ -1,11 +1,11 @@
-//! What an answer holds while it is made and written.
+//! What is held of rows: of an answer while it is made and written, of what a window looks over.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayData, RecordBatch};
 use datafusion::error::Result;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Memory from that of all queries, and a place among them.
@@ -18,8 +18,8 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(runtime: &RuntimeEnv) -> Self {
-        let memory = MemoryConsumer::new("answer").register(&runtime.memory_pool);
+    pub(super) fn new(pool: &Arc<dyn MemoryPool>, who: &str) -> Self {
+        let memory = MemoryConsumer::new(who).register(pool);
         Self { memory: Some(memory), ..Self::nothing() }
     }
 

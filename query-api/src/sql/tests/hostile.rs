@@ -131,6 +131,27 @@ async fn functions_that_make_much_of_little_are_refused() {
     process.stop().await;
 }
 
+/// What is kept and put together is there twice, and what a window looks over is kept: neither is what the operators ask for.
+#[tokio::test]
+async fn joins_and_windows_ask_for_what_they_hold() {
+    let config = Config { memory_bytes_max: 64 << 20, ..Config::default() };
+    let (_world, process) = small_with(config).await;
+    let text = "concat('a text that is long enough to fill memory with, given enough rows of it, ', value)";
+    // Some 95 bytes a row: twice 250,000 rows fit into 64 MiB, twice 450,000 do not, once they would.
+    for (rows, status) in [(250_000, None), (450_000, Some(413))] {
+        let kept = format!("(SELECT {text} AS t, value AS v FROM generate_series(1, {rows}))");
+        for sql in [
+            format!("SELECT count(t), max(n) FROM (SELECT t, count(*) OVER () AS n FROM {kept})"),
+            format!("SELECT max(t) FROM {kept} CROSS JOIN (SELECT value FROM generate_series(1, 3))"),
+        ] {
+            let asked = process.engine.query(&sql).await;
+            let got = asked.as_ref().err().map(crate::sql::Error::status);
+            assert_eq!(got, status, "{rows}: {sql}: {asked:?}");
+        }
+    }
+    process.stop().await;
+}
+
 #[tokio::test]
 async fn answers_under_way_count_as_memory_and_hold_their_place() {
     let config =
