@@ -96,6 +96,15 @@ impl Table {
     }
 }
 
+impl Inner {
+    fn forget_the_past(&self) {
+        let now = self.history.snapshot();
+        if self.context.load().as_ref().is_some_and(|it| !Arc::ptr_eq(&it.snapshot, &now)) {
+            self.context.store(None);
+        }
+    }
+}
+
 impl Engine {
     /// # Errors
     /// When threads for queries cannot be started.
@@ -104,7 +113,16 @@ impl Engine {
         let running = Arc::new(Semaphore::new(config.queries_max));
         let threads = Threads::start(config.queries_max).map_err(Error::internal)?;
         let context = ArcSwapOption::empty();
+        let mut changes = history.changes();
         let inner = Arc::new(Inner { history, config, runtime, context, running, threads });
+        let forgetting = Arc::downgrade(&inner);
+        // Nobody asks about a moment that has passed, and its rows would be kept from the one who has written them down.
+        drop(inner.threads.handle().spawn(async move {
+            while changes.changed().await {
+                let Some(inner) = forgetting.upgrade() else { return };
+                inner.forget_the_past();
+            }
+        }));
         Ok(Self(inner, Stop::default()))
     }
 
@@ -219,6 +237,8 @@ impl Engine {
         let built = Context::new(snapshot, Arc::clone(&self.0.runtime)).await.map_err(Error::internal)?;
         let built = Arc::new(built);
         self.0.context.store(Some(Arc::clone(&built)));
+        // It may have passed meanwhile, unseen.
+        self.0.forget_the_past();
         Ok(built)
     }
 

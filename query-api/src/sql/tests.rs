@@ -265,3 +265,20 @@ async fn a_query_sees_one_moment() {
     assert!(matches!(process.engine.query("SELECT count(x) FROM steps").await, Err(Error::Invalid { .. })));
     process.stop().await;
 }
+
+/// Rows that were asked about once are not kept when the tables have them.
+#[tokio::test]
+async fn a_moment_that_has_passed_is_forgotten() {
+    let (world, process) = small().await;
+    assert_eq!(process.one("SELECT count(*) FROM steps").await, json!(3));
+    let asked = std::sync::Arc::downgrade(&process.history.snapshot());
+    assert!(asked.upgrade().is_some());
+    world.judge(&[step("z", 1, "plan", json!({}))]).await;
+    let forgotten = async {
+        while asked.upgrade().is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), forgotten).await.expect("nobody keeps it");
+    process.stop().await;
+}
