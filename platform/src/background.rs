@@ -10,6 +10,12 @@ pub fn lower_priority() {
     }
 }
 
+/// Lets another thread have the core, if one waits for it. A low priority does not do that by itself: who has a core keeps
+/// it for some milliseconds, and often until the next tick of the scheduler.
+pub fn give_way() {
+    std::thread::yield_now();
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use thread_priority::unix::{NormalThreadSchedulePolicy, ThreadSchedulePolicy};

@@ -5,19 +5,23 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::error::ArrowError;
+use martingale_platform::background::give_way;
 use martingale_platform::log::Partition;
 use tokio::time::Instant;
 
 use super::store::Mark;
 use crate::tables::{Parts, Pending, TABLES, Table};
 
-/// Batches up to this many rows are merged with their neighbours, so that a quiet hour is not thousands of batches.
-const MERGED_ROWS_MAX: usize = 8 * 1024;
+/// Batches up to this many rows are merged with their neighbours, so that a quiet hour is not thousands of batches. No more,
+/// since copying some thousands takes milliseconds at once.
+const MERGED_ROWS_MAX: usize = 2 * 1024;
 
 /// Rows of all tables.
 #[derive(Default)]
 pub(super) struct Tail {
     pub(super) batches: [Vec<RecordBatch>; TABLES],
+    /// Of the batches.
+    bytes: usize,
     /// The session parts of all batches, merged: what a flush writes.
     parts: Parts,
     /// When the oldest row came in.
@@ -48,15 +52,17 @@ impl Tail {
             };
             if let Some(batch) = batch {
                 self.since.get_or_insert(now);
-                push_merged(&mut self.batches[table as usize], batch)?;
+                let (gone, added) = push_merged(&mut self.batches[table as usize], batch)?;
+                self.bytes = self.bytes - gone + added;
             }
+            give_way();
         }
         self.parts.merge(parts);
         Ok(())
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.batches.iter().flatten().map(RecordBatch::get_array_memory_size).sum()
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn steps(&self) -> usize {
@@ -65,21 +71,24 @@ impl Tail {
 
     /// Everything that is in memory, leaving nothing.
     pub(super) fn freeze(&mut self, marks: Vec<(Partition, [Mark; TABLES])>) -> Result<Frozen, ArrowError> {
-        let bytes = self.bytes();
-        let Self { batches, parts, .. } = std::mem::take(self);
+        let Self { batches, bytes, parts, .. } = std::mem::take(self);
         let mut rows = batches.clone();
         rows[Table::SessionParts as usize] = parts.batch()?.into_iter().collect();
         Ok(Frozen { batches, bytes, flush: Arc::new(Flush { rows, marks }) })
     }
 }
 
-/// Each batch stays larger than the ones after it, so a row is copied a logarithmic number of times.
-fn push_merged(batches: &mut Vec<RecordBatch>, mut batch: RecordBatch) -> Result<(), ArrowError> {
+/// Each batch stays larger than the ones after it, so a row is copied a logarithmic number of times. How many bytes went and
+/// how many came.
+fn push_merged(batches: &mut Vec<RecordBatch>, mut batch: RecordBatch) -> Result<(usize, usize), ArrowError> {
+    let mut gone = 0;
     while let Some(last) = batches
         .pop_if(|last| last.num_rows() <= 2 * batch.num_rows() && last.num_rows() + batch.num_rows() <= MERGED_ROWS_MAX)
     {
+        gone += last.get_array_memory_size();
         batch = concat_batches(batch.schema_ref(), [&last, &batch])?;
     }
+    let added = batch.get_array_memory_size();
     batches.push(batch);
-    Ok(())
+    Ok((gone, added))
 }

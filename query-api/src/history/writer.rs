@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::select_all;
+use martingale_platform::background::give_way;
 use martingale_platform::log::{Commit, Offset, Partition, Progress};
 use martingale_platform::shutdown::Shutdown;
 use martingale_schemas::topics;
@@ -177,6 +178,7 @@ impl<'h> Writer<'h> {
                 }
                 other => other?,
             }
+            give_way();
         }
         Ok(total)
     }

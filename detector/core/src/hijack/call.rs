@@ -105,6 +105,7 @@ impl Call {
         let name = step.tool.as_deref().unwrap_or_default();
         let mut values = Values::default();
         if let Some(input) = &step.input {
+            values.text.reserve(input.get().len());
             words::leaves(input.get(), &mut |name, text| values.push(name, text));
         }
         let vector = meanings.of(name, &values);

@@ -1,5 +1,7 @@
 //! What an argument does for its tool, guessed from its name and, where that says nothing, from its value.
 
+use std::sync::LazyLock;
+
 /// Part an argument plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -113,6 +115,20 @@ const WORDS: &[(Role, &[&str])] = &[
     ),
 ];
 
+/// The longest of them, in bytes.
+const WORD_BYTES_MAX: usize = 12;
+/// Words of a name that are looked at.
+const NAME_WORDS_MAX: usize = 6;
+
+/// In order. A word that is in two lists is of the first.
+static BY_WORD: LazyLock<Vec<(&[u8], Role)>> = LazyLock::new(|| {
+    let all = WORDS.iter().flat_map(|(role, words)| words.iter().map(|word| (word.as_bytes(), *role)));
+    let mut all: Vec<_> = all.collect();
+    all.sort_by_key(|it| it.0);
+    all.dedup_by_key(|it| it.0);
+    all
+});
+
 /// Values longer than that are content unless their name says otherwise.
 const NAME_MAX: usize = 80;
 
@@ -142,19 +158,18 @@ impl Role {
 
     /// What the name alone says.
     pub fn of_name(name: &str) -> Option<Self> {
-        let mut words = [""; 6];
-        let mut count = 0;
-        for word in words_of(name) {
-            if count < words.len() {
-                words[count] = word;
-                count += 1;
-            }
-        }
-        let find = |word: &&str| {
-            WORDS.iter().find(|(_, known)| known.iter().any(|it| it.eq_ignore_ascii_case(word))).map(|it| it.0)
-        };
-        let last = words[..count].last().and_then(find);
-        last.or_else(|| words[..count].first().and_then(find))
+        let mut words = words_of(name).take(NAME_WORDS_MAX);
+        let first = words.next()?;
+        words.last().and_then(Self::of_word).or_else(|| Self::of_word(first))
+    }
+
+    fn of_word(word: &str) -> Option<Self> {
+        let mut small = [0; WORD_BYTES_MAX];
+        let small = small.get_mut(..word.len())?;
+        small.copy_from_slice(word.as_bytes());
+        small.make_ascii_lowercase();
+        let at = BY_WORD.binary_search_by_key(&&*small, |it| it.0).ok()?;
+        Some(BY_WORD[at].1)
     }
 }
 
@@ -182,7 +197,21 @@ fn is_address(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Role;
+    use super::{Role, WORD_BYTES_MAX, WORDS};
+
+    #[test]
+    fn every_word_has_the_role_of_the_first_list_it_is_in() {
+        let mut known: Vec<&str> = Vec::new();
+        for (role, words) in WORDS {
+            for word in *words {
+                assert!(word.len() <= WORD_BYTES_MAX, "{word}");
+                if !known.contains(word) {
+                    assert_eq!(Role::of_name(&word.to_uppercase()), Some(*role), "{word}");
+                    known.push(word);
+                }
+            }
+        }
+    }
 
     #[test]
     fn names_then_values() {
