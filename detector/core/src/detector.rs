@@ -13,7 +13,7 @@ use crate::flow::{self, Sources};
 use crate::halt::{Cause, Halt};
 use crate::hijack::{self, Meanings};
 use crate::judgement::{Applied, Judgement, Observed};
-use crate::policy::{Engine, Judged};
+use crate::policy::{CoreRule, Engine, Judged};
 use crate::rules::Rules;
 use crate::run::{Place, RunState, ancestors_of, parent_of};
 use crate::session::SessionState;
@@ -147,7 +147,7 @@ impl Detector {
         findings.extend(standing_halt(session, run, step));
         let tool = self.tools.of(step, &rules.catalogue, limits.tools_max);
         let heard = if tool.flags.has(Flags::POLL) { None } else { session.calls.hear(step) };
-        let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, rules.values);
+        let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, &rules);
         findings.append(&mut flow.findings);
         let sources = Sources::new(&flow, session.provenance.as_deref());
         let scored = rules.hijack.as_ref().filter(|_| hijack::concerns(step)).and_then(|hijack| {
@@ -156,7 +156,7 @@ impl Detector {
             hijack::observe(step, &tool, (memory, &mut self.meanings), profile, hijack)
         });
         let score = scored.as_ref().map(|it| it.score);
-        findings.extend(scored.and_then(|it| it.finding));
+        findings.extend(scored.and_then(|it| rules.in_mode(CoreRule::Hijack, true, it.finding?)));
         let facts = SessionFacts {
             counts: session.counts,
             depth: session.place.depth,
