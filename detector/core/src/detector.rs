@@ -245,9 +245,11 @@ impl Detector {
 
     fn apply_to_session(&mut self, control: &Control, id: &SessionId<'static>) -> Applied {
         let at = self.sessions.touch(id);
-        let Some(slot) = self.sessions.slot(at) else { return Applied { known: false } };
+        let Some(slot) = self.sessions.slot(at) else { return Applied::default() };
         let session = &mut slot.state;
-        let applied = Applied { known: session.is_known() };
+        let stood = session.halt.is_some();
+        let applied =
+            Applied { known: session.is_known(), changed: stood == (control.action == ControlAction::Resume) };
         let by_rule = session.halt.as_ref().is_some_and(|it| matches!(it.cause, Cause::Step { .. }));
         match control.action {
             ControlAction::Halt if session.halt.is_none() => session.halt = Some(Halt::by_control(control)),
@@ -272,9 +274,11 @@ impl Detector {
 
     fn apply_to_run(&mut self, control: &Control, id: &SessionId<'static>) -> Applied {
         let at = self.runs.touch(id);
-        let Some(slot) = self.runs.slot(at) else { return Applied { known: false } };
+        let Some(slot) = self.runs.slot(at) else { return Applied::default() };
         let run = &mut slot.state;
-        let applied = Applied { known: run.counts.steps > 0 };
+        let stood = run.halt.is_some();
+        let applied =
+            Applied { known: run.counts.steps > 0, changed: stood == (control.action == ControlAction::Resume) };
         match control.action {
             ControlAction::Halt if run.halt.is_none() => run.halt = Some(Halt::by_control(control)),
             // Also where no halt stands: its budgets may have halted sessions, each of which is resumed by itself.
