@@ -161,13 +161,14 @@ impl Judge {
         while let Some(key) = self.detector.absent_for_control(&order.control).pop() {
             self.load(key).await?;
         }
-        let Applied { known } = self.detector.apply(&order.control);
+        let Applied { known, changed } = self.detector.apply(&order.control);
         batch.counts.order();
         if order.answered {
             return Ok(());
         }
         let before = Position { partition: self.partition.0, offset: order.before.0 };
-        let answer = Control { state: ControlState::Applied { before, known }, ..order.control };
+        let answer =
+            Control { state: ControlState::Applied { before, known, changed: Some(changed) }, ..order.control };
         let key = Bytes::from(answer.scope.id().as_str().to_owned());
         let append = Append::new(topics::CONTROLS, key, json(&answer)).to_partition(self.partition);
         batch.answers.push(append);

@@ -158,7 +158,7 @@ fn an_order_is_in_force_for_the_steps_after_it_and_is_answered() {
         let answers: Vec<_> = bench.read::<Control>(topics::CONTROLS).await.into_iter().map(|it| it.state).collect();
         let applied = |offset| {
             let before = martingale_schemas::Position { partition: 0, offset };
-            ControlState::Applied { before, known: true }
+            ControlState::Applied { before, known: true, changed: Some(true) }
         };
         assert_eq!(answers, [ControlState::Requested, applied(1), ControlState::Requested, applied(2)]);
         assert_eq!(bench.metric("orders_applied_total"), 2);
@@ -315,9 +315,10 @@ fn an_order_behind_one_that_waits_is_in_force_for_what_follows_it() {
         bench.until(topics::CONTROLS, 4).await;
         bench.stop(running).await;
         let before: Vec<_> = bench.read::<Control>(topics::CONTROLS).await.into_iter().map(|it| it.state).collect();
-        let applied =
-            |known| ControlState::Applied { before: martingale_schemas::Position { partition: 0, offset: 2 }, known };
-        assert_eq!(before[2..], [applied(false), applied(true)]);
+        let before_2 = martingale_schemas::Position { partition: 0, offset: 2 };
+        let applied = |known, changed| ControlState::Applied { before: before_2, known, changed: Some(changed) };
+        // Nothing stood against `b`: its resume changes nothing, and says so.
+        assert_eq!(before[2..], [applied(false, false), applied(true, true)]);
         let expected = [Decision::Allow, Decision::Allow, Decision::Allow, Decision::Allow, Decision::Halt];
         assert_eq!(bench.decisions().await, expected);
         assert_eq!(bench.read::<Standing>(topics::STANDINGS).await[0].standing, Decision::Halt);

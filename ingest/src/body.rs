@@ -26,10 +26,9 @@ pub(crate) enum Fault {
     #[error("the body has more than {max} bytes: send it in parts")]
     TooLarge { max: usize },
     #[error(
-        "a body of {sent} bytes has more than {max} bytes decompressed, {ratio} times its size: send less at a time (one that grows without end is a zip bomb)",
-        ratio = max / (*sent).max(1)
+        "decompressed, the body has more than {max} bytes: its first {read} bytes as sent came to that, and the rest was not read; send less at a time"
     )]
-    Inflates { sent: usize, max: usize },
+    Inflates { read: usize, max: usize },
     #[error("read, the body takes more than {max} bytes of memory: send it in parts")]
     Expands { max: usize },
     #[error("content-encoding `{0}` is not known: send `gzip`, `zstd` or none")]

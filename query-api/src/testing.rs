@@ -321,13 +321,13 @@ impl Detector {
         }
         let id = control.scope.id().to_string();
         let known = self.seen.contains(&id);
-        match control.action {
+        let changed = match control.action {
             ControlAction::Halt => self.halted.insert(id),
             ControlAction::Resume => self.halted.remove(&id),
         };
         let next = self.next.get(topics::STEPS).copied().unwrap_or_default();
         let before = Position { partition: partition.0, offset: next.0 };
-        control.state = ControlState::Applied { before, known };
+        control.state = ControlState::Applied { before, known, changed: Some(changed) };
         Some(serde_json::to_vec(&control).expect("writes").into())
     }
 

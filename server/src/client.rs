@@ -12,7 +12,7 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use crate::cli::Server;
-use crate::output::{myself, plain};
+use crate::output::{myself, plain, plain_lines};
 
 /// Largest answer that is taken into memory.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
@@ -127,7 +127,7 @@ pub(crate) async fn refusal(answer: Response) -> anyhow::Error {
     let status = answer.status();
     let body = answer.text().await.unwrap_or_default();
     let message = message_of(&body);
-    let message = plain(&message, MESSAGE_CHARS_MAX);
+    let message = plain_lines(&message, MESSAGE_CHARS_MAX);
     if message.is_empty() { anyhow!("the server answered {status}") } else { anyhow!("{message} ({status})") }
 }
 

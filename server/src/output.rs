@@ -11,7 +11,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 pub(crate) use invocation::myself;
-pub(crate) use plain::plain;
+pub(crate) use plain::{plain, plain_lines};
 pub(crate) use table::{Paint, Table, decision_paint, opinion};
 
 /// Writes one line to standard output at once.

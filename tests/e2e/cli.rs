@@ -104,7 +104,19 @@ fn a_folder_is_added_to_the_shipped_policies() {
     let shipped = listed(&[]);
     let of = |source: &str| shipped.iter().filter(|it| it["source"] == source).count();
     let built_in = of("built-in");
-    assert!(built_in == 4 && of("shipped") == shipped.len() - 4 && shipped.len() > 14, "{shipped:?}");
+    assert!(built_in == 8 && of("shipped") == shipped.len() - 8 && shipped.len() > 14, "{shipped:?}");
+    for id in ["secret_leak", "secret_given", "trifecta", "hijack"] {
+        let shown = martingale(&["policy", "show", id]);
+        write("core.yaml", &String::from_utf8_lossy(&shown.stdout).replace("mode: shadow", "mode: enforce"));
+        let all = listed(&[path]);
+        let set = all.iter().find(|it| it["id"] == id).expect("listed");
+        assert_eq!((all.len(), &set["mode"], &set["replaces"]), (shipped.len(), &"enforce".into(), &"built-in".into()));
+        assert!(
+            martingale(&["policy", "test", path, "--require-cases"]).status.success(),
+            "a rule of the core has no cases"
+        );
+    }
+    std::fs::remove_file(folder.path().join("core.yaml")).expect("removed");
     write("tools.yaml", "tools: [{ name: send_email, level: 1 }]\n");
     assert_eq!(listed(&[path]), shipped, "tools alone replace nothing");
 
@@ -162,12 +174,29 @@ fn a_replay_says_what_each_rule_found_and_which_lines_are_wrong() {
 }
 
 #[test]
-fn orders_for_what_nobody_knows_say_so() {
+fn orders_that_change_nothing_say_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("data"));
-    let output = server.martingale(&["resume", "nosuch"]);
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("not known: session nosuch") && !said.contains("resumed"), "{said}");
+    let steps = folder.path().join("steps.jsonl");
+    std::fs::write(&steps, "{\"session_id\":\"s\",\"step_id\":\"1\",\"kind\":\"plan\",\"agent\":{\"id\":\"a\"}}\n")
+        .expect("writes");
+    assert!(server.martingale(&["replay", steps.to_str().expect("UTF-8")]).status.success());
+    for (args, good, expected) in [
+        (&["resume", "nosuch"][..], false, "nothing to resume: no halt of session nosuch stood"),
+        (&["resume", "s"], true, "nothing to resume: no halt of session s stood"),
+        (&["resume", "--run", "s"], true, "nothing to resume: no halt of run s stood"),
+        (&["halt", "s"], true, "halted: session s"),
+        (&["halt", "s"], true, "halted already: session s"),
+        (&["resume", "s"], true, "resumed: session s"),
+        (&["resume", "s"], true, "nothing to resume: no halt of session s stood"),
+        // One that was given ahead of the first step.
+        (&["halt", "later"], true, "halted: session later"),
+        (&["resume", "later"], true, "resumed: session later"),
+    ] {
+        let output = server.martingale(args);
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() == good && said.contains(expected), "{args:?}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

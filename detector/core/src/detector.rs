@@ -13,7 +13,7 @@ use crate::flow::{self, Sources};
 use crate::halt::{Cause, Halt};
 use crate::hijack::{self, Meanings};
 use crate::judgement::{Applied, Judgement, Observed};
-use crate::policy::{Engine, Judged};
+use crate::policy::{CoreRule, Engine, Judged};
 use crate::rules::Rules;
 use crate::run::{Place, RunState, ancestors_of, parent_of};
 use crate::session::SessionState;
@@ -147,7 +147,7 @@ impl Detector {
         findings.extend(standing_halt(session, run, step));
         let tool = self.tools.of(step, &rules.catalogue, limits.tools_max);
         let heard = if tool.flags.has(Flags::POLL) { None } else { session.calls.hear(step) };
-        let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, rules.values);
+        let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, &rules);
         findings.append(&mut flow.findings);
         let sources = Sources::new(&flow, session.provenance.as_deref());
         let scored = rules.hijack.as_ref().filter(|_| hijack::concerns(step)).and_then(|hijack| {
@@ -156,7 +156,7 @@ impl Detector {
             hijack::observe(step, &tool, (memory, &mut self.meanings), profile, hijack)
         });
         let score = scored.as_ref().map(|it| it.score);
-        findings.extend(scored.and_then(|it| it.finding));
+        findings.extend(scored.and_then(|it| rules.in_mode(CoreRule::Hijack, true, it.finding?)));
         let facts = SessionFacts {
             counts: session.counts,
             depth: session.place.depth,
@@ -245,9 +245,11 @@ impl Detector {
 
     fn apply_to_session(&mut self, control: &Control, id: &SessionId<'static>) -> Applied {
         let at = self.sessions.touch(id);
-        let Some(slot) = self.sessions.slot(at) else { return Applied { known: false } };
+        let Some(slot) = self.sessions.slot(at) else { return Applied::default() };
         let session = &mut slot.state;
-        let applied = Applied { known: session.is_known() };
+        let stood = session.halt.is_some();
+        let applied =
+            Applied { known: session.is_known(), changed: stood == (control.action == ControlAction::Resume) };
         let by_rule = session.halt.as_ref().is_some_and(|it| matches!(it.cause, Cause::Step { .. }));
         match control.action {
             ControlAction::Halt if session.halt.is_none() => session.halt = Some(Halt::by_control(control)),
@@ -272,9 +274,11 @@ impl Detector {
 
     fn apply_to_run(&mut self, control: &Control, id: &SessionId<'static>) -> Applied {
         let at = self.runs.touch(id);
-        let Some(slot) = self.runs.slot(at) else { return Applied { known: false } };
+        let Some(slot) = self.runs.slot(at) else { return Applied::default() };
         let run = &mut slot.state;
-        let applied = Applied { known: run.counts.steps > 0 };
+        let stood = run.halt.is_some();
+        let applied =
+            Applied { known: run.counts.steps > 0, changed: stood == (control.action == ControlAction::Resume) };
         match control.action {
             ControlAction::Halt if run.halt.is_none() => run.halt = Some(Halt::by_control(control)),
             // Also where no halt stands: its budgets may have halted sessions, each of which is resumed by itself.

@@ -5,19 +5,18 @@
 //! now something goes out.
 //!
 //! A secret on its way out is a fact and halts. It is one only as far as secrets are recognised and tools are described:
-//! a tool whose name alone says that it reaches out is named so in the message. The user's own secret is theirs to give,
-//! and asks for approval in shadow. Wrong where a credential is used for what it is for at an address that nobody named.
+//! where the name of a tool alone says that it reaches out, the finding watches and its message says why. The user's own
+//! secret is theirs to give, and asks for approval in shadow. Wrong where a credential is used for what it is for at an address that nobody named.
 //! Misses what was encoded in a way that is not known, computed or translated (`docs/detection.md`).
 
 use std::borrow::Cow;
 
-use martingale_schemas::{
-    Calibration, Column, Decision, Finding, Kind, Mode, Severity, Step, StepId, ValueEdge, ValueMatch,
-};
+use martingale_schemas::{Calibration, Column, Finding, Kind, Mode, Step, StepId, ValueEdge, ValueMatch};
 
+use crate::policy::CoreRule;
 use crate::provenance::{Argument, Bounds, Index, Integrity, Leak, Mark, Role, ToolTraits};
 use crate::quote::quoted;
-use crate::rules::Values;
+use crate::rules::{Rules, Values};
 use crate::run::RunState;
 use crate::tools::{Flags, Tool};
 
@@ -74,13 +73,13 @@ pub(crate) fn observe(
     is_root: bool,
     index: &mut Option<Box<Index>>,
     run: &mut RunState,
-    values: Values,
+    rules: &Rules,
 ) -> Flow {
-    if values == Values::Off {
+    if rules.values == Values::Off {
         return Flow::default();
     }
     if matches!(step.kind, Kind::ToolCall | Kind::MemoryWrite | Kind::Handoff | Kind::Spawn | Kind::FinalMessage) {
-        return call(step, tool, index.as_deref(), run, values);
+        return call(step, tool, index.as_deref(), run, rules);
     }
     let traits = tool.traits();
     if let Some(integrity) = Integrity::of(step, traits, is_root) {
@@ -91,7 +90,7 @@ pub(crate) fn observe(
     Flow::default()
 }
 
-fn call(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &mut RunState, values: Values) -> Flow {
+fn call(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &mut RunState, rules: &Rules) -> Flow {
     let mut flow = Flow::default();
     let mut destinations = Destinations::default();
     if let Some(index) = index {
@@ -114,14 +113,16 @@ fn call(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &mut RunState,
     let secrets: Vec<_> = leaks.iter().filter_map(|it| Some((it, shared.vault().get(it.secret)?))).collect();
     let own = secrets.iter().filter(|(_, it)| it.session.as_str() == step.session_id.as_str());
     own.for_each(|(_, it)| flow.came_from(&it.step));
-    if values != Values::Judge || step.kind != Kind::ToolCall || !reaches_out(step, tool) {
+    if rules.values != Values::Judge || step.kind != Kind::ToolCall || !reaches_out(step, tool) {
         return flow;
     }
-    flow.findings.extend(leakage(step, tool, &secrets, destinations));
+    flow.findings.extend(leakage(step, tool, &secrets, destinations, rules));
     if let (Some(untrusted), Some(sensitive)) = (&shared.untrusted, &shared.sensitive)
         && !destinations.authorised()
     {
-        flow.findings.push(chain(step, tool, untrusted, sensitive));
+        let certain = is_described(tool);
+        let finding = chain(step, certain, untrusted, sensitive);
+        flow.findings.extend(rules.in_mode(CoreRule::Trifecta, certain, finding));
     }
     flow
 }
@@ -160,6 +161,16 @@ fn edge(argument: &Argument<'_>, path_of: impl Fn(&crate::provenance::Trace<'_>)
     Some(ValueEdge { argument: name, from, path, matched: trace.matched, part: !trace.whole, authored: false })
 }
 
+/// Whether somebody said that the tool reaches out; otherwise its name suggests it.
+fn is_described(tool: &Tool) -> bool {
+    tool.described.has(Flags::OPEN_WORLD)
+}
+
+/// What backs a finding on a tool that reaches out.
+const fn backing(certain: bool) -> Calibration {
+    if certain { Calibration::Fact } else { Calibration::Uncalibrated }
+}
+
 /// Whether a call sends something out of the system. A tool that runs code does when its code says so.
 fn reaches_out(step: &Step<'_>, tool: &Tool) -> bool {
     /// Programs and libraries that send, as they are written in commands.
@@ -171,7 +182,7 @@ fn reaches_out(step: &Step<'_>, tool: &Tool) -> bool {
         return false;
     }
     let code = step.input.as_ref().map_or("", |it| it.get());
-    tool.level < 4 || tool.annotated || SENDS.iter().any(|it| code.contains(it))
+    tool.level < 4 || is_described(tool) || SENDS.iter().any(|it| code.contains(it))
 }
 
 fn leakage(
@@ -179,10 +190,13 @@ fn leakage(
     tool: &Tool,
     secrets: &[(&Leak, &crate::provenance::Secret)],
     destinations: Destinations,
+    rules: &Rules,
 ) -> Option<Finding> {
     let (leak, secret) = secrets.iter().find(|(_, it)| !it.authored).or_else(|| secrets.first())?;
     // Its author gave it, or it is used as what it is at an address of theirs.
     let given = secret.authored || destinations.authorised() && crate::provenance::is_credential(&leak.path);
+    let rule = if given { CoreRule::SecretGiven } else { CoreRule::SecretLeak };
+    let certain = is_described(tool);
     let this = step.step_id.to_static();
     let same = secret.session.as_str() == step.session_id.as_str();
     let evidence: Vec<StepId<'static>> = same.then(|| secret.step.clone()).into_iter().chain([this.clone()]).collect();
@@ -192,29 +206,35 @@ fn leakage(
         1 => String::new(),
         n => format!(" So would {} more.", n - 1),
     };
-    let guessed = if tool.annotated { "" } else { ", which reaches out by its name" };
+    let guessed = if certain { "" } else { ", which reaches out by its name" };
+    let held_back = if certain || rules.modes.of(rule) != Mode::Enforce { "" } else { HELD_BACK };
     let message = format!(
-        "{} from step {}{session}{place} would leave through {}{guessed}: argument `{}`, {}.{others}",
+        "{} from step {}{session}{place} would leave through {}{guessed}: argument `{}`, {}.{others}{held_back}",
         capital(secret.kind.as_str()),
         quoted(secret.step.as_str(), 60),
         quoted(step.tool.as_deref().unwrap_or("a tool"), 60),
         quoted(&leak.path, 60),
         how(leak.matched),
     );
-    Some(Finding {
+    let finding = Finding {
         column: Column::Leakage,
-        rule: Cow::Borrowed(if given { "secret_given" } else { "secret_leak" }),
-        severity: if given { Severity::Medium } else { Severity::Critical },
-        mode: if given { Mode::Shadow } else { Mode::Enforce },
-        decision: if given { Decision::StepUp } else { Decision::Halt },
+        rule: Cow::Borrowed(rule.id()),
+        severity: rule.severity(),
+        mode: rule.default_mode(),
+        decision: rule.decision(),
         score: f64::from(u32::try_from(secrets.len()).unwrap_or(u32::MAX)),
-        calibration: Calibration::Fact,
+        calibration: backing(certain),
         began_at: evidence.first().cloned().unwrap_or(this),
         evidence,
         message,
         notify: Vec::new(),
-    })
+    };
+    rules.in_mode(rule, certain, finding)
 }
+
+/// Why an enforced rule only watches here.
+const HELD_BACK: &str =
+    " It is only watched, since nothing but its name says that the tool reaches out: describe it as `open_world`.";
 
 const fn how(matched: ValueMatch) -> &'static str {
     match matched {
@@ -236,7 +256,7 @@ fn capital(text: &str) -> String {
     out
 }
 
-fn chain(step: &Step<'_>, tool: &Tool, untrusted: &Mark, sensitive: &Mark) -> Finding {
+fn chain(step: &Step<'_>, certain: bool, untrusted: &Mark, sensitive: &Mark) -> Finding {
     let this = step.step_id.to_static();
     let own = |it: &&Mark| it.session.as_str() == step.session_id.as_str();
     let mut evidence: Vec<StepId<'static>> =
@@ -252,16 +272,16 @@ fn chain(step: &Step<'_>, tool: &Tool, untrusted: &Mark, sensitive: &Mark) -> Fi
         shown(untrusted),
         shown(sensitive),
         quoted(step.tool.as_deref().unwrap_or("a tool"), 60),
-        if tool.annotated { "" } else { ", by its name," },
+        if certain { "" } else { ", by its name," },
     );
     Finding {
         column: Column::Chain,
-        rule: Cow::Borrowed("trifecta"),
-        severity: Severity::High,
-        mode: Mode::Shadow,
-        decision: Decision::StepUp,
+        rule: Cow::Borrowed(CoreRule::Trifecta.id()),
+        severity: CoreRule::Trifecta.severity(),
+        mode: CoreRule::Trifecta.default_mode(),
+        decision: CoreRule::Trifecta.decision(),
         score: 1.0,
-        calibration: Calibration::Fact,
+        calibration: backing(certain),
         began_at: evidence.first().cloned().unwrap_or(this),
         evidence,
         message,

@@ -26,13 +26,14 @@ mod words;
 
 use std::borrow::Cow;
 
-use martingale_schemas::{Calibration, Column, Decision, Finding, Kind, Mode, Severity, Step, StepId};
+use martingale_schemas::{Calibration, Column, Decision, Finding, Kind, Severity, Step, StepId};
 
 pub(crate) use call::{Call, Meanings, Origin};
 pub use fit::{HijackRows, hijack_text};
 pub(crate) use memory::Memory;
 
 use crate::baseline::Profile;
+use crate::policy::CoreRule;
 use crate::quote::quoted;
 use crate::tools::Tool;
 use features::Row;
@@ -162,10 +163,9 @@ fn finding(
     };
     Finding {
         column: Column::Hijack,
-        rule: Cow::Borrowed("hijack"),
+        rule: Cow::Borrowed(CoreRule::Hijack.id()),
         severity: if decision == Decision::StepUp { Severity::High } else { Severity::Medium },
-        // Its rate of false alarms on this agent is not known: it watches.
-        mode: Mode::Shadow,
+        mode: CoreRule::Hijack.default_mode(),
         decision,
         score: thousandths(score),
         calibration: Calibration::Uncalibrated,

@@ -64,8 +64,10 @@ impl Judgement {
 }
 
 /// What became of a control.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Whether this detector knows the session or run: a step of it was seen here.
     pub known: bool,
+    /// Whether it changed what stands: a halt where none stood, a resume where one did.
+    pub changed: bool,
 }

@@ -42,7 +42,7 @@ pub use detector::Detector;
 pub use hijack::{HijackRows, HijackRules, hijack_text};
 pub use judgement::{Applied, Judgement, Observed};
 pub use limits::StateLimits;
-pub use policy::{PolicyError, check_policies};
+pub use policy::{CoreRule, PolicyError, check_policies};
 pub use rules::{Rules, Values};
 pub use run::RunState;
 pub use session::{Counts, SessionState};

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use martingale_schemas::{Finding, Mode};
+
 use crate::baseline::Baselines;
 use crate::hijack::HijackRules;
 use crate::limits::StateLimits;
-use crate::policy::{self, BUILT_IN, Policies, Policy, PolicyError, STARTER};
+use crate::policy::{self, BUILT_IN, CoreRule, Modes, Policies, Policy, PolicyError, STARTER};
 use crate::tools::Catalogue;
 
 /// Compiled policies, tool catalogue and limits. Immutable: a change of rules is a new `Rules`.
@@ -15,6 +17,8 @@ pub struct Rules {
     pub(crate) catalogue: Catalogue,
     pub(crate) limits: StateLimits,
     pub(crate) values: Values,
+    /// Of the rules that no policy declares.
+    pub(crate) modes: Modes,
     /// The first so many policies come with the core.
     built_in: usize,
     /// None: nothing is scored for hijack.
@@ -37,7 +41,8 @@ pub enum Values {
 
 impl Rules {
     /// Reads `(name, text)` files of policies and tool catalogues, beside the built-in policies ([`BUILT_IN`]) whose ids
-    /// they do not take: to set one otherwise, or off, is to write a policy of its id.
+    /// they do not take: to set one otherwise, or off, is to write a policy of its id. A document of the id of a [`CoreRule`]
+    /// sets its mode.
     ///
     /// # Errors
     /// Every fault of every file, not only the first.
@@ -52,7 +57,8 @@ impl Rules {
         let mut all: Vec<Policy> = built_in.policies.all.into_iter().filter(|it| !taken(it)).collect();
         let built_in = all.len();
         all.extend(loaded.policies.all);
-        Ok(Self { built_in, ..Self::of(Policies::new(all), loaded.catalogue) })
+        let modes = loaded.modes;
+        Ok(Self { built_in, modes, ..Self::of(Policies::new(all), loaded.catalogue) })
     }
 
     /// The built-in policies and those that come with the product ([`STARTER`]).
@@ -67,7 +73,7 @@ impl Rules {
     /// These policies alone.
     pub(crate) fn of(policies: Policies, catalogue: Catalogue) -> Self {
         let (limits, values, hijack) = (StateLimits::DEFAULT, Values::default(), Some(HijackRules::DEFAULT));
-        Self { policies, catalogue, limits, built_in: 0, values, hijack, baselines: None }
+        Self { policies, catalogue, limits, built_in: 0, values, modes: Modes::default(), hijack, baselines: None }
     }
 
     /// The same rules, under other limits of what is remembered.
@@ -99,9 +105,20 @@ impl Rules {
         &self.limits
     }
 
-    /// Number of policies that were read from files: the built-in ones are not counted.
+    /// The finding in the mode of its rule; `None` when that is off. `certain`: it rests on what was described and not on
+    /// what a name suggests, which is never enforced.
+    pub(crate) fn in_mode(&self, rule: CoreRule, certain: bool, finding: Finding) -> Option<Finding> {
+        match self.modes.of(rule) {
+            Mode::Off => None,
+            Mode::Enforce if !certain => Some(Finding { mode: Mode::Shadow, ..finding }),
+            mode => Some(Finding { mode, ..finding }),
+        }
+    }
+
+    /// Number of policies that were read from files, modes of rules of the core among them: the built-in ones are not
+    /// counted.
     #[must_use]
     pub fn policies(&self) -> usize {
-        self.policies.all.len() - self.built_in
+        self.policies.all.len() - self.built_in + self.modes.len()
     }
 }

@@ -63,12 +63,14 @@ pub(crate) struct Tool {
     pub(crate) labels: Arc<[Box<str>]>,
     /// Whether a person or the tool's own definition said so; otherwise it was guessed from the name.
     pub(crate) annotated: bool,
+    /// Of `flags`, those that a description says in so many words, whatever the name suggests beside them.
+    pub(crate) described: Flags,
 }
 
 impl Tool {
     /// A step without a tool.
     pub(crate) fn none() -> Self {
-        Self { flags: Flags::NONE, level: 0, labels: Arc::default(), annotated: false }
+        Self { flags: Flags::NONE, level: 0, labels: Arc::default(), annotated: false, described: Flags::NONE }
     }
 }
 
@@ -117,10 +119,12 @@ impl Hints {
     fn caution(&self, tool: &mut Tool) {
         if self.destructive_hint == Some(true) && self.read_only_hint != Some(true) {
             tool.flags |= Flags::DESTRUCTIVE;
+            tool.described |= Flags::DESTRUCTIVE;
             tool.level = tool.level.max(3);
         }
         if self.open_world_hint == Some(true) {
             tool.flags |= Flags::OPEN_WORLD;
+            tool.described |= Flags::OPEN_WORLD;
         }
         let writes = self.read_only_hint == Some(false) || tool.flags.has(Flags::DESTRUCTIVE);
         if writes {

@@ -84,7 +84,7 @@ impl Inflater {
             Self::Zstd(zstd) => (&zstd.sink, "zstd"),
         };
         match sink.refused {
-            Some(Refusal::Inflates) => Fault::Inflates { sent, max: sink.max },
+            Some(Refusal::Inflates) => Fault::Inflates { read: sent, max: sink.max },
             Some(Refusal::Busy) => Fault::Busy,
             None => broken(encoding, error),
         }

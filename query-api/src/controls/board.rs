@@ -25,6 +25,10 @@ pub struct Given {
     pub state: Progress,
     /// Whether any partition knows the session or run. A control of one that is not known yet holds when it comes.
     pub known: bool,
+    /// Whether it changed what stands anywhere: a resume of what was not halted does not, nor a second halt. Absent until a
+    /// partition has applied it, and for orders of before this was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed: Option<bool>,
     /// For each partition that has applied it, the first step that was judged under it.
     pub applied_before: Vec<Position>,
     #[serde(skip)]
@@ -52,6 +56,7 @@ impl Given {
             reason: control.reason.clone(),
             state: Progress::Requested,
             known: false,
+            changed: None,
             applied_before: Vec::new(),
             partitions,
             applied: BTreeMap::new(),
@@ -62,10 +67,12 @@ impl Given {
         self.state == Progress::Applied
     }
 
-    fn apply(&mut self, partition: Partition, before: Position, known: bool) {
+    fn apply(&mut self, partition: Partition, before: Position, known: bool, changed: Option<bool>) {
         self.applied.insert(partition, before);
         self.applied_before = self.applied.values().copied().collect();
         self.known |= known;
+        // One that changed nothing in a partition may have changed something in another; `None` is the least.
+        self.changed = self.changed.max(changed);
         if self.applied.len() >= self.partitions as usize {
             self.state = Progress::Applied;
         }
@@ -141,10 +148,10 @@ impl Board {
         {
             table.in_force.insert(control.scope.clone(), control.control_id.clone());
         }
-        if let ControlState::Applied { before, known } = control.state
+        if let ControlState::Applied { before, known, changed } = control.state
             && let Some(standing) = table.by_id.get_mut(&control.control_id)
         {
-            standing.apply(partition, before, known);
+            standing.apply(partition, before, known, changed);
         }
         drop(table);
         self.changed.send_modify(|count| *count += 1);
@@ -205,15 +212,18 @@ mod tests {
     #[test]
     fn a_control_is_applied_when_every_partition_has_applied_it() {
         let board = Board::new(2, 8);
-        let applied = |partition, known| ControlState::Applied { before: Position { partition, offset: 7 }, known };
-        let seen = || board.get("c").map(|it| (it.is_applied(), it.known, it.applied_before.len()));
+        let applied = |partition, known| {
+            let before = Position { partition, offset: 7 };
+            ControlState::Applied { before, known, changed: Some(known) }
+        };
+        let seen = || board.get("c").map(|it| (it.is_applied(), it.known, it.changed, it.applied_before.len()));
         assert_eq!(seen(), None);
         for (partition, state, expected) in [
-            (0, ControlState::Requested, (false, false, 0)),
-            (0, applied(0, false), (false, false, 1)),
-            (0, applied(0, false), (false, false, 1)),
-            (1, ControlState::Requested, (false, false, 1)),
-            (1, applied(1, true), (true, true, 2)),
+            (0, ControlState::Requested, (false, false, None, 0)),
+            (0, applied(0, false), (false, false, Some(false), 1)),
+            (0, applied(0, false), (false, false, Some(false), 1)),
+            (1, ControlState::Requested, (false, false, Some(false), 1)),
+            (1, applied(1, true), (true, true, Some(true), 2)),
         ] {
             board.note(Partition(partition), &control("c", state));
             assert_eq!(seen(), Some(expected), "{partition} {state:?}");
@@ -273,7 +283,7 @@ mod tests {
         for partition in 0..3 {
             for (time, id) in (1..).zip(["a", "b", "c", "d"]) {
                 let before = Position { partition, offset: 7 };
-                for state in [ControlState::Requested, ControlState::Applied { before, known: false }] {
+                for state in [ControlState::Requested, ControlState::Applied { before, known: false, changed: None }] {
                     let control = Control { time: Timestamp::from_micros(time), ..control(id, state) };
                     board.note(Partition(partition), &control);
                 }

@@ -254,7 +254,7 @@ async fn a_control_is_one_row_and_says_who_applied_it() {
     process.until("SELECT count(*) FROM controls WHERE state = 'requested'", 1).await;
     for partition in 0..2 {
         let before = Position { partition, offset: 7 };
-        control.state = ControlState::Applied { before, known: partition == 1 };
+        control.state = ControlState::Applied { before, known: partition == 1, changed: None };
         world.control(&control, partition).await;
     }
     process.until("SELECT applied_partitions FROM controls", 2).await;

@@ -184,7 +184,7 @@ async fn a_session_is_halted_from_the_order_on_and_not_from_its_next_step_on() {
             time: Timestamp::from_micros(1),
             by: None,
             reason: None,
-            state: ControlState::Applied { before: Position { partition: 0, offset: 4 }, known: true },
+            state: ControlState::Applied { before: Position { partition: 0, offset: 4 }, known: true, changed: None },
         };
         world.control(&control, 0).await;
         process.until("SELECT count(*) FROM controls", given).await;

@@ -10,7 +10,7 @@ pub(super) fn push(rows: &mut Rows, control: &Control, at: Position) {
     let (state, before, known) = match control.state {
         ControlState::Requested if at.partition != 0 => return,
         ControlState::Requested => ("requested", None, None),
-        ControlState::Applied { before, known } => ("applied", Some(integer(before.offset)), Some(known)),
+        ControlState::Applied { before, known, .. } => ("applied", Some(integer(before.offset)), Some(known)),
     };
     rows.text("control_id", Some(control.control_id.as_str()));
     rows.text("action", Some(control.action.as_str()));

@@ -50,7 +50,7 @@ impl Orders {
                 self.open.entry(id).or_insert_with(open).begun.entry(partition).or_insert(offset);
                 self.give_up(published)
             }
-            ControlState::Applied { before, known } => {
+            ControlState::Applied { before, known, .. } => {
                 let here = known.then(|| Message::of_halt(&control, Some(before), published));
                 let Some(open) = self.open.get_mut(&control.control_id) else { return here };
                 open.applied.insert(partition);
@@ -115,7 +115,8 @@ mod tests {
         for (partition, known) in records {
             let offset = &mut next[*partition as usize];
             let before = Position { partition: *partition, offset: 7 };
-            let state = known.map_or(ControlState::Requested, |known| ControlState::Applied { before, known });
+            let state =
+                known.map_or(ControlState::Requested, |known| ControlState::Applied { before, known, changed: None });
             let message = orders.note((Partition(*partition), Offset(*offset)), control("c", action, state), AT);
             *offset += 1;
             out.push(message.map(|it| {
@@ -156,7 +157,11 @@ mod tests {
     fn a_partition_is_read_again_from_where_an_open_halt_began() {
         let mut orders = Orders::new(2);
         let halt = |id: &str, state| control(id, ControlAction::Halt, state);
-        let applied = |partition| ControlState::Applied { before: Position { partition, offset: 0 }, known: false };
+        let applied = |partition| ControlState::Applied {
+            before: Position { partition, offset: 0 },
+            known: false,
+            changed: None,
+        };
         orders.note((Partition(0), Offset(5)), halt("a", ControlState::Requested), AT);
         orders.note((Partition(0), Offset(6)), halt("b", ControlState::Requested), AT);
         orders.note((Partition(0), Offset(7)), halt("a", applied(0)), AT);

@@ -377,7 +377,8 @@ async fn a_halt_is_told_by_the_partition_its_session_lives_in() {
 #[tokio::test]
 async fn a_halt_that_is_under_way_at_a_restart_is_told_when_it_holds() {
     let log = memory_log(2);
-    let applied = |partition, known| ControlState::Applied { before: Position { partition, offset: 0 }, known };
+    let applied =
+        |partition, known| ControlState::Applied { before: Position { partition, offset: 0 }, known, changed: None };
     let mut receiver = Receiver::start(&[]).await;
     let hooks = Hooks::start(&log, receiver.config()).await;
     for partition in 0..2 {

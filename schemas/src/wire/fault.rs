@@ -45,6 +45,12 @@ impl Fault {
             (Category::Data, None, None) => Reason::NotAnObject,
             _ => Reason::InvalidJson,
         };
+        let text = match reason {
+            Reason::InvalidJson => format!(
+                "no valid JSON: {text}, counted from where the step begins: correct it there, or write steps with a JSON encoder"
+            ),
+            _ => text,
+        };
         let message = match (&field, reason) {
             (Some(field), _) => format!("field `{field}`: {text}"),
             (None, Reason::NotAnObject) => format!("a step is a JSON object: {text}"),

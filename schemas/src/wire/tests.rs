@@ -354,11 +354,13 @@ fn messages_name_the_field_the_value_and_the_remedy() {
         .assert_eq(&message(r#"{"session_id":"s","kind":"shout"}"#, Reason::UnknownKind, Some("kind")));
     expect!["field `usage.input_tokens`: invalid value: integer `-1`, expected a whole number that is not negative at line 1 column 27"]
         .assert_eq(&message(r#"{"usage":{"input_tokens":-1}}"#, Reason::InvalidValue, Some("usage.input_tokens")));
-    expect!["field `session_id`: EOF while parsing a string at line 1 column 16"].assert_eq(&message(
+    expect!["field `session_id`: no valid JSON: EOF while parsing a string at line 1 column 16, counted from where the step begins: correct it there, or write steps with a JSON encoder"].assert_eq(&message(
         r#"{"session_id":"s"#,
         Reason::InvalidJson,
         Some("session_id"),
     ));
+    expect!["no valid JSON: trailing comma at line 1 column 19, counted from where the step begins: correct it there, or write steps with a JSON encoder"]
+        .assert_eq(&message(r#"{"session_id":"s",}"#, Reason::InvalidJson, None));
     expect!["`usage.cost_usd` is 1e308: at most 1e9 is taken, send what this one step used"].assert_eq(&message(
         &step_with(r#""usage":{"cost_usd":1e308}"#),
         Reason::InvalidValue,

@@ -16,7 +16,8 @@ pub(crate) struct Halt {
 }
 
 /// Lift the halt of a session or of a run, whether a person or a policy gave it. A halt of the session it descends from,
-/// or of its whole run, goes on until that one is lifted.
+/// or of its whole run, goes on until that one is lifted. Where no halt stood it says so and ends with 0; of what no step
+/// was ever seen, with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

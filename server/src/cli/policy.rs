@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 /// List and show the policies that are in force, check files of them and run the cases beside them, without a server.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A server judges by the built-in policies (the rules over loops), the shipped ones and those of its folder; a policy there
+A server judges by the built-in policies (the rules over loops, values and meanings), the shipped ones and those of its folder; a policy there
 replaces the one of the same id. These commands follow the same rule for the files they are given; --no-shipped is
 `policies.shipped = false`, which leaves the built-in ones.
 

@@ -1,4 +1,6 @@
 //! `halt` and `resume`.
+//!
+//! An order may be given twice: a halt of what is halted and a resume of what is not change nothing, and both say so.
 
 mod standing;
 
@@ -25,17 +27,18 @@ async fn give(order: &Order, action: ControlAction) -> Result<ExitCode> {
     let answer = client.post(&["v1", "controls"], &request(order, action)).await?;
     if order.output.json {
         say_json(&answer)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(code(action, &answer));
     }
     say(sentence(order, action, &answer))?;
     if answer["state"] != "applied" {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(code(action, &answer));
     }
     match (action, answer["known"] == false, &order.scope.session) {
         (ControlAction::Halt, true, _) => note("no step of it was seen yet: the order holds from its first one on"),
-        (ControlAction::Resume, true, _) => note(
-            "no step of it was seen: is the name right? A halt that was given ahead of its first step no longer stands",
-        ),
+        (ControlAction::Resume, true, _) if answer["changed"] == true => {
+            note("no step of it was seen: the halt was given ahead of its first one");
+        }
+        (ControlAction::Resume, true, _) => note("no step of it was seen: is the name right?"),
         (ControlAction::Resume, false, Some(session)) => {
             if let Some(why) = standing::after_resume(&client, session).await {
                 note(why);
@@ -43,7 +46,14 @@ async fn give(order: &Order, action: ControlAction) -> Result<ExitCode> {
         }
         _ => {}
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code(action, &answer))
+}
+
+/// An order that changed nothing is no failure: what was wanted holds. But to resume what nobody has heard of is most
+/// likely a slip of the pen.
+fn code(action: ControlAction, answer: &Value) -> ExitCode {
+    let unknown = answer["state"] == "applied" && answer["known"] == false && answer["changed"] == false;
+    if action == ControlAction::Resume && unknown { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn request(order: &Order, action: ControlAction) -> Value {
@@ -67,8 +77,14 @@ fn sentence(order: &Order, action: ControlAction, answer: &Value) -> String {
     };
     let id = answer["control_id"].as_str().map_or_else(String::new, |id| format!(" ({})", plain(id, 200)));
     match (answer["state"].as_str(), action) {
+        (Some("applied"), ControlAction::Halt) if answer["changed"] == false => {
+            format!("halted already: {what}{id}: no further step of it may run")
+        }
         (Some("applied"), ControlAction::Halt) => format!("halted: {what}{id}: no further step of it may run"),
-        (Some("applied"), ControlAction::Resume) if answer["known"] == false => format!("not known: {what}{id}"),
+        (Some("applied"), ControlAction::Resume) if answer["changed"] == false => match &order.scope.run {
+            Some(_) => format!("nothing to resume: no halt of {what} stood{id}; its budgets begin anew"),
+            None => format!("nothing to resume: no halt of {what} stood{id}"),
+        },
         (Some("applied"), ControlAction::Resume) => format!("resumed: {what}{id}"),
         _ => format!("requested: {}, {what}{id}: on the log, and not yet applied everywhere", action.as_str()),
     }
@@ -80,7 +96,7 @@ mod tests {
     use martingale_schemas::ControlAction;
     use serde_json::json;
 
-    use super::{request, sentence};
+    use super::{ExitCode, code, request, sentence};
     use crate::cli::control::Order;
     use crate::cli::{Cli, Command};
 
@@ -115,8 +131,19 @@ mod tests {
                 json!({ "state": "applied", "known": true, "control_id": "c-1" }),
                 "halted: session s␛ (c-1): no further step of it may run",
             ),
+            (
+                Halt,
+                json!({ "state": "applied", "changed": false }),
+                "halted already: session s␛: no further step of it may run",
+            ),
+            (Resume, json!({ "state": "applied", "known": true, "changed": true }), "resumed: session s␛"),
+            // A server of before it was told.
             (Resume, json!({ "state": "applied", "known": true }), "resumed: session s␛"),
-            (Resume, json!({ "state": "applied", "known": false }), "not known: session s␛"),
+            (
+                Resume,
+                json!({ "state": "applied", "known": true, "changed": false, "control_id": "c-1" }),
+                "nothing to resume: no halt of session s␛ stood (c-1)",
+            ),
             (
                 Halt,
                 json!({ "state": "requested" }),
@@ -124,6 +151,24 @@ mod tests {
             ),
         ] {
             assert_eq!(sentence(&order, action, &answer), expected);
+        }
+    }
+
+    #[test]
+    fn only_a_resume_of_what_nobody_knows_fails() {
+        use ControlAction::{Halt, Resume};
+        for (action, known, changed, fails) in [
+            (Resume, true, Some(true), false),
+            (Resume, true, Some(false), false),
+            // A halt that was given ahead was lifted.
+            (Resume, false, Some(true), false),
+            (Resume, false, Some(false), true),
+            (Resume, false, None, false),
+            (Halt, false, Some(false), false),
+        ] {
+            let answer = json!({ "state": "applied", "known": known, "changed": changed });
+            let expected = if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            assert_eq!(format!("{:?}", code(action, &answer)), format!("{expected:?}"), "{action:?} {answer}");
         }
     }
 }

@@ -20,6 +20,28 @@ pub(crate) fn plain(text: &str, chars_max: usize) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same of a text that may have several lines: they stay lines, the ones after the first moved in, so that none can be
+/// taken for one of ours.
+pub(crate) fn plain_lines(text: &str, chars_max: usize) -> Cow<'_, str> {
+    if !text.contains('\n') {
+        return plain(text, chars_max);
+    }
+    let mut out = String::new();
+    let mut left = chars_max;
+    for line in text.lines().map(str::trim_end).filter(|it| !it.is_empty()) {
+        if left == 0 {
+            break;
+        }
+        if !out.is_empty() {
+            out.push_str("\n  ");
+        }
+        let line = plain(line, left);
+        left -= line.chars().count().min(left);
+        out.push_str(&line);
+    }
+    Cow::Owned(out)
+}
+
 fn harmless(c: char) -> char {
     match c {
         '\n' => '⏎',
@@ -34,7 +56,7 @@ fn harmless(c: char) -> char {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{plain, plain_lines};
 
     #[test]
     fn nothing_a_terminal_acts_on_is_left() {
@@ -49,6 +71,19 @@ mod tests {
             ("a\u{e0041}b\u{200d}c\u{2028}d", "a�b�c�d"),
         ] {
             assert_eq!(plain(text, 80), shown, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lines_stay_lines_and_nothing_else_gets_through() {
+        for (text, max, shown) in [
+            ("one line", 80, "one line"),
+            ("No field named x.\nDid you mean `y`?", 80, "No field named x.\n  Did you mean `y`?"),
+            ("a\r\n\n \nerror: b\u{1b}[2J\rc", 80, "a\n  error: b␛[2J␍c"),
+            ("abc\ndef\nghi", 5, "abc\n  d…"),
+            ("abc\ndef", 3, "abc"),
+        ] {
+            assert_eq!(plain_lines(text, max), shown, "{text:?}");
         }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use martingale_detector_core::policy::{BUILT_IN, STARTER};
+use martingale_detector_core::policy::{BUILT_IN, CoreRule, STARTER};
 use martingale_detector_core::{PolicyError, Rules};
 use martingale_schemas::Decision;
 use serde_json::Value;
@@ -58,6 +58,11 @@ pub(crate) struct Document {
 }
 
 impl Document {
+    /// Whether it sets a rule of the core, which has no cases.
+    pub(crate) fn is_of_core(&self) -> bool {
+        CoreRule::named(&self.id).is_some()
+    }
+
     /// `None` for one of a file.
     pub(crate) const fn stock(&self) -> Option<Stock> {
         match self.origin {
@@ -178,12 +183,14 @@ fn document(text: &str, origin: Origin) -> Option<Document> {
     let options = serde_saphyr::options! { strict_booleans: true };
     let value: Value = serde_saphyr::from_str_with_options(text, options).ok()?;
     let word = |value: &Value, absent: &str| value.as_str().unwrap_or(absent).to_owned();
+    let id = value["id"].as_str()?.to_owned();
+    let core = CoreRule::named(&id);
     Some(Document {
-        id: value["id"].as_str()?.to_owned(),
+        id,
         title: word(&value["title"], ""),
         mode: word(&value["mode"], martingale_schemas::Mode::default().as_str()),
-        severity: word(&value["severity"], ""),
-        decision: decision(&value),
+        severity: core.map_or_else(|| word(&value["severity"], ""), |it| it.severity().as_str().to_owned()),
+        decision: core.map_or_else(|| decision(&value), |it| it.decision().as_str().to_owned()),
         cases: value["tests"].as_array().map_or(0, Vec::len),
         origin,
         text: text.trim_matches('\n').to_owned(),
@@ -206,7 +213,7 @@ mod tests {
     const OWN: &str = "# mine\nid: ping-pong\ntitle: Mine\nseverity: low\nmode: off\nwhen: step.kind == \"handoff\"\nthen: { decision: halt }\n--- # a second one\nid: extra\ntitle: Extra\nseverity: high\nwhen: step.kind == \"spawn\"\nthen: { decision: deny }\ntests:\n  - name: one\n    steps: [{ spawn: ~, expect: deny }]\n---\ntools: [{ name: send_email, level: 1 }]\n";
 
     /// Policies that come with the core.
-    const BUILT_IN: usize = 4;
+    const BUILT_IN: usize = 8;
 
     fn pack(text: &str, shipped: bool) -> Pack {
         Pack::new(vec![("own.yaml".to_owned(), text.to_owned())], shipped)
@@ -253,7 +260,8 @@ mod tests {
         for shipped in [true, false] {
             let pack = pack(text, shipped);
             let stock = pack.documents().iter().filter(|it| it.stock() == Some(Stock::BuiltIn));
-            assert_eq!(stock.map(|it| it.id.as_str()).collect::<Vec<_>>(), ["near_duplicate", "cycle", "no_progress"]);
+            let left = ["near_duplicate", "cycle", "no_progress", "secret_leak", "secret_given", "trifecta", "hijack"];
+            assert_eq!(stock.map(|it| it.id.as_str()).collect::<Vec<_>>(), left);
             let [mine] = of(&pack, "repeat")[..] else { panic!("one document has the id") };
             assert_eq!((mine.mode.as_str(), mine.decision.as_str()), ("shadow", "deny"));
             assert_eq!(mine.source(), "own.yaml (replaces the built-in one)");
@@ -263,6 +271,31 @@ mod tests {
         let [cycle] = of(&stock, "cycle")[..] else { panic!("one document has the id") };
         assert_eq!((cycle.decision.as_str(), cycle.source().as_str(), stock.shipped()), ("step_up", "built-in", 0));
         assert!(cycle.text.starts_with("id: cycle"), "{}", cycle.text);
+    }
+
+    #[test]
+    fn rules_of_the_core_are_listed_and_their_mode_is_set() {
+        let stock = Pack::new(Vec::new(), false);
+        for (id, mode, severity, decision) in [
+            ("secret_leak", "enforce", "critical", "halt"),
+            ("secret_given", "shadow", "medium", "step_up"),
+            ("trifecta", "shadow", "high", "step_up"),
+            ("hijack", "shadow", "high", "step_up"),
+        ] {
+            let [it] = of(&stock, id)[..] else { panic!("one document has the id {id}") };
+            assert_eq!(
+                (it.mode.as_str(), it.severity.as_str(), it.decision.as_str()),
+                (mode, severity, decision),
+                "{id}"
+            );
+            assert!(it.source() == "built-in" && !it.title.is_empty() && it.is_of_core(), "{id}");
+            // What is shown says what the rule states, and can go into a file as it stands.
+            assert!(it.text.contains(&format!("# {id}: ")) && it.text.contains("`mode`"), "{}", it.text);
+            let mine = pack(&it.text.replace(&format!("mode: {mode}"), "mode: off"), true);
+            let [it] = of(&mine, id)[..] else { panic!("one document has the id {id}") };
+            assert_eq!((it.mode.as_str(), it.source().as_str()), ("off", "own.yaml (replaces the built-in one)"));
+            assert_eq!(mine.compile().expect("compiles").policies(), mine.shipped() + 1);
+        }
     }
 
     #[test]

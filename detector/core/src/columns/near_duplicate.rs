@@ -1,7 +1,7 @@
 //! # near_duplicate
 //!
 //! Calls of one tool whose arguments differ in a word or two, all with the same result: the agent rephrases and gets
-//! nothing new. As built in: warn at the fourth, and never more, because the nearness is a heuristic.
+//! nothing new. As built in it only watches, and would warn at the fourth, because the nearness is a heuristic.
 //!
 //! Signal: Hamming distance of 64-bit simhashes over the words of the arguments. Short arguments that differ in a word
 //! are far apart, so only long ones can be near: `{"id": 1}` and `{"id": 2}` never are.

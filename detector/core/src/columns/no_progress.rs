@@ -1,7 +1,7 @@
 //! # no_progress
 //!
-//! Tool results in a row were all seen before in this session: whatever the agent varies, it learns nothing. As built in:
-//! warn at the eighth, and once for every eight. What is more than a warning is said each time.
+//! Tool results in a row were all seen before in this session: whatever the agent varies, it learns nothing. As built in
+//! it only watches, and would warn at the eighth, and once for every eight. What is more than a warning is said each time.
 //!
 //! Signal: results equal to one among the remembered calls. Results of a few bytes ("ok", "[]") are neither progress nor
 //! its absence, because writes that succeed all answer alike.

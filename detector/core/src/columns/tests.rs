@@ -136,7 +136,7 @@ fn nearly_the_same_call() {
     check(
         "",
         &format!(
-            "{}\n{result}\n{}\n{result}\n{}\n{result}\n{} // warn near_duplicate\n{result}\ntool_call find {{\"q\":\"else\"}}",
+            "{}\n{result}\n{}\n{result}\n{}\n{result}\n{} // allow shadow:near_duplicate\n{result}\ntool_call find {{\"q\":\"else\"}}",
             call(1),
             call(2),
             call(3),
@@ -149,11 +149,11 @@ fn nearly_the_same_call() {
 fn results_that_bring_nothing_new() {
     let mut script = String::new();
     for n in 0..9 {
-        let expected = if n == 8 { " // warn no_progress" } else { "" };
+        let expected = if n == 8 { " // allow shadow:no_progress" } else { "" };
         script += &format!("tool_call f{n} {{}}\ntool_result f{n} \"the same long answer again\"{expected}\n");
     }
     check("", &script);
-    check("", &script.replace("the same long answer again", "ok").replace(" // warn no_progress", ""));
+    check("", &script.replace("the same long answer again", "ok").replace(" // allow shadow:no_progress", ""));
 }
 
 /// What was cut is compared by the fingerprint of the whole, not by its beginning.
@@ -232,7 +232,8 @@ fn rules_that_count_different_calls_are_all_said() {
     let script =
         |third: &str| format!("{near}{again} // warn near_duplicate\n{again} // warn near_duplicate\n{again}{third}\n");
     let patient = set("repeat", "enforce", "{ warn: 3 }");
-    check(&patient, &script(" // warn repeat near_duplicate"));
+    let warning = format!("{patient}---\n{}", set("near_duplicate", "enforce", "{ warn: 4 }"));
+    check(&warning, &script(" // warn repeat near_duplicate"));
     // Also where one of them is worse, and where both watch.
     let asking = format!("{patient}---\n{}", set("near_duplicate", "enforce", "{ step_up: 4 }"));
     let asked = script(" // step_up near_duplicate repeat").replace("warn near_duplicate", "step_up near_duplicate");

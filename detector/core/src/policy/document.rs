@@ -21,7 +21,7 @@ const SEVERITIES: &[(&str, Severity)] = &[
     ("critical", Severity::Critical),
 ];
 
-const MODES: &[(&str, Mode)] = &[("off", Mode::Off), ("shadow", Mode::Shadow), ("enforce", Mode::Enforce)];
+pub(super) const MODES: &[(&str, Mode)] = &[("off", Mode::Off), ("shadow", Mode::Shadow), ("enforce", Mode::Enforce)];
 
 /// `allow` decides nothing, and arguments cannot be rewritten yet.
 pub(super) const DECISIONS: &[(&str, Decision)] = &[
@@ -40,7 +40,7 @@ const METRICS: [(&str, Metric); 5] = [
     ("wall", Metric::Wall),
 ];
 
-const RULES: [&str; 9] =
+pub(super) const RULES: [&str; 9] =
     ["when", "sequence", "threshold", "budget", "delegation", "repeat", "cycle", "near_duplicate", "no_progress"];
 
 /// Most parts of a sequence: a session may have to remember a step for each.

@@ -1,8 +1,10 @@
 //! Declared policies: read, checked, indexed, and judged step by step.
 //!
 //! A policy is one YAML document with exactly one of `when`, `sequence`, `threshold`, `budget`, `delegation`, `repeat`,
-//! `cycle`, `near_duplicate` and `no_progress`. A document with `tools:` describes tools instead.
+//! `cycle`, `near_duplicate` and `no_progress`. A document with `tools:` describes tools instead, and one whose id is
+//! that of a [`CoreRule`] sets its mode.
 
+mod core_rule;
 mod document;
 mod engine;
 mod index;
@@ -16,6 +18,8 @@ mod rule;
 mod starter;
 mod test_cases;
 
+pub use core_rule::CoreRule;
+pub(crate) use core_rule::Modes;
 pub(crate) use engine::{Engine, Judged};
 pub(crate) use load::load;
 pub(crate) use progress::Progress;
@@ -27,7 +31,7 @@ pub use starter::{BUILT_IN, STARTER};
 #[must_use]
 pub fn check_policies<N: AsRef<str>, T: AsRef<str>>(files: &[(N, T)]) -> Report {
     let loaded = load(files);
-    let policies = loaded.policies.all.len();
+    let policies = loaded.policies.all.len() + loaded.modes.len();
     Report { policies, errors: loaded.errors, notes: loaded.notes }
 }
 

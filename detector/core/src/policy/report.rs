@@ -62,7 +62,7 @@ impl fmt::Display for Note {
 /// What `policy check` prints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Policies without a fault.
+    /// Policies without a fault, documents that set a rule of the core among them.
     pub policies: usize,
     pub errors: Vec<PolicyError>,
     pub notes: Vec<Note>,

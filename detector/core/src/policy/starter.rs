@@ -7,7 +7,7 @@ macro_rules! pack {
 }
 
 /// In force unless a policy of the same id takes their place. `(file name, text)`.
-pub const BUILT_IN: &[(&str, &str)] = pack!["loops.yaml"];
+pub const BUILT_IN: &[(&str, &str)] = pack!["loops.yaml", "core.yaml"];
 
 /// Those that an operator may leave out altogether. `(file name, text)`.
 pub const STARTER: &[(&str, &str)] =

@@ -56,7 +56,8 @@ pub(crate) fn read(document: &Node, catalogue: &mut Catalogue, faults: &mut Faul
         let level = it.whole("level", 0..=4, faults).and_then(|it| u8::try_from(it).ok()).unwrap_or(guess);
         it.finish(faults);
         if let Some(name) = name
-            && !catalogue.insert(name, Tool { flags, level, labels: Arc::from(labels), annotated: true })
+            && !catalogue
+                .insert(name, Tool { flags, level, labels: Arc::from(labels), annotated: true, described: flags })
         {
             it.fault("name", format!("tool `{name}` is described twice: keep one"), faults);
         }

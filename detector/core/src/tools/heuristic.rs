@@ -93,7 +93,7 @@ pub(super) fn classify(name: &str) -> Tool {
     if level > 1 {
         flags = flags.without(Flags::READ_ONLY | Flags::IDEMPOTENT);
     }
-    Tool { flags, level, labels: Arc::default(), annotated: false }
+    Tool { flags, level, labels: Arc::default(), annotated: false, described: Flags::NONE }
 }
 
 /// Words of `snake_case`, `kebab-case`, `dotted.names` and `camelCase`.

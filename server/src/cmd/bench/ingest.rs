@@ -46,7 +46,7 @@ pub(super) async fn run(args: &Ingest) -> Result<Facts> {
         }
         Ok(Some(Place { file: Arc::clone(&file), line: at }))
     };
-    let sent = send(&measured.client, args.concurrency, None, faults, next).await?;
+    let sent = send(&measured.client, args.concurrency, (None, Arc::default()), faults, next).await?;
     let acknowledged = begun.elapsed();
     if sent.outcomes.accepted != total {
         bail!("{} of {total} steps were accepted: {:?}", sent.outcomes.accepted, sent.outcomes);

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -27,7 +27,7 @@ use super::follow::{Expected, Followed, Follower};
 use super::source::{Place, Source};
 use super::{Faults, Outcomes, Sessions, Summary};
 use crate::client::{Client, refusal};
-use crate::output::plain;
+use crate::output::{grouped, plain};
 
 /// Steps and bytes of one request. Small enough that one is a single append on the server: all of it counts or none.
 const BATCH_STEPS_MAX: usize = 1_000;
@@ -86,9 +86,13 @@ pub(super) async fn replay(
     let begun = Instant::now();
     let follower = Follower::start(client.clone(), out.is_some()).await?;
     let faults = Faults::new(progress.clone());
-    let sent = send(client, lanes, Some(follower.expected()), faults, move |line| source.next_line(line)).await?;
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let next = move |line: &mut Vec<u8>| source.next_line(line);
+    let sent = send(client, lanes, (Some(follower.expected()), Arc::clone(&acknowledged)), faults, next).await;
+    let sent = sent.map_err(|error| cut(error, &acknowledged))?;
     progress.set_message("waiting for verdicts");
-    let Followed { decisions, findings, spool } = follower.finish(sent.outcomes.duplicate > 0).await?;
+    let followed = follower.finish(sent.outcomes.duplicate > 0).await;
+    let Followed { decisions, findings, spool } = followed.map_err(|error| cut(error, &acknowledged))?;
     let took = begun.elapsed();
     progress.finish_and_clear();
     if let (Some(mut out), Some(spool)) = (out, spool) {
@@ -98,24 +102,34 @@ pub(super) async fn replay(
     Ok(Summary { sessions: sent.sessions, steps: sent.steps, took, decisions, findings, outcomes: sent.outcomes })
 }
 
+/// Why the replay ended early, with what is known of the steps so far.
+fn cut(error: anyhow::Error, acknowledged: &AtomicU64) -> anyhow::Error {
+    let acknowledged = grouped(acknowledged.load(Ordering::Relaxed));
+    error.context(format!(
+        "the replay was cut short after {acknowledged} steps were acknowledged, which the server keeps; running the same command again is safe, since it recognises them as duplicates"
+    ))
+}
+
 /// Sends every line that `next` puts out.
+///
+/// `acknowledged` counts the steps that the server has taken, now or before, also where this ends with an error.
 ///
 /// # Errors
 /// When reading or the server fails in a way that waiting does not mend.
 pub(crate) async fn send(
     client: &Client,
     lanes: u32,
-    expected: Option<Arc<Expected>>,
+    (expected, acknowledged): (Option<Arc<Expected>>, Arc<AtomicU64>),
     faults: Faults,
     next: impl FnMut(&mut Vec<u8>) -> Result<Option<Place>> + Send + 'static,
 ) -> Result<Sent> {
-    let (gave_up, faults) = (Arc::new(AtomicBool::new(false)), Arc::new(faults));
+    let shared = Arc::new(Shared { gave_up: AtomicBool::new(false), acknowledged, faults });
     let mut workers = JoinSet::new();
     let mut senders = Vec::new();
     for _ in 0..lanes.max(1) {
         let (sender, receiver) = mpsc::channel(LANE_BATCHES_MAX);
         senders.push(sender);
-        workers.spawn(lane(client.clone(), receiver, expected.clone(), Arc::clone(&gave_up), Arc::clone(&faults)));
+        workers.spawn(lane(client.clone(), receiver, expected.clone(), Arc::clone(&shared)));
     }
     let reader = tokio::task::spawn_blocking(move || read(next, &senders, expected.as_deref()));
     let mut outcomes = Outcomes::default();
@@ -129,6 +143,14 @@ pub(crate) async fn send(
     }
     let (sessions, steps) = reader.await.context("the reader broke")??;
     Ok(Sent { sessions, steps, outcomes })
+}
+
+/// What all lanes have in common.
+struct Shared {
+    /// The server stayed busy: nothing more is sent.
+    gave_up: AtomicBool,
+    acknowledged: Arc<AtomicU64>,
+    faults: Faults,
 }
 
 /// Fills batches until the lines end or nobody takes them any more.
@@ -177,12 +199,11 @@ async fn lane(
     client: Client,
     mut batches: mpsc::Receiver<Batch>,
     expected: Option<Arc<Expected>>,
-    gave_up: Arc<AtomicBool>,
-    faults: Arc<Faults>,
+    shared: Arc<Shared>,
 ) -> Result<Outcomes> {
     let mut outcomes = Outcomes::default();
     while let Some(batch) = batches.recv().await {
-        let answer = if gave_up.load(Ordering::Relaxed) { None } else { post(&client, &batch).await? };
+        let answer = if shared.gave_up.load(Ordering::Relaxed) { None } else { post(&client, &batch).await? };
         let forget = |index: usize| {
             let key = batch.steps.get(index).and_then(|it| it.key.as_ref());
             if let (Some(expected), Some(key)) = (&expected, key) {
@@ -190,11 +211,12 @@ async fn lane(
             }
         };
         let Some(answer) = answer else {
-            gave_up.store(true, Ordering::Relaxed);
+            shared.gave_up.store(true, Ordering::Relaxed);
             outcomes.shed += batch.steps.len() as u64;
             (0..batch.steps.len()).for_each(forget);
             continue;
         };
+        shared.acknowledged.fetch_add(answer.accepted + answer.duplicate, Ordering::Relaxed);
         outcomes.accepted += answer.accepted;
         outcomes.duplicate += answer.duplicate;
         outcomes.rejected += answer.rejected.len() as u64;
@@ -202,7 +224,7 @@ async fn lane(
             forget(rejected.index);
             let message = if rejected.message.is_empty() { &rejected.reason } else { &rejected.message };
             if let Some(sent) = batch.steps.get(rejected.index) {
-                faults.tell(&sent.place, message);
+                shared.faults.tell(&sent.place, message);
             }
         }
     }
@@ -251,5 +273,64 @@ async fn post(client: &Client, batch: &Batch) -> Result<Option<Answer>> {
             }
             _ => return Err(anyhow!(refusal(answer).await).context("the server does not take these steps")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
+    use indicatif::ProgressBar;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::{BATCH_STEPS_MAX, cut, send};
+    use crate::cli::Server;
+    use crate::client::Client;
+    use crate::cmd::replay::Faults;
+    use crate::cmd::replay::source::Source;
+
+    /// Takes one batch, acknowledges it, and is gone.
+    async fn takes_one_batch(listener: TcpListener) {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        drop(listener);
+        let (mut request, mut more) = (Vec::new(), [0; 4096]);
+        let whole = |request: &[u8]| {
+            let text = String::from_utf8_lossy(request);
+            let (head, _) = text.split_once("\r\n\r\n")?;
+            let length = head.lines().find_map(|it| it.strip_prefix("content-length: "))?.parse::<usize>().ok()?;
+            (request.len() >= head.len() + 4 + length).then_some(())
+        };
+        while whole(&request).is_none() {
+            let read = stream.read(&mut more).await.expect("a request");
+            request.extend_from_slice(&more[..read]);
+        }
+        let body = format!(r#"{{"accepted":{BATCH_STEPS_MAX},"duplicate":0,"rejected":[]}}"#);
+        let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).await.expect("answered");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_goes_away_leaves_word_of_what_it_took() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let server = Server { server: listener.local_addr().expect("bound").to_string(), token: None };
+        let taking = tokio::spawn(takes_one_batch(listener));
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("steps.jsonl");
+        let line = |n: usize| format!(r#"{{"session_id":"s","step_id":"{n}","kind":"plan","agent":{{"id":"a"}}}}"#);
+        let lines: Vec<String> = (0..3 * BATCH_STEPS_MAX).map(line).collect();
+        std::fs::write(&path, lines.join("\n")).expect("written");
+        let mut source = Source::open(&[path]).expect("opens");
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let client = Client::new(&server).expect("valid");
+        let next = move |line: &mut Vec<u8>| source.next_line(line);
+        let faults = Faults::new(ProgressBar::hidden());
+        let sent = send(&client, 1, (None, Arc::clone(&acknowledged)), faults, next).await;
+        taking.await.expect("no panic");
+        let Err(error) = sent else { panic!("the server is gone") };
+        let said = format!("{:#}", cut(error, &acknowledged));
+        assert!(said.starts_with("the replay was cut short after 1,000 steps were acknowledged"), "{said}");
+        assert!(said.contains("running the same command again is safe") && said.contains("no server at"), "{said}");
     }
 }
