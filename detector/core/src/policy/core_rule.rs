@@ -73,7 +73,7 @@ pub(crate) struct Modes([Option<Mode>; CoreRule::ALL.len()]);
 
 impl Modes {
     pub(crate) fn of(self, rule: CoreRule) -> Mode {
-        self.0[rule as usize].unwrap_or(rule.default_mode())
+        self.0[rule as usize].unwrap_or_else(|| rule.default_mode())
     }
 
     pub(crate) fn set(&mut self, rule: CoreRule, mode: Mode) {

@@ -41,7 +41,7 @@ pub(crate) fn load<N: AsRef<str>, T: AsRef<str>>(files: &[(N, T)]) -> Loaded {
             }
             let read = match core_rule(&node) {
                 Some(rule) => core_rule::read(&node, rule, &mut faults).map(|mode| Read::Mode(rule, mode)),
-                None => document::read(&node, &mut faults).map(Read::Policy),
+                None => document::read(&node, &mut faults).map(|it| Read::Policy(Box::new(it))),
             };
             let Some(read) = read else { continue };
             let id = read.id();
@@ -51,7 +51,7 @@ pub(crate) fn load<N: AsRef<str>, T: AsRef<str>>(files: &[(N, T)]) -> Loaded {
                 continue;
             }
             match read {
-                Read::Policy(policy) => policies.push(policy),
+                Read::Policy(policy) => policies.push(*policy),
                 Read::Mode(rule, mode) => modes.set(rule, mode),
             }
         }
@@ -62,7 +62,7 @@ pub(crate) fn load<N: AsRef<str>, T: AsRef<str>>(files: &[(N, T)]) -> Loaded {
 
 /// What a document is.
 enum Read {
-    Policy(Policy),
+    Policy(Box<Policy>),
     Mode(CoreRule, Mode),
 }
 
