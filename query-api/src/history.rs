@@ -133,7 +133,7 @@ impl History {
     ) -> Result<Arc<Self>, Error> {
         let metrics = Metrics::new(registry)?;
         let background = Background::start()?;
-        origin::claim(&config.dir, log.identity())?;
+        origin::check(&config.dir, log.identity())?;
         let mut stores = Vec::with_capacity(TABLES);
         for table in Table::ALL {
             stores.push(Store::open(&config.dir, table).await?);
@@ -142,6 +142,7 @@ impl History {
         for partition in (0..log.partitions()).map(Partition) {
             lane_of(&stores, partition).await?.begin(&*log).await?;
         }
+        origin::claim(&config.dir, log.identity())?;
         let tables = stores
             .iter()
             .map(|it| Ok(Seen { stored: it.stored()?, fresh: Vec::new() }))

@@ -175,6 +175,10 @@ enum Fate {
 
 #[async_trait]
 impl Log for Member {
+    fn identity(&self) -> Option<&str> {
+        self.log.identity()
+    }
+
     fn partitions(&self) -> u32 {
         self.log.partitions()
     }

@@ -113,14 +113,15 @@ fn call(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &mut RunState,
     let secrets: Vec<_> = leaks.iter().filter_map(|it| Some((it, shared.vault().get(it.secret)?))).collect();
     let own = secrets.iter().filter(|(_, it)| it.session.as_str() == step.session_id.as_str());
     own.for_each(|(_, it)| flow.came_from(&it.step));
-    if rules.values != Values::Judge || step.kind != Kind::ToolCall || !reaches_out(step, tool) {
+    if rules.values != Values::Judge || step.kind != Kind::ToolCall {
         return flow;
     }
-    flow.findings.extend(leakage(step, tool, &secrets, destinations, rules));
+    let Some(ground) = reaches_out(step, tool) else { return flow };
+    let certain = ground != Ground::Name;
+    flow.findings.extend(leakage(step, certain, &secrets, destinations, rules));
     if let (Some(untrusted), Some(sensitive)) = (&shared.untrusted, &shared.sensitive)
         && !destinations.authorised()
     {
-        let certain = is_described(tool);
         let finding = chain(step, certain, untrusted, sensitive);
         flow.findings.extend(rules.in_mode(CoreRule::Trifecta, certain, finding));
     }
@@ -161,9 +162,15 @@ fn edge(argument: &Argument<'_>, path_of: impl Fn(&crate::provenance::Trace<'_>)
     Some(ValueEdge { argument: name, from, path, matched: trace.matched, part: !trace.whole, authored: false })
 }
 
-/// Whether somebody said that the tool reaches out; otherwise its name suggests it.
-fn is_described(tool: &Tool) -> bool {
-    tool.described.has(Flags::OPEN_WORLD)
+/// Why a call is held to send something out of the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ground {
+    /// Somebody said that its tool does.
+    Described,
+    /// Its tool runs code, and this code sends.
+    Code,
+    /// The name of its tool suggests it, and nothing else.
+    Name,
 }
 
 /// What backs a finding on a tool that reaches out.
@@ -171,23 +178,29 @@ const fn backing(certain: bool) -> Calibration {
     if certain { Calibration::Fact } else { Calibration::Uncalibrated }
 }
 
-/// Whether a call sends something out of the system. A tool that runs code does when its code says so.
-fn reaches_out(step: &Step<'_>, tool: &Tool) -> bool {
+/// Whether a call sends something out of the system, and what says so. A tool that runs code does when its code says so.
+fn reaches_out(step: &Step<'_>, tool: &Tool) -> Option<Ground> {
     /// Programs and libraries that send, as they are written in commands.
     const SENDS: [&str; 16] = [
         "http://", "https://", "ftp://", "curl ", "wget ", "nc ", "ncat ", "scp ", "sftp ", "ssh ", "rsync ",
         "telnet ", "git push", "sendmail", "smtplib", "socket.",
     ];
     if !tool.flags.has(Flags::OPEN_WORLD) {
-        return false;
+        return None;
+    }
+    if tool.described.has(Flags::OPEN_WORLD) {
+        return Some(Ground::Described);
+    }
+    if tool.level < 4 {
+        return Some(Ground::Name);
     }
     let code = step.input.as_ref().map_or("", |it| it.get());
-    tool.level < 4 || is_described(tool) || SENDS.iter().any(|it| code.contains(it))
+    SENDS.iter().any(|it| code.contains(it)).then_some(Ground::Code)
 }
 
 fn leakage(
     step: &Step<'_>,
-    tool: &Tool,
+    certain: bool,
     secrets: &[(&Leak, &crate::provenance::Secret)],
     destinations: Destinations,
     rules: &Rules,
@@ -196,7 +209,6 @@ fn leakage(
     // Its author gave it, or it is used as what it is at an address of theirs.
     let given = secret.authored || destinations.authorised() && crate::provenance::is_credential(&leak.path);
     let rule = if given { CoreRule::SecretGiven } else { CoreRule::SecretLeak };
-    let certain = is_described(tool);
     let this = step.step_id.to_static();
     let same = secret.session.as_str() == step.session_id.as_str();
     let evidence: Vec<StepId<'static>> = same.then(|| secret.step.clone()).into_iter().chain([this.clone()]).collect();

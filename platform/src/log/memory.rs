@@ -34,6 +34,8 @@ pub struct Faults {
     pub full: bool,
     /// Reads of this topic fail in a way that passes.
     pub fail_reads_of: Option<Topic>,
+    /// Who it says it is.
+    pub identity: Option<&'static str>,
     /// State and progress of commits from now on are lost by [`MemoryLog::reopen`]; what they publish is not. What Kafka
     /// does when the process dies before its transactions have ended.
     pub settle_never: bool,
@@ -261,6 +263,10 @@ impl TopicData {
 
 #[async_trait]
 impl Log for MemoryLog {
+    fn identity(&self) -> Option<&str> {
+        self.lock().faults.identity
+    }
+
     fn partitions(&self) -> u32 {
         self.partitions
     }

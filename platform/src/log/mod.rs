@@ -239,9 +239,7 @@ pub trait Log: Send + Sync + 'static {
 
     /// What tells this log from every other, for as long as it is kept: whoever keeps something made from it beside it finds
     /// out that it was made from another one. `None` for a log that has no such thing.
-    fn identity(&self) -> Option<&str> {
-        None
-    }
+    fn identity(&self) -> Option<&str>;
 
     /// Whether it takes writes, for whoever asks if the service is ready. A log that finds out only by writing says yes.
     ///

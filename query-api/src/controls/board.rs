@@ -70,9 +70,14 @@ impl Given {
     fn apply(&mut self, partition: Partition, before: Position, known: bool, changed: Option<bool>) {
         self.applied.insert(partition, before);
         self.applied_before = self.applied.values().copied().collect();
+        // Every partition keeps a halt of what it does not know, so those that know it tell, if there are any. One that
+        // changed nothing in a partition may have changed something in another; `None` is the least.
+        if known && !self.known {
+            self.changed = changed;
+        } else if known == self.known {
+            self.changed = self.changed.max(changed);
+        }
         self.known |= known;
-        // One that changed nothing in a partition may have changed something in another; `None` is the least.
-        self.changed = self.changed.max(changed);
         if self.applied.len() >= self.partitions as usize {
             self.state = Progress::Applied;
         }
@@ -227,6 +232,28 @@ mod tests {
         ] {
             board.note(Partition(partition), &control("c", state));
             assert_eq!(seen(), Some(expected), "{partition} {state:?}");
+        }
+    }
+
+    /// A rule's halt stands in the partition of its session alone, and a second one by hand is new to the others.
+    #[test]
+    fn whether_it_changed_anything_is_said_by_partitions_that_know_it() {
+        for (answers, expected) in [
+            ([(true, false), (false, true), (false, true)], (true, Some(false))),
+            ([(false, true), (true, false), (false, true)], (true, Some(false))),
+            ([(false, false), (false, false), (true, true)], (true, Some(true))),
+            ([(true, false), (true, true), (false, false)], (true, Some(true))),
+            ([(false, true), (false, true), (false, true)], (false, Some(true))),
+            ([(false, false), (false, false), (false, false)], (false, Some(false))),
+        ] {
+            let board = Board::new(3, 8);
+            for (partition, (known, changed)) in (0..).zip(answers) {
+                board.note(Partition(partition), &control("c", ControlState::Requested));
+                let before = Position { partition, offset: 7 };
+                let state = ControlState::Applied { before, known, changed: Some(changed) };
+                board.note(Partition(partition), &control("c", state));
+            }
+            assert_eq!(board.get("c").map(|it| (it.known, it.changed)), Some(expected), "{answers:?}");
         }
     }
 

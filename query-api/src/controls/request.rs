@@ -70,6 +70,11 @@ impl Request {
         let action = action(text(&mut fields, "action", TEXT_BYTES_MAX)?.as_deref())?;
         let session = text(&mut fields, "session_id", id_bytes_max)?;
         let root = text(&mut fields, "root_session_id", id_bytes_max)?;
+        // What was halted before such ids were refused has to be resumed by the id it has.
+        if action == ControlAction::Halt {
+            let ids = [("session_id", &session), ("root_session_id", &root)];
+            ids.into_iter().try_for_each(|(field, id)| visible(field, id.as_deref()))?;
+        }
         let scope = match (session, root) {
             (Some(id), None) => Scope::Session { session_id: SessionId::from(id) },
             (None, Some(id)) => Scope::Run { root_session_id: SessionId::from(id) },
@@ -89,6 +94,7 @@ impl Request {
             by: text(&mut fields, "by", TEXT_BYTES_MAX)?,
             control_id: text(&mut fields, "control_id", id_bytes_max)?,
         };
+        visible("control_id", request.control_id.as_deref())?;
         match fields.into_iter().next() {
             Some((name, _)) => {
                 let message = format!("unknown field \"{}\": a control has {FIELDS}", shown(&name));
@@ -111,6 +117,14 @@ fn action(sent: Option<&str>) -> Result<ControlAction, Failure> {
     }
 }
 
+/// An id with a character that nobody sees looks like another, and the wrong session would be halted.
+fn visible(field: &'static str, id: Option<&str>) -> Result<(), Failure> {
+    let Some((id, hidden)) = id.and_then(|id| Some((id, first_hidden(id)?))) else { return Ok(()) };
+    let (code, shown) = (u32::from(hidden), shown(id));
+    let message = format!("`{field}` holds U+{code:04X}, which nobody sees: \"{shown}\"; send it without");
+    Err(Failure::field(field, "invalid_value", message))
+}
+
 fn text(fields: &mut Map<String, Value>, field: &'static str, bytes_max: usize) -> Result<Option<String>, Failure> {
     match fields.remove(field) {
         None | Some(Value::Null) => Ok(None),
@@ -123,12 +137,6 @@ fn text(fields: &mut Map<String, Value>, field: &'static str, bytes_max: usize) 
         }
         Some(Value::String(text)) if text.chars().any(char::is_control) => {
             let message = format!("`{field}` holds a control character: \"{}\"", shown(&text));
-            Err(Failure::field(field, "invalid_value", message))
-        }
-        // An id with one looks like another, and the wrong session would be halted.
-        Some(Value::String(text)) if let Some(hidden) = first_hidden(&text).filter(|_| field.ends_with("_id")) => {
-            let (code, shown) = (u32::from(hidden), shown(&text));
-            let message = format!("`{field}` holds U+{code:04X}, which nobody sees: \"{shown}\"; send it without");
             Err(Failure::field(field, "invalid_value", message))
         }
         Some(Value::String(text)) => Ok(Some(text)),
@@ -156,6 +164,12 @@ mod tests {
             (r#"{"action":"halt","session_id":""}"#, Some("session_id"), "invalid_value", "empty"),
             (r#"{"action":"halt","session_id":"a\u0000"}"#, Some("session_id"), "invalid_value", "control character"),
             (r#"{"action":"halt","session_id":"a\u200b"}"#, Some("session_id"), "invalid_value", "U+200B"),
+            (
+                r#"{"action":"resume","session_id":"a","control_id":"\u3164"}"#,
+                Some("control_id"),
+                "invalid_value",
+                "U+3164",
+            ),
             (r#"{"action":"halt","root_session_id":"\u202ea"}"#, Some("root_session_id"), "invalid_value", "U+202E"),
             (&long, Some("session_id"), "too_long", "129"),
             (

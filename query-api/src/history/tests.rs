@@ -1,7 +1,9 @@
 //! The writer over a log in memory: exact counts, crashes at any moment, verdicts that come twice.
 
+use std::sync::Arc;
+
 use martingale_platform::config::Span;
-use martingale_platform::log::{Log, Offset, Partition};
+use martingale_platform::log::{Log, MemoryLog, Offset, Partition};
 use martingale_schemas::{
     Control, ControlAction, ControlId, ControlState, Position, Scope, SessionId, Timestamp, topics,
 };
@@ -155,19 +157,19 @@ async fn what_was_visible_before_a_crash_between_two_tables_is_visible_in_the_fi
 async fn until_the_log_is_read_queries_wait_and_history_is_not_ready() {
     let world = World::new(1);
     world.judge(&[step("a", 1, "plan", json!({})), step("a", 2, "plan", json!({}))]).await;
-    let log: std::sync::Arc<dyn Log> = world.log.clone();
+    let log: Arc<dyn Log> = world.log.clone();
     let history = History::open(world.config.clone(), log, Default::default(), &Default::default()).await;
     let history = history.expect("opens");
     assert!(history.trouble().is_some_and(|it| it.contains("at start")), "{:?}", history.trouble());
     let config = crate::sql::Config { time_max: Span::from_millis(1_000), ..Default::default() };
-    let impatient = crate::sql::Engine::new(std::sync::Arc::clone(&history), config).expect("threads");
+    let impatient = crate::sql::Engine::new(Arc::clone(&history), config).expect("threads");
     let error = impatient.query(STEPS).await.expect_err("cannot be answered yet");
     assert_eq!(error.status(), 503, "{error}");
     impatient.query("EXPLAIN SELECT count(*) FROM steps").await.expect("a plan needs no rows");
 
-    let engine = crate::sql::Engine::new(std::sync::Arc::clone(&history), Default::default()).expect("threads");
+    let engine = crate::sql::Engine::new(Arc::clone(&history), Default::default()).expect("threads");
     let (trigger, shutdown) = martingale_platform::shutdown::channel();
-    let running = tokio::spawn(std::sync::Arc::clone(&history).run(shutdown));
+    let running = tokio::spawn(Arc::clone(&history).run(shutdown));
     let (answer, task) = tokio::join!(engine.query(STEPS), std::future::ready(running));
     assert_eq!((answer.expect("answers").rows, history.trouble()), (vec![vec![json!(2)]], None));
     trigger.stop();
@@ -313,10 +315,18 @@ async fn a_folder_of_another_log_is_refused() {
     world.judge(&[step("a", 1, "plan", json!({}))]).await;
     process.until(STEPS, 1).await;
     process.stop().await;
-    world.log = World::new(1).log;
-    let history = History::open(world.config.clone(), world.log.clone(), Default::default(), &Default::default()).await;
-    let error = history.err().expect("is refused before anybody is answered");
+    let right = std::mem::replace(&mut world.log, World::new(1).log);
+    let open = async |log: &Arc<MemoryLog>| {
+        History::open(world.config.clone(), log.clone(), Default::default(), &Default::default()).await.err()
+    };
+    world.log.faults(|it| it.identity = Some("new"));
+    let error = open(&world.log).await.expect("is refused before anybody is answered");
     assert!(matches!(error, Error::AheadOfLog { next: 1, end: 0, .. }), "{error}");
+    // What was refused has claimed nothing.
+    right.faults(|it| it.identity = Some("right"));
+    assert!(open(&right).await.is_none());
+    let error = open(&world.log).await.expect("belongs to another now");
+    assert!(matches!(error, Error::OtherLog { .. }), "{error}");
 }
 
 #[tokio::test]

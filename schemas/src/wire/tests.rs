@@ -183,6 +183,8 @@ pub(crate) const REJECTED: &[Bad] = &[
     bad(r#""step_id":"a\u0000b""#, Reason::InvalidId, "step_id"),
     beyond("\"step_id\":\"a\u{202e}b\"", Reason::InvalidId, "step_id"),
     beyond(r#""step_id":"a\u200bb""#, Reason::InvalidId, "step_id"),
+    beyond(r#""step_id":"a\u3164""#, Reason::InvalidId, "step_id"),
+    beyond(r#""principal":{"id":"a\u2800"}"#, Reason::InvalidId, "principal.id"),
     beyond(r#""step_id":"\udb40\udc41""#, Reason::InvalidId, "step_id"),
     beyond(r#""parent_session_id":"p\u2066""#, Reason::InvalidId, "parent_session_id"),
     beyond(r#""root_session_id":"\ufeffr""#, Reason::InvalidId, "root_session_id"),
