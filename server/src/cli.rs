@@ -102,6 +102,9 @@ pub(crate) struct Up {
 /// A server with a simulated fleet: healthy agents and one of every failure family, over real HTTP and OTLP.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+It runs with the built-in defaults, whatever configuration files and the environment say, and listens on a free port where
+a default one is taken.
+
 Examples:
   martingale demo                       in a temporary folder, until Ctrl-C
   martingale demo --seconds 20          ends by itself

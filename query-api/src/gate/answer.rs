@@ -97,7 +97,8 @@ impl Answer {
             answer.message = now.finding.as_ref().map(|finding| finding.message.clone());
             answer.findings.extend(now.finding);
         }
-        answer.standing = Some(answer.decision);
+        // Not the worse of both: a verdict of under a halt stays what it was when the halt is lifted.
+        answer.standing = Some(now.standing);
         answer
     }
 
@@ -109,7 +110,7 @@ impl Answer {
             None => format!("it was judged before and its verdict is not kept any more: {}", chosen(otherwise)),
         };
         let findings = now.finding.into_iter().collect();
-        Self { standing: Some(decision), findings, ..Self::told(step, decision, message) }
+        Self { standing: Some(now.standing), findings, ..Self::told(step, decision, message) }
     }
 
     /// No verdict: the decision is the operator's choice.

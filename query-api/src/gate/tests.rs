@@ -60,14 +60,20 @@ async fn a_step_sent_again_is_answered_under_what_stands_by_then() {
     let ask = async || rig.post("/v1/gate", &step("s", "0", "curl")).await.json();
     let first = ask().await;
     assert_eq!(ask().await["decision"], first["decision"], "nothing came in between");
-    for (action, decision, findings) in [("halt", "halt", 2), ("resume", "warn", 1)] {
+    for (action, decision, standing, findings) in [("halt", "halt", "halt", 2), ("resume", "warn", "allow", 1)] {
         let order = json!({ "action": action, "session_id": "s", "reason": "to see" }).to_string();
         assert_eq!(rig.post("/v1/controls", &order).await.json()["state"], "applied");
         let again = ask().await;
-        assert_eq!(again["decision"], decision, "{again}");
+        assert_eq!((&again["decision"], &again["standing"]), (&json!(decision), &json!(standing)), "{again}");
         assert_eq!(again["findings"].as_array().map(Vec::len), Some(findings), "{again}");
     }
-    holds(&log, topics::STEPS, 1).await;
+    for (action, standing) in [("halt", "halt"), ("resume", "allow")] {
+        let order = json!({ "action": action, "session_id": "s", "reason": "to see" }).to_string();
+        assert_eq!(rig.post("/v1/controls", &order).await.json()["state"], "applied");
+        let refused = rig.post("/v1/gate", &step("s", "1", "ls")).await.json();
+        assert_eq!((&refused["decision"], &refused["standing"]), (&json!("halt"), &json!(standing)), "{refused}");
+    }
+    holds(&log, topics::STEPS, 2).await;
 }
 
 #[tokio::test]
