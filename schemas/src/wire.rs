@@ -17,9 +17,9 @@ mod values;
 
 use serde_json::value::RawValue;
 
-use crate::{Reason, Rejection};
+use crate::{Reason, Rejection, Step};
 use fault::Fault;
-use object::{Read, object};
+use object::object;
 pub use values::Text;
 use values::{Attributes, Count, Texts};
 
@@ -98,15 +98,27 @@ impl<'a> StepV1<'a> {
     /// # Errors
     /// [`Rejection`] with the field and, for broken JSON, line and column.
     pub fn parse(json: &'a [u8]) -> Result<Self, Rejection> {
+        let mut step = Self { fields: StepFieldsV1::default(), source: json };
+        step.fill()?;
+        Ok(step)
+    }
+
+    /// Reads a record of the log. Beside [`Self::parse`] because the fields are moved nowhere on this path.
+    pub(crate) fn logged(json: &'a [u8]) -> Result<Step<'a>, Rejection> {
+        let mut step = Self { fields: StepFieldsV1::default(), source: json };
+        step.fill()?;
+        step.check_logged()
+    }
+
+    fn fill(&mut self) -> Result<(), Rejection> {
+        let json = self.source;
         let text = std::str::from_utf8(json).map_err(|error| {
             let at = error.valid_up_to();
             Rejection::new(Reason::InvalidUtf8, format!("byte {at} is not valid UTF-8: send JSON encoded as UTF-8"))
         })?;
         let fault = Fault::default();
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let fields = StepFieldsV1::read(&mut deserializer, &fault)
-            .and_then(|fields| deserializer.end().map(|()| fields))
-            .map_err(|error| fault.rejection(&error))?;
-        Ok(Self { fields, source: json })
+        let read = self.fields.fill(&mut deserializer, &fault).and_then(|()| deserializer.end());
+        read.map_err(|error| fault.rejection(&error))
     }
 }

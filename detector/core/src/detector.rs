@@ -49,11 +49,11 @@ impl Detector {
         match self.sessions.get(&step.session_id) {
             None => absent.push(StateKey::Session(step.session_id.to_static())),
             // Not before the session is there: what is asked for must not depend on the order of loading.
-            Some(session) => {
-                if !session.is_whole() {
-                    absent.extend(session.missing().map(|it| StateKey::Part(step.session_id.to_static(), it)));
+            Some(slot) => {
+                if !slot.whole {
+                    absent.extend(slot.state.missing().map(|it| StateKey::Part(step.session_id.to_static(), it)));
                 }
-                if !session.is_in(&step.root_session_id) {
+                if !slot.state.is_in(&step.root_session_id) {
                     let unseen = ancestors_of(step).filter(|it| !self.sessions.has(it));
                     absent.extend(unseen.map(|it| StateKey::Session(it.to_static())));
                 }
@@ -61,8 +61,10 @@ impl Detector {
         }
         match self.runs.get(&step.root_session_id) {
             None => absent.push(StateKey::Run(step.root_session_id.to_static())),
-            Some(run) if run.is_whole() => {}
-            Some(run) => absent.extend(run.missing().map(|it| StateKey::Part(step.root_session_id.to_static(), it))),
+            Some(slot) if slot.whole => {}
+            Some(slot) => {
+                absent.extend(slot.state.missing().map(|it| StateKey::Part(step.root_session_id.to_static(), it)));
+            }
         }
         absent
     }
@@ -76,8 +78,8 @@ impl Detector {
             Scope::Run { .. } => Vec::new(),
             Scope::Session { session_id: id } => match self.sessions.get(id) {
                 None => vec![StateKey::Session(id.clone())],
-                Some(session) => {
-                    let absent = runs_of(id, session).into_iter().filter(|it| !self.runs.has(it));
+                Some(slot) => {
+                    let absent = runs_of(id, &slot.state).into_iter().filter(|it| !self.runs.has(it));
                     absent.map(StateKey::Run).collect()
                 }
             },
@@ -93,14 +95,16 @@ impl Detector {
                     Some(State::Session(it)) => it,
                     _ => SessionState::default(),
                 };
-                self.sessions.put(&id, stored);
+                let whole = stored.is_whole();
+                self.sessions.put(&id, stored, whole);
             }
             (StateKey::Run(id), state) => {
                 let stored = match state {
                     Some(State::Run(it)) => it,
                     _ => RunState::default(),
                 };
-                self.runs.put(&id, stored);
+                let whole = stored.is_whole();
+                self.runs.put(&id, stored, whole);
             }
             (StateKey::Part(id, part), state) => {
                 let stored = match state {
@@ -111,12 +115,14 @@ impl Detector {
                     let at = self.runs.find(&id);
                     if let Some(slot) = at.and_then(|at| self.runs.slot(at)) {
                         slot.state.attach(part, stored);
+                        slot.whole = slot.state.is_whole();
                     }
                     return;
                 }
                 let at = self.sessions.find(&id);
                 if let Some(slot) = at.and_then(|at| self.sessions.slot(at)) {
                     slot.state.attach(part, stored);
+                    slot.whole = slot.state.is_whole();
                 }
             }
         }
@@ -195,7 +201,8 @@ impl Detector {
     /// counts as never stored.
     #[must_use]
     pub fn standing(&self, step: &Step<'_>) -> Option<Finding> {
-        standing_halt(self.sessions.get(&step.session_id)?, self.runs.get(&step.root_session_id)?, step)
+        let (session, run) = (self.sessions.get(&step.session_id)?, self.runs.get(&step.root_session_id)?);
+        standing_halt(&session.state, &run.state, step)
     }
 
     /// Takes the session into its run when a step of it is seen there for the first time.

@@ -29,7 +29,7 @@ mod words;
 pub use crate::secret::{SecretKind, is_credential};
 pub use index::{Bounds, Index, Ingested, ToolTraits, Watch};
 pub(crate) use pages::At;
-pub use pages::{Page, Shelf};
+pub use pages::{Page, PageRef, Shelf};
 pub use probe::{Argument, Trace};
 pub use rarity::GATE_BITS;
 pub use role::Role;

@@ -4,7 +4,7 @@ use martingale_schemas::SessionId;
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Call;
-use crate::provenance::{Page, Shelf};
+use crate::provenance::{Page, PageRef, Shelf};
 use crate::recent::Fingerprints;
 use crate::run::RunState;
 use crate::session::SessionState;
@@ -131,7 +131,7 @@ pub enum StateRef<'s> {
 pub enum PartRef<'s> {
     Recent(Fingerprints),
     Calls(Vec<&'s Call>),
-    Values(Page),
+    Values(PageRef<'s>),
 }
 
 impl State {
@@ -163,7 +163,7 @@ impl StateRef<'_> {
             Self::Session(state) => State::Session((*state).clone()),
             Self::Run(state) => State::Run((*state).clone()),
             Self::Part(PartRef::Recent(it)) => State::Part(PartState::Recent(it.clone())),
-            Self::Part(PartRef::Values(it)) => State::Part(PartState::Values(it.clone())),
+            Self::Part(PartRef::Values(it)) => State::Part(PartState::Values(it.to_page())),
             Self::Part(PartRef::Calls(it)) => {
                 State::Part(PartState::Calls(it.iter().map(|it| (*it).clone()).collect()))
             }

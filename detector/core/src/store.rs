@@ -1,14 +1,20 @@
 //! States in memory: found by id, with what changed since it was last handed out.
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
 
+use hashbrown::HashTable;
 use martingale_schemas::SessionId;
 
-/// Ids come from outside, so the map uses the standard library's keyed hash: crafted ids cannot make it slow. The key is
-/// random and reaches nothing: the map is never walked in its own order.
+/// Ids come from outside, so they are found by the standard library's keyed hash: crafted ids cannot make it slow. The key
+/// is random and reaches nothing: the index is never walked in its own order.
 #[derive(Debug)]
 pub(crate) struct Store<T> {
-    index: HashMap<Box<str>, usize>,
+    hasher: RandomState,
+    /// Hashes of ids and their slots, which have the ids: a second copy would be one more place in memory to visit.
+    index: HashTable<(u64, usize)>,
+    /// The slot that was found last. A step asks for the same id a few times in a row.
+    last: Cell<usize>,
     slots: Vec<Option<Slot<T>>>,
     free: Vec<usize>,
     /// Slots in the order of their first change.
@@ -23,14 +29,16 @@ pub(crate) struct Slot<T> {
     pub(crate) state: T,
     /// Where the policy index of the last step was found. Derived, and so not part of the state.
     pub(crate) hint: usize,
+    /// Whether no stored part of it is missing, as far as anybody told: derived too, so that asking takes no walk over it.
+    pub(crate) whole: bool,
     changed: bool,
     used: u64,
 }
 
 impl<T> Default for Store<T> {
     fn default() -> Self {
-        let (index, slots, free, changed) = Default::default();
-        Self { index, slots, free, changed, clock: 0 }
+        let (hasher, index, last, slots, free, changed) = Default::default();
+        Self { hasher, index, last, slots, free, changed, clock: 0 }
     }
 }
 
@@ -40,23 +48,31 @@ impl<T: Default> Store<T> {
     }
 
     pub(crate) fn has(&self, id: &SessionId<'_>) -> bool {
-        self.index.contains_key(id.as_str())
+        self.find(id).is_some()
     }
 
     pub(crate) fn find(&self, id: &SessionId<'_>) -> Option<usize> {
-        self.index.get(id.as_str()).copied()
-    }
-
-    pub(crate) fn get(&self, id: &SessionId<'_>) -> Option<&T> {
-        self.slots.get(self.find(id)?)?.as_ref().map(|it| &it.state)
-    }
-
-    pub(crate) fn put(&mut self, id: &SessionId<'_>, state: T) -> usize {
-        let slot = Slot { id: id.to_static(), state, hint: usize::MAX, changed: false, used: self.clock };
-        if let Some(at) = self.index.get(id.as_str()) {
-            // The stored state of something in memory is never newer.
-            return *at;
+        let is_at = |at: usize| matches!(self.slots.get(at), Some(Some(slot)) if slot.id.as_str() == id.as_str());
+        if is_at(self.last.get()) {
+            return Some(self.last.get());
         }
+        let hash = self.hasher.hash_one(id.as_str());
+        let (_, at) = *self.index.find(hash, |it| it.0 == hash && is_at(it.1))?;
+        self.last.set(at);
+        Some(at)
+    }
+
+    pub(crate) fn get(&self, id: &SessionId<'_>) -> Option<&Slot<T>> {
+        self.slots.get(self.find(id)?)?.as_ref()
+    }
+
+    /// Takes in a state that is in the store, or a blank one. `whole` when none of its parts is missing.
+    pub(crate) fn put(&mut self, id: &SessionId<'_>, state: T, whole: bool) -> usize {
+        if let Some(at) = self.find(id) {
+            // The stored state of something in memory is never newer.
+            return at;
+        }
+        let slot = Slot { id: id.to_static(), state, hint: usize::MAX, whole, changed: false, used: self.clock };
         let at = match self.free.pop() {
             Some(at) => {
                 self.slots[at] = Some(slot);
@@ -67,16 +83,17 @@ impl<T: Default> Store<T> {
                 self.slots.len() - 1
             }
         };
-        self.index.insert(id.as_str().into(), at);
+        let hash = self.hasher.hash_one(id.as_str());
+        self.index.insert_unique(hash, (hash, at), |it| it.0);
         at
     }
 
     /// The slot of `id`, blank if it is not in memory.
     pub(crate) fn touch(&mut self, id: &SessionId<'_>) -> usize {
         self.clock += 1;
-        match self.index.get(id.as_str()) {
-            Some(at) => *at,
-            None => self.put(id, T::default()),
+        match self.find(id) {
+            Some(at) => at,
+            None => self.put(id, T::default(), true),
         }
     }
 
@@ -123,7 +140,10 @@ impl<T: Default> Store<T> {
         }
         for (_, at) in clean.into_iter().take(excess) {
             if let Some(slot) = self.slots[at].take() {
-                self.index.remove(slot.id.as_str());
+                let hash = self.hasher.hash_one(slot.id.as_str());
+                if let Ok(entry) = self.index.find_entry(hash, |it| it.1 == at) {
+                    entry.remove();
+                }
                 self.free.push(at);
             }
         }

@@ -20,7 +20,7 @@ impl<'a> StepV1<'a> {
     ///
     /// # Errors
     /// The first field that does not hold, with the value and the remedy.
-    pub fn check(self, arrival: Timestamp, limits: &Limits) -> Checked<Step<'a>> {
+    pub fn check(mut self, arrival: Timestamp, limits: &Limits) -> Checked<Step<'a>> {
         if self.source.len() > limits.step_bytes_max {
             let (is, max) = (self.source.len(), limits.step_bytes_max);
             return Err(Rejection::new(Reason::TooLarge, format!("a step of {is} bytes: at most {max} are taken")));
@@ -32,48 +32,48 @@ impl<'a> StepV1<'a> {
 
     /// The same for a record of the log, which ingest has checked: its limits are not applied a second time, since they
     /// may have been changed in between, and nothing may be missing.
-    pub(crate) fn check_logged(self) -> Checked<Step<'a>> {
+    pub(super) fn check_logged(&mut self) -> Checked<Step<'a>> {
         self.build(&Limits::NONE, None)
     }
 
     /// `arrival` is absent for a record of the log, whose defaults were filled when it came in.
-    fn build(self, limits: &Limits, arrival: Option<Timestamp>) -> Checked<Step<'a>> {
+    fn build(&mut self, limits: &Limits, arrival: Option<Timestamp>) -> Checked<Step<'a>> {
         let source = self.source;
-        let mut it = self.fields;
+        let it = &mut self.fields;
         let mut extra = std::mem::take(&mut it.extra);
         let fresh = arrival.is_some();
 
         // Of a producer it is a name as any other, and an attribute.
         let gated = if fresh { None } else { gated(&mut extra) };
-        let session_id = id(required(it.session_id, "session_id")?, "session_id", limits)?;
-        let kind = kind(&required(it.kind, "kind")?)?;
-        let agent = agent(it.agent, limits, &mut extra)?;
-        let step_id = match it.step_id {
+        let session_id = id(required(it.session_id.take(), "session_id")?, "session_id", limits)?;
+        let kind = kind(&required(it.kind.take(), "kind")?)?;
+        let agent = agent(it.agent.take(), limits, &mut extra)?;
+        let step_id = match it.step_id.take() {
             Some(text) => id(text, "step_id", limits)?.into(),
             None if arrival.is_some() => StepId::from(ids::derive("d-", &[session_id.as_bytes(), source])),
             None => return Err(missing("step_id")),
         };
-        let clamped_before = name(it.time_clamped_from, "time_clamped_from", limits)?;
+        let clamped_before = name(it.time_clamped_from.take(), "time_clamped_from", limits)?;
         let (time, time_clamped_from) = match arrival {
-            Some(arrival) => event_time(it.time, clamped_before, arrival, limits)?,
-            None => (parse_time(&it.time.ok_or_else(|| missing("time"))?)?, clamped_before),
+            Some(arrival) => event_time(it.time.take(), clamped_before, arrival, limits)?,
+            None => (parse_time(&it.time.take().ok_or_else(|| missing("time"))?)?, clamped_before),
         };
-        let parent_session_id = it.parent_session_id.map(|it| parent(it, &session_id, limits)).transpose()?;
-        let root_session_id = match it.root_session_id {
+        let parent_session_id = it.parent_session_id.take().map(|it| parent(it, &session_id, limits)).transpose()?;
+        let root_session_id = match it.root_session_id.take() {
             Some(text) => id(text, "root_session_id", limits)?,
             // A child that names its parent but no root: the parent is the best root known.
             None => parent_session_id.clone().unwrap_or_else(|| session_id.clone()),
         };
-        let declared = content::declared(it.text_truncated_from, it.text_fingerprint, "text_fingerprint")?;
-        let (text, text_cut) = content::text(it.text, declared, limits);
-        let declared = content::declared(it.input_truncated_from, it.input_fingerprint, "input_fingerprint")?;
+        let declared = content::declared(it.text_truncated_from, it.text_fingerprint.take(), "text_fingerprint")?;
+        let (text, text_cut) = content::text(it.text.take(), declared, limits);
+        let declared = content::declared(it.input_truncated_from, it.input_fingerprint.take(), "input_fingerprint")?;
         let (input, input_cut) = content::json(it.input, "input", declared, fresh, limits)?;
-        let declared = content::declared(it.output_truncated_from, it.output_fingerprint, "output_fingerprint")?;
+        let declared = content::declared(it.output_truncated_from, it.output_fingerprint.take(), "output_fingerprint")?;
         let (output, output_cut) = content::json(it.output, "output", declared, fresh, limits)?;
-        let alternatives = alternatives(it.alternatives.unwrap_or_default(), limits, &mut extra)?;
-        let principal = it.principal.map(|it| principal(it, limits, &mut extra)).transpose()?;
-        let error = it.error.map(|it| error_info(it, limits, &mut extra)).transpose()?;
-        let usage = it.usage.map(|it| usage(it, &mut extra, fresh)).transpose()?;
+        let alternatives = alternatives(it.alternatives.take().unwrap_or_default(), limits, &mut extra)?;
+        let principal = it.principal.take().map(|it| principal(it, limits, &mut extra)).transpose()?;
+        let error = it.error.take().map(|it| error_info(it, limits, &mut extra)).transpose()?;
+        let usage = it.usage.take().map(|it| usage(it, &mut extra, fresh)).transpose()?;
 
         Ok(Step {
             session_id: session_id.into(),
@@ -85,12 +85,12 @@ impl<'a> StepV1<'a> {
             time_clamped_from,
             kind,
             agent,
-            environment: name(it.environment, "environment", limits)?,
+            environment: name(it.environment.take(), "environment", limits)?,
             principal,
-            owner: name(it.owner, "owner", limits)?,
-            causes: causes(it.causes.map(|it| it.0).unwrap_or_default(), limits)?,
-            tool: name(it.tool, "tool", limits)?,
-            model: name(it.model, "model", limits)?,
+            owner: name(it.owner.take(), "owner", limits)?,
+            causes: causes(it.causes.take().map(|it| it.0).unwrap_or_default(), limits)?,
+            tool: name(it.tool.take(), "tool", limits)?,
+            model: name(it.model.take(), "model", limits)?,
             input,
             input_cut,
             output,
@@ -98,12 +98,12 @@ impl<'a> StepV1<'a> {
             text,
             text_cut,
             alternatives,
-            status: it.status.map(|it| status(&it)).transpose()?,
+            status: it.status.take().map(|it| status(&it)).transpose()?,
             error,
             usage,
             duration_ms: amount(it.duration_ms, "duration_ms", DURATION_MS_MAX, fresh)?,
             gated,
-            attributes: attributes(it.attributes.map(|it| it.0).unwrap_or_default(), extra, fresh, limits)?,
+            attributes: attributes(it.attributes.take().map(|it| it.0).unwrap_or_default(), extra, fresh, limits)?,
         })
     }
 }
@@ -180,7 +180,7 @@ fn name<'a>(value: Option<Text<'a>>, field: &'static str, limits: &Limits) -> Ch
     if text.len() > limits.name_bytes_max {
         return Err(too_long(field, text.len(), limits.name_bytes_max));
     }
-    if text.contains('\0') {
+    if text.as_bytes().contains(&0) {
         let message = format!("`{field}` holds a NUL character: \"{}\"", shown(&text));
         return Err(Rejection::field(Reason::InvalidValue, field, message));
     }

@@ -127,21 +127,35 @@ macro_rules! object {
                 deserializer: D,
                 fault: &$crate::wire::fault::Fault,
             ) -> Result<Self, D::Error> {
+                let mut out = Self::default();
+                out.fill(deserializer, fault)?;
+                Ok(out)
+            }
+        }
+
+        impl<'a> $name<'a> {
+            /// Reads the fields where they stand: the largest of these objects takes a kilobyte, and each hand-over by
+            /// value would copy it.
+            pub(crate) fn fill<'de: 'a, D: serde::Deserializer<'de>>(
+                &mut self,
+                deserializer: D,
+                fault: &$crate::wire::fault::Fault,
+            ) -> Result<(), D::Error> {
                 #[derive(Clone, Copy)]
                 #[allow(non_camel_case_types)]
                 enum Key { $($field),* }
 
-                struct Fields<'f>(&'f $crate::wire::fault::Fault);
+                struct Fields<'f, 'o, 'a>(&'f $crate::wire::fault::Fault, &'o mut $name<'a>);
 
-                impl<'de> serde::de::Visitor<'de> for Fields<'_> {
-                    type Value = $name<'de>;
+                impl<'de: 'a, 'a> serde::de::Visitor<'de> for Fields<'_, '_, 'a> {
+                    type Value = ();
 
                     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                         f.write_str("an object")
                     }
 
                     fn visit_map<M: serde::de::MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-                        let mut out = $name::default();
+                        let out = self.1;
                         let mut seen = 0_u64;
                         while let Some($crate::wire::values::Text(key)) = map.next_key()? {
                             let (field, name) = match &*key {
@@ -160,11 +174,11 @@ macro_rules! object {
                                 $(Key::$field => out.$field = $crate::wire::object::field(&mut map, name, self.0)?,)*
                             }
                         }
-                        Ok(out)
+                        Ok(())
                     }
                 }
 
-                deserializer.deserialize_map(Fields(fault))
+                deserializer.deserialize_map(Fields(fault, self))
             }
         }
     };

@@ -304,7 +304,8 @@ fn is_address(value: &str) -> bool {
 }
 
 fn is_url(value: &str) -> bool {
-    if value.contains("://") {
+    // Values are short: a searcher would take longer to make than to use.
+    if value.as_bytes().windows(3).any(|it| it == b"://") {
         return true;
     }
     let host = value.split('/').next().unwrap_or_default();

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::provenance::pages::{Page, Paged, Pages};
+use crate::provenance::pages::{Page, PageRef, Paged, Pages};
 
 /// A number of a list, or a few that belong together.
 pub(crate) trait Item: Copy + Default {
@@ -73,10 +73,10 @@ impl<T: Item, const PAGE: usize, const MAX: usize> Paged for List<T, PAGE, MAX> 
         (0..self.items.len().div_ceil(PAGE)).fold(0, |bits, place| bits | 1 << place)
     }
 
-    fn page(&self, place: usize) -> Page {
+    fn page(&self, place: usize) -> PageRef<'_> {
         let mut out = Vec::with_capacity(PAGE * T::BYTES);
         self.items.iter().skip(place * PAGE).take(PAGE).for_each(|it| it.write(&mut out));
-        Page::Numbers(out)
+        PageRef::Numbers(out)
     }
 
     fn put_back(&mut self, place: usize, page: Page) {

@@ -11,7 +11,7 @@ use super::reads::{self, Carrier, Fresh, Line, Read, Reads, contains};
 use super::words;
 use crate::baseline::Profile;
 use crate::hash::{hash_text, mix};
-use crate::provenance::pages::{self, At, Page, Paged, Shelf};
+use crate::provenance::pages::{self, At, Page, PageRef, Paged, Shelf};
 
 /// Limits of one session, which are part of the stored form. Full: of the user and the operator the first words stay; of the
 /// tools the one that was called first is forgotten.
@@ -247,9 +247,8 @@ impl Memory {
         ]
     }
 
-    /// The same to change; none for a shelf of something else.
-    fn shelf(&mut self, shelf: Shelf) -> Option<&mut dyn Paged> {
-        Some(match shelf {
+    pub(crate) fn attach(&mut self, (shelf, place): At, page: Option<Page>) {
+        let shelf: &mut dyn Paged = match shelf {
             Shelf::UserWords => &mut self.user_words,
             Shelf::OperatorWords => &mut self.operator_words,
             Shelf::Messages => &mut self.messages,
@@ -257,8 +256,9 @@ impl Memory {
             Shelf::Meanings => &mut self.user_vectors,
             Shelf::Tools => &mut self.calls,
             Shelf::Sentences => &mut self.reads,
-            _ => return None,
-        })
+            _ => return,
+        };
+        pages::attach(shelf, place, page);
     }
 
     /// Pages that are stored once all that changed is.
@@ -275,19 +275,15 @@ impl Memory {
         pages::are_whole(self.shelves().map(|it| it.1))
     }
 
-    pub(crate) fn attach(&mut self, (shelf, place): At, page: Option<Page>) {
-        if let Some(it) = self.shelf(shelf) {
-            pages::attach(it, place, page);
-        }
-    }
-
     /// Hands out the pages that changed since the last call; `None` where there is none any more.
-    pub(crate) fn drain(&mut self, f: &mut dyn FnMut(At, Option<Page>)) {
-        for shelf in self.shelves().map(|it| it.0) {
-            if let Some(it) = self.shelf(shelf) {
-                pages::drain(shelf, it, f);
-            }
-        }
+    pub(crate) fn drain(&mut self, f: &mut dyn FnMut(At, Option<PageRef<'_>>)) {
+        pages::drain(Shelf::UserWords, &mut self.user_words, f);
+        pages::drain(Shelf::OperatorWords, &mut self.operator_words, f);
+        pages::drain(Shelf::Messages, &mut self.messages, f);
+        pages::drain(Shelf::Request, &mut self.request, f);
+        pages::drain(Shelf::Meanings, &mut self.user_vectors, f);
+        pages::drain(Shelf::Tools, &mut self.calls, f);
+        pages::drain(Shelf::Sentences, &mut self.reads, f);
     }
 
     /// Estimated memory beyond its own size, in bytes.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use martingale_schemas::StepId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::provenance::pages::{Page, Paged, Pages};
+use crate::provenance::pages::{Page, PageRef, Paged, Pages};
 
 /// Limits of one session. Full: the oldest result goes with all its sentences, and values that came from it count as coming
 /// from nowhere.
@@ -270,8 +270,8 @@ impl Paged for Reads {
         (0..self.sheets.len()).fold(0, |bits, at| bits | 1 << self.place(at))
     }
 
-    fn page(&self, place: usize) -> Page {
-        Page::Sentences(self.sheets.get(self.at(place)).map(Sheet::to_bytes).unwrap_or_default())
+    fn page(&self, place: usize) -> PageRef<'_> {
+        PageRef::Sentences(self.sheets.get(self.at(place)).map(Sheet::to_bytes).unwrap_or_default())
     }
 
     fn put_back(&mut self, place: usize, page: Page) {

@@ -184,7 +184,7 @@ fn a_lost_page_loses_its_own() {
         memory.take_in(step, None, &mut Fresh::default(), &mut |_| {});
     });
     let mut pages = Vec::new();
-    memory.drain(&mut |at, page| pages.extend(page.map(|it| (at, it))));
+    memory.drain(&mut |at, page| pages.extend(page.map(|it| (at, it.to_page()))));
     let mut read: Memory = postcard::from_bytes(&postcard::to_allocvec(&memory).unwrap()).unwrap();
     for (n, (at, page)) in pages.into_iter().enumerate() {
         read.attach(at, (n % 2 == 0).then_some(page));

@@ -23,9 +23,14 @@ pub(super) fn base64(run: &[u8], phase: usize, out: &mut Vec<u8>) -> bool {
             _ => break,
         };
         word <<= 6 * (4 - u32::try_from(group.len()).unwrap_or(4));
-        out.extend_from_slice(&word.to_be_bytes()[1..=bytes]);
-        // Told early: whatever is no text shows within a few bytes.
-        if out.len() == 12 && !is_text(out) {
+        let [_, decoded @ ..] = word.to_be_bytes();
+        if bytes == decoded.len() {
+            // The length is known: no call to copy three bytes.
+            out.extend_from_slice(&decoded);
+        } else {
+            out.extend_from_slice(&decoded[..bytes]);
+        }
+        if shows_no_text(out) {
             return false;
         }
     }
@@ -49,7 +54,7 @@ pub(super) fn hex(run: &[u8], out: &mut Vec<u8>) -> bool {
     for pair in run[..run.len().min(2 * DECODED_MAX)].chunks_exact(2) {
         let (Some(high), Some(low)) = (four_bits(pair[0]), four_bits(pair[1])) else { return false };
         out.push(high << 4 | low);
-        if out.len() == 12 && !is_text(out) {
+        if shows_no_text(out) {
             return false;
         }
     }
@@ -93,8 +98,17 @@ pub(super) fn percent(run: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// Nine of ten bytes can be printed.
 fn is_text(bytes: &[u8]) -> bool {
-    let odd = bytes.iter().filter(|it| !(it.is_ascii_graphic() || it.is_ascii_whitespace())).count();
-    bytes.len() >= 4 && odd * 10 <= bytes.len()
+    bytes.len() >= 4 && odd(bytes) * 10 <= bytes.len()
+}
+
+/// Whether the first bytes say already that no text begins like that: two of the first twelve cannot be printed. Most of
+/// what is tried is no encoding, and shows it within three or four bytes.
+fn shows_no_text(bytes: &[u8]) -> bool {
+    bytes.len() <= 12 && odd(bytes) >= 2
+}
+
+fn odd(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|it| !(it.is_ascii_graphic() || it.is_ascii_whitespace())).count()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use martingale_schemas::{Step, StepId};
 use serde::{Deserialize, Serialize};
 
 use super::atom::{Atom, Flag};
-use super::pages::{self, At, Page, Paged, Shelf};
+use super::pages::{self, At, Page, PageRef, Paged, Shelf};
 use super::paths::{self, Paths};
 use super::rarity::GATE_BITS;
 use super::scan::{Depth, Scanner, Sink};
@@ -242,7 +242,7 @@ impl Index {
     }
 
     /// Hands out the pages that changed since the last call; `None` where there is none any more.
-    pub(crate) fn drain(&mut self, f: &mut dyn FnMut(At, Option<Page>)) {
+    pub(crate) fn drain(&mut self, f: &mut dyn FnMut(At, Option<PageRef<'_>>)) {
         pages::drain(Shelf::Named, &mut self.named, f);
         pages::drain(Shelf::Authors, &mut self.authors, f);
         pages::drain(Shelf::Read, &mut self.read, f);

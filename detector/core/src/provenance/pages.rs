@@ -112,6 +112,32 @@ pub enum Page {
     Sentences(#[serde(with = "bytes")] Vec<u8>),
 }
 
+/// A [`Page`] whose texts are still in memory. Serialised it is the same.
+#[derive(Clone, Debug, Serialize)]
+pub enum PageRef<'p> {
+    Values(#[serde(serialize_with = "bytes::serialize")] Vec<u8>),
+    Sources(u32, Vec<&'p Source>),
+    Paths(Vec<&'p str>),
+    Secrets(Vec<&'p Secret>, #[serde(serialize_with = "bytes::serialize")] Vec<u8>),
+    Numbers(#[serde(serialize_with = "bytes::serialize")] Vec<u8>),
+    Sentences(#[serde(serialize_with = "bytes::serialize")] Vec<u8>),
+}
+
+impl PageRef<'_> {
+    pub(crate) fn to_page(&self) -> Page {
+        match self {
+            Self::Values(bytes) => Page::Values(bytes.clone()),
+            Self::Sources(first, sources) => Page::Sources(*first, sources.iter().map(|it| (*it).clone()).collect()),
+            Self::Paths(paths) => Page::Paths(paths.iter().map(|it| (*it).into()).collect()),
+            Self::Secrets(secrets, prints) => {
+                Page::Secrets(secrets.iter().map(|it| (*it).clone()).collect(), prints.clone())
+            }
+            Self::Numbers(bytes) => Page::Numbers(bytes.clone()),
+            Self::Sentences(bytes) => Page::Sentences(bytes.clone()),
+        }
+    }
+}
+
 /// Which pages of a shelf are to be read or written: bits by place, of which there are at most 64.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Pages {
@@ -153,7 +179,7 @@ pub(crate) trait Paged {
     fn held(&self) -> u64;
 
     /// The page at `place`.
-    fn page(&self, place: usize) -> Page;
+    fn page(&self, place: usize) -> PageRef<'_>;
 
     /// Takes in what of a stored page is still its own.
     fn put_back(&mut self, place: usize, page: Page);
@@ -162,8 +188,13 @@ pub(crate) trait Paged {
 /// Where a page is: its shelf and its place.
 pub(crate) type At = (Shelf, u8);
 
-fn at(shelf: Shelf, bits: u64) -> impl Iterator<Item = At> {
-    (0..64_u8).filter(move |place| bits >> place & 1 == 1).map(move |place| (shelf, place))
+/// From bit to bit: of 64 places few are taken.
+fn at(shelf: Shelf, mut bits: u64) -> impl Iterator<Item = At> {
+    std::iter::from_fn(move || {
+        let place = u8::try_from(bits.trailing_zeros()).ok().filter(|it| *it < 64)?;
+        bits &= bits - 1;
+        Some((shelf, place))
+    })
 }
 
 /// Pages that are stored once all that changed is.
@@ -193,11 +224,15 @@ pub(crate) fn attach(shelf: &mut dyn Paged, place: u8, page: Option<Page>) {
 }
 
 /// Hands out the pages that changed since the last call; `None` where there is none any more.
-pub(crate) fn drain(shelf: Shelf, it: &mut dyn Paged, f: &mut dyn FnMut(At, Option<Page>)) {
-    let changed = std::mem::take(&mut it.pages_mut().changed);
-    if changed == 0 {
-        return;
+pub(crate) fn drain(shelf: Shelf, it: &mut impl Paged, f: &mut dyn FnMut(At, Option<PageRef<'_>>)) {
+    // Most steps change one shelf or none of fifteen.
+    match std::mem::take(&mut it.pages_mut().changed) {
+        0 => {}
+        changed => hand_out(shelf, it, changed, f),
     }
+}
+
+fn hand_out(shelf: Shelf, it: &dyn Paged, changed: u64, f: &mut dyn FnMut(At, Option<PageRef<'_>>)) {
     let held = it.held();
     for (shelf, place) in at(shelf, changed) {
         f((shelf, place), (held >> place & 1 == 1).then(|| it.page(place.into())));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::pages::{Page, Paged, Pages};
+use super::pages::{Page, PageRef, Paged, Pages};
 use crate::hash::hash;
 
 /// No path is known: the result is text, or there were too many paths.
@@ -76,8 +76,8 @@ impl Paged for Paths {
         (1 << self.texts.len().div_ceil(PAGE)) - 1
     }
 
-    fn page(&self, place: usize) -> Page {
-        Page::Paths(self.texts.iter().skip(place * PAGE).take(PAGE).cloned().collect())
+    fn page(&self, place: usize) -> PageRef<'_> {
+        PageRef::Paths(self.texts.iter().skip(place * PAGE).take(PAGE).map(AsRef::as_ref).collect())
     }
 
     fn put_back(&mut self, place: usize, page: Page) {

@@ -121,13 +121,21 @@ const WORD_BYTES_MAX: usize = 12;
 const NAME_WORDS_MAX: usize = 6;
 
 /// In order. A word that is in two lists is of the first.
-static BY_WORD: LazyLock<Vec<(&[u8], Role)>> = LazyLock::new(|| {
-    let all = WORDS.iter().flat_map(|(role, words)| words.iter().map(|word| (word.as_bytes(), *role)));
+static BY_WORD: LazyLock<Vec<(u128, Role)>> = LazyLock::new(|| {
+    let all = WORDS.iter().flat_map(|(role, words)| words.iter().filter_map(|word| Some((number(word)?, *role))));
     let mut all: Vec<_> = all.collect();
     all.sort_by_key(|it| it.0);
     all.dedup_by_key(|it| it.0);
     all
 });
+
+/// A short word in lower case as a number, which is compared at once where text is compared by a call.
+fn number(word: &str) -> Option<u128> {
+    let mut small = [0; size_of::<u128>()];
+    small[..WORD_BYTES_MAX].get_mut(..word.len())?.copy_from_slice(word.as_bytes());
+    small.make_ascii_lowercase();
+    Some(u128::from_le_bytes(small))
+}
 
 /// Values longer than that are content unless their name says otherwise.
 const NAME_MAX: usize = 80;
@@ -164,11 +172,7 @@ impl Role {
     }
 
     fn of_word(word: &str) -> Option<Self> {
-        let mut small = [0; WORD_BYTES_MAX];
-        let small = small.get_mut(..word.len())?;
-        small.copy_from_slice(word.as_bytes());
-        small.make_ascii_lowercase();
-        let at = BY_WORD.binary_search_by_key(&&*small, |it| it.0).ok()?;
+        let at = BY_WORD.binary_search_by_key(&number(word)?, |it| it.0).ok()?;
         Some(BY_WORD[at].1)
     }
 }
@@ -192,7 +196,7 @@ fn words_of(name: &str) -> impl Iterator<Item = &str> {
 fn is_address(value: &str) -> bool {
     let one_word = !value.contains(char::is_whitespace) && value.len() <= 2048;
     let mail = value.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.'));
-    one_word && (mail || value.contains("://") || value.starts_with("www."))
+    one_word && (mail || value.as_bytes().windows(3).any(|it| it == b"://") || value.starts_with("www."))
 }
 
 #[cfg(test)]

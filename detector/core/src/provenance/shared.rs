@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::atom::{Atom, Flag};
 use super::index::{Index, ToolTraits, Watch};
-use super::pages::{self, At, Page, Paged, Shelf};
+use super::pages::{self, At, Page, PageRef, Paged, Shelf};
 use super::paths;
 use super::rarity::GATE_BITS;
 use super::scan::{Depth, Scanner, Sink};
@@ -134,7 +134,7 @@ impl Shared {
     }
 
     /// Hands out the pages that changed since the last call; `None` where there is none any more.
-    pub(crate) fn drain(&mut self, f: &mut dyn FnMut(At, Option<Page>)) {
+    pub(crate) fn drain(&mut self, f: &mut dyn FnMut(At, Option<PageRef<'_>>)) {
         pages::drain(Shelf::Secrets, &mut self.vault, f);
         pages::drain(Shelf::Handed, &mut self.handed, f);
         pages::drain(Shelf::Hands, &mut self.hands, f);

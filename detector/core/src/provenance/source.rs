@@ -6,7 +6,7 @@ use martingale_schemas::{Kind, Step, StepId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::index::ToolTraits;
-use super::pages::{Page, Paged, Pages};
+use super::pages::{Page, PageRef, Paged, Pages};
 
 /// Whose word it is, the most trusted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -155,10 +155,10 @@ impl Paged for Sources {
         self.begins().fold(0, |bits, it| bits | 1 << place(it))
     }
 
-    fn page(&self, at: usize) -> Page {
-        let Some(begin) = self.begins().find(|it| place(*it) == at) else { return Page::Sources(0, Vec::new()) };
+    fn page(&self, at: usize) -> PageRef<'_> {
+        let Some(begin) = self.begins().find(|it| place(*it) == at) else { return PageRef::Sources(0, Vec::new()) };
         let own = self.ring.iter().skip(begin.wrapping_sub(self.first()) as usize).take((PAGE - begin % PAGE) as usize);
-        Page::Sources(begin, own.cloned().collect())
+        PageRef::Sources(begin, own.collect())
     }
 
     fn put_back(&mut self, at: usize, page: Page) {

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::atom::{Atom, Coding, Flag};
-use super::pages::{Page, Paged, Pages};
+use super::pages::{Page, PageRef, Paged, Pages};
 
 const WAYS: usize = 8;
 /// Sightings of one value: where it was first met, and where last.
@@ -245,7 +245,7 @@ impl<const PLACES: usize> Paged for Table<PLACES> {
         u64::MAX.checked_shr(u64::BITS - u32::from(self.used)).unwrap_or(0)
     }
 
-    fn page(&self, place: usize) -> Page {
+    fn page(&self, place: usize) -> PageRef<'_> {
         let mut out = Vec::with_capacity(PAGE * STORED);
         // The open page is written again and again, and so not looked for.
         let scanned: Vec<u16>;
@@ -258,14 +258,17 @@ impl<const PLACES: usize> Paged for Table<PLACES> {
         for slot in slots {
             let at = usize::from(*slot);
             let it = &self.sightings[at];
-            out.extend_from_slice(&slot.to_le_bytes());
-            out.extend_from_slice(&self.hashes[at].to_le_bytes());
-            for word in [it.source, it.sentence, it.path, it.item, it.raw, it.lower, it.flags.0] {
-                out.extend_from_slice(&word.to_le_bytes());
+            let mut record = [0; STORED];
+            record[..2].copy_from_slice(&slot.to_le_bytes());
+            record[2..10].copy_from_slice(&self.hashes[at].to_le_bytes());
+            let words = [it.source, it.sentence, it.path, it.item, it.raw, it.lower, it.flags.0];
+            for (out, word) in record[10..24].as_chunks_mut().0.iter_mut().zip(words) {
+                *out = word.to_le_bytes();
             }
-            out.extend_from_slice(&[it.coding.0, it.bits]);
+            record[24..].copy_from_slice(&[it.coding.0, it.bits]);
+            out.extend_from_slice(&record);
         }
-        Page::Values(out)
+        PageRef::Values(out)
     }
 
     fn put_back(&mut self, place: usize, page: Page) {

@@ -11,7 +11,7 @@ use martingale_schemas::{SessionId, StepId, ValueMatch};
 
 use super::atom::{Atom, Coding};
 use super::decode;
-use super::pages::{Page, Paged, Pages};
+use super::pages::{Page, PageRef, Paged, Pages};
 use super::sip::Key;
 use super::{fold, paths};
 use crate::hash::mix;
@@ -400,10 +400,10 @@ impl Paged for Vault {
         (1 << self.secrets.len().div_ceil(PAGE)) - 1
     }
 
-    fn page(&self, place: usize) -> Page {
-        let secrets = self.secrets.iter().skip(place * PAGE).take(PAGE).cloned().collect();
+    fn page(&self, place: usize) -> PageRef<'_> {
+        let secrets = self.secrets.iter().skip(place * PAGE).take(PAGE).collect();
         let prints = self.prints.0.iter().filter(|it| usize::from(it.secret) / PAGE == place);
-        Page::Secrets(secrets, prints.flat_map(Print::stored).collect())
+        PageRef::Secrets(secrets, prints.flat_map(Print::stored).collect())
     }
 
     fn put_back(&mut self, place: usize, page: Page) {
