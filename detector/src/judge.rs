@@ -34,9 +34,14 @@ pub(crate) struct Judge {
     /// Entries that go into the next commit whether they change or not: those that were loaded for the first time in this
     /// tick, with it, and none where a session was found forgotten.
     renewed: HashMap<Bytes, Option<Bytes>>,
+    /// Room to encode what changed.
+    encoded: Vec<u8>,
     tick_changed: bool,
     counted: Tally,
 }
+
+/// Room to encode what changed that is kept from one commit to the next, in bytes.
+const ENCODED_BYTES_MAX: usize = 1024 * 1024;
 
 /// What a batch will publish, answers to orders first: a verdict under an order is never on the log without its answer.
 #[derive(Debug, Default)]
@@ -87,6 +92,7 @@ impl Judge {
             detector,
             time,
             renewed: HashMap::new(),
+            encoded: Vec::new(),
             tick_changed: false,
             counted: Tally::default(),
         })
@@ -233,16 +239,24 @@ impl Judge {
     /// What changed since the last call, as entries of the store.
     pub(crate) fn changes(&mut self) -> Result<Vec<StateChange>, Error> {
         let (partition, tick) = (self.partition, self.time.tick());
-        let mut changed: Vec<(Bytes, Option<Result<Bytes, state::Error>>)> = Vec::new();
+        // All of them in one piece of memory, one after the other: where each key and each value ends.
+        let (mut ends, bytes) = (Vec::new(), &mut self.encoded);
+        bytes.clear();
         self.detector.drain_changed(|key, state| {
-            changed.push((key.to_bytes().into(), state.map(|it| state::encode(tick, &it))));
+            key.write(bytes);
+            let end = bytes.len();
+            ends.push((end, state.map(|it| state::write(tick, &it, bytes).map(|()| bytes.len()))));
         });
-        let mut out = Vec::with_capacity(changed.len() + self.renewed.len() + 1);
+        let (bytes, mut begin) = (Bytes::copy_from_slice(bytes), 0);
+        self.encoded.shrink_to(ENCODED_BYTES_MAX);
+        let mut out = Vec::with_capacity(ends.len() + self.renewed.len() + 1);
         let mut push = |key, value| out.push(StateChange { store: STORE, partition, key, value });
-        for (key, value) in changed {
+        for (end, value) in ends {
+            let key = bytes.slice(begin..end);
             self.renewed.remove(&key);
             let value = value.transpose().map_err(|source| self.unreadable(&key, source))?;
-            push(key, value);
+            begin = value.unwrap_or(end);
+            push(key, value.map(|it| bytes.slice(end..it)));
         }
         for (key, value) in self.renewed.drain() {
             push(key, value);

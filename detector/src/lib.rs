@@ -27,7 +27,7 @@ mod tests;
 pub use config::Config;
 pub use error::Error;
 pub use run::run;
-pub use state::Error as StateError;
+pub use state::{Error as StateError, write as write_state};
 
 use martingale_platform::log::{Consumer, Store};
 

@@ -4,6 +4,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use martingale_detector_core::{Part, PartState, State, StateKey, StateRef, StateV1};
+use postcard::ser_flavors::Flavor;
 
 /// 1: a session in one piece. 2: its histories in parts, which are entries of their own. 3: and what it was asked and read, as
 /// hijack scoring needs it.
@@ -38,11 +39,39 @@ pub enum Error {
     Misplaced,
 }
 
-pub(crate) fn encode(used: i64, state: &StateRef<'_>) -> Result<Bytes, Error> {
-    let mut out = Vec::with_capacity(512);
+/// Appends the entry of a state to `out`. `used`: the tick of its last use.
+///
+/// # Errors
+/// [`Error::Damaged`] for a state that has no stored form; there is none.
+pub fn write(used: i64, state: &StateRef<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
     out.push(VERSION);
     out.extend_from_slice(&used.to_le_bytes());
-    postcard::to_extend(state, out).map(Bytes::from).map_err(Error::Damaged)
+    postcard::serialize_with_flavor(state, Tail(out)).map_err(Error::Damaged)
+}
+
+/// The end of a vector. Postcard's own for anything that can be extended adds one byte after the other.
+struct Tail<'v>(&'v mut Vec<u8>);
+
+impl Flavor for Tail<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        match bytes {
+            // Most numbers: no call to copy one byte.
+            [byte] => self.0.push(*byte),
+            _ => self.0.extend_from_slice(bytes),
+        }
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 pub(crate) fn read(bytes: &[u8]) -> Result<Entry<'_>, Error> {
@@ -123,6 +152,12 @@ mod tests {
 
     const USED: i64 = 1_767_225_600_000_000;
 
+    fn encode(used: i64, state: &StateRef<'_>) -> Bytes {
+        let mut out = Vec::new();
+        write(used, state, &mut out).expect("encodes");
+        out.into()
+    }
+
     /// Four steps of a session, and from then on those of one that it started.
     fn step(n: usize) -> String {
         let (kind, session) = (["tool_call", "tool_result"][n % 2], ["root", "child"][(n / 4).min(1)]);
@@ -153,7 +188,7 @@ mod tests {
         let mut entries = BTreeMap::new();
         detector.drain_changed(|key, state| {
             let name = String::from_utf8(key.to_bytes()).expect("text").replace('/', "_");
-            entries.insert(name, encode(USED, &state.expect("worth storing")).expect("encodes"));
+            entries.insert(name, encode(USED, &state.expect("worth storing")));
         });
         entries
     }
@@ -312,7 +347,7 @@ mod tests {
         let mut changed = 0;
         detector.drain_changed(|key, state| {
             let state = state.expect("worth storing");
-            let bytes = encode(7, &state).expect("encodes");
+            let bytes = encode(7, &state);
             let entry = read(&bytes).expect("a header");
             let again = serde_json::to_value(entry.state_of(key).expect("a state")).expect("JSON");
             assert_eq!(again, serde_json::to_value(state.to_state()).expect("JSON"), "{key:?}");
@@ -368,7 +403,7 @@ mod tests {
             assert!(matches!(detector.observe(&step), Observed::Judged(it) if it.decision.stops()));
             let mut keys = Vec::new();
             detector.drain_changed(|key, state| {
-                let bytes = encode(USED, &state.expect("worth storing")).expect("encodes");
+                let bytes = encode(USED, &state.expect("worth storing"));
                 read(&bytes).expect("a header").state().expect("a state");
                 keys.push(String::from_utf8(key.to_bytes()).expect("text"));
             });

@@ -151,15 +151,22 @@ impl Destinations {
 
 /// The edge to the strongest trace of an argument, or to who named it.
 fn edge(argument: &Argument<'_>, path_of: impl Fn(&crate::provenance::Trace<'_>) -> String) -> Option<ValueEdge> {
-    let name = quoted(&argument.shown_path(), PATH_CHARS_MAX);
+    let name = || quoted(&argument.shown_path(), PATH_CHARS_MAX);
     if let Some(author) = argument.author {
         let (from, path) = (author.step.clone(), None);
-        return Some(ValueEdge { argument: name, from, path, matched: ValueMatch::Exact, part: false, authored: true });
+        return Some(ValueEdge {
+            argument: name(),
+            from,
+            path,
+            matched: ValueMatch::Exact,
+            part: false,
+            authored: true,
+        });
     }
     let trace = argument.traces().next()?;
     let path = Some(quoted(&path_of(trace), PATH_CHARS_MAX)).filter(|it| !it.is_empty());
     let from = trace.source.step.clone();
-    Some(ValueEdge { argument: name, from, path, matched: trace.matched, part: !trace.whole, authored: false })
+    Some(ValueEdge { argument: name(), from, path, matched: trace.matched, part: !trace.whole, authored: false })
 }
 
 /// Why a call is held to send something out of the system.

@@ -2,6 +2,10 @@
 
 /// At most `chars_max` characters, on one line: it may come from an attacker and is read in terminals and mails.
 pub(crate) fn quoted(text: &str, chars_max: usize) -> String {
+    // Most of what is quoted by far: as it stands.
+    if text.len() <= chars_max && text.bytes().all(|it| it == b' ' || it.is_ascii_graphic()) {
+        return text.to_owned();
+    }
     let mut out: String =
         text.chars().take(chars_max).map(|it| if it.is_control() || is_directional(it) { ' ' } else { it }).collect();
     if text.chars().nth(chars_max).is_some() {

@@ -109,7 +109,9 @@ const OPAQUE_MIN: usize = 63;
 /// base64, which is as often the next page of a list and so is labelled but not followed.
 pub(crate) fn holds(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let has_key = || text.match_indices("-----BEGIN ").any(|(at, _)| key_header(&bytes[at..]).is_some());
+    // Asked for one byte first: a searcher takes longer to make than most texts to read.
+    let has_key =
+        || bytes.contains(&b'-') && text.match_indices("-----BEGIN ").any(|(at, _)| key_header(&bytes[at..]).is_some());
     let is_opaque =
         |it: &[u8]| it.starts_with(b"eyJ") && it.len() >= OPAQUE_MIN && it[3..].iter().any(u8::is_ascii_digit);
     !find("", bytes).is_empty() || has_key() || bytes.split(|it| !in_word(*it)).any(is_opaque)

@@ -41,21 +41,27 @@ impl StateKey<'_> {
     /// `s/` or `r/` and the id; for a part `p/`, the id, a slash, and a letter and two digits.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let key = |prefix: &[u8; 2], id: &SessionId<'_>| [prefix, id.as_str().as_bytes()].concat();
-        match self {
-            Self::Session(id) => key(b"s/", id),
-            Self::Run(id) => key(b"r/", id),
-            Self::Part(id, part) => {
-                let (letter, place) = match part {
-                    Part::Recent(place) => (b'r', place),
-                    Part::Calls(place) => (b'c', place),
-                    Part::Values(shelf, place) => (shelf.letter(), place),
-                };
-                let mut key = key(b"p/", id);
-                key.extend([b'/', letter, b'0' + place / 10, b'0' + place % 10]);
-                key
-            }
-        }
+        let mut out = Vec::new();
+        self.write(&mut out);
+        out
+    }
+
+    /// Appends [`Self::to_bytes`].
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let (prefix, id, part) = match self {
+            Self::Session(id) => (b"s/", id, None),
+            Self::Run(id) => (b"r/", id, None),
+            Self::Part(id, part) => (b"p/", id, Some(part)),
+        };
+        out.extend_from_slice(prefix);
+        out.extend_from_slice(id.as_str().as_bytes());
+        let (letter, place) = match part {
+            None => return,
+            Some(Part::Recent(place)) => (b'r', place),
+            Some(Part::Calls(place)) => (b'c', place),
+            Some(Part::Values(shelf, place)) => (shelf.letter(), place),
+        };
+        out.extend_from_slice(&[b'/', letter, b'0' + place / 10, b'0' + place % 10]);
     }
 
     /// Reads [`Self::to_bytes`]; `None` for anything else.

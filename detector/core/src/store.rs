@@ -1,7 +1,7 @@
 //! States in memory: found by id, with what changed since it was last handed out.
 
-use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use hashbrown::HashTable;
 use martingale_schemas::SessionId;
@@ -13,8 +13,8 @@ pub(crate) struct Store<T> {
     hasher: RandomState,
     /// Hashes of ids and their slots, which have the ids: a second copy would be one more place in memory to visit.
     index: HashTable<(u64, usize)>,
-    /// The slot that was found last. A step asks for the same id a few times in a row.
-    last: Cell<usize>,
+    /// The slot that was found last: a step asks for the same id a few times in a row. A guess, whoever reads it.
+    last: AtomicUsize,
     slots: Vec<Option<Slot<T>>>,
     free: Vec<usize>,
     /// Slots in the order of their first change.
@@ -53,12 +53,13 @@ impl<T: Default> Store<T> {
 
     pub(crate) fn find(&self, id: &SessionId<'_>) -> Option<usize> {
         let is_at = |at: usize| matches!(self.slots.get(at), Some(Some(slot)) if slot.id.as_str() == id.as_str());
-        if is_at(self.last.get()) {
-            return Some(self.last.get());
+        let last = self.last.load(Relaxed);
+        if is_at(last) {
+            return Some(last);
         }
         let hash = self.hasher.hash_one(id.as_str());
         let (_, at) = *self.index.find(hash, |it| it.0 == hash && is_at(it.1))?;
-        self.last.set(at);
+        self.last.store(at, Relaxed);
         Some(at)
     }
 

@@ -132,7 +132,8 @@ impl<'a> Facts<'a> {
         let text = self.step.text.as_deref();
         let jsons = [self.step.output.as_ref(), self.step.input.as_ref()];
         // Escapes of what needs none would hide it.
-        let in_json = |it: &str| secret::holds(it) || it.contains("\\u") && secret::holds(&json::text(it, usize::MAX));
+        let has_escape = |it: &str| it.as_bytes().contains(&b'\\') && it.contains("\\u");
+        let in_json = |it: &str| secret::holds(it) || has_escape(it) && secret::holds(&json::text(it, usize::MAX));
         *self
             .secret
             .get_or_init(|| text.is_some_and(secret::holds) || jsons.into_iter().flatten().any(|it| in_json(it.get())))

@@ -17,6 +17,8 @@ pub(crate) const TEXT_BYTES_MAX: usize = 32 * 1024;
 const SENTENCE_BYTES_MAX: usize = 400;
 /// Lines this long were probably wrapped, in bytes.
 const WRAPPED_BYTES_MIN: usize = 60;
+/// Room for a text under its name: most fit.
+const NAMED_BYTES: usize = 128;
 /// Longest name before a colon that makes a line a record's field.
 const KEY_CHARS_MAX: usize = 32;
 
@@ -27,6 +29,8 @@ pub(crate) fn words(text: &str, mut f: impl FnMut(&str)) {
         let bytes = word.as_bytes();
         match small.get_mut(..bytes.len()) {
             _ if bytes.is_empty() => {}
+            // Most words by far: as they stand.
+            Some(_) if bytes.iter().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit()) => f(word),
             Some(small) if word.is_ascii() => {
                 small.copy_from_slice(bytes);
                 small.make_ascii_lowercase();
@@ -84,7 +88,7 @@ pub(crate) type Hear<'f> = dyn FnMut(&str, bool) + 'f;
 /// Sentences of a JSON document: of its texts, each under the name of its field. Whether some of it was not read.
 pub(crate) fn sentences_of_json(json: &str, f: &mut Hear<'_>) -> bool {
     let mut left = TEXT_BYTES_MAX;
-    let mut named = String::new();
+    let mut named = String::with_capacity(NAMED_BYTES);
     let read = leaves(json, &mut |key, text| {
         if left == 0 {
             return;
@@ -201,7 +205,7 @@ fn head(text: &str, bytes: usize) -> &str {
 /// Tells the sentences of plain text.
 pub(crate) fn sentences(text: &str, f: &mut Hear<'_>) {
     let text = head(text, TEXT_BYTES_MAX);
-    if text.contains('\\') {
+    if text.as_bytes().contains(&b'\\') {
         // Texts inside texts: what a program printed of a string.
         lines(&text.replace("\\\n", "").replace("\\n", "\n").replace("\\t", " "), f);
     } else {
@@ -263,6 +267,14 @@ fn is_field(line: &str) -> bool {
     let is_before = |it: char| it.is_whitespace() || matches!(it, '-' | '\'' | '"' | '{' | '[' | '(');
     let line = line.trim_start_matches(is_before);
     let Some((name, rest)) = line.split_once(':') else { return false };
+    if name.is_ascii() {
+        let is_name = |it: &u8| it.is_ascii_alphanumeric() || b" _.'\"/-".contains(it);
+        let begins = name.bytes().next().is_some_and(|it| it.is_ascii_alphanumeric() || it == b'_');
+        return begins
+            && name.len() <= KEY_CHARS_MAX
+            && name.as_bytes().iter().all(is_name)
+            && (rest.is_empty() || rest.starts_with(char::is_whitespace));
+    }
     let is_name = |it: char| it.is_alphanumeric() || matches!(it, ' ' | '_' | '.' | '\'' | '"' | '/' | '-');
     name.starts_with(|it: char| it.is_alphanumeric() || it == '_')
         && name.chars().count() <= KEY_CHARS_MAX

@@ -339,7 +339,7 @@ impl<'k, S: Sink> Scanner<'k, S> {
         if !is_percent && token.len() < RUN_MIN {
             return;
         }
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(RUN_MIN);
         if is_percent && decode::percent(token, &mut out) {
             self.nested(&out, self.coding.with(Coding::URL));
             return;

@@ -80,7 +80,8 @@ pub(super) fn leaves_and_names(json: &str, name_min: usize, visit: &mut impl FnM
 }
 
 fn walk(json: &str, name_min: usize, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
-    let mut path = Path::default();
+    // Room for most paths at once.
+    let mut path = Path { text: String::with_capacity(64), ..Path::default() };
     let mut extent = Extent::of(json.len());
     let mut walker = Walker { json, at: 0, path: &mut path, extent: &mut extent, nested: 0, name_min };
     walker.value(0, visit);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
+use bytes::Bytes;
 use martingale_detector_core::policy::STARTER;
 use martingale_detector_core::{Detector, Observed, Rules};
 use martingale_schemas::Step;
@@ -112,12 +113,12 @@ impl Lines {
 
 /// Nanoseconds a step, and what a new detector holds after all of them: sessions and bytes.
 fn pass(rules: &Arc<Rules>, lines: &Lines) -> Result<(f64, usize, usize)> {
-    let mut detector = Detector::new(Arc::clone(rules));
+    let (mut detector, mut encoded) = (Detector::new(Arc::clone(rules)), Vec::new());
     let begun = Instant::now();
     for (at, line) in lines.iter().enumerate() {
         judge(&mut detector, line)?;
         if at % BATCH == BATCH - 1 {
-            hand_over(&mut detector)?;
+            hand_over(&mut detector, &mut encoded)?;
         }
     }
     let nanos = begun.elapsed().as_nanos() as f64 / lines.ends.len() as f64;
@@ -141,22 +142,25 @@ fn judge(detector: &mut Detector, line: &[u8]) -> Result<()> {
     }
 }
 
-/// Encodes what changed, as the shell does, and answers how many bytes it comes to.
-fn hand_over(detector: &mut Detector) -> Result<usize> {
-    let (mut bytes, mut failed) = (0, None);
-    detector.drain_changed(|_, state| {
-        let encoded = state.map(|it| postcard::to_extend(&it, Vec::with_capacity(512))).transpose();
-        match std::hint::black_box(encoded) {
-            Ok(it) => bytes += it.map_or(0, |it| it.len()),
-            Err(error) => failed = Some(error),
+/// Encodes what changed, as the shell does, and answers how many bytes it comes to. `bytes` is the room for it.
+fn hand_over(detector: &mut Detector, bytes: &mut Vec<u8>) -> Result<usize> {
+    let mut written = Ok(());
+    bytes.clear();
+    detector.drain_changed(|key, state| {
+        key.write(bytes);
+        if let Some(state) = state
+            && let Err(error) = martingale_detector::write_state(0, &state, bytes)
+        {
+            written = Err(error);
         }
     });
-    failed.map_or(Ok(bytes), |error| Err(error.into()))
+    written?;
+    Ok(std::hint::black_box(Bytes::copy_from_slice(bytes)).len())
 }
 
 /// Nanoseconds a step near the 10th and near the 100,000th of a session, and the bytes it writes.
 fn early_and_late(rules: &Arc<Rules>) -> Result<[(f64, f64); 2]> {
-    let mut detector = Detector::new(Arc::clone(rules));
+    let (mut detector, mut encoded) = (Detector::new(Arc::clone(rules)), Vec::new());
     let mut line = Vec::new();
     let long: Vec<String> = (0..LONG_SESSIONS).map(|it| format!("bench-long-{it:06}")).collect();
     let begin = LATE - SAMPLES / LONG_SESSIONS * (EARLY + SAMPLE) / 2;
@@ -165,7 +169,7 @@ fn early_and_late(rules: &Arc<Rules>) -> Result<[(f64, f64); 2]> {
             steps::write(&mut line, session, number);
             judge(&mut detector, &line)?;
         }
-        hand_over(&mut detector)?;
+        hand_over(&mut detector, &mut encoded)?;
     }
     let (mut early, mut late) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
     let put = |(nanos, bytes): &mut (Vec<f64>, Vec<f64>), sample: (f64, f64)| {
@@ -173,16 +177,19 @@ fn early_and_late(rules: &Arc<Rules>) -> Result<[(f64, f64); 2]> {
         bytes.push(sample.1);
     };
     for sample in 0..SAMPLES {
-        put(&mut early, sample_of(&mut detector, &format!("bench-new--{sample:06}"), 0)?);
+        put(&mut early, sample_of(&mut detector, &mut encoded, &format!("bench-new--{sample:06}"), 0)?);
         let at = usize::try_from(sample % LONG_SESSIONS).unwrap_or(0);
-        put(&mut late, sample_of(&mut detector, &long[at], begin + sample / LONG_SESSIONS * (EARLY + SAMPLE))?);
+        put(
+            &mut late,
+            sample_of(&mut detector, &mut encoded, &long[at], begin + sample / LONG_SESSIONS * (EARLY + SAMPLE))?,
+        );
     }
     Ok([early, late].map(|(mut nanos, mut bytes)| (median(&mut nanos), median(&mut bytes))))
 }
 
 /// Some steps that are not timed, so that the session is at hand, and some that are; both kinds of session get the same.
 /// Nanoseconds and bytes written, a step.
-fn sample_of(detector: &mut Detector, session: &str, from: u64) -> Result<(f64, f64)> {
+fn sample_of(detector: &mut Detector, encoded: &mut Vec<u8>, session: &str, from: u64) -> Result<(f64, f64)> {
     let lines: Vec<Vec<u8>> = (from..from + EARLY + SAMPLE)
         .map(|number| {
             let mut line = Vec::new();
@@ -194,11 +201,11 @@ fn sample_of(detector: &mut Detector, session: &str, from: u64) -> Result<(f64, 
     for line in before {
         judge(detector, line)?;
     }
-    hand_over(detector)?;
+    hand_over(detector, encoded)?;
     let (begun, mut bytes) = (Instant::now(), 0);
     for line in timed {
         judge(detector, line)?;
-        bytes += hand_over(detector)?;
+        bytes += hand_over(detector, encoded)?;
     }
     let (nanos, steps) = (begun.elapsed().as_nanos() as f64, timed.len() as f64);
     Ok((nanos / steps, bytes as f64 / steps))
