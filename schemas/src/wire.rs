@@ -17,6 +17,7 @@ mod values;
 
 use serde_json::value::RawValue;
 
+use crate::lineage::Said;
 use crate::{Reason, Rejection};
 use fault::Fault;
 use object::{Read, object};
@@ -108,5 +109,11 @@ impl<'a> StepV1<'a> {
             .and_then(|fields| deserializer.end().map(|()| fields))
             .map_err(|error| fault.rejection(&error))?;
         Ok(Self { fields, source: json })
+    }
+
+    /// What it says of its lineage, for [`crate::Lineage::settle`].
+    #[must_use]
+    pub const fn said(&self) -> Said {
+        Said::Told { root: self.fields.root_session_id.is_some(), parent: self.fields.parent_session_id.is_some() }
     }
 }
