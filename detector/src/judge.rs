@@ -8,7 +8,7 @@ use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateK
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
-    Control, ControlState, Decision, Finding, Position, Reason, Rejection, Step, VerdictId, topics,
+    Control, ControlState, Decision, Finding, Lineage, Position, Reason, Rejection, Step, VerdictId, topics,
 };
 
 use crate::controls::Order;
@@ -278,10 +278,11 @@ impl Judge {
         self.counted = now;
     }
 
-    /// Entries after `after` whose sessions are over, as their removal, and where to go on.
-    pub(crate) async fn forgotten(&self, after: Option<Bytes>) -> Result<(Vec<StateChange>, Option<Bytes>), Error> {
+    /// Entries after `after` whose sessions are over, as their removal and that of what they told of their lineage, and where
+    /// to go on.
+    pub(crate) async fn forgotten(&self, after: Option<Bytes>) -> Result<(Forgotten, Option<Bytes>), Error> {
         let page = self.log.scan(STORE, self.partition, after, SWEEP_ENTRIES_MAX).await?;
-        let mut out = Vec::new();
+        let mut out = Forgotten::default();
         for (name, value) in &page {
             // A part goes with the head it belongs to.
             let Some(key @ (StateKey::Session(_) | StateKey::Run(_))) = StateKey::from_bytes(name) else { continue };
@@ -293,12 +294,41 @@ impl Judge {
             let state = entry.state_of(&key).map_err(fail)?;
             if !state.is_halted() {
                 let removed = |key| StateChange { store: STORE, partition: self.partition, key, value: None };
-                out.extend(entries_of(&key, &state).map(removed));
+                out.state.extend(entries_of(&key, &state).map(removed));
+                out.lineages.extend(self.lineage_of(&key, &state).await?);
             }
         }
         let next = page.into_iter().nth(SWEEP_ENTRIES_MAX - 1).map(|(key, _)| key);
         Ok((out, next))
     }
+
+    /// The removal of what a session told of its lineage. While its run is halted that stays: whatever it sends is refused
+    /// under that halt, and it must not get out of it by silence.
+    async fn lineage_of(&self, key: &StateKey<'_>, state: &State) -> Result<Option<Append>, Error> {
+        let (StateKey::Session(id), Some(root)) = (key, state.root()) else { return Ok(None) };
+        let id = id.as_str().as_bytes();
+        let Some(told) = self.log.newest(topics::LINEAGES, id).await? else { return Ok(None) };
+        // What it told of another run is removed where that is.
+        if Lineage::from_log(&told).is_some_and(|it| it.root_session_id != *root) {
+            return Ok(None);
+        }
+        let run = StateKey::Run(root.clone());
+        let name = Bytes::from(run.to_bytes());
+        let stored = self.log.state(STORE, self.partition, &name).await?;
+        let entry = state::stored(&run, stored.as_deref());
+        let run = entry.and_then(|it| it.map(|it| it.state_of(&run)).transpose());
+        if run.map_err(|source| self.unreadable(&name, source))?.is_some_and(|it| it.is_halted()) {
+            return Ok(None);
+        }
+        Ok(Some(Append::new(topics::LINEAGES, Bytes::copy_from_slice(id), Bytes::new())))
+    }
+}
+
+/// What is removed with sessions that are over.
+#[derive(Debug, Default)]
+pub(crate) struct Forgotten {
+    pub(crate) state: Vec<StateChange>,
+    pub(crate) lineages: Vec<Append>,
 }
 
 /// Names of the entries that make up a session or run: its own, and those of its parts.

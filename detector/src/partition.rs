@@ -11,7 +11,7 @@ use martingale_schemas::{Step, topics};
 use tokio::sync::watch;
 
 use crate::controls::Orders;
-use crate::judge::{Batch, Judge};
+use crate::judge::{Batch, Forgotten, Judge};
 use crate::metrics::{Counts, Gauges, Metrics};
 use crate::published::{Committed, Published};
 use crate::{CONSUMER, Config, Error};
@@ -349,9 +349,10 @@ impl<'a> Loop<'a> {
     async fn sweep(&mut self) -> Result<bool, Error> {
         let Sweep::After(after) = std::mem::replace(&mut self.sweep, Sweep::Done) else { return Ok(false) };
         let (forgotten, next) = self.judge.forgotten(after).await?;
-        if !forgotten.is_empty() {
-            self.shared.metrics.forgotten.inc_by(forgotten.len() as u64);
-            self.write(Commit { consumer: CONSUMER, state: forgotten, ..Commit::default() }).await?;
+        if !forgotten.state.is_empty() {
+            self.shared.metrics.forgotten.inc_by(forgotten.state.len() as u64);
+            let Forgotten { state, lineages } = forgotten;
+            self.write(Commit { consumer: CONSUMER, publish: lineages, state, ..Commit::default() }).await?;
         }
         if next.is_some() {
             self.sweep = Sweep::After(next);

@@ -34,7 +34,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let clock = Clock::manual(1_767_225_600_000_000);
-        let topics = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
+        let topics = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::of(topics::is_compacted(topic)) });
         let log = MemoryLog::new(1, &topics, clock.clone());
         Self { log, clock, registry: Registry::new(), config: Config::default(), stop: None }
     }
@@ -379,6 +379,42 @@ fn a_silent_session_is_forgotten_unless_it_is_halted() {
         settle().await;
         assert_eq!(bench.metric("duplicates_total"), 2);
         assert_eq!(bench.metric("steps_judged_total"), 7);
+        bench.stop(running).await;
+    });
+}
+
+/// What a session told of its lineage goes with it, but for a session whose run is halted: it must not get out of that by
+/// silence.
+#[test]
+fn what_a_session_told_goes_with_it_unless_its_run_is_halted() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.config.session_idle = Span::from_millis(3_600_000);
+        for (session, told, seen) in [
+            ("quiet", "calm", "calm"),
+            ("held", "halted", "halted"),
+            ("moved", "elsewhere", "moved"),
+            ("untold", "", "calm"),
+        ] {
+            if !told.is_empty() {
+                let lineage = Bytes::from(format!(r#"{{"root_session_id":"{told}"}}"#));
+                let record = Append::new(topics::LINEAGES, Bytes::from_static(session.as_bytes()), lineage);
+                bench.log.append(vec![record]).await.expect("append");
+            }
+            let step = step(session, 0).replacen('{', &format!(r#"{{"root_session_id":"{seen}","#), 1);
+            bench.append(topics::STEPS, step).await;
+        }
+        bench.order("halt", "halted").await;
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 4).await;
+        bench.clock.advance(2 * HOUR_MICROS);
+        bench.step("busy", 0).await;
+        settle().await;
+        assert_eq!(bench.state().await, ["r/busy", "r/halted", "s/busy", "s/halted", "tick"]);
+        let left = bench.log.latest(topics::LINEAGES, None, 9).await.expect("latest");
+        let left: Vec<&[u8]> = left.iter().map(|(key, _)| &key[..]).collect();
+        assert_eq!(left, [&b"held"[..], b"moved"]);
+        assert_eq!(bench.log.bounds(topics::LINEAGES, ONLY).await.expect("bounds").end.0, 4, "one was removed");
         bench.stop(running).await;
     });
 }

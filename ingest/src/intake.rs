@@ -16,6 +16,7 @@ use martingale_platform::log::{self, Append, Appended, Log};
 use martingale_schemas::wire::StepV1;
 use martingale_schemas::{Limits, Rejection, Step, Timestamp, topics};
 
+use crate::lineages::Lineages;
 use crate::metrics::{Metrics, Refused, Tally};
 use crate::{Config, Door, dead_letter};
 
@@ -104,6 +105,8 @@ struct Chunk {
 
 enum Whose {
     Step(usize),
+    /// Of no envelope: what one told of its session.
+    Session,
     Letter(usize, Rejection),
 }
 
@@ -123,6 +126,7 @@ impl Intake {
     pub(crate) async fn take(&self, door: Door, arrival: Timestamp, envelopes: Vec<Envelope<'_>>, keep: Keep) -> Taken {
         let mut outcomes = vec![Outcome::Shed; envelopes.len()];
         let mut chunk = Chunk::default();
+        let mut lineages = Lineages::new(&*self.log);
         let mut failed = None;
         for (index, envelope) in envelopes.into_iter().enumerate() {
             let (rejection, payload) = match envelope {
@@ -131,8 +135,15 @@ impl Intake {
                     continue;
                 }
                 Envelope::Refused { rejection, payload } => (rejection, payload),
-                Envelope::Step(json) => match self.record(&json, arrival) {
-                    Ok(append) => {
+                Envelope::Step(json) => match self.record(door, &json, arrival, &mut lineages).await {
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                    Ok(Ok((told, append))) => {
+                        if let Some(told) = told {
+                            chunk.push(told, Whose::Session);
+                        }
                         chunk.push_step(index, append);
                         if let Err(error) = self.flush_if(&mut chunk, &mut outcomes, false).await {
                             failed = Some(error);
@@ -140,7 +151,7 @@ impl Intake {
                         }
                         continue;
                     }
-                    Err(rejection) => (rejection, json),
+                    Ok(Err(rejection)) => (rejection, json),
                 },
             };
             match keep {
@@ -164,11 +175,29 @@ impl Intake {
         taken
     }
 
-    /// The one way from a step as sent to a record of the log.
-    fn record(&self, json: &[u8], arrival: Timestamp) -> Result<Append, Rejection> {
-        let step = Step { gated: Some(false), ..StepV1::parse(json)?.check(arrival, &self.limits)? };
+    /// The one way from a step as sent to a record of the log, after what it tells of its session for the first time.
+    async fn record(
+        &self,
+        door: Door,
+        json: &[u8],
+        arrival: Timestamp,
+        lineages: &mut Lineages<'_>,
+    ) -> Result<Result<(Option<Append>, Append), Rejection>, log::Error> {
+        let checked = StepV1::parse(json).and_then(|it| {
+            let said = it.said();
+            it.check(arrival, &self.limits).map(|step| (step, said))
+        });
+        let (step, said) = match checked {
+            Ok(checked) => checked,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let mut step = Step { gated: Some(false), ..step };
+        let told = match lineages.settle(&mut step, door.hears(said)).await? {
+            Ok(told) => told,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
         let key = Bytes::copy_from_slice(step.root_session_id.as_str().as_bytes());
-        Ok(Append::new(topics::STEPS, key, Bytes::from(step.to_json())).with_id(step.key()))
+        Ok(Ok((told, Append::new(topics::STEPS, key, Bytes::from(step.to_json())).with_id(step.key()))))
     }
 
     /// Appends the chunk when it is full or `last`. On failure its envelopes keep the outcome they began with: shed.
@@ -181,6 +210,7 @@ impl Intake {
         let appended = self.log.append(appends).await?;
         for (whose, appended) in whose.into_iter().zip(appended) {
             match whose {
+                Whose::Session => {}
                 Whose::Letter(index, rejection) => outcomes[index] = Outcome::Rejected(rejection),
                 Whose::Step(index) => {
                     outcomes[index] = match appended {

@@ -14,6 +14,7 @@ mod config;
 mod dead_letter;
 mod http;
 pub mod intake;
+mod lineages;
 mod metrics;
 mod otlp;
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use martingale_schemas::Reason;
+use martingale_schemas::lineage::Said;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
 /// Through which door something came.
@@ -23,6 +24,14 @@ impl Door {
             Self::OtlpTraces => "otlp_traces",
             Self::OtlpLogs => "otlp_logs",
             Self::Replay => "replay",
+        }
+    }
+
+    /// What a step that came through it has said: telemetry shows what the spans of one request show.
+    pub(crate) fn hears(self, said: Said) -> Said {
+        match self {
+            Self::OtlpTraces | Self::OtlpLogs if said != Said::NOTHING => Said::Shown,
+            _ => said,
         }
     }
 }

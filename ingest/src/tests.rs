@@ -3,6 +3,7 @@
 mod bad_input;
 mod dead_letters;
 mod doors;
+mod lineages;
 mod otlp;
 
 use std::sync::Arc;
@@ -39,7 +40,8 @@ impl Bench {
     fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
-        let specs = [topics::STEPS, topics::DEAD_LETTER].map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
+        let specs = [topics::STEPS, topics::DEAD_LETTER, topics::LINEAGES]
+            .map(|topic| TopicSpec { topic, cleanup: Cleanup::of(topics::is_compacted(topic)) });
         let log = MemoryLog::new(PARTITIONS, &specs, Clock::manual(NOW_MICROS));
         Self::over(log, config)
     }

@@ -20,7 +20,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
-use martingale_platform::log::{Append, Log, Partition};
+use martingale_platform::log::{Append, Appended, Log, Partition};
 use martingale_schemas::{Control, ControlId, ControlState, Timestamp, ids, topics};
 use serde::{Deserialize, Serialize};
 
@@ -116,11 +116,13 @@ impl Controls {
             reason: request.reason,
             state: ControlState::Requested,
         };
-        if let Some(standing) = self.feed.board().get(&id) {
-            same_order(&standing, &control)?;
-        }
         let mut changes = self.feed.board().changes();
-        self.append(&control).await?;
+        let known = self.feed.board().get(&id);
+        if let Some(standing) = &known {
+            same_order(standing, &control)?;
+        }
+        // What the board knows is on the log: a log that knows no duplicates would have it done again.
+        let is_new = known.is_none() && self.append(&control).await?;
         // Whether it was appended or stood there already, the board hears of it from the log.
         let applied = async {
             loop {
@@ -139,10 +141,11 @@ impl Controls {
         let standing = standing.unwrap_or_else(|| Given::requested(&control, self.log.partitions()));
         // A request of the same id may have come first while this one was on its way.
         same_order(&standing, &control)?;
-        Ok(standing)
+        Ok(if is_new { standing } else { standing.again() })
     }
 
-    async fn append(&self, control: &Control) -> Result<(), Failure> {
+    /// Puts it on the log, and answers whether it was not there.
+    async fn append(&self, control: &Control) -> Result<bool, Failure> {
         let value = Bytes::from(serde_json::to_vec(control).map_err(|error| Failure::unavailable(error.to_string()))?);
         let id = control.control_id.as_str().as_bytes();
         let append = |partition: u32| {
@@ -150,8 +153,8 @@ impl Controls {
                 .to_partition(Partition(partition))
                 .with_id(ids::digest(&[b"control", id, &partition.to_le_bytes()]))
         };
-        self.log.append((0..self.log.partitions()).map(append).collect()).await?;
-        Ok(())
+        let appended = self.log.append((0..self.log.partitions()).map(append).collect()).await?;
+        Ok(appended.iter().any(|it| matches!(it, Appended::At(_))))
     }
 }
 

@@ -6,6 +6,7 @@
 //! halt that is known to stand it is told to halt.
 
 mod answer;
+mod lineage;
 #[cfg(test)]
 mod tests;
 
@@ -118,19 +119,31 @@ async fn pass(
     let body = http::body(body, gate.limits.step_bytes_max).await?;
     let arrival = Timestamp::from_micros(gate.clock.now_micros());
     let checked = StepV1::parse(&body).and_then(|step| {
-        let has_id = step.fields.step_id.is_some();
-        step.check(arrival, &gate.limits).map(|step| (step, has_id))
+        let (has_id, said) = (step.fields.step_id.is_some(), step.said());
+        step.check(arrival, &gate.limits).map(|step| (step, has_id, said))
     });
-    let step = match checked {
-        Ok((step, true)) => Step { gated: Some(true), ..step },
-        // An agent that proposes the same call again proposes another one: only an id of its own makes it the same.
-        Ok((step, false)) => Step { step_id: fresh::id("g-", arrival).into(), gated: Some(true), ..step },
+    let settled = match checked {
+        Ok((mut step, has_id, said)) => {
+            step.gated = Some(true);
+            if !has_id {
+                // An agent that proposes the same call again proposes another one: only an id of its own makes it the same.
+                step.step_id = fresh::id("g-", arrival).into();
+            }
+            match lineage::settle(&*gate.log, &mut step, said).await {
+                Ok(settled) => settled.map(|told| (step, Ok(told))),
+                Err(error) => Ok((step, Err(error))),
+            }
+        }
+        Err(rejection) => Err(rejection),
+    };
+    let (step, told) = match settled {
+        Ok(settled) => settled,
         Err(rejection) => {
             gate.reject(arrival, &body, &rejection).await;
             return Err(rejection.into());
         }
     };
-    let (answer, outcome) = gate.judge(&step, begun + gate.config.timeout.0).await;
+    let (answer, outcome) = gate.judge(&step, told, begun + gate.config.timeout.0).await;
     gate.metrics.gate_seconds.observe(begun.elapsed().as_secs_f64());
     gate.metrics.gate_answers.with_label_values(&[answer.decision.as_str(), outcome.as_str()]).inc();
     let mut response = (outcome.status(), axum::Json(answer)).into_response();
@@ -139,8 +152,15 @@ async fn pass(
 }
 
 impl Gate {
-    async fn judge(&self, step: &Step<'_>, deadline: Instant) -> (Answer, Outcome) {
-        match tokio::time::timeout_at(deadline, self.ask(step)).await {
+    /// `told`: what the step tells of its session for the first time, if that could be found out.
+    async fn judge(
+        &self,
+        step: &Step<'_>,
+        told: Result<Option<Append>, log::Error>,
+        deadline: Instant,
+    ) -> (Answer, Outcome) {
+        let asked = async { self.ask(step, told?).await };
+        match tokio::time::timeout_at(deadline, asked).await {
             Ok(Ok(answered)) => answered,
             Ok(Err(failure)) => {
                 let outcome = match failure.status {
@@ -156,7 +176,7 @@ impl Gate {
         }
     }
 
-    async fn ask(&self, step: &Step<'_>) -> Result<(Answer, Outcome), Failure> {
+    async fn ask(&self, step: &Step<'_>, told: Option<Append>) -> Result<(Answer, Outcome), Failure> {
         let root = step.root_session_id.as_str().as_bytes();
         let partition = self.log.partition_of(root);
         let mut waiting =
@@ -165,7 +185,7 @@ impl Gate {
 
         let (root, json) = (Bytes::copy_from_slice(root), Bytes::from(step.to_json()));
         let record = Append::new(topics::STEPS, root.clone(), json.clone()).with_id(step.key());
-        let (position, outcome) = match self.log.append(vec![record]).await?.first() {
+        let (position, outcome) = match self.log.append(told.into_iter().chain([record]).collect()).await?.last() {
             Some(Appended::At(position)) => (*position, Outcome::Judged),
             Some(Appended::Duplicate(position)) => (*position, Outcome::Duplicate),
             None => return Err(Failure::unavailable("the log did not say where the step is")),
@@ -196,7 +216,8 @@ impl Gate {
     }
 
     /// Whether the step on the log is this one; what is not kept any more counts as the same. Times are not compared:
-    /// a step that carries none has that of its arrival.
+    /// a step that carries none has that of its arrival. Nor is the run: the step says the same, and its session may have told
+    /// more since.
     async fn is_same(&self, step: &Step<'_>, at: Position) -> Result<bool, log::Error> {
         const ONE: ReadLimit = ReadLimit { records_max: 1, bytes_max: 1 };
         let records = match self.log.read(topics::STEPS, at.partition, at.offset, ONE).await {
@@ -209,6 +230,8 @@ impl Gate {
         // It may have been reported first, and stays what it was.
         before.gated = step.gated;
         before.time_clamped_from.clone_from(&step.time_clamped_from);
+        before.root_session_id.clone_from(&step.root_session_id);
+        before.parent_session_id.clone_from(&step.parent_session_id);
         Ok(before.to_json() == step.to_json())
     }
 

@@ -30,7 +30,7 @@ const ALL: ReadLimit = ReadLimit { records_max: 100_000, bytes_max: usize::MAX }
 pub(crate) const START_MICROS: i64 = 1_800_000_000_000_000;
 
 pub(crate) fn memory_log(partitions: u32) -> Arc<MemoryLog> {
-    let specs = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
+    let specs = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::of(topics::is_compacted(topic)) });
     MemoryLog::new(partitions, &specs, Clock::manual(START_MICROS))
 }
 

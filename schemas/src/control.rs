@@ -65,8 +65,8 @@ pub enum ControlState {
         before: Position,
         /// Whether this partition knows the session or run.
         known: bool,
-        /// Whether it changed what stands here: a resume of what was not halted does not, nor a second halt. Absent in
-        /// records of before it was told.
+        /// Whether it changed anything here: a resume of a session that was not halted does not, nor a second halt. One of a
+        /// run that was not halted does where it renews budgets. Absent in records of before it was told.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         changed: Option<bool>,
     },

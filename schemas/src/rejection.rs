@@ -24,12 +24,14 @@ pub enum Reason {
     TooDeep,
     TooLarge,
     TooMany,
+    /// Another root or parent than the session has told before.
+    Contradiction,
     /// An OTLP message that cannot be mapped to steps.
     InvalidOtlp,
 }
 
 impl Reason {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InvalidJson,
         Self::InvalidUtf8,
         Self::NotAnObject,
@@ -44,6 +46,7 @@ impl Reason {
         Self::TooDeep,
         Self::TooLarge,
         Self::TooMany,
+        Self::Contradiction,
         Self::InvalidOtlp,
     ];
 
@@ -64,6 +67,7 @@ impl Reason {
             Self::TooDeep => "too_deep",
             Self::TooLarge => "too_large",
             Self::TooMany => "too_many",
+            Self::Contradiction => "contradiction",
             Self::InvalidOtlp => "invalid_otlp",
         }
     }

@@ -2,7 +2,7 @@
 //! `steps`, anyone may consume `verdicts` and `controls`.
 //!
 //! All are co-partitioned: every topic has the same number of partitions and the key is the run's `root_session_id`, so
-//! that one detector sees a run whole and in order.
+//! that one detector sees a run whole and in order. [`LINEAGES`] alone has another key.
 
 /// Accepted steps, [`crate::Step`] as JSON.
 pub const STEPS: &str = "steps";
@@ -20,5 +20,16 @@ pub const ASKS: &str = "asks";
 /// A [`crate::record::Standing`] as JSON for each of `asks`, and for each step of `steps` that was judged before.
 pub const STANDINGS: &str = "standings";
 
+/// What sessions told of their root and parent, [`crate::Lineage`] as JSON: the newest by `session_id`, its key. Written by
+/// the door that a step came through, together with it; removed by the detector that forgets the session.
+pub const LINEAGES: &str = "lineages";
+
 /// Every topic.
-pub const ALL: [&str; 7] = [STEPS, VERDICTS, CONTROLS, DEAD_LETTER, ALERTS, ASKS, STANDINGS];
+pub const ALL: [&str; 8] = [STEPS, VERDICTS, CONTROLS, DEAD_LETTER, ALERTS, ASKS, STANDINGS, LINEAGES];
+
+/// Whether the newest record of each key is all that is wanted of a topic. Controls and alerts are kept as the rest: history
+/// tells of each, and what stands is in the detector's state.
+#[must_use]
+pub fn is_compacted(topic: &str) -> bool {
+    topic == LINEAGES
+}

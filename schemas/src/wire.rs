@@ -17,6 +17,7 @@ mod values;
 
 use serde_json::value::RawValue;
 
+use crate::lineage::Said;
 use crate::{Reason, Rejection, Step};
 use fault::Fault;
 use object::object;
@@ -120,5 +121,11 @@ impl<'a> StepV1<'a> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let read = self.fields.fill(&mut deserializer, &fault).and_then(|()| deserializer.end());
         read.map_err(|error| fault.rejection(&error))
+    }
+
+    /// What it says of its lineage, for [`crate::Lineage::settle`].
+    #[must_use]
+    pub const fn said(&self) -> Said {
+        Said::Told { root: self.fields.root_session_id.is_some(), parent: self.fields.parent_session_id.is_some() }
     }
 }

@@ -103,8 +103,7 @@ async fn open(config: Config, rules: Rules, registry: Registry) -> Result<Open> 
     let query_api_config = config.query_api();
     let embedded = {
         let (config, clock, registry) = (config.log, clock.clone(), registry.clone());
-        // Retained and not compacted: history tells of every control and alert, and what stands is in the detector's state.
-        let topics = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
+        let topics = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::of(topics::is_compacted(topic)) });
         tokio::task::spawn_blocking(move || EmbeddedLog::open(config, &topics, clock, &registry))
             .await
             .context("the log broke while it was opened")?

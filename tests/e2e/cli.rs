@@ -184,7 +184,8 @@ fn orders_that_change_nothing_say_so() {
     for (args, good, expected) in [
         (&["resume", "nosuch"][..], false, "nothing to resume: no halt of session nosuch stood"),
         (&["resume", "s"], true, "nothing to resume: no halt of session s stood"),
-        (&["resume", "--run", "s"], true, "nothing to resume: no halt of run s stood"),
+        (&["resume", "--run", "s"], true, "no halt of it stands, and its budgets begin anew"),
+        (&["resume", "--run", "s"], true, ", and its budgets had counted nothing"),
         (&["halt", "s"], true, "halted: session s"),
         (&["halt", "s"], true, "halted already: session s"),
         (&["resume", "s"], true, "resumed: session s"),

@@ -216,6 +216,11 @@ impl Log for Member {
         self.log.latest(topic, after, limit).await
     }
 
+    async fn newest(&self, topic: Topic, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.arrive_to_read().await?;
+        self.log.newest(topic, key).await
+    }
+
     async fn commit(&self, mut commit: Commit) -> Result<(), Error> {
         self.arrive().await?;
         self.check_owned(&commit)?;

@@ -122,7 +122,7 @@ impl Simulation {
         let mut random = Random::new(seed);
         let plan = Plan::draw(&mut random);
         let clock = Clock::manual(BEGIN_MICROS);
-        let topics = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
+        let topics = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::of(topics::is_compacted(topic)) });
         let log = MemoryLog::new(plan.partitions, &topics, clock.clone());
         log.faults(|it| it.duplicate_appends = !plan.identities);
         let group = Arc::new(Group::default());

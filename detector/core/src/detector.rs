@@ -254,46 +254,45 @@ impl Detector {
         let at = self.sessions.touch(id);
         let Some(slot) = self.sessions.slot(at) else { return Applied::default() };
         let session = &mut slot.state;
-        let stood = session.halt.is_some();
-        let applied =
-            Applied { known: session.is_known(), changed: stood == (control.action == ControlAction::Resume) };
         let by_rule = session.halt.as_ref().is_some_and(|it| matches!(it.cause, Cause::Step { .. }));
-        match control.action {
-            ControlAction::Halt if session.halt.is_none() => session.halt = Some(Halt::by_control(control)),
-            ControlAction::Resume if session.halt.is_some() => session.resume(),
-            // The first halt keeps saying why.
-            ControlAction::Halt | ControlAction::Resume => return applied,
+        let known = session.is_known();
+        let changed = Halt::order(&mut session.halt, control);
+        if !changed {
+            return Applied { known, changed };
+        }
+        let resumed = control.action == ControlAction::Resume;
+        if resumed {
+            session.resume();
         }
         for root in runs_of(id, session) {
             let run_at = self.runs.touch(&root);
             let run = self.runs.slot(run_at);
             let Some(run) = run.filter(|it| session.belongs_to(&root) || it.state.has(id)) else { continue };
             run.state.mirror(id, &root, session, self.rules.limits.run_sessions_max);
-            if by_rule && control.action == ControlAction::Resume {
+            if by_rule && resumed {
                 // The rule may have been a budget of the run, which would give the halt again at the next step.
                 run.state.grant();
             }
             self.runs.mark(run_at);
         }
         self.sessions.mark(at);
-        applied
+        Applied { known, changed }
     }
 
     fn apply_to_run(&mut self, control: &Control, id: &SessionId<'static>) -> Applied {
         let at = self.runs.touch(id);
         let Some(slot) = self.runs.slot(at) else { return Applied::default() };
         let run = &mut slot.state;
-        let stood = run.halt.is_some();
-        let applied =
-            Applied { known: run.counts.steps > 0, changed: stood == (control.action == ControlAction::Resume) };
-        match control.action {
-            ControlAction::Halt if run.halt.is_none() => run.halt = Some(Halt::by_control(control)),
-            // Also where no halt stands: its budgets may have halted sessions, each of which is resumed by itself.
-            ControlAction::Resume if run.halt.is_some() || applied.known => run.resume(),
-            ControlAction::Halt | ControlAction::Resume => return applied,
+        let known = run.counts.steps > 0;
+        let mut changed = Halt::order(&mut run.halt, control);
+        // Also where no halt stands: its budgets may have halted sessions, each of which is resumed by itself.
+        if control.action == ControlAction::Resume && (changed || known) {
+            changed |= run.resume();
         }
-        self.runs.mark(at);
-        applied
+        if changed {
+            self.runs.mark(at);
+        }
+        Applied { known, changed }
     }
 
     /// Hands out every state that changed since the last call: sessions, then runs, the parts of each before its head, in

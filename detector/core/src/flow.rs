@@ -117,7 +117,7 @@ fn call(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &mut RunState,
         return flow;
     }
     let Some(ground) = reaches_out(step, tool) else { return flow };
-    let certain = ground != Ground::Name;
+    let certain = ground == Ground::Stated;
     flow.findings.extend(leakage(step, certain, &secrets, destinations, rules));
     if let (Some(untrusted), Some(sensitive)) = (&shared.untrusted, &shared.sensitive)
         && !destinations.authorised()
@@ -172,10 +172,8 @@ fn edge(argument: &Argument<'_>, path_of: impl Fn(&crate::provenance::Trace<'_>)
 /// Why a call is held to send something out of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ground {
-    /// Somebody said that its tool does.
-    Described,
-    /// Its tool runs code, and this code sends.
-    Code,
+    /// Somebody said that its tool does, or the code that it runs sends.
+    Stated,
     /// The name of its tool suggests it, and nothing else.
     Name,
 }
@@ -196,13 +194,13 @@ fn reaches_out(step: &Step<'_>, tool: &Tool) -> Option<Ground> {
         return None;
     }
     if tool.described.has(Flags::OPEN_WORLD) {
-        return Some(Ground::Described);
+        return Some(Ground::Stated);
     }
     if tool.level < 4 {
         return Some(Ground::Name);
     }
     let code = step.input.as_ref().map_or("", |it| it.get());
-    SENDS.iter().any(|it| code.contains(it)).then_some(Ground::Code)
+    SENDS.iter().any(|it| code.contains(it)).then_some(Ground::Stated)
 }
 
 fn leakage(

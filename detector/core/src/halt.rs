@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use martingale_schemas::{ControlId, SessionId, StepId, Timestamp};
+use martingale_schemas::{Control, ControlAction, ControlId, SessionId, StepId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A halt that stands until a person resumes.
@@ -26,7 +26,20 @@ pub(crate) enum Cause {
 const WORDS_MAX: usize = 200;
 
 impl Halt {
-    pub(crate) fn by_control(control: &martingale_schemas::Control) -> Box<Self> {
+    /// Gives the halt where none stands, or lifts the one that does, and answers whether that changed anything: the first
+    /// halt keeps saying why.
+    pub(crate) fn order(standing: &mut Option<Box<Self>>, control: &Control) -> bool {
+        let changed = standing.is_some() == (control.action == ControlAction::Resume);
+        if changed {
+            *standing = match control.action {
+                ControlAction::Halt => Some(Self::by_control(control)),
+                ControlAction::Resume => None,
+            };
+        }
+        changed
+    }
+
+    fn by_control(control: &Control) -> Box<Self> {
         let cut = |it: &Option<String>| it.as_ref().map(|it| it.chars().take(WORDS_MAX).collect());
         Box::new(Self {
             of: control.scope.id().clone(),

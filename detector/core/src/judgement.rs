@@ -68,6 +68,7 @@ impl Judgement {
 pub struct Applied {
     /// Whether this detector knows the session or run: a step of it was seen here.
     pub known: bool,
-    /// Whether it changed what stands: a halt where none stood, a resume where one did.
+    /// Whether it changed anything: a halt where none stood, a resume where one did, or of a run whose budgets had counted
+    /// something, which it renews.
     pub changed: bool,
 }

@@ -151,19 +151,23 @@ impl RunState {
         self.counts.add(step);
     }
 
-    pub(crate) fn resume(&mut self) {
+    /// Lifts its halt, and answers whether its budgets had anything to renew.
+    pub(crate) fn resume(&mut self) -> bool {
         self.halt = None;
-        self.grant();
+        let renewed = self.grant();
         if self.is_blank() {
             // It is not stored, and must not be remembered in memory alone.
             *self = Self::default();
         }
+        renewed
     }
 
-    /// Budgets of the run count from here.
-    pub(crate) fn grant(&mut self) {
-        self.base = self.counts;
-        self.base_time = Some(self.now);
+    /// Budgets of the run count from here. Whether they had counted anything.
+    pub(crate) fn grant(&mut self) -> bool {
+        let (counts, time) = (self.counts, Some(self.now));
+        let renewed = (self.base, self.base_time) != (counts, time);
+        (self.base, self.base_time) = (counts, time);
+        renewed
     }
 
     fn at(&self, id: u64) -> Result<usize, usize> {

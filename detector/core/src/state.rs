@@ -151,6 +151,15 @@ impl State {
         }
     }
 
+    /// Root of the run that a session was last seen in.
+    #[must_use]
+    pub fn root(&self) -> Option<&SessionId<'static>> {
+        match self {
+            Self::Session(state) => state.root.as_ref(),
+            Self::Run(_) | Self::Part(_) => None,
+        }
+    }
+
     /// The parts that are stored beside it.
     pub fn parts(&self) -> impl Iterator<Item = Part> {
         let (session, run) = match self {

@@ -436,6 +436,11 @@ async fn the_newest_record_of_each_key(subject: Subject) {
         let expected: Vec<_> = expected.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())).collect();
         assert_eq!(page, expected);
     }
+    for (key, expected) in [("a", None), ("b", Some("2")), ("c", Some("1")), ("d", Some("2")), ("e", None), ("f", None)]
+    {
+        let newest = log.newest(COMPACTED, key.as_bytes()).await.expect("newest");
+        assert_eq!(newest.as_deref(), expected.map(str::as_bytes), "{key}");
+    }
     let home = log.partition_of(b"b");
     assert!(values(log, COMPACTED, home).await.contains(&"2".to_owned()), "still a topic like any other");
 }
@@ -479,6 +484,7 @@ async fn everything_survives_a_restart(subject: Subject) {
     assert_eq!(log.state("s", P[3], b"k").await.expect("state").as_deref(), Some(&b"v"[..]));
     assert_eq!(log.committed("c", A, P[3]).await.expect("committed"), Some(Offset(2)));
     assert_eq!(log.latest(COMPACTED, None, 9).await.expect("latest").len(), 1);
+    assert_eq!(log.newest(COMPACTED, b"k").await.expect("newest").as_deref(), Some(&b"new"[..]));
     let closed = |error: Option<Error>| assert!(matches!(error, Some(Error::Closed)), "{error:?}");
     closed(old.append(vec![at(A, P[0], "from the dead")]).await.err());
     closed(old.commit(Commit { publish: vec![at(A, P[0], "from the dead")], ..Commit::default() }).await.err());

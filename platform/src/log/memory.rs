@@ -329,6 +329,15 @@ impl Log for MemoryLog {
         Ok(page(&data.latest, after, limit))
     }
 
+    async fn newest(&self, topic: Topic, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let mut inner = self.open()?;
+        let data = inner.durable.topic(topic)?;
+        if data.cleanup != Cleanup::Compact {
+            return Err(Error::UnknownTopic(format!("{topic}, compacted")));
+        }
+        Ok(data.latest.get(key).cloned())
+    }
+
     async fn commit(&self, commit: Commit) -> Result<(), Error> {
         let mut inner = self.open()?;
         inner.refuse_when_full()?;

@@ -53,6 +53,14 @@ pub enum Cleanup {
     Compact,
 }
 
+impl Cleanup {
+    /// By whether only the newest record of each key is wanted.
+    #[must_use]
+    pub const fn of(compacted: bool) -> Self {
+        if compacted { Self::Compact } else { Self::Retain }
+    }
+}
+
 /// A topic as the log is opened with it.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicSpec {
@@ -205,6 +213,25 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// When the log cannot be read.
     async fn latest(&self, topic: Topic, after: Option<Bytes>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error>;
+
+    /// The newest record of a key of a compacted topic, in the partition the key belongs to; `None` when there is none, or it
+    /// was removed. Unless a log has an index of them, it reads that partition.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    async fn newest(&self, topic: Topic, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        const PAGE: ReadLimit = ReadLimit { records_max: 10_000, bytes_max: 16 << 20 };
+        let partition = self.partition_of(key);
+        let Bounds { start, end } = self.bounds(topic, partition).await?;
+        let (mut next, mut newest) = (start, None);
+        while next < end {
+            let records = self.read(topic, partition, next, PAGE).await?;
+            let Some(last) = records.last() else { break };
+            next = last.offset.next();
+            newest = records.into_iter().rev().find(|it| it.key == key).map(|it| it.value).or(newest);
+        }
+        Ok(newest.filter(|it: &Bytes| !it.is_empty()))
+    }
 
     /// Records are published when it returns, and its state and progress are what [`Log::state`] and [`Log::committed`]
     /// answer in this process. A log may make them durable a moment later, in the order of the commits; when that fails,

@@ -25,12 +25,17 @@ pub struct Given {
     pub state: Progress,
     /// Whether any partition knows the session or run. A control of one that is not known yet holds when it comes.
     pub known: bool,
-    /// Whether it changed what stands anywhere: a resume of what was not halted does not, nor a second halt. Absent until a
-    /// partition has applied it, and for orders of before this was told.
+    /// Whether it changed anything when it took force: a resume of a session that was not halted does not, nor a second halt.
+    /// One of a run that was not halted does where it renews budgets. Absent until a partition has applied it, and for
+    /// orders of before this was told. In the answer to an order that was given before it is `false`: nothing was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<bool>,
     /// For each partition that has applied it, the first step that was judged under it.
     pub applied_before: Vec<Position>,
+    /// An order of this id was given before, and this request did nothing: what else is told is of that one, and what it
+    /// changed is told by `GET /v1/controls/{id}`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
     #[serde(skip)]
     partitions: u32,
     #[serde(skip)]
@@ -58,9 +63,16 @@ impl Given {
             known: false,
             changed: None,
             applied_before: Vec::new(),
+            repeated: false,
             partitions,
             applied: BTreeMap::new(),
         }
+    }
+
+    /// The same order, told to whoever gives it a second time.
+    pub(crate) fn again(self) -> Self {
+        let changed = if self.is_applied() { Some(false) } else { None };
+        Self { changed, repeated: true, ..self }
     }
 
     pub(crate) fn is_applied(&self) -> bool {

@@ -36,7 +36,11 @@ async fn a_repeated_request_is_the_same_order_and_another_is_refused() {
     let log = memory_log(2);
     let rig = Rig::judged(&log, |_| {}).await;
     let first = rig.post("/v1/controls", HALT).await.json();
-    assert_eq!(rig.post("/v1/controls", HALT).await.json(), first);
+    assert_eq!((&first["changed"], first.get("repeated")), (&json!(true), None), "{first}");
+    let mut repeated = first.clone();
+    (repeated["changed"], repeated["repeated"]) = (json!(false), json!(true));
+    assert_eq!(rig.post("/v1/controls", HALT).await.json(), repeated, "nothing was done now");
+    assert_eq!(rig.get("/v1/controls/c1").await.json(), first, "and this is what it did then");
     let other = rig.post("/v1/controls", &HALT.replace("\"s\"", "\"t\"")).await;
     assert_eq!(other.reason(), (409, "conflict".to_owned()));
     // Two partitions, requested and applied, and nothing besides.
@@ -57,8 +61,9 @@ async fn what_is_not_applied_in_time_is_accepted_and_applied_later() {
     assert_eq!((answer.status.as_u16(), &answer.json()["state"]), (202, &json!("requested")));
     let mut tasks = tokio::task::JoinSet::new();
     crate::testing::spawn_detector(&log, &mut tasks);
-    // The same request waits for the same order.
+    // The same request waits for the same order, whether it is the first to hear of it or not.
     let answer = rig.post("/v1/controls", HALT).await;
+    assert_eq!(answer.json()["repeated"], true);
     assert_eq!((answer.status.as_u16(), &answer.json()["state"]), (200, &json!("applied")));
 }
 
@@ -82,6 +87,10 @@ async fn more_controls_than_are_kept_are_applied_after_a_restart_too() {
     let rig = Rig::judged_at(&log, &clock, |config| config.controls.controls_max = 2).await;
     let halt = |id: &str| json!({ "action": "halt", "session_id": "s", "control_id": id }).to_string();
     let mut given = Vec::new();
+    let told_again = |mut it: serde_json::Value| {
+        (it["changed"], it["repeated"]) = (json!(false), json!(true));
+        it
+    };
     for id in ["a", "b", "c", "d"] {
         given.push(rig.post("/v1/controls", &halt(id)).await.json());
         clock.advance(1);
@@ -91,7 +100,11 @@ async fn more_controls_than_are_kept_are_applied_after_a_restart_too() {
     let list = rig.get("/v1/controls").await.json();
     assert_eq!(list["controls"], json!([given[3], given[2]]));
     let again = rig.post("/v1/controls", &halt("d")).await;
-    assert_eq!((again.status.as_u16(), again.json()), (200, given.remove(3)), "without waiting for anything");
+    assert_eq!(
+        (again.status.as_u16(), again.json()),
+        (200, told_again(given.remove(3))),
+        "without waiting for anything"
+    );
 }
 
 #[tokio::test]

@@ -76,6 +76,39 @@ async fn a_step_sent_again_is_answered_under_what_stands_by_then() {
     holds(&log, topics::STEPS, 2).await;
 }
 
+/// A child says whose it is on its first step alone; that is enough for a halt of its run, whatever it leaves away later.
+#[tokio::test]
+async fn a_step_that_leaves_its_lineage_away_is_judged_in_its_run() {
+    let log = memory_log(4);
+    let rig = Rig::judged(&log, |_| {}).await;
+    let told = |id: &str, root: &str| {
+        let more = format!(r#"{{"root_session_id":"{root}","parent_session_id":"mother","#);
+        step("kid", id, "ls").replacen('{', &more, 1)
+    };
+    let before = rig.post("/v1/gate", &step("kid", "0", "ls")).await.json();
+    assert_eq!(rig.post("/v1/gate", &told("1", "root")).await.json()["decision"], "allow");
+    assert_eq!(rig.post("/v1/gate", &step("kid", "2", "ls")).await.json()["decision"], "allow");
+    let halt = r#"{"action":"halt","session_id":"root","reason":"odd"}"#;
+    assert_eq!(rig.post("/v1/controls", halt).await.json()["state"], "applied");
+    assert_eq!(rig.post("/v1/gate", &step("kid", "3", "ls")).await.json()["decision"], "halt");
+    for (body, field) in [(told("4", "kid"), "root_session_id"), (told("5", "another"), "root_session_id")] {
+        let refused = rig.post("/v1/gate", &body).await;
+        assert_eq!(refused.reason(), (400, "contradiction".to_owned()));
+        assert_eq!(refused.json()["error"]["field"], field);
+    }
+    // Asked again about a step of before it told: it is the same step, and what stands now is what stands against its run.
+    let again = rig.post("/v1/gate", &step("kid", "0", "ls")).await;
+    assert_eq!((again.status.as_u16(), &again.json()["verdict_id"]), (200, &before["verdict_id"]));
+    assert_eq!((&before["decision"], &again.json()["decision"]), (&json!("allow"), &json!("halt")));
+    holds(&log, topics::STEPS, 4).await;
+    holds(&log, topics::DEAD_LETTER, 2).await;
+
+    // A server that starts over the same log knows it as well.
+    drop(rig);
+    let rig = Rig::judged(&log.reopen(), |_| {}).await;
+    assert_eq!(rig.post("/v1/gate", &step("kid", "6", "ls")).await.json()["decision"], "halt");
+}
+
 #[tokio::test]
 async fn without_an_id_each_proposal_is_a_step_of_its_own() {
     let log = memory_log(1);

@@ -16,12 +16,13 @@ pub(super) struct Step {
     /// One autonomous execution of one agent task.
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     session_id: String,
-    /// Root of the tree of sessions this one belongs to; the parent, or the session itself, if left out. A session whose
-    /// parent has a parent must name its root: otherwise it is not in their run but in one that its parent is the root of,
-    /// and halts, budgets and limits of theirs do not reach it.
+    /// Root of the tree of sessions this one belongs to: its run, whose halts, budgets and limits hold for it. Left out, it is
+    /// what the session told before, else what its parent told, else the parent, else the session itself. Another one than
+    /// the session told before is rejected.
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     root_session_id: Option<String>,
-    /// The session that spawned this one or delegated to it. Never the session itself.
+    /// The session that spawned this one or delegated to it. Never the session itself. Left out, it is what the session told
+    /// before; another one than that is rejected.
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$"))]
     parent_session_id: Option<String>,
     /// Unique in the session. If left out it is derived from the session and the bytes sent, so that sending them again

@@ -82,9 +82,13 @@ fn sentence(order: &Order, action: ControlAction, answer: &Value) -> String {
         }
         (Some("applied"), ControlAction::Halt) => format!("halted: {what}{id}: no further step of it may run"),
         (Some("applied"), ControlAction::Resume) if answer["changed"] == false => match &order.scope.run {
-            Some(_) => format!("nothing to resume: no halt of {what} stood{id}; its budgets begin anew"),
+            Some(_) => format!("nothing to resume: no halt of {what} stood{id}, and its budgets had counted nothing"),
             None => format!("nothing to resume: no halt of {what} stood{id}"),
         },
+        // With a halt or without one: the answer does not say, and both are so now.
+        (Some("applied"), ControlAction::Resume) if order.scope.run.is_some() => {
+            format!("resumed: {what}{id}: no halt of it stands, and its budgets begin anew")
+        }
         (Some("applied"), ControlAction::Resume) => format!("resumed: {what}{id}"),
         _ => format!("requested: {}, {what}{id}: on the log, and not yet applied everywhere", action.as_str()),
     }

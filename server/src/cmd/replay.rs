@@ -2,6 +2,7 @@
 
 mod follow;
 pub(crate) mod line;
+mod lineages;
 mod offline;
 pub(crate) mod send;
 pub(crate) mod source;

@@ -388,6 +388,50 @@ fn the_end_keeps_halts_and_duplicates() {
     );
 }
 
+/// What an order says of itself: whether it was for something that is known, and whether it changed anything.
+#[test]
+fn an_order_says_what_it_changed() {
+    let mut detector = Detector::new(Arc::new(Rules::load::<&str, &str>(&[]).unwrap()));
+    let mut now = BEGIN;
+    let script: [(&str, Option<(bool, bool)>); 17] = [
+        ("halt session s", Some((false, true))),
+        ("halt session s", Some((false, false))),
+        ("resume session s", Some((false, true))),
+        ("resume run s", Some((false, false))),
+        ("plan", None),
+        ("halt session s", Some((true, true))),
+        ("halt session s", Some((true, false))),
+        ("resume session s", Some((true, true))),
+        ("resume session s", Some((true, false))),
+        // No halt stands, but its budgets have counted a step.
+        ("resume run s", Some((true, true))),
+        ("resume run s", Some((true, false))),
+        ("plan", None),
+        ("resume run s", Some((true, true))),
+        ("halt run s", Some((true, true))),
+        ("halt run s", Some((true, false))),
+        ("resume run s", Some((true, true))),
+        ("resume run s", Some((true, false))),
+    ];
+    for (number, (line, expected)) in script.into_iter().enumerate() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let applied = match words.as_slice() {
+            [action @ ("halt" | "resume"), scope, id] => Some(detector.apply(&control(action, scope, id))),
+            _ => {
+                let json = step_json(line, number, &mut now);
+                let step = StepV1::parse(json.as_bytes()).unwrap();
+                detector.observe(&step.check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap());
+                None
+            }
+        };
+        let mut stored = 0;
+        detector.drain_changed(|_, _| stored += 1);
+        assert_eq!(applied.map(|it| (it.known, it.changed)), expected, "{number}: {line}");
+        // What says that nothing changed has nothing to store.
+        assert_eq!(stored > 0, applied.is_none_or(|it| it.changed), "{number}: {line}");
+    }
+}
+
 #[test]
 fn it_says_who_when_and_why() {
     let mut detector = Detector::new(Arc::new(Rules::load::<&str, &str>(&[]).unwrap()));

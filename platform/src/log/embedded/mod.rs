@@ -238,6 +238,20 @@ impl Log for EmbeddedLog {
         self.shared.blocking(move |shared| shared.with_store(page)).await
     }
 
+    /// On the calling thread, as [`Log::state`]; where nothing was ever written it looks nowhere.
+    async fn newest(&self, topic: Topic, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let topics = &self.shared.topics;
+        let slot = topics.slot(topic, self.partition_of(key))?;
+        if !topics.is_compacted(slot) {
+            return Err(Error::UnknownTopic(format!("{topic}, compacted")));
+        }
+        if topics.bounds(slot).end == Offset::START {
+            return Ok(None);
+        }
+        let find = |store: &Store| store.find_latest(topics.topic_index(slot), key);
+        Ok(self.shared.with_store(find)?.map(|it| it.value))
+    }
+
     async fn commit(&self, commit: Commit) -> Result<(), Error> {
         let request = self.shared.request(commit)?;
         self.submit(request).await.map(drop)

@@ -19,6 +19,7 @@ use martingale_schemas::wire::StepV1;
 use martingale_schemas::{Limits, Step, Timestamp, ids};
 
 use super::line::{self, Line};
+use super::lineages::Lineages;
 use super::source::Source;
 use super::summary::Decisions;
 use super::tally::{Found, Tally};
@@ -40,6 +41,7 @@ pub(super) fn run(
     };
     let progress = source.progress();
     let mut judge = Judge::new(Arc::new(rules));
+    let mut lineages = Lineages::default();
     let mut sessions = Sessions::default();
     let faults = Faults::new(progress.clone());
     let (mut steps, mut outcomes, mut decisions, mut findings) =
@@ -51,7 +53,7 @@ pub(super) fn run(
         if steps % TELL_EVERY == 0 {
             progress.set_message(format!("{steps} steps"));
         }
-        let step = match StepV1::parse(&json).and_then(|it| it.check(arrival, &Limits::DEFAULT)) {
+        let step = match lineages.step(&json, arrival) {
             Ok(step) => step,
             Err(rejection) => {
                 outcomes.rejected += 1;

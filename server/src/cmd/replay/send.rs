@@ -15,8 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use martingale_platform::clock::Clock;
-use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Limits, Timestamp, ids};
+use martingale_schemas::{Timestamp, ids};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
@@ -24,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::follow::{Expected, Followed, Follower};
+use super::lineages::Lineages;
 use super::source::{Place, Source};
 use super::{Faults, Outcomes, Sessions, Summary};
 use crate::client::{Client, refusal};
@@ -162,12 +162,13 @@ fn read(
     let arrival = Timestamp::from_micros(Clock::System.now_micros());
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
     let mut batches: Vec<Batch> = lanes.iter().map(|_| Batch::default()).collect();
-    let mut sessions = Sessions::default();
+    let (mut sessions, mut lineages) = (Sessions::default(), Lineages::default());
     let (mut line, mut steps) = (Vec::new(), 0_u64);
     while let Some(place) = next(&mut line)? {
         steps += 1;
         // Read here only for its identity and place. What is wrong with it the server says, and keeps.
-        let step = StepV1::parse(&line).and_then(|it| it.check(arrival, &Limits::DEFAULT)).ok();
+        // Its lane is that of its run, also where it leaves that away.
+        let step = lineages.step(&line, arrival).ok();
         #[expect(clippy::cast_possible_truncation, reason = "a remainder of the number of lanes")]
         let lane =
             step.as_ref().map_or(0, |it| hasher.hash_one(it.root_session_id.as_str()) % lanes.len() as u64) as usize;
