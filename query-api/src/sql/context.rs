@@ -14,7 +14,7 @@ use super::memory::{CountedWindows, Pool};
 use super::provider::Unified;
 use super::views::Public;
 use super::yielding::YieldingJoins;
-use super::{Config, functions};
+use super::{Config, collecting, functions};
 use crate::history::Snapshot;
 use crate::tables::Table;
 
@@ -62,7 +62,7 @@ impl Context {
     }
 }
 
-fn session(runtime: Arc<RuntimeEnv>, schema: &str) -> SessionContext {
+pub(super) fn session(runtime: Arc<RuntimeEnv>, schema: &str) -> SessionContext {
     let mut config = SessionConfig::new()
         .with_information_schema(true)
         .with_default_catalog_and_schema(CATALOG, schema)
@@ -81,7 +81,7 @@ fn session(runtime: Arc<RuntimeEnv>, schema: &str) -> SessionContext {
         .with_physical_optimizer_rules(optimizer.rules)
         .with_expr_planners(functions::planners())
         .with_scalar_functions(functions::scalar())
-        .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+        .with_aggregate_functions(collecting::aggregates())
         .with_window_functions(functions::window())
         .with_table_functions(tables.map(|it| (it.name().to_owned(), it)).collect())
         .build();

@@ -1,6 +1,7 @@
 //! Queries over a small history: what they may do, and what they are told when they may not.
 
 mod hostile;
+mod memory;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
