@@ -19,6 +19,7 @@ mod tests;
 mod threads;
 mod value;
 mod views;
+mod words;
 mod yielding;
 
 use std::sync::Arc;

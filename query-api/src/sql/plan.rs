@@ -200,6 +200,9 @@ fn check_regex(pattern: &Expr, plain: bool) -> Result<(), String> {
     }
 }
 
+/// The last line says why; those above it draw the expression.
 pub(super) fn unreadable_regex(error: &regex::Error) -> String {
-    format!("the regular expression cannot be read: {error}")
+    let text = error.to_string();
+    let why = text.lines().next_back().unwrap_or_default().trim_start_matches("error: ");
+    format!("the regular expression cannot be read: {why}")
 }
