@@ -8,7 +8,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionStateBuilder, SessionStateDefaults};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 use super::memory::{CountedWindows, Pool};
 use super::provider::Unified;
@@ -40,9 +40,16 @@ pub(super) fn runtime(config: &Config) -> Result<Arc<RuntimeEnv>> {
 pub(crate) struct Context {
     pub(super) snapshot: Arc<Snapshot>,
     pub(crate) session: SessionContext,
+    /// With the tables that views are made from, which no query may name.
+    parts: SessionContext,
 }
 
 impl Context {
+    /// Rows of a table that no query may name.
+    pub(crate) async fn part(&self, name: &str) -> Result<DataFrame> {
+        self.parts.table(name).await
+    }
+
     pub(super) async fn new(snapshot: Arc<Snapshot>, runtime: Arc<RuntimeEnv>) -> Result<Self> {
         let session = session(Arc::clone(&runtime), PUBLIC);
         let parts = self::session(runtime, "parts");
@@ -57,8 +64,8 @@ impl Context {
         }
         let tables = session.catalog(CATALOG).and_then(|it| Some((it.schema(PUBLIC)?, it)));
         let Some((tables, catalog)) = tables else { return internal_err!("the catalog is not there") };
-        catalog.register_schema(PUBLIC, Arc::new(Public::new(tables, parts)))?;
-        Ok(Self { snapshot, session })
+        catalog.register_schema(PUBLIC, Arc::new(Public::new(tables, parts.clone())))?;
+        Ok(Self { snapshot, session, parts })
     }
 }
 
