@@ -6,6 +6,7 @@ pub mod background;
 pub mod budget;
 pub mod clock;
 pub mod config;
+pub mod files;
 pub mod log;
 pub mod shutdown;
 pub mod telemetry;

@@ -1,6 +1,7 @@
 //! SQL over history: read only, one consistent snapshot for each query, within limits.
 
 mod bounded;
+mod collecting;
 mod config;
 mod context;
 mod encode;
@@ -18,6 +19,7 @@ mod tests;
 mod threads;
 mod value;
 mod views;
+mod words;
 mod yielding;
 
 use std::sync::Arc;

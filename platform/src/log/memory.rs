@@ -32,6 +32,8 @@ pub struct Faults {
     pub duplicate_appends: bool,
     /// Appends and commits answer [`Error::Full`].
     pub full: bool,
+    /// Commits wait, with nothing written, until this is unset.
+    pub hold_commits: bool,
     /// Reads of this topic fail in a way that passes.
     pub fail_reads_of: Option<Topic>,
     /// Who it says it is.
@@ -47,6 +49,8 @@ pub struct MemoryLog {
     partitions: u32,
     clock: Clock,
     inner: Mutex<Inner>,
+    /// Tells that faults have changed.
+    faults: watch::Sender<()>,
     assigned: Mutex<BTreeMap<Consumer, watch::Sender<Arc<[Partition]>>>>,
 }
 
@@ -109,7 +113,8 @@ impl MemoryLog {
             }
         }
         let inner = Inner { durable, settled: None, faults: Faults::default(), closed: false, grown };
-        Arc::new(Self { partitions, clock, inner: Mutex::new(inner), assigned: Mutex::default() })
+        let faults = watch::Sender::new(());
+        Arc::new(Self { partitions, clock, inner: Mutex::new(inner), faults, assigned: Mutex::default() })
     }
 
     /// Changes what goes wrong from now on.
@@ -121,6 +126,8 @@ impl MemoryLog {
         } else if inner.settled.is_none() {
             inner.settled = Some((inner.durable.committed.clone(), inner.durable.state.clone()));
         }
+        drop(inner);
+        self.faults.send_replace(());
     }
 
     /// The log as a new process finds it after this one was killed; this handle is closed.
@@ -339,6 +346,10 @@ impl Log for MemoryLog {
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), Error> {
+        let mut changed = self.faults.subscribe();
+        while self.lock().faults.hold_commits {
+            changed.changed().await.map_err(|_| Error::Closed)?;
+        }
         let mut inner = self.open()?;
         inner.refuse_when_full()?;
         let left = inner.faults.fail_commit_after.take();

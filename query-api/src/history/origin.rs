@@ -1,8 +1,10 @@
 //! Which log the tables were made from: offsets say so only when the tables are further than the log.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
+
+use martingale_platform::files;
 
 use super::Error;
 
@@ -36,12 +38,7 @@ pub(super) fn claim(dir: &Path, log: Option<&str>) -> Result<(), Error> {
 
 fn write(dir: &Path, log: &str) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    let draft = dir.join("LOG.new");
-    let mut file = File::create(&draft)?;
-    writeln!(file, "{log}")?;
-    file.sync_all()?;
-    fs::rename(draft, dir.join(FILE))?;
-    File::open(dir)?.sync_all()
+    files::replace(dir, FILE, &format!("{log}\n"))
 }
 
 #[cfg(test)]

@@ -256,15 +256,43 @@ async fn a_control_is_one_row_and_says_who_applied_it() {
     process.until("SELECT count(*) FROM controls WHERE state = 'requested'", 1).await;
     for partition in 0..2 {
         let before = Position { partition, offset: 7 };
-        control.state = ControlState::Applied { before, known: partition == 1, changed: None };
+        control.state = ControlState::Applied { before, known: partition == 1, changed: Some(true) };
         world.control(&control, partition).await;
     }
     process.until("SELECT applied_partitions FROM controls", 2).await;
-    let row = process.rows("SELECT control_id, action, scope, scope_id, given_by, state, known FROM controls").await;
-    assert_eq!(
-        row,
-        [[json!("c1"), json!("halt"), json!("session"), json!("a"), json!("ana"), json!("applied"), json!(true)]]
-    );
+    let sql = "SELECT control_id, action, scope, scope_id, given_by, state, known, changed FROM controls";
+    assert_eq!(json!(process.rows(sql).await), json!([["c1", "halt", "session", "a", "ana", "applied", true, true]]));
+    process.stop().await;
+}
+
+/// As `GET /v1/controls/{id}` says it: by the partitions that know the session, if there are any.
+#[tokio::test]
+async fn whether_a_control_changed_anything_is_what_its_answer_says() {
+    let world = World::new(2);
+    let process = world.start().await;
+    let board = crate::controls::Board::new(2, 8);
+    let cases = [
+        [(false, Some(true)), (true, Some(false))],
+        [(true, Some(false)), (true, Some(true))],
+        [(false, Some(false)), (false, Some(true))],
+        [(false, Some(false)), (false, Some(false))],
+        [(true, None), (false, Some(true))],
+        [(false, None), (false, None)],
+    ];
+    let mut wanted = Vec::new();
+    for (at, answers) in cases.into_iter().enumerate() {
+        let mut control = Control { control_id: ControlId::from(format!("c{at}")), ..halt() };
+        for (partition, (known, changed)) in (0..).zip(answers) {
+            control.state = ControlState::Applied { before: Position { partition, offset: 7 }, known, changed };
+            board.note(Partition(partition), &control);
+            world.control(&control, partition).await;
+        }
+        wanted.push(json!(board.get(control.control_id.as_str()).expect("noted").changed));
+    }
+    process.until("SELECT sum(applied_partitions) FROM controls", 2 * cases.len() as u64).await;
+    let told = process.rows("SELECT changed FROM controls ORDER BY control_id").await;
+    assert_eq!(told.into_iter().flatten().collect::<Vec<_>>(), wanted);
+    assert_eq!(wanted, [json!(false), json!(true), json!(true), json!(false), json!(null), json!(null)]);
     process.stop().await;
 }
 

@@ -81,6 +81,61 @@ async fn sessions_are_found() {
     process.stop().await;
 }
 
+/// Each order comes with the page of the step that it came before; another run's and another partition's do not.
+#[tokio::test]
+async fn a_timeline_tells_of_orders_at_their_place() {
+    let (world, process) = small().await;
+    let (_, whole) = get(&process, "/v1/sessions/c/timeline").await;
+    let offset = |step: usize| whole["steps"][step]["offset"].as_u64().expect("a number");
+    let partition = u32::try_from(whole["steps"][0]["partition"].as_u64().expect("a number")).expect("small");
+    let session = |id: &str| Scope::Session { session_id: SessionId::from(id.to_owned()) };
+    let run = |id: &str| Scope::Run { root_session_id: SessionId::from(id.to_owned()) };
+    let (halt, resume) = (ControlAction::Halt, ControlAction::Resume);
+    let last = offset(3) + 1;
+    for (n, (action, scope, before, of)) in (0..).zip([
+        (halt, session("c"), offset(0), partition),
+        (resume, session("c"), offset(2), partition),
+        (halt, session("p"), offset(3), partition),
+        (halt, run("p"), last, partition),
+        (halt, run("c"), last, partition),
+        (halt, session("x"), offset(2), partition),
+        (halt, session("c"), offset(2), 1 - partition),
+    ]) {
+        let before = Position { partition: of, offset: before };
+        let control = Control {
+            control_id: ControlId::from(format!("c{n}")),
+            action,
+            scope,
+            time: Timestamp::from_micros(n),
+            by: Some("eve".to_owned()),
+            reason: None,
+            state: ControlState::Applied { before, known: true, changed: Some(true) },
+        };
+        // A detector that died between its answer and its commit answers again.
+        for _ in 0..2 {
+            world.control(&control, of).await;
+        }
+    }
+    process.until("SELECT count(*) FROM controls", 7).await;
+    for (page, ids_of_orders) in [
+        ("", "c0 c1 c2 c3"),
+        ("?limit=2", "c0"),
+        (&format!("?limit=1&after={}", offset(1)), "c1"),
+        (&format!("?limit=2&after={}", offset(1)), "c1 c2 c3"),
+        (&format!("?limit=2&after={}", offset(3)), ""),
+    ] {
+        let (_, answer) = get(&process, &format!("/v1/sessions/c/timeline{page}")).await;
+        assert_eq!(ids(&answer["orders"], "control_id"), ids_of_orders, "{page}: {answer}");
+    }
+    let (_, answer) = get(&process, "/v1/sessions/c/timeline?limit=2").await;
+    let order = &answer["orders"][0];
+    assert_eq!(
+        (&order["before_offset"], &order["given_by"], &order["changed"]),
+        (&json!(offset(0)), &json!("eve"), &json!(true))
+    );
+    process.stop().await;
+}
+
 #[tokio::test]
 async fn a_timeline_is_whole_and_in_order() {
     let (_world, process) = small().await;

@@ -8,13 +8,13 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionStateBuilder, SessionStateDefaults};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 
 use super::memory::{CountedWindows, Pool};
 use super::provider::Unified;
 use super::views::Public;
 use super::yielding::YieldingJoins;
-use super::{Config, functions};
+use super::{Config, collecting, functions};
 use crate::history::Snapshot;
 use crate::tables::Table;
 
@@ -40,9 +40,16 @@ pub(super) fn runtime(config: &Config) -> Result<Arc<RuntimeEnv>> {
 pub(crate) struct Context {
     pub(super) snapshot: Arc<Snapshot>,
     pub(crate) session: SessionContext,
+    /// With the tables that views are made from, which no query may name.
+    parts: SessionContext,
 }
 
 impl Context {
+    /// Rows of a table that no query may name.
+    pub(crate) async fn part(&self, name: &str) -> Result<DataFrame> {
+        self.parts.table(name).await
+    }
+
     pub(super) async fn new(snapshot: Arc<Snapshot>, runtime: Arc<RuntimeEnv>) -> Result<Self> {
         let session = session(Arc::clone(&runtime), PUBLIC);
         let parts = self::session(runtime, "parts");
@@ -57,12 +64,12 @@ impl Context {
         }
         let tables = session.catalog(CATALOG).and_then(|it| Some((it.schema(PUBLIC)?, it)));
         let Some((tables, catalog)) = tables else { return internal_err!("the catalog is not there") };
-        catalog.register_schema(PUBLIC, Arc::new(Public::new(tables, parts)))?;
-        Ok(Self { snapshot, session })
+        catalog.register_schema(PUBLIC, Arc::new(Public::new(tables, parts.clone())))?;
+        Ok(Self { snapshot, session, parts })
     }
 }
 
-fn session(runtime: Arc<RuntimeEnv>, schema: &str) -> SessionContext {
+pub(super) fn session(runtime: Arc<RuntimeEnv>, schema: &str) -> SessionContext {
     let mut config = SessionConfig::new()
         .with_information_schema(true)
         .with_default_catalog_and_schema(CATALOG, schema)
@@ -81,7 +88,7 @@ fn session(runtime: Arc<RuntimeEnv>, schema: &str) -> SessionContext {
         .with_physical_optimizer_rules(optimizer.rules)
         .with_expr_planners(functions::planners())
         .with_scalar_functions(functions::scalar())
-        .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+        .with_aggregate_functions(collecting::aggregates())
         .with_window_functions(functions::window())
         .with_table_functions(tables.map(|it| (it.name().to_owned(), it)).collect())
         .build();

@@ -5,10 +5,8 @@ use datafusion::sql::sqlparser::ast::Statement;
 use martingale_platform::config::Span;
 
 use super::bounded::TooLong;
+use super::words::{self, cut};
 use crate::history::Damage;
-
-/// Longest message of an answer.
-const MESSAGE_BYTES_MAX: usize = 2_000;
 
 /// Each with the HTTP status it is answered with.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +63,7 @@ impl Error {
 
     /// What went wrong, told to whoever wrote the query; what is not theirs to mend is told to the operator.
     pub(super) fn of(error: DataFusionError, tables: &[&str]) -> Self {
-        let message = || cut(error.strip_backtrace());
+        let message = || words::of(&error);
         match error.find_root() {
             DataFusionError::External(it) if it.is::<TooLong>() => Self::TooLarge { message: it.to_string() },
             // What a function could not read of its arguments, when it runs or is computed beforehand.
@@ -93,15 +91,6 @@ impl Error {
             _ => Self::internal(error),
         }
     }
-}
-
-/// An error may show an expression, and an expression is as long as whoever wrote it likes.
-fn cut(mut message: String) -> String {
-    if message.len() > MESSAGE_BYTES_MAX {
-        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
-        message.push('…');
-    }
-    message
 }
 
 /// Whether a statement only reads.

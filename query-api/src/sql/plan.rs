@@ -4,7 +4,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::expr::{BinaryExpr, ScalarFunction};
-use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator, WindowFrame, WindowFrameBound};
 use datafusion::prelude::{DataFrame, SQLOptions};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
@@ -19,6 +19,11 @@ const FIELDS_MAX: usize = 1_000;
 /// A pattern is tried at every letter of a text, so its size multiplies.
 const PATTERN_BYTES_MAX: usize = 1_000;
 const REGEX_BYTES_MAX: usize = 256 << 10;
+
+/// Rows or groups that a frame of a window may reach by number.
+const FRAME_ROWS_MAX: u64 = 1_000_000_000_000;
+/// Items of a list from one that is taken to the next.
+const STRIDE_MAX: u64 = 1_000_000;
 
 /// Whether a statement only reads.
 pub(super) fn check_reads(statement: &Statement) -> Result<(), Error> {
@@ -89,6 +94,9 @@ fn check_expr(expr: &Expr) -> Result<(), String> {
             if !functions::may_be_called(func) {
                 return Err(format!("the function `{}` is not offered", func.name()));
             }
+            if let ("array_slice", [_, _, _, stride]) = (func.name(), &args[..]) {
+                check_stride(stride)?;
+            }
             let regex = func.name().starts_with("regexp_").then(|| args.get(1)).flatten();
             // Of the flags that may follow, one changes what an expression may look like.
             let verbose = args.iter().skip(2).any(|it| check_pattern(it).map_or(true, |it| it.contains('x')));
@@ -97,6 +105,7 @@ fn check_expr(expr: &Expr) -> Result<(), String> {
         Expr::WindowFunction(it) if !functions::may_be_windowed(it.fun.name()) => {
             Err(format!("`{}` cannot be computed over a window: group, or aggregate first", it.fun.name()))
         }
+        Expr::WindowFunction(it) => check_frame(&it.params.window_frame),
         Expr::HigherOrderFunction(_) => Err("functions of functions are not offered".to_owned()),
         Expr::Cast(it) => check_type(it.field.data_type()),
         Expr::TryCast(it) => check_type(it.field.data_type()),
@@ -112,6 +121,30 @@ fn check_expr(expr: &Expr) -> Result<(), String> {
             _ => Ok(()),
         },
         _ => Ok(()),
+    }
+}
+
+/// A row and what its frame reaches to are numbers that are added up.
+fn check_frame(frame: &WindowFrame) -> Result<(), String> {
+    for bound in [&frame.start_bound, &frame.end_bound] {
+        if let WindowFrameBound::Preceding(ScalarValue::UInt64(Some(rows)))
+        | WindowFrameBound::Following(ScalarValue::UInt64(Some(rows))) = bound
+            && *rows > FRAME_ROWS_MAX
+        {
+            return Err(format!(
+                "a window that reaches {rows} rows: at most {FRAME_ROWS_MAX} are taken; write UNBOUNDED for all"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Items of a list are counted on by it.
+fn check_stride(stride: &Expr) -> Result<(), String> {
+    match stride {
+        Expr::Literal(ScalarValue::Int64(Some(items)), _) if items.unsigned_abs() <= STRIDE_MAX => Ok(()),
+        Expr::Literal(it, _) if it.is_null() => Ok(()),
+        _ => Err(format!("the stride of array_slice has to be written out, as a number of at most {STRIDE_MAX}")),
     }
 }
 
@@ -167,6 +200,9 @@ fn check_regex(pattern: &Expr, plain: bool) -> Result<(), String> {
     }
 }
 
+/// The last line says why; those above it draw the expression.
 pub(super) fn unreadable_regex(error: &regex::Error) -> String {
-    format!("the regular expression cannot be read: {error}")
+    let text = error.to_string();
+    let why = text.lines().next_back().unwrap_or_default().trim_start_matches("error: ");
+    format!("the regular expression cannot be read: {why}")
 }

@@ -1,6 +1,7 @@
 //! Queries over a small history: what they may do, and what they are told when they may not.
 
 mod hostile;
+mod memory;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -128,7 +129,12 @@ async fn what_is_wrong_is_named() {
         ("", "statement"),
         ("SELEC 1", "selec"),
         ("SELECT * FROM steps WHERE", "expected: an expression"),
-        ("SELECT *\nFROM steps WHERE )", "line: 2"),
+        ("SELECT *\nFROM steps WHERE )", "found: ), at line 2, column 18"),
+        ("SELECT 'it", "unterminated string literal, at line 1, column 8"),
+        ("SELECT array_slice([1], 1, 1, 0)", "invalid stride: 0"),
+        ("SELECT seq FROM steps LIMIT 18446744073709551615", "18446744073709551615"),
+        ("SELECT left('abc', 18446744073709551615)", "no function matches the given name and argument types 'left("),
+        ("SELECT gcd(1, 2)", "invalid function 'gcd'"),
         ("SELECT * FROM step", "steps, sessions, verdicts, findings, edges, controls"),
         ("SELECT * FROM '/etc/passwd'", "/etc/passwd"),
         ("SELECT * FROM read_csv('/etc/passwd')", "read_csv"),
@@ -154,6 +160,21 @@ async fn what_is_wrong_is_named() {
         let text = error.to_string();
         assert!(text.to_lowercase().contains(says), "{sql}: {text}");
         assert!(!text.contains(&world.folder().display().to_string()), "{text}");
+        for inside in [
+            "ParserError",
+            "TokenizerError",
+            "SQL error",
+            "Error during planning",
+            "Execution error",
+            "Arrow error",
+            "Optimizer rule",
+            "caused by",
+            "OneOf(",
+            "None)",
+            "\n",
+        ] {
+            assert!(!text.contains(inside), "{inside} in: {text}");
+        }
     }
     process.stop().await;
 }

@@ -145,7 +145,8 @@ LEFT JOIN runs ON runs.scope_id = parts.root_session_id AND runs."partition" = a
 LEFT JOIN lifted ON lifted."partition" = at
 "#;
 
-/// One row for each control, whatever number of partitions applied it.
+/// One row for each control, whatever number of partitions applied it. `changed` is told by those that know its session or
+/// run, if there are any, as in the answer of `GET /v1/controls/{id}`.
 const CONTROLS: &str = r#"
 SELECT
     control_id,
@@ -157,7 +158,8 @@ SELECT
     first_value(reason ORDER BY "offset") AS reason,
     CASE WHEN bool_or(state = 'applied') THEN 'applied' ELSE 'requested' END AS state,
     count(DISTINCT "partition") FILTER (WHERE state = 'applied') AS applied_partitions,
-    coalesce(bool_or(known), false) AS known
+    coalesce(bool_or(known), false) AS known,
+    CASE WHEN bool_or(known) THEN bool_or(changed) FILTER (WHERE known) ELSE bool_or(changed) END AS changed
 FROM control_events
 GROUP BY control_id
 "#;

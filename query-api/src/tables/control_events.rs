@@ -7,10 +7,12 @@ use martingale_schemas::{Control, ControlState, Position};
 use super::{Rows, integer};
 
 pub(super) fn push(rows: &mut Rows, control: &Control, at: Position) {
-    let (state, before, known) = match control.state {
+    let (state, before, known, changed) = match control.state {
         ControlState::Requested if at.partition != 0 => return,
-        ControlState::Requested => ("requested", None, None),
-        ControlState::Applied { before, known, .. } => ("applied", Some(integer(before.offset)), Some(known)),
+        ControlState::Requested => ("requested", None, None, None),
+        ControlState::Applied { before, known, changed } => {
+            ("applied", Some(integer(before.offset)), Some(known), changed)
+        }
     };
     rows.text("control_id", Some(control.control_id.as_str()));
     rows.text("action", Some(control.action.as_str()));
@@ -24,5 +26,6 @@ pub(super) fn push(rows: &mut Rows, control: &Control, at: Position) {
     rows.boolean("known", known);
     rows.integer("partition", Some(i64::from(at.partition)));
     rows.integer("offset", Some(integer(at.offset)));
+    rows.boolean("changed", changed);
     rows.end();
 }

@@ -447,26 +447,37 @@ async fn no_more_deliveries_wait_than_may() {
 }
 
 /// Opened, with an endpoint, and not started: nothing is sent but by the test.
-async fn not_started(config: Config) -> Arc<Webhooks> {
-    let log: Arc<dyn Log> = memory_log(1);
+async fn not_started(log: &Arc<MemoryLog>, config: Config) -> Arc<Webhooks> {
+    let log: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
     let config =
         Config { url: "https://example.com".to_owned(), secret: Some(Secret::new(SECRET.to_owned())), ..config };
     Webhooks::open(config, log, Clock::System, Metrics::new(&Registry::new()).expect("metrics")).await.expect("opens")
 }
 
-/// The stop ends the wait for room, and nothing else: what is on the log is in the book.
+/// A delivery is sent once it is durable, and what is on its way there is not dropped: the stop ends the wait for room, and
+/// nothing else.
 #[tokio::test]
-async fn a_stop_does_not_drop_what_is_being_written() {
-    let webhooks = not_started(Config { pending_max: 2, ..Config::default() }).await;
+async fn a_delivery_waits_for_its_commit_and_a_stop_does_not_drop_that() {
+    let log = memory_log(1);
+    let webhooks = not_started(&log, Config { pending_max: 2, ..Config::default() }).await;
     let message = |it: &str| Message::new(super::MessageKind::SessionHalted, it, Timestamp::from_micros(1), &json!({}));
     let at = Progress { topic: topics::VERDICTS, partition: super::FIRST, next: Offset(7) };
     let committed = async || webhooks.log.committed(super::CONSUMER, at.topic, at.partition).await.expect("reads");
     let (trigger, mut stop) = shutdown::channel();
+
+    log.faults(|it| it.hold_commits = true);
+    let mut keeping = std::pin::pin!(webhooks.keep(super::FIRST, vec![message("a")], vec![at], &mut stop));
+    assert!(futures::poll!(&mut keeping).is_pending(), "its commit is under way");
+    assert_eq!((webhooks.book.pending(), committed().await), (0, None), "nobody sends it yet");
     trigger.stop();
-    let kept = webhooks.keep(super::FIRST, vec![message("a")], vec![at], &mut stop).await.expect("written");
-    assert!(kept, "there is room");
+    assert!(futures::poll!(&mut keeping).is_pending(), "a stop does not end it");
+    log.faults(|it| it.hold_commits = false);
+    assert!(keeping.await.expect("written"), "there is room");
     assert_eq!((webhooks.book.pending(), committed().await), (1, Some(Offset(7))));
+
     let on = Progress { next: Offset(9), ..at };
+    let (trigger, mut stop) = shutdown::channel();
+    trigger.stop();
     let kept = webhooks.keep(super::FIRST, ["b", "c"].map(message).to_vec(), vec![on], &mut stop).await;
     assert!(!kept.expect("written"), "the second finds no room");
     assert_eq!((webhooks.book.pending(), committed().await), (2, Some(Offset(7))), "progress comes with the last");
@@ -474,7 +485,7 @@ async fn a_stop_does_not_drop_what_is_being_written() {
 
 #[tokio::test]
 async fn a_retry_by_hand_is_not_undone_by_the_attempt_it_overtook() {
-    let webhooks = not_started(Config::default()).await;
+    let webhooks = not_started(&memory_log(1), Config::default()).await;
     let message = Message::new(super::MessageKind::SessionHalted, "v", Timestamp::from_micros(1), &json!({}));
     let id = message.id.clone();
     let (_trigger, mut stop) = shutdown::channel();

@@ -193,5 +193,10 @@ pub const CONTROL_EVENTS: Table = Table {
         maybe("known", Boolean, "whether the partition knew the session or run"),
         one("partition", Integer, "partition of the log"),
         one("offset", Integer, "place of the record in the topic of controls"),
+        maybe(
+            "changed",
+            Boolean,
+            "whether it changed what stood in the partition; missing in rows of before this was kept",
+        ),
     ],
 };

@@ -38,7 +38,7 @@ async fn give(order: &Order, action: ControlAction) -> Result<ExitCode> {
         (ControlAction::Resume, true, _) if answer["changed"] == true => {
             note("no step of it was seen: the halt was given ahead of its first one");
         }
-        (ControlAction::Resume, true, _) => note("no step of it was seen: is the name right?"),
+        (ControlAction::Resume, true, _) => note("is the name right? `sessions` lists those there are"),
         (ControlAction::Resume, false, Some(session)) => {
             if let Some(why) = standing::after_resume(&client, session).await {
                 note(why);
@@ -52,8 +52,13 @@ async fn give(order: &Order, action: ControlAction) -> Result<ExitCode> {
 /// An order that changed nothing is no failure: what was wanted holds. But to resume what nobody has heard of is most
 /// likely a slip of the pen.
 fn code(action: ControlAction, answer: &Value) -> ExitCode {
-    let unknown = answer["state"] == "applied" && answer["known"] == false && answer["changed"] == false;
+    let unknown = answer["state"] == "applied" && nobody_knows(answer);
     if action == ControlAction::Resume && unknown { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Whether it was for something that no step was seen of and no order stood for.
+fn nobody_knows(answer: &Value) -> bool {
+    answer["known"] == false && answer["changed"] == false
 }
 
 fn request(order: &Order, action: ControlAction) -> Value {
@@ -81,6 +86,9 @@ fn sentence(order: &Order, action: ControlAction, answer: &Value) -> String {
             format!("halted already: {what}{id}: no further step of it may run")
         }
         (Some("applied"), ControlAction::Halt) => format!("halted: {what}{id}: no further step of it may run"),
+        (Some("applied"), ControlAction::Resume) if nobody_knows(answer) => {
+            format!("nothing to resume: no step of {what} was ever seen{id}")
+        }
         (Some("applied"), ControlAction::Resume) if answer["changed"] == false => match &order.scope.run {
             Some(_) => format!("nothing to resume: no halt of {what} stood{id}, and its budgets had counted nothing"),
             None => format!("nothing to resume: no halt of {what} stood{id}"),
@@ -149,12 +157,26 @@ mod tests {
                 "nothing to resume: no halt of session s␛ stood (c-1)",
             ),
             (
+                Resume,
+                json!({ "state": "applied", "known": false, "changed": false }),
+                "nothing to resume: no step of session s␛ was ever seen",
+            ),
+            (Resume, json!({ "state": "applied", "known": false, "changed": true }), "resumed: session s␛"),
+            (
                 Halt,
                 json!({ "state": "requested" }),
                 "requested: halt, session s␛: on the log, and not yet applied everywhere",
             ),
         ] {
             assert_eq!(sentence(&order, action, &answer), expected);
+        }
+        let order = self::order("martingale resume --run nosuch");
+        for (known, expected) in [
+            (false, "nothing to resume: no step of run nosuch was ever seen"),
+            (true, "nothing to resume: no halt of run nosuch stood; its budgets begin anew"),
+        ] {
+            let answer = json!({ "state": "applied", "known": known, "changed": false });
+            assert_eq!(sentence(&order, Resume, &answer), expected);
         }
     }
 

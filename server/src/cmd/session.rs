@@ -46,11 +46,13 @@ pub(crate) async fn timeline(args: Timeline) -> Result<ExitCode> {
     show(&args.output, &all, "raise --limit", timeline_text)
 }
 
-/// The steps of a page behind those of the pages before; everything else as the last page says.
+/// The steps and orders of a page behind those of the pages before; everything else as the last page says.
 fn append(all: &mut Value, mut page: Value) {
-    if let (Some(steps), Some(more)) = (all["steps"].as_array_mut(), page["steps"].as_array_mut()) {
-        steps.append(more);
-        std::mem::swap(steps, more);
+    for field in ["steps", "orders"] {
+        if let (Some(before), Some(more)) = (all[field].as_array_mut(), page[field].as_array_mut()) {
+            before.append(more);
+            std::mem::swap(before, more);
+        }
     }
     *all = page;
 }
@@ -100,7 +102,14 @@ fn timeline_text(answer: &Value) -> String {
         ["step", "time", "kind", "tool", "gate", "decision", "content", "found"],
         &["content", "found"],
     );
+    let orders = list(answer, "orders");
+    let mut told = 0;
     for step in list(answer, "steps") {
+        // What was ordered stands in front of the first step that was judged under it.
+        while let Some(order) = orders.get(told).filter(|it| it["before_offset"].as_u64() <= step["offset"].as_u64()) {
+            table.row(order_row(order));
+            told += 1;
+        }
         let decision = text(&step["decision"]);
         let found: Vec<_> = list(step, "findings")
             .iter()
@@ -126,7 +135,27 @@ fn timeline_text(answer: &Value) -> String {
             (found.join("; "), Paint::Notice),
         ]);
     }
+    orders[told..].iter().for_each(|order| table.row(order_row(order)));
     table.to_string()
+}
+
+/// An order among the steps: what it was in the column of the decision, who gave it and for what in that of the content.
+fn order_row(order: &Value) -> [(String, Paint); 8] {
+    let action = text(&order["action"]);
+    let [id, scope, of, reason] = ["control_id", "scope", "scope_id", "reason"].map(|it| text(&order[it]));
+    let by = order["given_by"].as_str().map_or_else(String::new, |by| format!(" by {by}"));
+    let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+    let nothing = if order["changed"] == false { ", which changed nothing" } else { "" };
+    [
+        (id, Paint::Dim),
+        (clock(&order["time"]), Paint::Dim),
+        ("order".to_owned(), Paint::Notice),
+        (String::new(), Paint::Plain),
+        (String::new(), Paint::Plain),
+        (action.clone(), decision_paint(&action)),
+        (plain(&format!("{scope} {of}{by}{nothing}{reason}"), CONTENT_CHARS_MAX).into_owned(), Paint::Plain),
+        (String::new(), Paint::Plain),
+    ]
 }
 
 fn why_text(answer: &Value) -> String {
@@ -202,7 +231,7 @@ fn clock(time: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::{append, sessions_text, timeline_text, why_text};
 
@@ -220,9 +249,35 @@ mod tests {
     #[test]
     fn pages_of_a_timeline_become_one() {
         let mut all = json!(null);
-        append(&mut all, json!({ "steps": [1, 2], "next": 7, "truncated": true }));
-        append(&mut all, json!({ "steps": [3], "next": null, "truncated": false }));
-        assert_eq!(all, json!({ "steps": [1, 2, 3], "next": null, "truncated": false }));
+        append(&mut all, json!({ "steps": [1, 2], "orders": ["a"], "next": 7, "truncated": true }));
+        append(&mut all, json!({ "steps": [3], "orders": ["b"], "next": null, "truncated": false }));
+        assert_eq!(all, json!({ "steps": [1, 2, 3], "orders": ["a", "b"], "next": null, "truncated": false }));
+    }
+
+    #[test]
+    fn orders_stand_where_they_came() {
+        let order = |id: &str, action: &str, before: u64, more: Value| {
+            let mut order = json!({ "control_id": id, "action": action, "scope": "session", "scope_id": "s",
+                "before_offset": before, "time": "2026-01-01T10:00:00Z" });
+            order.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            order
+        };
+        let step = |id: &str, offset: u64| json!({ "step_id": id, "offset": offset, "kind": "plan" });
+        let answer = json!({
+            "steps": [step("one", 4), step("two", 9)],
+            "orders": [
+                order("c-1", "halt", 5, json!({ "given_by": "eve\u{1b}", "reason": "enough" })),
+                order("c-2", "resume", 9, json!({ "changed": true })),
+                order("c-3", "resume", 10, json!({ "changed": false })),
+            ],
+        });
+        let shown = timeline_text(&answer);
+        let firsts: Vec<_> = shown.lines().skip(2).filter_map(|it| it.split_whitespace().next()).collect();
+        assert_eq!(firsts, ["one", "c-1", "c-2", "two", "c-3"], "{shown}");
+        assert!(shown.contains("session s by eve␛: enough"), "{shown}");
+        assert_eq!(shown.matches("which changed nothing").count(), 1, "{shown}");
+        // A server that tells of none.
+        assert!(timeline_text(&json!({ "steps": [step("one", 4)] })).contains("one"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `tail`: verdicts and controls as they are given.
 
+use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,16 +16,19 @@ use crate::output::{decision_paint, note, painted, plain, say};
 /// Pause before a stream that was cut is taken up again; doubled while there is no server.
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
+/// Orders whose progress is remembered: more are not under way at once.
+const TOLD_MAX: usize = 64;
 /// The server says that it is alive more often than this.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
 
 pub(crate) async fn run(args: Tail) -> Result<ExitCode> {
     let client = Client::new(&args.output.server)?;
     let mut place = None;
+    let mut told = Told::default();
     // The first connection must be made; later ones are tried again for as long as it takes.
     let mut stream = open(&client, &args, None).await?;
     loop {
-        let cut = follow(stream, &mut place, args.output.json).await?;
+        let cut = follow(stream, &mut place, &mut told, args.output.json).await?;
         note(format_args!("the stream was cut ({cut}); taking it up again"));
         let mut pause = PAUSE;
         stream = loop {
@@ -53,7 +57,7 @@ async fn open(client: &Client, args: &Tail, place: Option<&str>) -> Result<Respo
 }
 
 /// Prints events until the stream is cut, and says how that was.
-async fn follow(mut stream: Response, place: &mut Option<String>, json: bool) -> Result<String> {
+async fn follow(mut stream: Response, place: &mut Option<String>, told: &mut Told, json: bool) -> Result<String> {
     let mut parser = Parser::default();
     loop {
         let piece = match tokio::time::timeout(SILENCE_MAX, stream.chunk()).await {
@@ -62,7 +66,10 @@ async fn follow(mut stream: Response, place: &mut Option<String>, json: bool) ->
             Ok(Err(error)) => return Ok(error.without_url().to_string()),
             Err(_) => return Ok(format!("nothing for {} s", SILENCE_MAX.as_secs())),
         };
-        let printed = parser.push(&piece, |event| print(&event, json));
+        let printed = parser.push(&piece, |event| match line(&event, told, json) {
+            Some(line) => Ok(say(line)?),
+            None => Ok(()),
+        });
         if let Some(id) = parser.last_id() {
             *place = Some(id.to_owned());
         }
@@ -70,11 +77,35 @@ async fn follow(mut stream: Response, place: &mut Option<String>, json: bool) ->
     }
 }
 
-fn print(event: &Event, json: bool) -> Result<()> {
-    if json {
-        return Ok(say(&event.data)?);
+/// Orders whose progress was told: each partition tells of it, and a person wants to read it once.
+#[derive(Default)]
+struct Told(VecDeque<(String, String)>);
+
+impl Told {
+    /// Whether this state of the order is new.
+    fn note(&mut self, order: &Value) -> bool {
+        let of = |field: &str| order[field].as_str().unwrap_or("").to_owned();
+        let progress = (of("control_id"), of("state"));
+        if self.0.contains(&progress) {
+            return false;
+        }
+        if self.0.len() == TOLD_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(progress);
+        true
     }
-    let Ok(value) = serde_json::from_str::<Value>(&event.data) else { return Ok(()) };
+}
+
+/// What is printed of an event, if anything is. With `json` it is every event as it came.
+fn line(event: &Event, told: &mut Told, json: bool) -> Option<String> {
+    if json {
+        return Some(event.data.clone());
+    }
+    let value = serde_json::from_str::<Value>(&event.data).ok()?;
+    if event.name.as_deref() == Some("control") && !told.note(&value) {
+        return None;
+    }
     let text = |field: &str| plain(value[field].as_str().unwrap_or(""), 120).into_owned();
     let line = match event.name.as_deref() {
         Some("lost") => painted(&format!("some events were lost: {}", plain(&event.data, 400)), decision_paint("halt")),
@@ -97,5 +128,41 @@ fn print(event: &Event, json: bool) -> Result<()> {
             format!("{} {what} {session} {step} {kind} {tool}{asked}{why}", text("time"))
         }
     };
-    Ok(say(line.trim_end())?)
+    Some(line.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Event, TOLD_MAX, Told, line};
+
+    fn control(id: &str, state: &str, known: bool) -> Event {
+        let data = json!({ "control_id": id, "action": "halt", "scope": { "session_id": "s\u{1b}" }, "reason": "r",
+            "state": state, "known": known, "time": "2026-01-01T10:00:00Z" });
+        Event { name: Some("control".to_owned()), data: data.to_string(), ..Event::default() }
+    }
+
+    #[test]
+    fn an_order_is_told_once_in_each_state() {
+        let mut told = Told::default();
+        for (id, state, known, shown) in [
+            ("a", "requested", false, true),
+            ("a", "applied", false, true),
+            ("a", "applied", true, false),
+            ("b", "applied", true, true),
+            ("a", "applied", true, false),
+        ] {
+            let line = line(&control(id, state, known), &mut told, false);
+            assert_eq!(line.is_some(), shown, "{id} {state} {known}: {line:?}");
+            assert!(line.is_none_or(|it| it.ends_with(&format!("s␛ control {id}, {state}: r"))));
+        }
+        // In JSON nothing is left out.
+        assert!(line(&control("a", "applied", true), &mut told, true).is_some());
+        // What is remembered is bounded.
+        for n in 0..TOLD_MAX * 2 {
+            assert!(line(&control(&format!("c{n}"), "applied", true), &mut told, false).is_some());
+        }
+        assert_eq!(told.0.len(), TOLD_MAX);
+    }
 }

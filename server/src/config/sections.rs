@@ -82,13 +82,14 @@ impl Auth {
             }
             token
         };
+        let key = if self.token_file.as_os_str().is_empty() { "auth.token" } else { "auth.token_file" };
         match token.len() {
             0 => Ok(None),
             n if n < TOKEN_CHARS_MIN => Err(Error::Invalid(format!(
-                "the token has {n} characters: use at least {TOKEN_CHARS_MIN}, e.g. from `openssl rand -hex 32`"
+                "{key}: the token has {n} characters: use at least {TOKEN_CHARS_MIN}, e.g. from `openssl rand -hex 32`"
             ))),
             _ if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                Err(Error::Invalid("the token holds a space or a character that a header cannot carry".into()))
+                Err(Error::Invalid(format!("{key}: the token holds a space or a character that a header cannot carry")))
             }
             _ => Ok(Some(token)),
         }
@@ -98,7 +99,8 @@ impl Auth {
         if !self.token.is_empty() && !self.token_file.as_os_str().is_empty() {
             return Err(Error::Invalid("auth.token and auth.token_file are both set: keep one".into()));
         }
-        Ok(())
+        // The file, too: a configuration that is shown as good is one that `up` starts with.
+        self.secret().map(drop)
     }
 }
 

@@ -62,6 +62,9 @@ fn a_mistake_is_named_with_its_place_and_a_remedy() {
         ),
         (variables(&[("MARTINGALE__SERVER__HTTP", "x")]), vec!["`server.http`", "MARTINGALE__SERVER__HTTP"]),
         (file("[auth]\ntoken = \"0123456789abcdef\"\ntoken_file = \"t\""), vec!["auth.token_file", "keep one"]),
+        (file("[auth]\ntoken = \"short\""), vec!["auth.token", "5 characters", "at least 16"]),
+        (file("[auth]\ntoken = \"0123456789 abcdef\""), vec!["auth.token", "a space"]),
+        (file("[auth]\ntoken_file = \"/nowhere/token\""), vec!["auth.token_file", "/nowhere/token"]),
     ] {
         let said = refused(&layers);
         for word in words {

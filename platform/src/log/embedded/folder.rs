@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::files;
 use crate::log::Error;
 
 /// Format of the folder this release writes, and the newest it reads. Version 1 is the first: there is none to migrate.
@@ -133,12 +134,8 @@ impl Folder {
 }
 
 fn write_format(dir: &Path, partitions: u32, identity: &str) -> io::Result<()> {
-    let draft = dir.join("FORMAT.new");
-    let mut file = File::create(&draft)?;
-    write!(file, "{TITLE}\nversion = {VERSION}\npartitions = {partitions}\nidentity = {identity}\n")?;
-    file.sync_all()?;
-    fs::rename(draft, dir.join(FORMAT))?;
-    File::open(dir)?.sync_all()
+    let text = format!("{TITLE}\nversion = {VERSION}\npartitions = {partitions}\nidentity = {identity}\n");
+    files::replace(dir, FORMAT, &text)
 }
 
 /// Drawn from the keys that the standard library seeds its hash tables with, which are the system's randomness.

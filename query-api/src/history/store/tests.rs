@@ -100,28 +100,37 @@ async fn commits_of_processes_that_lived_shortly_add_up() {
     assert_eq!(store.commits, 1);
 }
 
-/// Tables of before `gated` was kept: their rows have no value for it, and new rows do.
+/// Tables of before `gated` and `changed` were kept: their rows have no value for it, and new rows do.
 #[tokio::test]
 async fn columns_that_a_table_lacks_are_added_when_it_is_opened() {
     let folder = tempfile::tempdir().expect("a folder");
     let old = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/history/v1");
     copy(&old, folder.path());
-    for table in [Table::Steps, Table::Verdicts] {
+    let of_steps = ("step_id", "gated");
+    for (table, names) in
+        [(Table::Steps, of_steps), (Table::Verdicts, of_steps), (Table::ControlEvents, ("control_id", "changed"))]
+    {
         let mut store = Store::open(folder.path(), table).await.expect("opens");
         let mark = store.mark(P0).await.expect("reads");
-        let row = one(table, "new");
+        let before = store.table.version().expect("made");
+        let row = one(table, names, "new");
         store.append(&[row], &[(P0, Mark { next: mark.next + 1, ..mark })]).await.expect("appends");
         // Opening it again adds nothing.
         let store = Store::open(folder.path(), table).await.expect("opens again");
-        assert_eq!(store.table.version(), Some(3), "made, written, given a column, written");
+        assert_eq!(store.table.version(), Some(before + 1), "given a column before, and written");
         maintain(store.handle(), table).await.expect("compacts rows of both kinds");
         let store = Store::open(folder.path(), table).await.expect("opens from the checkpoint");
-        assert_eq!(
-            gated(&store).await,
-            [("1", None), ("2", None), ("new", Some(true))].map(|(id, it)| (id.to_owned(), it))
-        );
+        let rows = flags(&store, names).await;
+        assert_eq!(rows.last(), Some(&("new".to_owned(), Some(true))), "{table:?}");
+        let old: Vec<_> = rows[..rows.len() - 1].iter().map(|(id, flag)| (id.as_str(), *flag)).collect();
+        let copies = if table == Table::ControlEvents { CONTROL_ROWS } else { 1 };
+        let expected: Vec<_> = ["1", "2"].into_iter().flat_map(|it| vec![(it, None); copies]).collect();
+        assert_eq!(old, expected, "{table:?}");
     }
 }
+
+/// The request and the answers of four partitions.
+const CONTROL_ROWS: usize = 5;
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).expect("a folder") {
@@ -136,13 +145,13 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-/// A row of a gated step.
-fn one(table: Table, step: &str) -> RecordBatch {
+/// A row with an id, a flag and nothing else.
+fn one(table: Table, (id, flag): (&str, &str), value: &str) -> RecordBatch {
     let schema = Arc::new(table.description().schema());
     let column = |name: &str| -> ArrayRef {
         match name {
-            "step_id" => Arc::new(StringArray::from(vec![step])),
-            "gated" => Arc::new(BooleanArray::from(vec![true])),
+            name if name == id => Arc::new(StringArray::from(vec![value])),
+            name if name == flag => Arc::new(BooleanArray::from(vec![true])),
             other => new_null_array(schema.field_with_name(other).expect("a column").data_type(), 1),
         }
     };
@@ -150,7 +159,7 @@ fn one(table: Table, step: &str) -> RecordBatch {
     RecordBatch::try_new(Arc::clone(&schema), columns).expect("fits")
 }
 
-async fn gated(store: &Store) -> Vec<(String, Option<bool>)> {
+async fn flags(store: &Store, (id, flag): (&str, &str)) -> Vec<(String, Option<bool>)> {
     let session = datafusion::prelude::SessionContext::new();
     let stored = store.stored().expect("open");
     let provider = deltalake::delta_datafusion::DeltaScanNext::builder()
@@ -161,8 +170,8 @@ async fn gated(store: &Store) -> Vec<(String, Option<bool>)> {
         .await
         .expect("can be read");
     session.register_table("t", Arc::new(provider)).expect("registers");
-    let sql = "SELECT CAST(step_id AS VARCHAR) AS step_id, gated FROM t ORDER BY step_id";
-    let batches = session.sql(sql).await.expect("plans").collect().await.expect("reads");
+    let sql = format!("SELECT CAST({id} AS VARCHAR), {flag} FROM t ORDER BY 1");
+    let batches = session.sql(&sql).await.expect("plans").collect().await.expect("reads");
     let mut rows = Vec::new();
     for batch in batches {
         let ids = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8).expect("text");

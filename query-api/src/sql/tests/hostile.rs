@@ -131,6 +131,84 @@ async fn functions_that_make_much_of_little_are_refused() {
     process.stop().await;
 }
 
+/// Numbers as large as they can be written are added to others somewhere inside: none may end a query but with a reason.
+#[tokio::test]
+async fn no_number_is_too_large_for_the_process() {
+    let (_world, process) = small().await;
+    let mut queries = Vec::new();
+    let rows = "FROM generate_series(1, 5)";
+    for n in ["18446744073709551615", "9223372036854775807", "9223372036854775808", "1000000000000"] {
+        for frame in [
+            "ROWS BETWEEN # PRECEDING AND CURRENT ROW",
+            "ROWS BETWEEN CURRENT ROW AND # FOLLOWING",
+            "ROWS BETWEEN # FOLLOWING AND # FOLLOWING",
+            "ROWS BETWEEN # PRECEDING AND # PRECEDING",
+            "ROWS BETWEEN 1 PRECEDING AND # FOLLOWING",
+            "GROUPS BETWEEN CURRENT ROW AND # FOLLOWING",
+            "GROUPS BETWEEN # PRECEDING AND 1 FOLLOWING",
+            "RANGE BETWEEN # PRECEDING AND # FOLLOWING",
+            "ROWS BETWEEN 99999999999999999999 PRECEDING AND # FOLLOWING",
+        ] {
+            for what in ["sum(value)", "max(value)", "nth_value(value, 2)", "count(*)"] {
+                queries.push(format!("SELECT {what} OVER (ORDER BY value {}) {rows}", frame.replace('#', n)));
+            }
+        }
+    }
+    for n in ["18446744073709551615", "9223372036854775807", "-9223372036854775808", "0", "-1"] {
+        for what in [
+            "SELECT lag(value, #) OVER (ORDER BY value) ROWS",
+            "SELECT lead(value, #) OVER (ORDER BY value) ROWS",
+            "SELECT nth_value(value, #) OVER (ORDER BY value) ROWS",
+            "SELECT ntile(#) OVER (ORDER BY value) ROWS",
+            "SELECT value ROWS ORDER BY value LIMIT # OFFSET #",
+            "SELECT substr('abc', #, #), left('abc', #)",
+            "SELECT right('abc', #), split_part('a,b', ',', #)",
+            "SELECT # + #, abs(#), # / -1, # % -1",
+            "SELECT round(1.5, #), trunc(1.5, #)",
+            "SELECT [1, 2][#]",
+            "SELECT array_slice([1, 2], #, #)",
+            "SELECT array_slice([1, 2], 1, 2, #)",
+            "SELECT [1, 2][1:2:#]",
+            "SELECT array_slice([1, 2], 1, 2, value + #) ROWS",
+            "SELECT to_timestamp(#), from_unixtime(#), make_date(#, 1, 1)",
+            "SELECT date_trunc('month', CAST(# AS TIMESTAMP))",
+            "SELECT now() + INTERVAL '# days', now() - INTERVAL '# months'",
+            "SELECT date_bin(INTERVAL '# seconds', now())",
+            "SELECT sum(value + #), avg(#) ROWS",
+            "SELECT 1 << #, 1 >> #, #::smallint",
+            "SELECT count(*) FROM generate_series(#, #)",
+            "SELECT count(*) FROM generate_series(1, 5, #)",
+        ] {
+            queries.push(what.replace("ROWS", rows).replace('#', n));
+        }
+    }
+    for sql in &queries {
+        if let Err(error) = process.engine.query(sql).await {
+            assert!((400..500).contains(&error.status()), "{sql}: {error:?}");
+        }
+    }
+    let error = process.engine.query(&queries[4]).await.expect_err("too far").to_string();
+    assert!(error.contains("18446744073709551615 rows") && error.contains("UNBOUNDED"), "{error}");
+    process.stop().await;
+}
+
+/// What no check foresaw is answered, too, and takes nothing with it: neither its thread nor its place.
+#[tokio::test]
+async fn a_query_that_panics_is_answered_and_the_next_one_as_well() {
+    let config = Config { queries_max: 1, ..Config::default() };
+    let (_world, process) = small_with(config).await;
+    for _ in 0..3 {
+        let panics = process.engine.run(|_| async { panic!("a defect that is tested for") });
+        let answer: Result<(), crate::sql::Error> =
+            tokio::time::timeout(Duration::from_secs(60), panics).await.expect("its place is free");
+        let error = answer.expect_err("panics");
+        assert_eq!(error.status(), 500);
+        assert!(error.to_string().contains("failed inside the server"), "{error}");
+        assert_eq!(process.one("SELECT count(*) FROM steps").await, json!(3));
+    }
+    process.stop().await;
+}
+
 /// What is kept and put together is there twice, and what a window looks over is kept: neither is what the operators ask for.
 #[tokio::test]
 async fn joins_and_windows_ask_for_what_they_hold() {
