@@ -174,7 +174,7 @@ fn controls() -> Value {
                 "root_session_id": text(),
                 "reason": text(),
                 "by": text(),
-                "control_id": { "type": "string", "description": "Makes the request repeatable: sent again, it is no second order, and the answer is that of the first, with its `time` and the `changed` of then." },
+                "control_id": { "type": "string", "description": "Makes the request repeatable: sent again, it is no second order: the answer has `repeated`, and nothing is done." },
             },
             "oneOf": [{ "required": ["session_id"] }, { "required": ["root_session_id"] }],
         },
