@@ -22,7 +22,7 @@ async fn on_the_log(bench: &Bench) -> Vec<String> {
         for record in bench.log.read(topics::STEPS, partition, Offset::START, all).await.expect("readable") {
             let step: Value = serde_json::from_slice(&record.value).expect("JSON");
             // What the log leaves out is the session itself.
-            let root = step["root_session_id"].as_str().or(step["session_id"].as_str()).expect("a root");
+            let root = step["root_session_id"].as_str().or_else(|| step["session_id"].as_str()).expect("a root");
             assert_eq!(record.key, root.as_bytes());
             let text = |name: &str| step[name].as_str().unwrap_or("-").to_owned();
             out.push(format!("{} {}: {root} {}", text("session_id"), text("step_id"), text("parent_session_id")));
