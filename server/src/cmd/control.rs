@@ -173,7 +173,7 @@ mod tests {
         let order = self::order("martingale resume --run nosuch");
         for (known, expected) in [
             (false, "nothing to resume: no step of run nosuch was ever seen"),
-            (true, "nothing to resume: no halt of run nosuch stood; its budgets begin anew"),
+            (true, "nothing to resume: no halt of run nosuch stood, and its budgets had counted nothing"),
         ] {
             let answer = json!({ "state": "applied", "known": known, "changed": false });
             assert_eq!(sentence(&order, Resume, &answer), expected);
