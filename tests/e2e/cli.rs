@@ -182,7 +182,7 @@ fn orders_that_change_nothing_say_so() {
         .expect("writes");
     assert!(server.martingale(&["replay", steps.to_str().expect("UTF-8")]).status.success());
     for (args, good, expected) in [
-        (&["resume", "nosuch"][..], false, "nothing to resume: no halt of session nosuch stood"),
+        (&["resume", "nosuch"][..], false, "nothing to resume: no step of session nosuch was ever seen"),
         (&["resume", "s"], true, "nothing to resume: no halt of session s stood"),
         (&["resume", "--run", "s"], true, "no halt of it stands, and its budgets begin anew"),
         (&["resume", "--run", "s"], true, ", and its budgets had counted nothing"),
