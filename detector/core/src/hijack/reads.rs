@@ -50,6 +50,38 @@ struct Sheet {
     lines: Vec<Line>,
     words: Vec<u32>,
     pieces: Vec<u16>,
+    /// Of its words, and so not stored.
+    marks: Marks,
+}
+
+/// Which words may be among those of a sheet, a bit for each. A value that a call brings is in few sheets or in none, and a
+/// full memory has thousands of words to look through. Of words that are forgotten the bits stay.
+#[derive(Clone, Debug, Default)]
+struct Marks([u64; 8]);
+
+/// A guess changes nothing of what a sheet says: two of the same words are equal.
+impl PartialEq for Marks {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Marks {
+    fn of(words: &[u32]) -> Self {
+        let mut marks = Self::default();
+        marks.add(words);
+        marks
+    }
+
+    fn add(&mut self, words: &[u32]) {
+        for word in words {
+            self.0[(word >> 6) as usize % 8] |= 1 << (word % 64);
+        }
+    }
+
+    fn may_have(&self, word: u32) -> bool {
+        self.0[(word >> 6) as usize % 8] >> (word % 64) & 1 == 1
+    }
 }
 
 /// A sentence in which a value was found.
@@ -130,6 +162,7 @@ impl Reads {
             sheet.reads.push(Read { tool, step, lines: u16::try_from(lines).unwrap_or(u16::MAX) });
             sheet.lines.extend_from_slice(&fresh.lines[..lines]);
             sheet.words.extend_from_slice(&fresh.words[..words]);
+            sheet.marks.add(&fresh.words[..words]);
             sheet.pieces.extend_from_slice(&fresh.pieces[..pieces]);
         }
         (self.lines, self.words, self.pieces) = (self.lines + lines, self.words + words, self.pieces + pieces);
@@ -224,7 +257,7 @@ impl Sheet {
     }
 
     fn carriers(&self, value: &[u32], max: usize, begin: Carrier, out: &mut Vec<Carrier>) {
-        if !value.first().is_some_and(|it| has(&self.words, *it)) {
+        if !value.first().is_some_and(|it| self.marks.may_have(*it) && has(&self.words, *it)) {
             return;
         }
         let (mut at, mut word, mut lines) = (begin, 0, self.lines.iter());
@@ -360,6 +393,7 @@ impl Sheet {
         let words: usize = sheet.lines.iter().map(|it| usize::from(it.words)).sum();
         let (words, pieces) = rest.split_at_checked(words * 4)?;
         sheet.words = words.as_chunks().0.iter().map(|it| u32::from_le_bytes(*it)).collect();
+        sheet.marks = Marks::of(&sheet.words);
         sheet.pieces = pieces.as_chunks().0.iter().map(|it| u16::from_le_bytes(*it)).collect();
         Some(sheet)
     }

@@ -28,10 +28,12 @@ const PASSES: usize = 5;
 /// Steps between two hand-overs of changed state.
 const BATCH: usize = 512;
 
-/// Where early and late are, and how many steps one sample times: more would blur "at step 10", fewer the clock.
+/// Where early and late are, and how many steps one sample times: more would blur "at step 10", fewer the clock. Thoughts,
+/// calls and results come in turn and cost differently, so that both numbers are of whole turns: else early and late would be
+/// compared over different steps.
 const EARLY: u64 = 6;
 const LATE: u64 = 100_000;
-const SAMPLE: u64 = 8;
+const SAMPLE: u64 = 9;
 const SAMPLES: u64 = 3_000;
 const LONG_SESSIONS: u64 = 4;
 
