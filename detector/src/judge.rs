@@ -241,13 +241,14 @@ impl Judge {
         let (partition, tick) = (self.partition, self.time.tick());
         // All of them in one piece of memory, one after the other: where each key and each value ends.
         let (mut ends, bytes) = (Vec::new(), &mut self.encoded);
-        bytes.clear();
         self.detector.drain_changed(|key, state| {
             key.write(bytes);
             let end = bytes.len();
             ends.push((end, state.map(|it| state::write(tick, &it, bytes).map(|()| bytes.len()))));
         });
         let (bytes, mut begin) = (Bytes::copy_from_slice(bytes), 0);
+        // Not below what is in it, so that goes first.
+        self.encoded.clear();
         self.encoded.shrink_to(ENCODED_BYTES_MAX);
         let mut out = Vec::with_capacity(ends.len() + self.renewed.len() + 1);
         let mut push = |key, value| out.push(StateChange { store: STORE, partition, key, value });

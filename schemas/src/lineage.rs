@@ -15,8 +15,7 @@ pub struct Lineage {
     pub root_session_id: SessionId<'static>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_session_id: Option<SessionId<'static>>,
-    /// The root was not told by the producer: it is that of the parent, or what telemetry showed. It stands until one is
-    /// told.
+    /// No producer told it: it is what telemetry showed. It stands until something is told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inferred: bool,
 }
@@ -60,7 +59,8 @@ impl Lineage {
     /// it ([`Said::asks`]). Answers what is to be remembered from now on, if that is new.
     ///
     /// What was told first stands: it fills in what a step leaves away, and a step that tells another root or parent is
-    /// refused. What was inferred gives way to what is told.
+    /// refused. Whoever tells a parent alone tells the root of that as well: if it could tell another one later, it could
+    /// leave a run that was halted. What was inferred gives way to what is told.
     ///
     /// # Errors
     /// [`Reason::Contradiction`].
@@ -77,12 +77,12 @@ impl Lineage {
                 Ok(None)
             }
             (Said::Told { root, parent }, Some(known)) if !known.inferred => known.agree(step, root, parent),
-            // The parent alone, again.
+            // The parent that telemetry showed: now it is told.
             (Said::Told { root: false, .. }, Some(known))
                 if step.parent_session_id.as_ref().is_some_and(|it| known.is_child_of(it)) =>
             {
                 known.put_on(step);
-                Ok(None)
+                Ok(Some(Self { inferred: false, ..known.clone() }))
             }
             (Said::Told { root: true, parent }, known) => {
                 let is_root = step.root_session_id.as_str() == step.session_id.as_str();
@@ -95,7 +95,7 @@ impl Lineage {
                 if let Some(above) = above {
                     step.root_session_id = above.root_session_id.clone();
                 }
-                Ok(Some(Self::of(step, true)))
+                Ok(Some(Self::of(step, said == Said::Shown)))
             }
         }
     }
@@ -233,20 +233,26 @@ mod tests {
             ("grandkid parent=kid", "r kid"),
             ("grandkid", "r kid"),
             ("great parent=grandkid", "r grandkid"),
-            // Where the parent has told nothing it is the root, until one is told.
+            // Where the parent has told nothing it is the root, also when it tells another one later.
             ("late parent=unknown", "unknown unknown"),
             ("unknown root=r parent=r", "r r"),
             ("late", "unknown unknown"),
             ("late parent=unknown", "unknown unknown"),
-            ("late root=r", "r unknown"),
-            ("late", "r unknown"),
-            ("late root=unknown", "root_session_id"),
+            ("late root=unknown parent=unknown", "unknown unknown"),
+            // Nobody leaves a run by telling another root or parent, nor by calling itself one.
+            ("late root=r", "root_session_id"),
+            ("late root=late", "root_session_id"),
+            ("late parent=elsewhere", "parent_session_id"),
+            ("late", "unknown unknown"),
         ]);
     }
 
     #[test]
     fn what_telemetry_shows_gives_way_and_never_contradicts() {
         check(&[
+            ("shown root=p parent=p shown", "p p"),
+            ("shown parent=p", "p p"),
+            ("shown parent=q", "parent_session_id"),
             ("kid root=p parent=p shown", "p p"),
             ("kid", "p p"),
             ("kid root=q parent=q shown", "p p"),

@@ -53,7 +53,7 @@ impl Detector {
                 if !slot.whole {
                     absent.extend(slot.state.missing().map(|it| StateKey::Part(step.session_id.to_static(), it)));
                 }
-                if !slot.state.is_in(&step.root_session_id) {
+                if !slot.state.is_placed(step) {
                     let unseen = ancestors_of(step).filter(|it| !self.sessions.has(it));
                     absent.extend(unseen.map(|it| StateKey::Session(it.to_static())));
                 }
@@ -205,13 +205,16 @@ impl Detector {
         standing_halt(&session.state, &run.state, step)
     }
 
-    /// Takes the session into its run when a step of it is seen there for the first time.
+    /// Takes the session into its run when a step of it is seen there for the first time, and under its parent when one tells
+    /// that for the first time.
     fn join(&mut self, step: &Step<'_>, at: usize, run_at: usize, sessions_max: usize) {
         let root = &step.root_session_id;
-        if self.sessions.slot(at).is_some_and(|it| it.state.is_in(root)) {
+        let Some(slot) = self.sessions.slot(at) else { return };
+        if slot.state.is_placed(step) {
             return;
         }
-        let comes_back = self.runs.slot(run_at).is_some_and(|it| it.state.has_seen(&step.session_id));
+        let comes_back =
+            !slot.state.is_in(root) && self.runs.slot(run_at).is_some_and(|it| it.state.has_seen(&step.session_id));
         let mut place = Place::default();
         // The root first and the parent last.
         for ancestor in ancestors_of(step) {

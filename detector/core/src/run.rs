@@ -40,6 +40,11 @@ impl Place {
         Self { depth: self.depth.saturating_add(1), line }
     }
 
+    /// Whether it stands right below the root, as a session does whose parent nobody has told.
+    pub(crate) fn is_below_the_root(&self) -> bool {
+        self.depth == 1 && self.line.is_empty()
+    }
+
     fn parent(&self, root: u64) -> u64 {
         if self.depth == 0 { 0 } else { self.line.first().copied().unwrap_or(root) }
     }

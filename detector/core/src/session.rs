@@ -9,7 +9,7 @@ use crate::hijack::Memory;
 use crate::policy::Progress;
 use crate::provenance::{At, Index};
 use crate::recent::{Fingerprints, Recent};
-use crate::run::Place;
+use crate::run::{Place, parent_of};
 use crate::state::{Part, PartRef, PartState};
 use crate::tally::Tally;
 
@@ -89,6 +89,12 @@ impl SessionState {
     /// Whether a step of it was seen in the run of `root`.
     pub(crate) fn is_in(&self, root: &SessionId<'_>) -> bool {
         self.counts.steps > 0 && self.belongs_to(root)
+    }
+
+    /// Whether the run knows it where this step says it is. One that told its root alone may tell its parent later.
+    pub(crate) fn is_placed(&self, step: &Step<'_>) -> bool {
+        let learns_parent = || parent_of(step).is_some_and(|it| it.as_str() != step.root_session_id.as_str());
+        self.is_in(&step.root_session_id) && !(self.place.is_below_the_root() && learns_parent())
     }
 
     /// Whether a step of it was seen in the run of `root`, or named it there.

@@ -13,7 +13,8 @@ pub(crate) struct Store<T> {
     hasher: RandomState,
     /// Hashes of ids and their slots, which have the ids: a second copy would be one more place in memory to visit.
     index: HashTable<(u64, usize)>,
-    /// The slot that was found last: a step asks for the same id a few times in a row. A guess, whoever reads it.
+    /// The slot that was found last: a step asks for the same id a few times in a row. A guess, whoever reads it; and no
+    /// `Cell`, so that a detector can be asked from where only a reference to it is at hand.
     last: AtomicUsize,
     slots: Vec<Option<Slot<T>>>,
     free: Vec<usize>,

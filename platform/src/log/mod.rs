@@ -145,7 +145,8 @@ pub struct Bounds {
     pub end: Offset,
 }
 
-/// A change to a key of a state store; no value removes it.
+/// A change to a key of a state store; no value removes it. The bytes of all changes of a commit may lie in one piece of memory:
+/// whoever keeps some of them copies those.
 #[derive(Clone, Debug)]
 pub struct StateChange {
     pub store: Store,

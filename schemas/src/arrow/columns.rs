@@ -196,7 +196,7 @@ pub const CONTROL_EVENTS: Table = Table {
         maybe(
             "changed",
             Boolean,
-            "whether it changed what stood in the partition; missing in rows of before this was kept",
+            "whether it made a difference in the partition; missing in rows of before this was kept",
         ),
     ],
 };

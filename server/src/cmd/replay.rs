@@ -1,6 +1,7 @@
 //! `replay`: recorded steps, judged through a server or in this process. Both give the same lines.
 
 mod follow;
+mod lanes;
 pub(crate) mod line;
 mod lineages;
 mod offline;

@@ -16,7 +16,8 @@ use crate::output::{decision_paint, note, painted, plain, say};
 /// Pause before a stream that was cut is taken up again; doubled while there is no server.
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
-/// Orders whose progress is remembered: more are not under way at once.
+/// Orders whose progress is remembered, more than are under way at once. Full: the oldest is forgotten, and told again should
+/// another partition apply it.
 const TOLD_MAX: usize = 64;
 /// The server says that it is alive more often than this.
 const SILENCE_MAX: Duration = Duration::from_secs(90);

@@ -267,14 +267,6 @@ fn is_field(line: &str) -> bool {
     let is_before = |it: char| it.is_whitespace() || matches!(it, '-' | '\'' | '"' | '{' | '[' | '(');
     let line = line.trim_start_matches(is_before);
     let Some((name, rest)) = line.split_once(':') else { return false };
-    if name.is_ascii() {
-        let is_name = |it: &u8| it.is_ascii_alphanumeric() || b" _.'\"/-".contains(it);
-        let begins = name.bytes().next().is_some_and(|it| it.is_ascii_alphanumeric() || it == b'_');
-        return begins
-            && name.len() <= KEY_CHARS_MAX
-            && name.as_bytes().iter().all(is_name)
-            && (rest.is_empty() || rest.starts_with(char::is_whitespace));
-    }
     let is_name = |it: char| it.is_alphanumeric() || matches!(it, ' ' | '_' | '.' | '\'' | '"' | '/' | '-');
     name.starts_with(|it: char| it.is_alphanumeric() || it == '_')
         && name.chars().count() <= KEY_CHARS_MAX

@@ -49,6 +49,29 @@ fn descendants_inherit_and_others_do_not() {
     );
 }
 
+/// A session that told its root alone is right below it, and under its parent once it tells that.
+#[test]
+fn a_parent_that_is_told_late_counts_from_then_on() {
+    check(
+        "",
+        r#"
+        root: plan
+        p<root: plan
+        kid: plan
+        kid<p: plan
+        halt session p
+        kid<p: plan        // halt halted_by_control
+        grandkid<kid: plan // halt halted_by_control
+        resume session p
+        kid<p: plan
+        grandkid<kid: plan
+        halt session other      // unknown
+        late: plan
+        late<other: plan   // halt halted_by_control
+        "#,
+    );
+}
+
 #[test]
 fn a_run_is_halted_as_a_whole() {
     check(

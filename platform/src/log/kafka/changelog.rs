@@ -68,7 +68,12 @@ impl View {
         }
         let Some(entries) = self.stores.get_mut(store) else { return };
         match value {
-            Some(value) => entries.insert(key, value),
+            // Copied: the entries of a commit, or of a batch of records, may share one piece of memory, and an entry that
+            // lives for long would keep all of it.
+            Some(value) => match entries.get_mut(&key) {
+                Some(entry) => Some(std::mem::replace(entry, Bytes::copy_from_slice(&value))),
+                None => entries.insert(Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)),
+            },
             None => entries.remove(&key),
         };
     }

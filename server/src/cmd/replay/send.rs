@@ -5,7 +5,6 @@
 //! the steps that are left are shed, and counted.
 
 use std::fs::File;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use martingale_platform::clock::Clock;
-use martingale_schemas::{Timestamp, ids};
+use martingale_schemas::Timestamp;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
@@ -23,9 +22,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::follow::{Expected, Followed, Follower};
+use super::lanes::Lanes;
 use super::lineages::Lineages;
 use super::source::{Place, Source};
-use super::{Faults, Outcomes, Sessions, Summary};
+use super::{Faults, Outcomes, Summary};
 use crate::client::{Client, refusal};
 use crate::output::{grouped, plain};
 
@@ -160,20 +160,18 @@ fn read(
     expected: Option<&Expected>,
 ) -> Result<(u64, u64)> {
     let arrival = Timestamp::from_micros(Clock::System.now_micros());
-    let hasher = BuildHasherDefault::<DefaultHasher>::default();
     let mut batches: Vec<Batch> = lanes.iter().map(|_| Batch::default()).collect();
-    let (mut sessions, mut lineages) = (Sessions::default(), Lineages::default());
+    let (mut lanes_of, mut lineages) = (Lanes::new(lanes.len()), Lineages::default());
     let (mut line, mut steps) = (Vec::new(), 0_u64);
     while let Some(place) = next(&mut line)? {
         steps += 1;
         // Read here only for its identity and place. What is wrong with it the server says, and keeps.
-        // Its lane is that of its run, also where it leaves that away.
         let step = lineages.step(&line, arrival).ok();
-        #[expect(clippy::cast_possible_truncation, reason = "a remainder of the number of lanes")]
-        let lane =
-            step.as_ref().map_or(0, |it| hasher.hash_one(it.root_session_id.as_str()) % lanes.len() as u64) as usize;
+        let lane = match &step {
+            Some(step) => lanes_of.of(step),
+            None => lanes_of.of_refused(&line),
+        };
         let key = step.map(|step| {
-            sessions.insert(ids::digest(&[step.session_id.as_str().as_bytes()]));
             let key = step.key();
             expected.map_or(key, |expected| expected.add(key))
         });
@@ -184,7 +182,7 @@ fn read(
         if batch.steps.len() >= BATCH_STEPS_MAX || batch.body.len() >= BATCH_BYTES_MAX {
             let full = std::mem::take(batch);
             if lanes[lane].blocking_send(full).is_err() {
-                return Ok((sessions.len() as u64, steps));
+                return Ok((lanes_of.sessions(), steps));
             }
         }
     }
@@ -193,7 +191,7 @@ fn read(
             break;
         }
     }
-    Ok((sessions.len() as u64, steps))
+    Ok((lanes_of.sessions(), steps))
 }
 
 async fn lane(
