@@ -54,7 +54,7 @@ mod tests {
         let line = |session: &str, more: &str| {
             format!(r#"{{"session_id":"{session}","kind":"plan","agent":{{"id":"a"}}{more}}}"#).into_bytes()
         };
-        let mut lanes = Lanes::new(64);
+        let mut lanes = Lanes::new(1 << 20);
         let mut of = |json: &[u8]| {
             let step = StepV1::parse(json).and_then(|it| it.check(Timestamp::from_micros(0), &Limits::DEFAULT));
             lanes.of(&step.expect("a step"))
