@@ -70,10 +70,12 @@ impl<T: Default> Store<T> {
 
     /// Takes in a state that is in the store, or a blank one. `whole` when none of its parts is missing.
     pub(crate) fn put(&mut self, id: &SessionId<'_>, state: T, whole: bool) -> usize {
-        if let Some(at) = self.find(id) {
-            // The stored state of something in memory is never newer.
-            return at;
-        }
+        // The stored state of something in memory is never newer.
+        self.find(id).unwrap_or_else(|| self.insert(id, state, whole))
+    }
+
+    /// Of an id that is not in memory.
+    fn insert(&mut self, id: &SessionId<'_>, state: T, whole: bool) -> usize {
         let slot = Slot { id: id.to_static(), state, hint: usize::MAX, whole, changed: false, used: self.clock };
         let at = match self.free.pop() {
             Some(at) => {
@@ -93,10 +95,7 @@ impl<T: Default> Store<T> {
     /// The slot of `id`, blank if it is not in memory.
     pub(crate) fn touch(&mut self, id: &SessionId<'_>) -> usize {
         self.clock += 1;
-        match self.find(id) {
-            Some(at) => at,
-            None => self.put(id, T::default(), true),
-        }
+        self.find(id).unwrap_or_else(|| self.insert(id, T::default(), true))
     }
 
     /// A slot that [`Self::touch`] answered.

@@ -1,0 +1,155 @@
+//! What goes with a session that was silent for too long, and what stays.
+
+use super::*;
+
+#[test]
+fn a_silent_session_is_forgotten_unless_it_is_halted() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.config.session_idle = Span::from_millis(3_600_000);
+        bench.config.sessions_in_memory_max = 2;
+        for session in ["quiet", "halted", "busy"] {
+            bench.step(session, 0).await;
+        }
+        bench.order("halt", "halted").await;
+        let running = bench.start();
+        for (n, after) in [(1, HOUR_MICROS / 2), (2, HOUR_MICROS / 2), (3, HOUR_MICROS / 4)] {
+            settle().await;
+            bench.clock.advance(after);
+            bench.step("busy", n).await;
+        }
+        settle().await;
+        assert_eq!(bench.state().await, ["r/busy", "r/halted", "s/busy", "s/halted", "tick"]);
+        assert_eq!(bench.metric("states_forgotten_total"), 2);
+        // The same step again: known to the sessions that are remembered, new to the one that is not.
+        for session in ["quiet", "halted", "busy"] {
+            bench.step(session, 0).await;
+        }
+        bench.until(topics::VERDICTS, 7).await;
+        settle().await;
+        assert_eq!(bench.metric("duplicates_total"), 2);
+        assert_eq!(bench.metric("steps_judged_total"), 7);
+        bench.stop(running).await;
+    });
+}
+
+/// What a session told of its lineage goes with it, but for a session whose run is halted: it must not get out of that by
+/// silence.
+#[test]
+fn what_a_session_told_goes_with_it_unless_its_run_is_halted() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.config.session_idle = Span::from_millis(3_600_000);
+        for (session, told, seen) in [
+            ("quiet", "calm", "calm"),
+            ("held", "halted", "halted"),
+            ("moved", "elsewhere", "moved"),
+            ("untold", "", "calm"),
+        ] {
+            if !told.is_empty() {
+                let lineage = Bytes::from(format!(r#"{{"root_session_id":"{told}"}}"#));
+                let record = Append::new(topics::LINEAGES, Bytes::from_static(session.as_bytes()), lineage);
+                bench.log.append(vec![record]).await.expect("append");
+            }
+            let step = step(session, 0).replacen('{', &format!(r#"{{"root_session_id":"{seen}","#), 1);
+            bench.append(topics::STEPS, step).await;
+        }
+        bench.order("halt", "halted").await;
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 4).await;
+        bench.clock.advance(2 * HOUR_MICROS);
+        bench.step("busy", 0).await;
+        settle().await;
+        assert_eq!(bench.state().await, ["r/busy", "r/halted", "s/busy", "s/halted", "tick"]);
+        let left = bench.log.latest(topics::LINEAGES, None, 9).await.expect("latest");
+        let left: Vec<&[u8]> = left.iter().map(|(key, _)| &key[..]).collect();
+        assert_eq!(left, [&b"held"[..], b"moved"]);
+        assert_eq!(bench.log.bounds(topics::LINEAGES, ONLY).await.expect("bounds").end.0, 4, "one was removed");
+        bench.stop(running).await;
+    });
+}
+
+/// A session so long that its state has parts: they are read back with it, also when it halted and silent, written only when
+/// they change, and go when it is forgotten.
+#[test]
+fn the_parts_of_a_session_come_and_go_with_it() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.config.session_idle = Span::from_millis(3_600_000);
+        for session in ["a", "halted"] {
+            for n in 0..70 {
+                bench.step(session, n).await;
+            }
+        }
+        bench.order("halt", "halted").await;
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 140).await;
+        bench.stop(running).await;
+        let parts = ["p/a/r00", "p/a/r01", "p/halted/r00", "p/halted/r01"];
+        let heads = ["r/a", "r/halted", "s/a", "s/halted", "tick"];
+        assert_eq!(bench.state().await, [&parts[..], &heads].concat());
+
+        // The oldest is in a part, and known.
+        let running = bench.start();
+        for session in ["a", "halted"] {
+            bench.step(session, 0).await;
+        }
+        settle().await;
+        assert_eq!(bench.metric("duplicates_total"), 2);
+        bench.clock.advance(HOUR_MICROS / 2);
+        bench.step("a", 1).await;
+        settle().await;
+        bench.clock.advance(2 * HOUR_MICROS);
+        // Found silent for too long by its own next step, before the sweep comes by: it begins anew, without its old parts.
+        bench.step("a", 2).await;
+        bench.until(topics::VERDICTS, 141).await;
+        settle().await;
+        assert_eq!(bench.state().await, [&parts[2..], &heads].concat());
+        bench.step("halted", 69).await;
+        settle().await;
+        assert_eq!(bench.metric("duplicates_total"), 4);
+        for n in 3..40 {
+            bench.step("a", n).await;
+        }
+        bench.until(topics::VERDICTS, 178).await;
+        bench.clock.advance(2 * HOUR_MICROS);
+        bench.step("b", 0).await;
+        bench.until(topics::VERDICTS, 179).await;
+        settle().await;
+        let left = ["p/halted/r00", "p/halted/r01", "r/b", "r/halted", "s/b", "s/halted", "tick"];
+        assert_eq!(bench.state().await, left);
+        bench.stop(running).await;
+    });
+}
+
+/// Pages of what a session read and of what its run shares: stored, read back, and gone with their heads.
+#[test]
+fn what_was_read_goes_with_its_session_and_run() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.config.session_idle = Span::from_millis(3_600_000);
+        let reads = |n: u64| {
+            format!(
+                r#"{{"session_id":"a","root_session_id":"a","step_id":"{n}","time":"2026-01-01T00:00:00Z","kind":"tool_result","agent":{{"id":"a"}},"tool":"get_user","output":{{"mail":"user{n}@example.com","password":"hunter{n}xyz"}}}}"#
+            )
+        };
+        bench.append(topics::STEPS, reads(0)).await;
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 1).await;
+        bench.stop(running).await;
+        let stored = ["p/a/e00", "p/a/l00", "p/a/p00", "p/a/s00", "p/a/v00", "r/a", "s/a", "tick"];
+        assert_eq!(bench.state().await, stored);
+
+        let running = bench.start();
+        bench.append(topics::STEPS, reads(1)).await;
+        bench.until(topics::VERDICTS, 2).await;
+        settle().await;
+        assert_eq!(bench.state().await, stored, "read back, and written where it was");
+        bench.clock.advance(3 * HOUR_MICROS);
+        bench.step("b", 0).await;
+        bench.until(topics::VERDICTS, 3).await;
+        settle().await;
+        assert_eq!(bench.state().await, ["r/b", "s/b", "tick"]);
+        bench.stop(running).await;
+    });
+}
