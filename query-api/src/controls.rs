@@ -116,11 +116,12 @@ impl Controls {
             reason: request.reason,
             state: ControlState::Requested,
         };
-        if let Some(standing) = self.feed.board().get(&id) {
-            same_order(&standing, &control)?;
-        }
         let mut changes = self.feed.board().changes();
-        self.append(&control).await?;
+        let standing = self.feed.board().get(&id);
+        if let Some(standing) = &standing {
+            same_order(standing, &control)?;
+        }
+        self.append(&control, standing.as_ref()).await?;
         // Whether it was appended or stood there already, the board hears of it from the log.
         let applied = async {
             loop {
@@ -142,7 +143,9 @@ impl Controls {
         Ok(standing)
     }
 
-    async fn append(&self, control: &Control) -> Result<(), Failure> {
+    /// Puts it where it is not known to be. A log that knows its duplicates leaves out the rest; one that does not would hand
+    /// out an order a second time, after others that came in between.
+    async fn append(&self, control: &Control, standing: Option<&Given>) -> Result<(), Failure> {
         let value = Bytes::from(serde_json::to_vec(control).map_err(|error| Failure::unavailable(error.to_string()))?);
         let id = control.control_id.as_str().as_bytes();
         let append = |partition: u32| {
@@ -150,7 +153,11 @@ impl Controls {
                 .to_partition(Partition(partition))
                 .with_id(ids::digest(&[b"control", id, &partition.to_le_bytes()]))
         };
-        self.log.append((0..self.log.partitions()).map(append).collect()).await?;
+        let is_held = |partition: &u32| standing.is_some_and(|it| it.is_held(Partition(*partition)));
+        let missing: Vec<Append> = (0..self.log.partitions()).filter(|it| !is_held(it)).map(append).collect();
+        if !missing.is_empty() {
+            self.log.append(missing).await?;
+        }
         Ok(())
     }
 }

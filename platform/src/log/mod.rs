@@ -17,6 +17,7 @@
 mod embedded;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod kafka_config;
 mod memory;
 mod position;
 
@@ -31,7 +32,8 @@ use tokio::sync::watch;
 
 pub use embedded::{Durability, EmbeddedConfig, EmbeddedLog, GroupCommit, Removed};
 #[cfg(feature = "kafka")]
-pub use kafka::{Compression, ConsumerSpec, KafkaConfig, KafkaLog, Properties, Settle, Share};
+pub use kafka::{ConsumerSpec, Inlet, InletRecord, KafkaLog, Settle, Share};
+pub use kafka_config::{Compression, KafkaConfig, Properties};
 pub use memory::{Faults, MemoryLog};
 pub use position::{Offset, Partition, Position, Replay};
 
@@ -247,6 +249,17 @@ pub trait Log: Send + Sync + 'static {
 
     /// The partitions this process owns for a consumer, now and as it changes.
     fn assigned(&self, consumer: Consumer) -> watch::Receiver<Arc<[Partition]>>;
+
+    /// What a consumer still waits for before it owns all that it is to own, as a sentence for people; None when nothing.
+    fn gaining(&self, _consumer: Consumer) -> Option<String> {
+        None
+    }
+
+    /// Whether other programs write to the topics by other means. Then a record may be anything, and the log knows no
+    /// duplicates: what is appended again is there again.
+    fn is_open(&self) -> bool {
+        false
+    }
 }
 
 /// Why the log did not do it.

@@ -40,6 +40,14 @@ pub(super) struct Mark {
     pub(super) next_step: u64,
 }
 
+/// How far an append takes a table in one partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Move {
+    pub(super) partition: Partition,
+    pub(super) from: Mark,
+    pub(super) to: Mark,
+}
+
 /// What readers see of a table on disk.
 #[derive(Clone)]
 pub(crate) struct Stored {
@@ -73,7 +81,11 @@ impl Store {
         if table.verify_deltatable_existence().await.map_err(damaged)? {
             table.load().await.map_err(damaged)?;
         } else {
-            table = create(&table, kind).await.map_err(fail)?;
+            match create(&table, kind).await {
+                Ok(created) => table = created,
+                // Another process may have been faster, and then there is one.
+                Err(error) => table.load().await.map_err(|_| fail(error))?,
+            }
         }
         let missing = missing_columns(&table, kind)?;
         if !missing.is_empty() {
@@ -102,11 +114,22 @@ impl Store {
         Ok(Mark { next: read[0], next_step: read[1] })
     }
 
+    pub(super) fn version(&self) -> Result<u64, Error> {
+        let state = self.table.snapshot().map_err(Error::delta(self.kind))?;
+        Ok(state.version())
+    }
+
+    /// Takes in what others have committed.
+    pub(super) async fn refresh(&mut self) -> Result<(), Error> {
+        self.table.update_state().await.map_err(Error::delta(self.kind))
+    }
+
     /// Appends rows and moves the marks, both or neither. A call that failed may have done it all the same, so the marks
-    /// in the table are compared first: repeating a call adds nothing twice.
-    pub(super) async fn append(&mut self, rows: &[RecordBatch], marks: &[(Partition, Mark)]) -> Result<(), Error> {
+    /// in the table are compared first: repeating a call adds nothing twice. Rows that another process has written
+    /// meanwhile are not written again: then the marks are neither where they were nor where they should be.
+    pub(super) async fn append(&mut self, rows: &[RecordBatch], moves: &[Move]) -> Result<(), Error> {
         let fail = Error::delta(self.kind);
-        if self.is_at(marks).await? {
+        if self.is_done(moves).await? {
             return Ok(());
         }
         let mut writer =
@@ -115,9 +138,10 @@ impl Store {
             writer.write(rows).await.map_err(fail)?;
         }
         let files = writer.flush().await.map_err(fail)?.into_iter().map(Action::Add).collect();
-        let transactions = marks.iter().flat_map(|(partition, mark)| {
+        // Where two processes commit for a partition, these let one of them fail.
+        let transactions = moves.iter().flat_map(|Move { partition, to, .. }| {
             let [next, step] = transaction_ids(self.kind, *partition);
-            [Transaction::new(next, version(mark.next)), Transaction::new(step, version(mark.next_step))]
+            [Transaction::new(next, version(to.next)), Transaction::new(step, version(to.next_step))]
         });
         let committed = CommitBuilder::from(
             CommitProperties::default()
@@ -137,8 +161,8 @@ impl Store {
             Ok(done) => self.table.state = Some(done.snapshot()),
             Err(error) => {
                 // The commit may stand although what came after it failed.
-                self.table.update_state().await.map_err(fail)?;
-                if !self.is_at(marks).await? {
+                self.refresh().await?;
+                if !self.is_done(moves).await? {
                     return Err(fail(error));
                 }
             }
@@ -147,13 +171,18 @@ impl Store {
         Ok(())
     }
 
-    async fn is_at(&self, marks: &[(Partition, Mark)]) -> Result<bool, Error> {
-        for (partition, mark) in marks {
-            if self.mark(*partition).await? != *mark {
-                return Ok(false);
-            }
+    /// Whether the marks are where they are to be moved.
+    async fn is_done(&self, moves: &[Move]) -> Result<bool, Error> {
+        let (mut at_from, mut at_to) = (true, true);
+        for it in moves {
+            let mark = self.mark(it.partition).await?;
+            at_from &= mark == it.from;
+            at_to &= mark == it.to;
         }
-        Ok(true)
+        if at_from || at_to {
+            return Ok(at_to);
+        }
+        Err(Error::Overtaken { table: self.kind.name() })
     }
 
     /// A handle for [`maintain`] beside which appends go on.

@@ -1,9 +1,11 @@
 //! The writer over a log in memory: exact counts, crashes at any moment, verdicts that come twice.
 
+mod shared;
+
 use martingale_platform::config::Span;
 use martingale_platform::log::{Log, Offset, Partition};
 use martingale_schemas::{
-    Control, ControlAction, ControlId, ControlState, Position, Scope, SessionId, Timestamp, topics,
+    Control, ControlAction, ControlId, ControlState, Limits, Position, Scope, SessionId, Timestamp, topics,
 };
 use serde_json::json;
 
@@ -153,7 +155,8 @@ async fn until_the_log_is_read_queries_wait_and_history_is_not_ready() {
     let world = World::new(1);
     world.judge(&[step("a", 1, "plan", json!({})), step("a", 2, "plan", json!({}))]).await;
     let log: std::sync::Arc<dyn Log> = world.log.clone();
-    let history = History::open(world.config.clone(), log, Default::default(), &Default::default()).await;
+    let history =
+        History::open(world.config.clone(), &Limits::DEFAULT, log, Default::default(), &Default::default()).await;
     let history = history.expect("opens");
     assert!(history.trouble().is_some_and(|it| it.contains("at start")), "{:?}", history.trouble());
     let config = crate::sql::Config { time_max: Span::from_millis(1_000), ..Default::default() };
@@ -284,7 +287,14 @@ async fn a_folder_of_another_log_is_refused() {
     process.until(STEPS, 1).await;
     process.stop().await;
     world.log = World::new(1).log;
-    let history = History::open(world.config.clone(), world.log.clone(), Default::default(), &Default::default()).await;
+    let history = History::open(
+        world.config.clone(),
+        &Limits::DEFAULT,
+        world.log.clone(),
+        Default::default(),
+        &Default::default(),
+    )
+    .await;
     let error = history.err().expect("is refused before anybody is answered");
     assert!(matches!(error, Error::AheadOfLog { next: 1, end: 0, .. }), "{error}");
 }
@@ -315,7 +325,9 @@ async fn a_table_whose_log_is_garbage_is_named_with_the_way_out() {
     for garbage in ["{\"commitInfo\":{}}\nnot JSON\n", ""] {
         std::fs::write(&entry, garbage).expect("written");
         let registry = prometheus::Registry::new();
-        let opened = History::open(world.config.clone(), world.log.clone(), Default::default(), &registry).await;
+        let opened =
+            History::open(world.config.clone(), &Limits::DEFAULT, world.log.clone(), Default::default(), &registry)
+                .await;
         let said = crate::http::with_causes(&opened.err().expect("is refused"));
         for word in ["00000000000000000000.json cannot be read", "verdicts from a backup, or move it away"] {
             assert!(said.contains(word), "{word} in: {said}");

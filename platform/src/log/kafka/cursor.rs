@@ -32,6 +32,9 @@ struct Cursor {
     next: Offset,
     /// Fetched, and too much for the read before.
     carry: Option<Record>,
+    /// The client has said that this is the end. It says so once: of the same place it has to be asked anew, or a read there
+    /// would wait for what does not come. The log may end behind its last record, with the mark of a transaction.
+    ended: bool,
     used: Instant,
 }
 
@@ -94,7 +97,7 @@ impl Cursors {
 impl Cursor {
     fn new(clients: &Clients) -> Result<Self, Error> {
         let reader = clients.reader(Isolation::Uncommitted, clients.config.reader_bytes)?;
-        Ok(Self { reader, at: None, next: Offset::START, carry: None, used: Instant::now() })
+        Ok(Self { reader, at: None, next: Offset::START, carry: None, ended: false, used: Instant::now() })
     }
 
     fn read(
@@ -107,7 +110,7 @@ impl Cursor {
     ) -> Result<Vec<Record>, Error> {
         self.used = Instant::now();
         let stands = self.next == from && self.at.as_ref().is_some_and(|(t, p)| t == topic && *p == partition);
-        if !stands {
+        if !stands || self.ended {
             let found = bounds(clients, &self.reader, topic, partition)?;
             if from < found.start {
                 return Err(Error::Expired { asked: from, start: found.start });
@@ -118,6 +121,7 @@ impl Cursor {
             let assigned = self.reader.assign(&list(topic, partition, from)?);
             assigned.map_err(|error| clients.failed(format_args!("`{topic}` cannot be read"), error))?;
             (self.at, self.next, self.carry) = (Some((Arc::clone(topic), partition)), from, None);
+            self.ended = false;
         }
         self.fill(clients, topic, partition, limit)
     }
@@ -139,7 +143,10 @@ impl Cursor {
                     let wait = if records.is_empty() { left } else { left.min(MORE) };
                     match self.reader.poll(wait) {
                         Some(Ok(message)) => record(&message),
-                        Some(Err(KafkaError::PartitionEOF(_))) => break,
+                        Some(Err(KafkaError::PartitionEOF(_))) => {
+                            self.ended = true;
+                            break;
+                        }
                         None if !records.is_empty() => break,
                         None if left.is_zero() => {
                             let error = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);

@@ -22,10 +22,10 @@
 mod changelog;
 mod claim;
 mod client;
-mod config;
 mod cursor;
 mod delivery;
 mod group;
+mod inlet;
 mod keeper;
 mod metrics;
 mod owners;
@@ -48,7 +48,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-pub use config::{Compression, KafkaConfig, Properties};
+pub use inlet::{Inlet, InletRecord};
 pub use spec::{ConsumerSpec, Settle, Share};
 
 use self::changelog::NAME_BYTES_MAX;
@@ -62,6 +62,7 @@ use self::owners::{Intent, Owners};
 use self::ring::Look;
 use self::tail::{Tail, blocking, offset};
 use self::topics::Topics;
+use super::kafka_config::KafkaConfig;
 use super::{
     Append, Appended, Bounds, Cleanup, Commit, Consumer, Error, Log, Offset, Partition, Placement, Position, Progress,
     ReadLimit, Record, StateChange, Store, Topic, TopicSpec,
@@ -413,7 +414,7 @@ impl Log for KafkaLog {
     fn assigned(&self, consumer: Consumer) -> watch::Receiver<Arc<[Partition]>> {
         let gone = || watch::channel(Arc::from([])).1;
         let Ok(spec) = self.owners.spec(consumer) else { return gone() };
-        let Share::Group { by } = spec.share else { return self.all.subscribe() };
+        let Some(by) = spec.share.by() else { return self.all.subscribe() };
         if self.open_now().is_err() {
             return gone();
         }
@@ -421,7 +422,7 @@ impl Log for KafkaLog {
         if let Some(group) = groups.get(consumer) {
             return group.ready.subscribe();
         }
-        match Group::join(&self.owners, consumer, by, self.runtime.clone()) {
+        match Group::join(&self.owners, spec, by, self.runtime.clone()) {
             Ok(group) => {
                 let ready = group.ready.subscribe();
                 groups.insert(consumer, group);
@@ -432,5 +433,18 @@ impl Log for KafkaLog {
                 gone()
             }
         }
+    }
+
+    fn gaining(&self, consumer: Consumer) -> Option<String> {
+        let spec = self.owners.spec(consumer).ok()?;
+        spec.share.by()?;
+        match lock(&self.groups).get(consumer) {
+            Some(group) => group.gaining(&self.owners),
+            None => Some("it has not joined its consumer group".to_owned()),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        true
     }
 }

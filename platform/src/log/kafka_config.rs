@@ -1,4 +1,5 @@
-//! How the log on Apache Kafka is configured.
+//! How the log on Apache Kafka is configured. Compiled without the feature as well: what is configured and cannot be had
+//! is said, and not taken for a key that does not exist.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +14,8 @@ use crate::log::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KafkaConfig {
-    /// Brokers to begin with, as `host:port`, separated by commas. The others are learned from them.
+    /// Brokers to begin with, as `host:port`, separated by commas. The others are learned from them. There is no log on
+    /// Kafka without one.
     pub brokers: String,
     /// In front of the name of every topic, consumer group and transactional id.
     pub topic_prefix: String,
@@ -65,6 +67,7 @@ pub enum Compression {
 }
 
 impl Compression {
+    #[cfg(feature = "kafka")]
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -126,7 +129,7 @@ const MIB: usize = 1 << 20;
 impl Default for KafkaConfig {
     fn default() -> Self {
         Self {
-            brokers: "127.0.0.1:9092".to_owned(),
+            brokers: String::new(),
             topic_prefix: "martingale.".to_owned(),
             partitions: 4,
             create_topics: true,
