@@ -79,7 +79,7 @@ impl Batch {
 
 impl Judge {
     pub(crate) async fn restore(shared: &Shared, partition: Partition) -> Result<Self, Error> {
-        let Shared { config, log, rules, metrics } = shared.clone();
+        let Shared { config, log, rules, metrics, .. } = shared.clone();
         let stored = log.state(STORE, partition, TICK_KEY).await?;
         let tick = stored.and_then(|it| it.as_ref().try_into().ok().map(i64::from_le_bytes)).unwrap_or(i64::MIN);
         let time = LogTime::new(config.session_idle.as_micros(), tick);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use martingale_detector_core::Rules;
 use martingale_platform::log::{self, Commit, Log, Offset, Partition, Progress, ReadLimit, Record, Topic};
 use martingale_platform::shutdown::Shutdown;
-use martingale_schemas::{Step, topics};
+use martingale_schemas::{StepReader, Timestamp, topics};
 use tokio::sync::watch;
 
 use crate::controls::Orders;
@@ -20,6 +20,7 @@ use crate::{CONSUMER, Config, Error};
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
+    pub(crate) reader: StepReader,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) rules: Arc<Rules>,
     pub(crate) metrics: Metrics,
@@ -187,7 +188,9 @@ impl<'a> Loop<'a> {
             return self.answer().await;
         }
 
-        let steps: Vec<_> = records.iter().map(|it| Step::from_log(&it.value)).collect();
+        let reader = &shared.reader;
+        let steps: Vec<_> =
+            records.iter().map(|it| reader.read(&it.key, &it.value, Timestamp::from_micros(it.appended_at))).collect();
         let last = records.last().map_or(self.next_step, |it| it.offset);
         self.judge.prepare(&steps, self.orders.due_by(last)).await?;
         batch.counts.batch(steps.len());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use martingale_detector_core::Rules;
 use martingale_platform::log::{self, Log, Partition};
 use martingale_platform::shutdown::{self, Shutdown, Trigger};
+use martingale_schemas::{Limits, StepReader};
 use prometheus::Registry;
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -14,13 +15,14 @@ use crate::partition::{Shared, follow};
 use crate::{CONSUMER, Config, Error};
 
 /// Judges the steps of every partition that is assigned to this process, until `shutdown`. A loop in the middle of a
-/// commit finishes it first.
+/// commit finishes it first. Steps that others than ingest have put on the log are checked by `limits`, as ingest would.
 ///
 /// # Errors
 /// [`Error`], when going on would lose or change a verdict: state that cannot be read, a log that is closed. What the log
 /// refuses for a while is tried again and is no error.
 pub async fn run(
     config: Config,
+    limits: &Limits,
     log: Arc<dyn Log>,
     rules: Arc<Rules>,
     registry: &Registry,
@@ -28,7 +30,8 @@ pub async fn run(
 ) -> Result<(), Error> {
     config.validate()?;
     let mut assigned = log.assigned(CONSUMER);
-    let shared = Shared { config: Arc::new(config), log, rules, metrics: Metrics::new(registry)? };
+    let reader = StepReader::new(log.is_open(), limits);
+    let shared = Shared { config: Arc::new(config), reader, log, rules, metrics: Metrics::new(registry)? };
     let mut loops = Loops { shared, tasks: JoinSet::new(), running: BTreeMap::new() };
     let outcome = loop {
         let owned = assigned.borrow_and_update().clone();

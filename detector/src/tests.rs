@@ -15,7 +15,7 @@ use martingale_platform::log::{
 };
 use martingale_platform::shutdown::{self, Trigger};
 use martingale_schemas::record::{DeadLetter, Standing};
-use martingale_schemas::{Control, ControlState, Decision, Reason, Verdict, topics};
+use martingale_schemas::{Control, ControlState, Decision, Limits, Reason, Verdict, topics};
 use prometheus::{Registry, TextEncoder};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -46,7 +46,9 @@ impl Bench {
         self.stop = Some(trigger);
         self.registry = Registry::new();
         let (config, log, registry) = (self.config.clone(), Arc::clone(&self.log), self.registry.clone());
-        tokio::spawn(async move { run(config, log, Arc::new(Rules::starter()), &registry, shutdown).await })
+        tokio::spawn(async move {
+            run(config, &Limits::DEFAULT, log, Arc::new(Rules::starter()), &registry, shutdown).await
+        })
     }
 
     async fn stop(&mut self, running: JoinHandle<Result<(), Error>>) {

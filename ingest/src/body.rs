@@ -20,6 +20,21 @@ pub(crate) struct Received {
     _share: Share,
 }
 
+impl Received {
+    /// A body that came whole and as it is.
+    ///
+    /// # Errors
+    /// [`Fault`] when it is too large or too much is in progress.
+    pub(crate) fn of(bytes: &[u8], config: &Config, budget: &Budget) -> Result<Self, Fault> {
+        if bytes.len() > config.inflated_bytes_max {
+            return Err(Fault::TooLarge { max: config.inflated_bytes_max });
+        }
+        let mut share = budget.share();
+        share.grow(bytes.len()).map_err(|_| Fault::Busy)?;
+        Ok(Self { bytes: bytes.to_vec(), _share: share })
+    }
+}
+
 /// Why there is no body.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {

@@ -5,6 +5,7 @@ use martingale_schemas::Limits;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::otlp::topic;
 
 /// How much ingest takes, and what happens beyond it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +13,8 @@ use crate::Error;
 pub struct Config {
     /// Limits of one step.
     pub limits: Limits,
+    /// Topics of others that carry OTLP, where the log is on Kafka.
+    pub kafka: topic::Topics,
     /// Largest body as it is sent, in bytes; beyond it 413, and reading stops there. Also the largest gRPC message.
     pub body_bytes_max: usize,
     /// Largest body after decompression, in bytes; beyond it 413, and inflating stops there. Also the most that the values
@@ -40,6 +43,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             limits: Limits::DEFAULT,
+            kafka: topic::Topics::default(),
             body_bytes_max: 16 * 1024 * 1024,
             inflated_bytes_max: 64 * 1024 * 1024,
             inflight_bytes_max: 256 * 1024 * 1024,

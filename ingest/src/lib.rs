@@ -30,6 +30,7 @@ use tonic::service::Routes;
 pub use config::Config;
 pub use intake::Outcome;
 pub use metrics::Door;
+pub use otlp::topic::{Later, Topics};
 
 use intake::Intake;
 use martingale_platform::budget::Budget;

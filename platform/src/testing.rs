@@ -1,15 +1,16 @@
 //! A real Apache Kafka for tests: the brokers of `deploy/kafka`, in KRaft mode, on free ports of this machine.
 //!
 //! Java (17 or later) runs them and Maven fetches their jars, once, into a cache folder (`MARTINGALE_KAFKA_CACHE`, else
-//! `martingale/kafka` in the user's cache folder). Where either is missing, tests say that they are skipped; with
-//! `MARTINGALE_KAFKA=required` they fail instead. Brokers end with the process that started them, however that ends.
+//! `martingale/kafka` in the user's cache folder). Where either is missing, tests say that they are skipped; where `CI` is
+//! set, or `MARTINGALE_KAFKA=required`, they fail instead. Brokers end with the process that started them, however that
+//! ends.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -54,10 +55,8 @@ impl KafkaCluster {
         let libs = match libs() {
             Ok(libs) => libs,
             Err(why) => {
-                let is_required = std::env::var("MARTINGALE_KAFKA").is_ok_and(|it| it == "required");
-                assert!(!is_required, "MARTINGALE_KAFKA is required: {why}");
-                // On standard error as it is, so that it is seen when tests capture their output.
-                let _ = writeln!(std::io::stderr(), "SKIPPED, no Apache Kafka to test with: {why}");
+                assert!(!is_required(), "no Apache Kafka to test with, and it is required here: {why}");
+                skip(&format!("no Apache Kafka to test with: {why}"));
                 return None;
             }
         };
@@ -89,13 +88,24 @@ impl KafkaCluster {
         }
         std::thread::scope(|scope| {
             for broker in &cluster.brokers {
-                scope.spawn(|| {
-                    broker.format(&cluster.libs);
-                    broker.start(&cluster.libs);
-                });
+                scope.spawn(|| broker.format(&cluster.libs));
             }
         });
+        cluster.start_all();
         Some(cluster)
+    }
+
+    /// Starts all that were killed, at once, since a broker answers only where most of them run. Those that run are left
+    /// alone.
+    ///
+    /// # Panics
+    /// When one does not start.
+    pub fn start_all(&self) {
+        std::thread::scope(|scope| {
+            for broker in self.brokers.iter().filter(|it| it.running().is_none()) {
+                scope.spawn(|| broker.start(&self.libs));
+            }
+        });
     }
 
     /// Addresses for `brokers` of the configuration.
@@ -197,6 +207,15 @@ fn follow(output: ChildStdout, mut log: File, started: &mpsc::Sender<()>) {
     }
 }
 
+/// On standard error as it is, so that it is seen when tests capture their output, and for `cargo xtask ci`, which gathers
+/// what is skipped.
+fn skip(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED, {why}");
+    let Some(path) = std::env::var_os("MARTINGALE_SKIPPED") else { return };
+    let file = File::options().create(true).append(true).open(path);
+    let _ = file.and_then(|mut file| writeln!(file, "{why}"));
+}
+
 fn recipe() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kafka")
 }
@@ -205,10 +224,29 @@ fn text(out: &[u8], err: &[u8]) -> String {
     format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
 }
 
-/// Ports that nobody listened on just now, all different.
+/// Ports that nobody listened on just now, all different. Never one of those that a system hands out by itself (from 32,768
+/// on, mostly): that may be anybody's by the time a broker starts, or while it is away.
 fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-    held.iter().map(|it| it.local_addr().expect("an address").port()).collect()
+    const FIRST: u16 = 15_000;
+    const COUNT: u16 = 17_000;
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    // Apart from those of another process, which does the same at the same moment.
+    let begin = std::process::id().wrapping_mul(101);
+    let next = || {
+        let tried = TRIED.fetch_add(1, Ordering::Relaxed);
+        let at = begin.wrapping_add(tried.into()) % u32::from(COUNT);
+        FIRST + u16::try_from(at).unwrap_or_default()
+    };
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(next).take(COUNT.into()).filter(is_free).take(count).collect()
+}
+
+/// Whether a machine without brokers fails the tests that need them.
+fn is_required() -> bool {
+    match std::env::var("MARTINGALE_KAFKA") {
+        Ok(said) if !said.is_empty() => said == "required",
+        _ => std::env::var_os("CI").is_some_and(|it| !it.is_empty() && it != "false"),
+    }
 }
 
 /// The folder with the jars, fetched when it is not there.

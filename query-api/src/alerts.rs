@@ -40,8 +40,8 @@ pub(crate) use instance::read;
 use instance::{Change, Instances};
 pub use rule::{Rule, RuleError};
 
-/// Name under which changes are committed.
-pub const CONSUMER: Consumer = "alerts";
+/// Name under which changes are committed: that of deliveries, since what is told of a change is in the same commit.
+const CONSUMER: Consumer = webhooks::CONSUMER;
 /// Alerts by rule and fingerprint, on the first partition.
 pub const STORE: Store = "alerts";
 const FIRST: Partition = Partition(0);
@@ -153,6 +153,24 @@ struct RuleState {
     error: Option<String>,
 }
 
+/// Looks whether the rules hold.
+///
+/// # Errors
+/// [`Error`] with the file and the field of one that does not.
+pub(crate) async fn check(config: &Config, engine: &sql::Engine) -> Result<(), Error> {
+    rules(config, engine).await?;
+    Alertmanager::open(config)?;
+    Ok(())
+}
+
+async fn rules(config: &Config, engine: &sql::Engine) -> Result<Vec<Rule>, Error> {
+    let rules = rule::load(config)?;
+    for rule in &rules {
+        run::plan(engine, rule).await?;
+    }
+    Ok(rules)
+}
+
 impl Alerts {
     /// Reads the rules and what fired when the last process stopped.
     ///
@@ -166,10 +184,7 @@ impl Alerts {
         webhooks: Arc<Webhooks>,
         metrics: Metrics,
     ) -> Result<Arc<Self>, Error> {
-        let rules = rule::load(&config)?;
-        for rule in &rules {
-            run::plan(&engine, rule).await?;
-        }
+        let rules = rules(&config, &engine).await?;
         let alertmanager = Alertmanager::open(&config)?;
         let mut state: BTreeMap<String, RuleState> =
             rules.iter().map(|rule| (rule.id.clone(), RuleState::default())).collect();

@@ -78,7 +78,7 @@ impl gate::Config {
     /// [`Invalid`] with the first key that cannot work.
     pub fn validate(&self) -> Result<(), Invalid> {
         some_time(&[("gate.timeout", self.timeout)])?;
-        at_least_one(&[("gate.waiting_max", self.waiting_max)])?;
+        at_least_one(&[("gate.waiting_max", self.waiting_max), ("gate.remembered_max", self.remembered_max)])?;
         if self.overrides.iter().any(|it| it.agent.is_empty()) {
             return Err(Invalid::new("gate.overrides.agent", "\"\"", "name an agent, or `*` for every one"));
         }

@@ -121,8 +121,7 @@ impl Controls {
         if let Some(standing) = &known {
             same_order(standing, &control)?;
         }
-        // What the board knows is on the log: a log that knows no duplicates would have it done again.
-        let is_new = known.is_none() && self.append(&control).await?;
+        let is_new = self.append(&control, known.as_ref()).await? && known.is_none();
         // Whether it was appended or stood there already, the board hears of it from the log.
         let applied = async {
             loop {
@@ -144,8 +143,9 @@ impl Controls {
         Ok(if is_new { standing } else { standing.again() })
     }
 
-    /// Puts it on the log, and answers whether it was not there.
-    async fn append(&self, control: &Control) -> Result<bool, Failure> {
+    /// Puts it where it is not known to be, and answers whether it was put anywhere. A log that knows its duplicates leaves out
+    /// the rest; one that does not would hand out an order a second time, after others that came in between.
+    async fn append(&self, control: &Control, standing: Option<&Given>) -> Result<bool, Failure> {
         let value = Bytes::from(serde_json::to_vec(control).map_err(|error| Failure::unavailable(error.to_string()))?);
         let id = control.control_id.as_str().as_bytes();
         let append = |partition: u32| {
@@ -153,8 +153,12 @@ impl Controls {
                 .to_partition(Partition(partition))
                 .with_id(ids::digest(&[b"control", id, &partition.to_le_bytes()]))
         };
-        let appended = self.log.append((0..self.log.partitions()).map(append).collect()).await?;
-        Ok(appended.iter().any(|it| matches!(it, Appended::At(_))))
+        let is_held = |partition: &u32| standing.is_some_and(|it| it.is_held(Partition(*partition)));
+        let missing: Vec<Append> = (0..self.log.partitions()).filter(|it| !is_held(it)).map(append).collect();
+        if missing.is_empty() {
+            return Ok(false);
+        }
+        Ok(self.log.append(missing).await?.iter().any(|it| matches!(it, Appended::At(_))))
     }
 }
 

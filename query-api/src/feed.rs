@@ -5,11 +5,13 @@
 
 mod event;
 mod lookup;
+mod remembered;
 #[cfg(test)]
 mod tests;
 mod waiters;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use martingale_platform::log::{self, Log, Offset, Partition, ReadLimit, Record, Topic};
@@ -19,14 +21,19 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 use crate::controls::Board;
+use crate::gate;
 use crate::metrics::Metrics;
 
 pub(crate) use event::{Batch, Event, Head};
-pub(crate) use lookup::{Lookup, verdict_of};
+pub(crate) use lookup::{Lookup, verdict_at, verdict_of};
+use remembered::Remembered;
 pub(crate) use waiters::{TooMany, Waiting};
 
 /// Records of one read. Small enough that a waiter at the front of a burst is not kept for its end.
 const READ: ReadLimit = ReadLimit { records_max: 512, bytes_max: 256 * 1024 };
+
+/// Verdicts of one read at the start.
+const REMEMBER: ReadLimit = ReadLimit { records_max: 8_192, bytes_max: 4 << 20 };
 
 /// Batches kept in memory for streams that are a little behind: with [`READ`] at most 64 MiB, and twice that of
 /// texts for streams (`stream/told.rs`). A stream further behind reads the log.
@@ -39,6 +46,10 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(200);
 pub struct Feed {
     log: Arc<dyn Log>,
     waiters: Vec<waiters::Waiters>,
+    /// Of each partition, where the log does not know its duplicates.
+    remembered: Vec<Remembered>,
+    /// Verdicts of each partition below are handed out.
+    handed_out: Vec<AtomicU64>,
     batches: broadcast::Sender<Arc<Batch>>,
     board: Board,
     metrics: Metrics,
@@ -54,14 +65,18 @@ impl Feed {
     pub(crate) async fn start(
         log: Arc<dyn Log>,
         board: Board,
-        waiting_max: usize,
+        gate: &gate::Config,
         metrics: Metrics,
         shutdown: &Shutdown,
         tasks: &mut JoinSet<()>,
     ) -> Result<Arc<Self>, log::Error> {
         let partitions = log.partitions();
+        let remembered_max = if log.is_open() { gate.remembered_max / partitions.max(1) as usize } else { 0 };
+        let remembers = if log.is_open() { partitions } else { 0 };
         let feed = Arc::new(Self {
-            waiters: (0..partitions).map(|_| waiters::Waiters::new(waiting_max)).collect(),
+            waiters: (0..partitions).map(|_| waiters::Waiters::new(gate.waiting_max)).collect(),
+            remembered: (0..remembers).map(|_| Remembered::new(remembered_max)).collect(),
+            handed_out: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
             batches: broadcast::channel(BATCHES_MAX).0,
             board,
             metrics,
@@ -69,8 +84,8 @@ impl Feed {
             log,
         });
         for partition in (0..partitions).map(Partition) {
-            let end = feed.log.bounds(topics::VERDICTS, partition).await?.end;
-            tasks.spawn(Arc::clone(&feed).follow(topics::VERDICTS, partition, end, shutdown.clone()));
+            let next = feed.remember(partition, remembered_max as u64).await?;
+            tasks.spawn(Arc::clone(&feed).follow(topics::VERDICTS, partition, next, shutdown.clone()));
             let end = feed.log.bounds(topics::STANDINGS, partition).await?.end;
             tasks.spawn(Arc::clone(&feed).follow(topics::STANDINGS, partition, end, shutdown.clone()));
             let next = feed.read_board(partition).await?;
@@ -100,6 +115,67 @@ impl Feed {
         let trouble = self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let ((topic, partition), error) = trouble.first_key_value()?;
         Some(format!("`{topic}` of partition {partition} cannot be followed: {error}"))
+    }
+
+    /// Where the verdict of a step is on a log that does not know its duplicates, of the newest that were handed out.
+    pub(crate) fn verdict_remembered(&self, partition: Partition, step: &[u8; 16]) -> Option<Offset> {
+        self.remembered.get(partition.0 as usize)?.get(step)
+    }
+
+    /// The same of all that are on the log by now.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(crate) async fn verdict_published(
+        &self,
+        partition: Partition,
+        step: [u8; 16],
+    ) -> Result<Option<Offset>, log::Error> {
+        let at = partition.0 as usize;
+        let Some(remembered) = self.remembered.get(at) else { return Ok(None) };
+        // Read first: what is handed out meanwhile is then found in both.
+        let mut next = Offset(self.handed_out[at].load(Ordering::Acquire));
+        if let Some(found) = remembered.get(&step) {
+            return Ok(Some(found));
+        }
+        loop {
+            let records = match self.log.read(topics::VERDICTS, partition, next, READ).await {
+                Err(log::Error::Expired { start, .. }) => {
+                    next = start;
+                    continue;
+                }
+                read => read?,
+            };
+            let Some(last) = records.last() else { return Ok(None) };
+            if let Some(found) = records.iter().find(|it| event::step_key(&it.value) == Some(step)) {
+                return Ok(Some(found.offset));
+            }
+            next = last.offset.next();
+        }
+    }
+
+    /// Reads the newest verdicts of a partition where they have to be known; where the next will be.
+    async fn remember(&self, partition: Partition, newest: u64) -> Result<Offset, log::Error> {
+        let bounds = self.log.bounds(topics::VERDICTS, partition).await?;
+        let at = partition.0 as usize;
+        let mut next = bounds.end;
+        if let Some(remembered) = self.remembered.get(at) {
+            next = bounds.start.max(Offset(bounds.end.0.saturating_sub(newest)));
+            loop {
+                let records = match self.log.read(topics::VERDICTS, partition, next, REMEMBER).await {
+                    Err(log::Error::Expired { start, .. }) => {
+                        next = start;
+                        continue;
+                    }
+                    read => read?,
+                };
+                let Some(last) = records.last() else { break };
+                next = last.offset.next();
+                remembered.note(&records);
+            }
+        }
+        self.handed_out[at].store(next.0, Ordering::Release);
+        Ok(next)
     }
 
     async fn read_board(&self, partition: Partition) -> Result<Offset, log::Error> {
@@ -150,6 +226,15 @@ impl Feed {
     fn hand_out(&self, topic: Topic, partition: Partition, next: Offset, records: Vec<Record>) {
         match topic {
             topics::CONTROLS => self.note_controls(partition, &records),
+            topics::VERDICTS => {
+                let at = partition.0 as usize % self.waiters.len();
+                // Remembered before it is handed over: who waits from then on finds it there.
+                if let Some(remembered) = self.remembered.get(at) {
+                    remembered.note(&records);
+                }
+                self.handed_out[at].store(next.0, Ordering::Release);
+                self.waiters[at].complete(&records);
+            }
             _ => self.waiters[partition.0 as usize % self.waiters.len()].complete(&records),
         }
         // A standing is for the gate that asked alone.

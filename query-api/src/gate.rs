@@ -20,15 +20,15 @@ use axum::routing::post;
 use bytes::Bytes;
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
-use martingale_platform::log::{self, Append, Appended, Log, Position, ReadLimit};
+use martingale_platform::log::{self, Append, Appended, Log, Offset, Partition, Position, ReadLimit};
 use martingale_schemas::record::{DeadLetter, Standing};
 use martingale_schemas::rejection::shown;
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Decision, Limits, Rejection, Step, Timestamp, Verdict, topics};
+use martingale_schemas::{Decision, Limits, Rejection, Step, StepReader, Timestamp, Verdict, topics};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::feed::{Feed, Lookup, verdict_of};
+use crate::feed::{Feed, Lookup, verdict_at, verdict_of};
 use crate::fresh;
 use crate::http::bodies::Arrived;
 use crate::http::{self, Failure, glob};
@@ -49,6 +49,9 @@ pub struct Config {
     pub overrides: Vec<Override>,
     /// Most steps of one partition that wait at once; beyond it a request is refused with 429.
     pub waiting_max: usize,
+    /// Newest verdicts of all partitions whose steps are known when they are sent again, where the log does not know them
+    /// itself, as Kafka does not. An older step that is sent again is answered by what stands, and by `on_timeout`.
+    pub remembered_max: usize,
 }
 
 impl Default for Config {
@@ -58,6 +61,7 @@ impl Default for Config {
             on_timeout: OnTimeout::Deny,
             overrides: Vec::new(),
             waiting_max: 10_000,
+            remembered_max: 100_000,
         }
     }
 }
@@ -99,7 +103,16 @@ pub(crate) struct Gate {
     pub(crate) feed: Arc<Feed>,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    pub(crate) reader: StepReader,
     pub(crate) metrics: Metrics,
+}
+
+/// What is known of a step that was sent before.
+#[derive(Clone, Copy)]
+struct Before {
+    step: Position,
+    /// Where its verdict is, when that is known.
+    verdict: Option<Offset>,
 }
 
 pub(crate) fn router(gate: Arc<Gate>) -> Router {
@@ -118,6 +131,7 @@ async fn pass(
     }
     let body = http::body(body, gate.limits.step_bytes_max).await?;
     let arrival = Timestamp::from_micros(gate.clock.now_micros());
+    let deadline = begun + gate.config.timeout.0;
     let checked = StepV1::parse(&body).and_then(|step| {
         let (has_id, said) = (step.fields.step_id.is_some(), step.said());
         step.check(arrival, &gate.limits).map(|step| (step, has_id, said))
@@ -129,9 +143,14 @@ async fn pass(
                 // An agent that proposes the same call again proposes another one: only an id of its own makes it the same.
                 step.step_id = fresh::id("g-", arrival).into();
             }
-            match lineage::settle(&*gate.log, &mut step, said).await {
-                Ok(settled) => settled.map(|told| (step, Ok(told))),
-                Err(error) => Ok((step, Err(error))),
+            let settling = lineage::settle(&*gate.log, &mut step, said);
+            match tokio::time::timeout_at(deadline, settling).await {
+                Ok(Ok(settled)) => settled.map(|told| (step, Ok(told))),
+                Ok(Err(error)) => Ok((step, Err(error.into()))),
+                Err(_) => {
+                    let message = format!("the log did not say within {} which run the step is of", gate.config.timeout);
+                    Ok((step, Err(Failure::unavailable(message))))
+                }
             }
         }
         Err(rejection) => Err(rejection),
@@ -143,7 +162,7 @@ async fn pass(
             return Err(rejection.into());
         }
     };
-    let (answer, outcome) = gate.judge(&step, told, begun + gate.config.timeout.0).await;
+    let (answer, outcome) = gate.judge(&step, told, deadline).await;
     gate.metrics.gate_seconds.observe(begun.elapsed().as_secs_f64());
     gate.metrics.gate_answers.with_label_values(&[answer.decision.as_str(), outcome.as_str()]).inc();
     let mut response = (outcome.status(), axum::Json(answer)).into_response();
@@ -156,13 +175,14 @@ impl Gate {
     async fn judge(
         &self,
         step: &Step<'_>,
-        told: Result<Option<Append>, log::Error>,
+        told: Result<Option<Append>, Failure>,
         deadline: Instant,
     ) -> (Answer, Outcome) {
         let asked = async { self.ask(step, told?).await };
         match tokio::time::timeout_at(deadline, asked).await {
             Ok(Ok(answered)) => answered,
-            Ok(Err(failure)) => {
+            Ok(Err(Trouble::Unreadable(error))) => (self.unreadable(step, &error), Outcome::Unreadable),
+            Ok(Err(Trouble::Failed(failure))) => {
                 let outcome = match failure.status {
                     StatusCode::TOO_MANY_REQUESTS => Outcome::Busy,
                     _ => Outcome::Unavailable,
@@ -176,7 +196,7 @@ impl Gate {
         }
     }
 
-    async fn ask(&self, step: &Step<'_>, told: Option<Append>) -> Result<(Answer, Outcome), Failure> {
+    async fn ask(&self, step: &Step<'_>, told: Option<Append>) -> Result<(Answer, Outcome), Trouble> {
         let root = step.root_session_id.as_str().as_bytes();
         let partition = self.log.partition_of(root);
         let mut waiting =
@@ -184,14 +204,22 @@ impl Gate {
         let _counted = Counted::new(&self.metrics.gate_waiting);
 
         let (root, json) = (Bytes::copy_from_slice(root), Bytes::from(step.to_json()));
-        let record = Append::new(topics::STEPS, root.clone(), json.clone()).with_id(step.key());
-        let (position, outcome) = match self.log.append(told.into_iter().chain([record]).collect()).await?.last() {
-            Some(Appended::At(position)) => (*position, Outcome::Judged),
-            Some(Appended::Duplicate(position)) => (*position, Outcome::Duplicate),
-            None => return Err(Failure::unavailable("the log did not say where the step is")),
+        let remembered = self.feed.verdict_remembered(partition, &step.key());
+        let (before, outcome) = match self.judged_before(partition, remembered).await? {
+            Some(before) => (Some(before), Outcome::Duplicate),
+            None => {
+                let record = Append::new(topics::STEPS, root.clone(), json.clone()).with_id(step.key());
+                let here = |position: &Position| Before { step: *position, verdict: None };
+                match self.log.append(told.into_iter().chain([record]).collect()).await?.last() {
+                    // Where the log cannot tell, the verdict may stand elsewhere.
+                    Some(Appended::At(at)) => ((!self.log.is_open()).then(|| here(at)), Outcome::Judged),
+                    Some(Appended::Duplicate(at)) => (Some(here(at)), Outcome::Duplicate),
+                    None => return Err(Failure::unavailable("the log did not say where the step is").into()),
+                }
+            }
         };
-        if outcome == Outcome::Duplicate {
-            if !self.is_same(step, position).await? {
+        if let (Some(before), Outcome::Duplicate) = (before, outcome) {
+            if !self.is_same(step, before.step).await? {
                 return Ok((self.conflict(step), Outcome::Conflict));
             }
             // Not answered by the verdict of then alone: a halt may have come since.
@@ -203,14 +231,13 @@ impl Gate {
             if let Ok(verdict) = serde_json::from_slice::<Verdict<'static>>(&told) {
                 return Ok((Answer::of(verdict), outcome));
             }
-            let standing: Standing = match serde_json::from_slice(&told) {
-                Ok(standing) => standing,
-                Err(error) => return Ok((self.unreadable(step, &error), Outcome::Unreadable)),
-            };
+            let standing: Standing = serde_json::from_slice(&told)?;
             // Before the log is looked at, so that a verdict that comes meanwhile is not missed.
             waiting = self.feed.wait_for(partition, step.key()).map_err(|error| Failure::busy(error.to_string()))?;
-            if let Some(answered) = self.again(step, position, standing).await? {
-                return Ok(answered);
+            // Without it the detector knew the step and the log did not.
+            let Some(before) = before else { return self.known(step, partition, standing).await };
+            if let Some(answer) = self.again(step, before, standing).await? {
+                return Ok((answer, Outcome::Duplicate));
             }
         }
     }
@@ -225,7 +252,8 @@ impl Gate {
             read => read?,
         };
         let Some(record) = records.first().filter(|it| it.offset == at.offset) else { return Ok(true) };
-        let Ok(mut before) = Step::from_log(&record.value) else { return Ok(true) };
+        let appended_at = Timestamp::from_micros(record.appended_at);
+        let Ok(mut before) = self.reader.read(&record.key, &record.value, appended_at) else { return Ok(true) };
         before.time = step.time;
         // It may have been reported first, and stays what it was.
         before.gated = step.gated;
@@ -235,21 +263,42 @@ impl Gate {
         Ok(before.to_json() == step.to_json())
     }
 
-    /// The verdict of then under what stands now; `None` while there is no verdict and nothing that stands.
-    async fn again(
-        &self,
-        step: &Step<'_>,
-        position: Position,
-        now: Standing,
-    ) -> Result<Option<(Answer, Outcome)>, Failure> {
+    /// What a log that knows no duplicates holds of a step already, as far as its verdict is remembered.
+    async fn judged_before(&self, partition: Partition, verdict: Option<Offset>) -> Result<Option<Before>, Trouble> {
+        let Some(at) = verdict else { return Ok(None) };
+        let Lookup::Found(verdict) = verdict_at(&*self.log, partition, at).await? else { return Ok(None) };
+        let verdict: Verdict<'_> = serde_json::from_slice(&verdict)?;
+        let step = Position { partition, offset: Offset(verdict.position.offset) };
+        Ok(Some(Before { step, verdict: Some(at) }))
+    }
+
+    /// The answer for a step that the detector has judged before although the log did not know it.
+    async fn known(&self, step: &Step<'_>, partition: Partition, now: Standing) -> Result<(Answer, Outcome), Trouble> {
+        // Its verdict may have been published a moment ago, with the standing.
+        let published = self.feed.verdict_published(partition, step.key()).await?;
+        if let Some(before) = self.judged_before(partition, published).await? {
+            if !self.is_same(step, before.step).await? {
+                return Ok((self.conflict(step), Outcome::Conflict));
+            }
+            if let Some(answer) = self.again(step, before, now.clone()).await? {
+                return Ok((answer, Outcome::Duplicate));
+            }
+        }
         let otherwise = self.config.without_verdict(step.agent.id.as_str());
-        Ok(match verdict_of(&*self.log, position).await? {
-            Lookup::Found(verdict) => Some(match serde_json::from_slice::<Verdict<'static>>(&verdict) {
-                Ok(verdict) => (Answer::again(verdict, now), Outcome::Duplicate),
-                Err(error) => (self.unreadable(step, &error), Outcome::Unreadable),
-            }),
+        Ok((Answer::standing(step, now, otherwise), Outcome::Duplicate))
+    }
+
+    /// The verdict of then under what stands now; `None` while there is no verdict and nothing that stands.
+    async fn again(&self, step: &Step<'_>, before: Before, now: Standing) -> Result<Option<Answer>, Trouble> {
+        let otherwise = self.config.without_verdict(step.agent.id.as_str());
+        let found = match before.verdict {
+            Some(at) => verdict_at(&*self.log, before.step.partition, at).await?,
+            None => verdict_of(&*self.log, before.step).await?,
+        };
+        Ok(match found {
+            Lookup::Found(verdict) => Some(Answer::again(serde_json::from_slice(&verdict)?, now)),
             Lookup::Missing if now.standing == Decision::Allow => None,
-            Lookup::Missing | Lookup::Expired => Some((Answer::standing(step, now, otherwise), Outcome::Duplicate)),
+            Lookup::Missing | Lookup::Expired => Some(Answer::standing(step, now, otherwise)),
         })
     }
 
@@ -291,6 +340,31 @@ impl Gate {
         if let Err(error) = self.log.append(vec![record]).await {
             tracing::warn!(error = %http::with_causes(&error), "rejected step could not be kept");
         }
+    }
+}
+
+/// Why a step that was asked about has no answer of the detector's.
+enum Trouble {
+    Failed(Failure),
+    /// There is one and it cannot be read.
+    Unreadable(serde_json::Error),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<log::Error> for Trouble {
+    fn from(error: log::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<serde_json::Error> for Trouble {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Unreadable(error)
     }
 }
 

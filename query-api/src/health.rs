@@ -1,6 +1,6 @@
-//! `/healthz`, `/readyz`, `/metrics`.
+//! `/healthz`, `/readyz`, `/metrics`, the same for every role.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -13,29 +13,38 @@ use martingale_schemas::topics;
 use prometheus::{Registry, TextEncoder};
 use serde_json::json;
 
-use crate::feed::Feed;
-use crate::history::History;
 use crate::http::{Failure, with_causes};
 
 /// Longest time the log may take to answer where it stands.
 const LOG_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
-/// What readiness is made of.
-pub(crate) struct Health {
-    pub(crate) log: Arc<dyn Log>,
-    pub(crate) feed: Arc<Feed>,
-    pub(crate) registry: Registry,
-    pub(crate) history: Arc<History>,
-    /// Why history does not run any more.
-    pub(crate) history_ended: Arc<Mutex<Option<String>>>,
+/// A part of the process, and how to ask why it is not ready.
+pub struct Check {
+    part: &'static str,
+    trouble: Box<dyn Fn() -> Option<String> + Send + Sync>,
 }
 
-pub(crate) fn router(health: Arc<Health>) -> Router {
+impl Check {
+    /// `trouble` answers at once, with a sentence for people or nothing.
+    pub fn new(part: &'static str, trouble: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { part, trouble: Box::new(trouble) }
+    }
+}
+
+/// What readiness is made of, beside the log itself.
+struct Health {
+    log: Arc<dyn Log>,
+    registry: Registry,
+    checks: Vec<Check>,
+}
+
+/// The three paths of a process that is made of these parts.
+pub fn router(log: Arc<dyn Log>, registry: Registry, checks: Vec<Check>) -> Router {
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(health)
+        .with_state(Arc::new(Health { log, registry, checks }))
 }
 
 /// The process answers: nothing else is claimed.
@@ -49,10 +58,8 @@ async fn ready(State(health): State<Arc<Health>>) -> Response {
         Ok(Err(error)) => Some(with_causes(&error)),
         Err(_) => Some(format!("it does not answer within {LOG_ANSWERS_WITHIN:?}")),
     };
-    let ended = health.history_ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let history = ended.or_else(|| health.history.trouble().map(ToOwned::to_owned));
-    let history = history.or_else(|| health.history.damage().map(|it| it.to_string()));
-    let checks = [("log", log), ("feed", health.feed.trouble()), ("history", history)];
+    let others = health.checks.iter().map(|it| (it.part, (it.trouble)()));
+    let checks: Vec<_> = std::iter::once(("log", log)).chain(others).collect();
     let ready = checks.iter().all(|(_, trouble)| trouble.is_none());
     let shown: serde_json::Map<_, _> = checks
         .into_iter()
@@ -70,7 +77,11 @@ async fn metrics(State(health): State<Arc<Health>>) -> Result<Response, Failure>
 }
 
 impl Health {
+    /// The log's own word first: where nobody answers, each question would take its whole time.
     async fn log_answers(&self) -> Result<(), log::Error> {
+        if self.log.healthy().is_err() {
+            return Ok(());
+        }
         for partition in (0..self.log.partitions()).map(Partition) {
             self.log.bounds(topics::STEPS, partition).await?;
         }

@@ -4,12 +4,17 @@
 //! from memory at once ([`Snapshot`]) and move to Delta tables in large batches, each with the position it reaches in the
 //! same commit. So a crash loses nothing and doubles nothing: what was in memory is read from the log again, from where
 //! each table is.
+//!
+//! Where several processes share the tables, each partition is written down by the one that owns it, and all of them hold
+//! its newest rows (`replica`).
 
 mod config;
 mod damage;
+mod disk;
 mod lane;
 mod metrics;
 mod origin;
+mod replica;
 mod runtime;
 mod standing;
 mod store;
@@ -26,6 +31,7 @@ use deltalake::DeltaTableError;
 use martingale_platform::clock::Clock;
 use martingale_platform::log::{self, Log, Partition};
 use martingale_platform::shutdown::Shutdown;
+use martingale_schemas::{Limits, StepReader};
 use tokio::sync::watch;
 
 use crate::tables::{TABLES, Table};
@@ -46,6 +52,7 @@ pub const CONSUMER: log::Consumer = "history";
 pub struct History {
     config: Config,
     log: Arc<dyn Log>,
+    reader: StepReader,
     clock: Clock,
     metrics: Metrics,
     /// Taken by [`History::run`].
@@ -104,6 +111,8 @@ pub enum Error {
          log that belongs to it, or move {folder} away: history is begun anew with what this log holds", folder = folder.display()
     )]
     OtherLog { folder: PathBuf, made_from: String, log: String },
+    #[error("another process has written rows of a partition to the Delta table `{table}` meanwhile")]
+    Overtaken { table: &'static str },
     #[error("metrics of history cannot be registered")]
     Metrics(#[from] prometheus::Error),
     #[error("history is already being written in this process")]
@@ -115,6 +124,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it may go well from what is on disk: brokers or a folder were away for a while, or another was faster.
+    const fn may_pass(&self) -> bool {
+        match self {
+            Self::Log(error) => error.is_transient(),
+            Self::Delta { .. } | Self::Overtaken { .. } => true,
+            _ => false,
+        }
+    }
+
     fn delta(table: Table) -> impl Fn(DeltaTableError) -> Self + Copy {
         move |source| Self::Delta { table: table.name(), source: Said::of(&source) }
     }
@@ -127,6 +145,7 @@ impl History {
     /// [`Error`] when a table or the log cannot be read, or was written by another version or for another log.
     pub async fn open(
         config: Config,
+        limits: &Limits,
         log: Arc<dyn Log>,
         clock: Clock,
         registry: &prometheus::Registry,
@@ -140,7 +159,7 @@ impl History {
         }
         // Now, and not when the writer begins: nobody may be answered by a log that has lost its end.
         for partition in (0..log.partitions()).map(Partition) {
-            lane_of(&stores, partition).await?.begin(&*log).await?;
+            Lane::new(partition, marks_of(&stores, partition).await?).begin(&*log).await?;
         }
         origin::claim(&config.dir, log.identity())?;
         let tables = stores
@@ -153,8 +172,10 @@ impl History {
         let (seen, _) = watch::channel(Arc::new(Snapshot { tables }));
         let (standing, _) = watch::channel(Standing::CatchingUp);
         let stores = Mutex::new(Some(stores));
+        let reader = StepReader::new(log.is_open(), limits);
         let damage = Mutex::default();
-        let history = Arc::new(Self { config, log, clock, metrics, stores, seen, standing, damage, background });
+        let history =
+            Arc::new(Self { config, log, reader, clock, metrics, stores, seen, standing, damage, background });
         if let Some(damage) = history.look_for_damage() {
             tracing::error!(%damage, "history is damaged");
         }
@@ -226,13 +247,13 @@ impl History {
     }
 }
 
-/// A partition where the tables are in it.
-async fn lane_of(stores: &[Store], partition: Partition) -> Result<Lane, Error> {
+/// How far all tables are in a partition.
+async fn marks_of(stores: &[Store], partition: Partition) -> Result<[Mark; TABLES], Error> {
     let mut marks = [Mark::default(); TABLES];
     for (mark, store) in marks.iter_mut().zip(stores) {
         *mark = store.mark(partition).await?;
     }
-    Ok(Lane::new(partition, marks))
+    Ok(marks)
 }
 
 /// Waits for rows to become visible.

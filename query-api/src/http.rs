@@ -6,12 +6,12 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
 use bytes::Bytes;
 use martingale_platform::log;
 use martingale_schemas::Rejection;
@@ -123,12 +123,17 @@ pub(crate) async fn body(body: Body, bytes_max: usize) -> Result<Bytes, Failure>
     axum::body::to_bytes(body, bytes_max).await.map_err(|_| too_large(bytes_max))
 }
 
-pub(crate) async fn no_such_path(uri: Uri) -> Failure {
+/// What answers paths and methods that nobody has. No router that has it too can be merged in.
+pub fn with_fallbacks(router: Router) -> Router {
+    router.fallback(no_such_path).method_not_allowed_fallback(no_such_method)
+}
+
+async fn no_such_path(uri: Uri) -> Failure {
     let path = shown(uri.path());
     Failure::new(StatusCode::NOT_FOUND, "not_found", format!("no path \"{path}\": GET /openapi.json lists them"))
 }
 
-/// For routers that are merged into one with [`no_such_path`].
+/// For routers that are merged into one with [`with_fallbacks`].
 pub async fn no_such_method(uri: Uri) -> Failure {
     let message = format!("\"{}\" does not take this method: GET /openapi.json lists what it takes", shown(uri.path()));
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)

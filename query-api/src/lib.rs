@@ -10,9 +10,10 @@ pub mod controls;
 pub mod feed;
 mod fresh;
 pub mod gate;
-mod health;
+pub mod health;
 pub mod history;
 pub mod http;
+mod lead;
 mod metrics;
 pub mod openapi;
 pub mod sessions;
@@ -35,7 +36,7 @@ use axum::Router;
 use martingale_platform::clock::Clock;
 use martingale_platform::log::{self, Log};
 use martingale_platform::shutdown::Shutdown;
-use martingale_schemas::Limits;
+use martingale_schemas::{Limits, StepReader};
 use prometheus::Registry;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
@@ -53,6 +54,8 @@ pub struct Parts {
     pub registry: Registry,
     /// The same that ingest checks by.
     pub limits: Limits,
+    /// Readiness of what else runs in this process.
+    pub checks: Vec<health::Check>,
 }
 
 /// The running service.
@@ -88,28 +91,23 @@ impl QueryApi {
     /// [`Error`] when a part cannot be opened: a wrong configuration, a wrong alert rule, a log that cannot be read.
     pub async fn start(config: Config, parts: Parts, shutdown: Shutdown) -> Result<Self, Error> {
         config.validate()?;
-        let Parts { log, history, engine, clock, registry, limits } = parts;
+        let Parts { log, history, engine, clock, registry, limits, mut checks } = parts;
         let metrics = metrics::Metrics::new(&registry)?;
         let mut tasks = JoinSet::new();
 
         let bodies = http::bodies::Bodies::new(&config.requests, limits.step_bytes_max);
-        let webhooks =
-            webhooks::Webhooks::open(config.webhook, Arc::clone(&log), clock.clone(), metrics.clone()).await?;
-        let alerts = alerts::Alerts::open(
-            config.alerts,
-            Arc::clone(&log),
-            engine.clone(),
-            clock.clone(),
-            Arc::clone(&webhooks),
-            metrics.clone(),
-        )
-        .await?;
         let board = controls::Board::new(log.partitions(), config.controls.controls_max);
-        let waiting_max = config.gate.waiting_max;
         let feed =
-            feed::Feed::start(Arc::clone(&log), board, waiting_max, metrics.clone(), &shutdown, &mut tasks).await?;
-        webhooks.start(&shutdown, &mut tasks).await?;
-        alerts.start(&shutdown, &mut tasks);
+            feed::Feed::start(Arc::clone(&log), board, &config.gate, metrics.clone(), &shutdown, &mut tasks).await?;
+        let lead = lead::Lead {
+            webhook: config.webhook,
+            alerts: config.alerts,
+            log: Arc::clone(&log),
+            engine: engine.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        };
+        let (webhooks, alerts) = lead.start(&shutdown, &mut tasks).await?;
 
         let trouble = Arc::new(Mutex::new(None));
         let followed = tokio::spawn(keep_history(Arc::clone(&history), Arc::clone(&trouble), shutdown.clone()));
@@ -126,12 +124,18 @@ impl QueryApi {
             log: Arc::clone(&log),
             feed: Arc::clone(&feed),
             clock,
+            reader: StepReader::new(log.is_open(), &limits),
             limits,
             metrics: metrics.clone(),
         };
         let streams = stream::Streams::new(config.stream, Arc::clone(&log), Arc::clone(&feed), shutdown, metrics);
         let verdicts = verdicts::Verdicts { config: config.verdicts, log: Arc::clone(&log) };
-        let health = health::Health { log, feed, registry, history, history_ended: trouble };
+        checks.push(health::Check::new("feed", move || feed.trouble()));
+        checks.push(health::Check::new("history", move || {
+            let ended = trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let trouble = ended.or_else(|| history.trouble().map(ToOwned::to_owned));
+            trouble.or_else(|| history.damage().map(|it| it.to_string()))
+        }));
         let router = Router::new()
             .merge(gate::router(Arc::new(gate)))
             .merge(controls::router(Arc::new(controls)))
@@ -139,14 +143,12 @@ impl QueryApi {
             .merge(verdicts::router(Arc::new(verdicts)))
             .merge(webhooks::router(webhooks))
             .merge(alerts::router(alerts))
-            .merge(health::router(Arc::new(health)))
+            .merge(health::router(log, registry, checks))
             .merge(sessions::router(engine.clone()))
             .merge(sql::router(engine))
             .merge(openapi::router())
-            .fallback(http::no_such_path)
-            .method_not_allowed_fallback(http::no_such_method)
             .layer(axum::middleware::from_fn_with_state(bodies, http::bodies::whole));
-        Ok(Self { router, tasks, history: followed })
+        Ok(Self { router: http::with_fallbacks(router), tasks, history: followed })
     }
 
     /// All routes of the service. It has the fallback for unknown paths, so routes merged into it must have none.

@@ -15,7 +15,7 @@ use martingale_platform::shutdown::{self, Trigger};
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
     Calibration, Column, Control, ControlAction, ControlState, Decision, Finding, Limits, Mode, Position, Scores,
-    Severity, Step, Verdict, VerdictId, topics,
+    Severity, Step, StepReader, Verdict, VerdictId, topics,
 };
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -32,6 +32,13 @@ pub(crate) const START_MICROS: i64 = 1_800_000_000_000_000;
 pub(crate) fn memory_log(partitions: u32) -> Arc<MemoryLog> {
     let specs = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::of(topics::is_compacted(topic)) });
     MemoryLog::new(partitions, &specs, Clock::manual(START_MICROS))
+}
+
+/// One of each kind: a log that knows its duplicates, and one that does not, as Kafka.
+pub(crate) fn memory_logs(partitions: u32) -> [Arc<MemoryLog>; 2] {
+    let open = memory_log(partitions);
+    open.faults(|it| it.duplicate_appends = true);
+    [memory_log(partitions), open]
 }
 
 /// Gate, controls, stream and export over a log, without history.
@@ -55,8 +62,7 @@ impl Rig {
         let metrics = Metrics::new(&Registry::new()).expect("metrics");
         let shared: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
         let board = controls::Board::new(log.partitions(), config.controls.controls_max);
-        let waiting_max = config.gate.waiting_max;
-        let feed = feed::Feed::start(Arc::clone(&shared), board, waiting_max, metrics.clone(), &shutdown, &mut tasks)
+        let feed = feed::Feed::start(Arc::clone(&shared), board, &config.gate, metrics.clone(), &shutdown, &mut tasks)
             .await
             .expect("feed");
         let gate = gate::Gate {
@@ -65,6 +71,7 @@ impl Rig {
             feed: Arc::clone(&feed),
             clock: clock.clone(),
             limits: Limits::DEFAULT,
+            reader: StepReader::new(log.is_open(), &Limits::DEFAULT),
             metrics: metrics.clone(),
         };
         let controls = controls::Controls {
@@ -264,6 +271,7 @@ pub(crate) fn spawn_detector(log: &Arc<MemoryLog>, tasks: &mut JoinSet<()>) {
 struct Detector {
     next: BTreeMap<&'static str, Offset>,
     seen: HashSet<String>,
+    judged: HashSet<[u8; 16]>,
     halted: HashSet<String>,
 }
 
@@ -285,6 +293,10 @@ impl Detector {
             for record in read {
                 self.next.insert(topics::STEPS, record.offset.next());
                 let position = Position { partition: partition.0, offset: record.offset.0 };
+                if !self.judged.insert(Step::from_log(&record.value).expect("step").key()) {
+                    publish.push(Append::new(topics::STANDINGS, record.key, self.standing(&record.value)));
+                    continue;
+                }
                 publish.push(Append::new(topics::VERDICTS, record.key, self.judge(&record.value, position)));
             }
             for (_, key, value) in self.read(&log, topics::ASKS, partition).await {

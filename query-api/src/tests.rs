@@ -30,8 +30,9 @@ impl Service {
         let clock = Clock::System;
         let shared: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
         let history_config = history::Config { dir: dir.path().to_owned(), ..history::Config::default() };
-        let history =
-            History::open(history_config, Arc::clone(&shared), clock.clone(), &registry).await.expect("history");
+        let history = History::open(history_config, &Limits::DEFAULT, Arc::clone(&shared), clock.clone(), &registry)
+            .await
+            .expect("history");
         let engine = sql::Engine::new(Arc::clone(&history), sql::Config::default()).expect("threads");
         let parts = Parts {
             log: shared,
@@ -40,6 +41,7 @@ impl Service {
             clock,
             registry,
             limits: Limits::DEFAULT,
+            checks: Vec::new(),
         };
         let (trigger, shutdown) = shutdown::channel();
         let api = QueryApi::start(config, parts, shutdown).await.expect("starts");

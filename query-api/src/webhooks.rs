@@ -76,6 +76,14 @@ pub enum Error {
     Client(#[source] reqwest::Error),
 }
 
+/// Looks whether deliveries could be sent, without sending or reading any.
+///
+/// # Errors
+/// When the configuration does not hold.
+pub(crate) fn check(config: &Config) -> Result<(), Error> {
+    Ok(Target::open(config).map(drop)?)
+}
+
 impl Webhooks {
     /// Reads what is kept of deliveries.
     ///

@@ -58,7 +58,9 @@ impl World {
     pub(crate) async fn start_with(&self, sql: sql::Config) -> Process {
         let log: Arc<dyn Log> = Arc::clone(&self.log) as _;
         let registry = prometheus::Registry::new();
-        let history = History::open(self.config.clone(), log, Clock::manual(0), &registry).await.expect("opens");
+        let history = History::open(self.config.clone(), &Limits::DEFAULT, log, Clock::manual(0), &registry)
+            .await
+            .expect("opens");
         let (trigger, shutdown) = shutdown::channel();
         let task = tokio::spawn(Arc::clone(&history).run(shutdown));
         let engine = Engine::new(Arc::clone(&history), sql).expect("threads");

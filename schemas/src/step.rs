@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::wire::StepV1;
-use crate::{AgentId, Rejection, SessionId, StepId, Timestamp, ids};
+use crate::{AgentId, Limits, Rejection, SessionId, StepId, Timestamp, ids};
 
 /// What a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -250,6 +250,15 @@ impl<'a> Step<'a> {
     /// A [`Rejection`] when the record is no complete step: it was put on the log by other means than ingest.
     pub fn from_log(json: &'a [u8]) -> Result<Self, Rejection> {
         StepV1::logged(json)
+    }
+
+    /// Reads a record of a topic that others write to as well, which was appended then: a step that ingest wrote comes out
+    /// as it went in, and any other is checked as ingest checks it.
+    ///
+    /// # Errors
+    /// A [`Rejection`] for the dead letter.
+    pub fn from_topic(json: &'a [u8], appended_at: Timestamp, limits: &Limits) -> Result<Self, Rejection> {
+        StepV1::parse(json)?.check_appended(appended_at, limits)
     }
 
     /// What the step claims to have failed or not; a result that carries an error counts as failed.

@@ -8,6 +8,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use martingale_schemas::Decision;
 
+use crate::config::Role;
+
 pub(crate) mod bench;
 pub(crate) mod control;
 pub(crate) mod letters;
@@ -60,18 +62,30 @@ pub(crate) enum Command {
     Bench(bench::Bench),
 }
 
-/// Run the server: ingest, detector, gate, history and SQL in one process, data in one folder.
+/// Run the server: ingest, detector, gate, history and SQL in one process and data in one folder, or each in processes of
+/// its own over Apache Kafka.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   martingale up --data ./data
   martingale up --data ./data --policies ./policies --config martingale.toml
   martingale up --data ./data --http 127.0.0.1:0 --json      a free port, addresses as JSON when ready
+  martingale up --kafka kafka-1:9092,kafka-2:9092            everything in this process, the log on Kafka
+  martingale up --kafka kafka-1:9092 --role detector         this one judges, other processes do the rest
   MARTINGALE__LOG__DURABILITY=fsync martingale up --data ./data --dump-config")]
 pub(crate) struct Up {
     /// Folder for the log and the history; made when absent. One process at a time.
     #[arg(long, value_name = "DIR", overrides_with = "data")]
     pub(crate) data: Option<PathBuf>,
+    /// Brokers of Apache Kafka, as `host:port,host:port`: the log is there, and other processes can share it.
+    #[arg(long, value_name = "BROKERS", overrides_with = "kafka")]
+    pub(crate) kafka: Option<String>,
+    /// In front of the names of topics, groups and transactional ids on Kafka [default: martingale.].
+    #[arg(long, value_name = "PREFIX", overrides_with = "topic_prefix")]
+    pub(crate) topic_prefix: Option<String>,
+    /// What this process does; again or with commas for several [default: all]. Fewer than all need `--kafka`.
+    #[arg(long = "role", value_name = "ROLE", value_delimiter = ',')]
+    pub(crate) roles: Vec<Role>,
     /// Address of the HTTP API [default: 127.0.0.1:7676]. Port 0 takes a free one.
     #[arg(long, value_name = "ADDR", overrides_with = "http")]
     pub(crate) http: Option<SocketAddr>,

@@ -10,12 +10,12 @@ mod sections;
 use std::path::PathBuf;
 
 use figment::Figment;
-use martingale_platform::log::EmbeddedConfig;
+use martingale_platform::log::{EmbeddedConfig, KafkaConfig};
 use martingale_query_api as query_api;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use layer::Layer;
-pub(crate) use sections::{Auth, Policies, Server, Telemetry};
+pub(crate) use sections::{Auth, Policies, Role, Server, Telemetry};
 
 /// What `martingale up` starts from; see the comments in it.
 pub(crate) const DEFAULT: &str = include_str!("../../deploy/config.default.toml");
@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) telemetry: Telemetry,
     pub(crate) policies: Policies,
     pub(crate) log: EmbeddedConfig,
+    pub(crate) kafka: KafkaConfig,
     pub(crate) ingest: martingale_ingest::Config,
     pub(crate) detector: martingale_detector::Config,
     pub(crate) requests: query_api::RequestsConfig,
@@ -86,6 +87,37 @@ impl Config {
         }
     }
 
+    /// Whether the log is on Kafka; else it is in the data folder.
+    pub(crate) fn on_kafka(&self) -> bool {
+        !self.kafka.brokers.trim().is_empty()
+    }
+
+    fn validate_log(&self) -> Result<(), Error> {
+        let roles = &self.server.roles;
+        if roles.is_empty() {
+            return Err(Error::Invalid("server.roles is empty: name ingest, detector, query-api or several".into()));
+        }
+        if !self.on_kafka() {
+            if let Some(missing) = Role::ALL.into_iter().find(|it| !roles.contains(it)) {
+                return Err(Error::Invalid(format!(
+                    "without the role {} nobody would go on with what this process does, since its log is a folder of its \
+                     own: set kafka.brokers (--kafka) so that other processes have the same log, or leave server.roles \
+                     (--role) as it is",
+                    missing.as_str()
+                )));
+            }
+            return self.log.validate().map_err(|error| Error::Invalid(error.to_string()));
+        }
+        if !cfg!(feature = "kafka") {
+            return Err(Error::Invalid(
+                "kafka.brokers is set, and this binary was built without Kafka: build it with the feature `kafka`, which \
+                 is on by default, or leave kafka.brokers empty for the log in the data folder"
+                    .into(),
+            ));
+        }
+        self.kafka.validate().map_err(|error| Error::Invalid(error.to_string()))
+    }
+
     /// What the query side takes as one.
     pub(crate) fn query_api(&self) -> query_api::Config {
         query_api::Config {
@@ -103,7 +135,7 @@ impl Config {
         self.server.validate()?;
         self.auth.validate()?;
         let invalid = |error: &dyn std::error::Error| Error::Invalid(error.to_string());
-        self.log.validate().map_err(|error| invalid(&error))?;
+        self.validate_log()?;
         self.ingest.validate().map_err(|error| invalid(&error))?;
         self.detector.validate().map_err(|error| invalid(&error))?;
         self.query_api().validate().map_err(|error| invalid(&error))?;

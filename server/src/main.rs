@@ -2,11 +2,14 @@
 //!
 //! **Invariant:** nothing below this crate reads arguments, the environment or signals.
 
+#[cfg(feature = "kafka")]
+mod bridge;
 mod cli;
 mod client;
 mod cmd;
 mod config;
 mod guard;
+mod log;
 mod output;
 mod panics;
 mod policies;

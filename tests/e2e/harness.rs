@@ -93,6 +93,26 @@ impl Server {
         format!("http://{}{path}", self.http)
     }
 
+    /// Waits until `/readyz` says so: over Kafka a process listens before partitions are its own.
+    #[cfg(feature = "kafka")]
+    pub(crate) async fn ready(&self) {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let (status, ready) = self.get("/readyz").await;
+            if status == 200 {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < until, "not ready: {ready}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Of the process.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// No chance to write anything more.
     pub(crate) fn kill_9(mut self) {
         self.child.kill().expect("SIGKILL");

@@ -12,5 +12,7 @@ mod crash;
 mod delivery;
 mod harness;
 mod hostile;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod otel;
 mod recorded;

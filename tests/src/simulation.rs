@@ -9,7 +9,7 @@ use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
 use martingale_platform::log::{Appended, Cleanup, Log, MemoryLog, Partition, TopicSpec};
 use martingale_platform::shutdown::{self, Trigger};
-use martingale_schemas::topics;
+use martingale_schemas::{Limits, topics};
 use prometheus::Registry;
 use tokio::task::JoinHandle;
 
@@ -152,7 +152,7 @@ impl Simulation {
         let (config, log, rules) = (self.plan.config.clone(), Arc::clone(&member), Arc::clone(&self.rules));
         let task = tokio::spawn({
             let registry = registry.clone();
-            async move { martingale_detector::run(config, log, rules, &registry, shutdown).await }
+            async move { martingale_detector::run(config, &Limits::DEFAULT, log, rules, &registry, shutdown).await }
         });
         Process { member, registry, task, stop }
     }

@@ -9,6 +9,7 @@ pub(crate) mod http;
 mod map;
 mod room;
 mod status;
+pub(crate) mod topic;
 mod weigh;
 
 use std::borrow::Cow;

@@ -28,7 +28,8 @@ pub struct Faults {
     /// The next commit publishes its records, then fails: its state and progress are lost. What Kafka does when the
     /// process dies in between.
     pub crash_between_publish_and_commit: bool,
-    /// Identities are not looked at, so that a record appended twice is there twice: as Kafka behaves.
+    /// Identities are not looked at, so that a record appended twice is there twice, and the log says that it is open to
+    /// others: as Kafka behaves.
     pub duplicate_appends: bool,
     /// Appends and commits answer [`Error::Full`].
     pub full: bool,
@@ -406,6 +407,10 @@ impl Log for MemoryLog {
 
     fn assigned(&self, consumer: Consumer) -> watch::Receiver<Arc<[Partition]>> {
         self.assignment(consumer, watch::Sender::subscribe)
+    }
+
+    fn is_open(&self) -> bool {
+        self.lock().faults.duplicate_appends
     }
 }
 

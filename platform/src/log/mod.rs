@@ -17,6 +17,7 @@
 mod embedded;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod kafka_config;
 mod memory;
 mod position;
 
@@ -31,7 +32,8 @@ use tokio::sync::watch;
 
 pub use embedded::{Durability, EmbeddedConfig, EmbeddedLog, GroupCommit, Removed};
 #[cfg(feature = "kafka")]
-pub use kafka::{Compression, ConsumerSpec, KafkaConfig, KafkaLog, Properties, Settle, Share};
+pub use kafka::{ConsumerSpec, Inlet, InletRecord, KafkaLog, Settle, Share};
+pub use kafka_config::{Compression, KafkaConfig, Properties};
 pub use memory::{Faults, MemoryLog};
 pub use position::{Offset, Partition, Position, Replay};
 
@@ -221,17 +223,7 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// When the log cannot be read.
     async fn newest(&self, topic: Topic, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        const PAGE: ReadLimit = ReadLimit { records_max: 10_000, bytes_max: 16 << 20 };
-        let partition = self.partition_of(key);
-        let Bounds { start, end } = self.bounds(topic, partition).await?;
-        let (mut next, mut newest) = (start, None);
-        while next < end {
-            let records = self.read(topic, partition, next, PAGE).await?;
-            let Some(last) = records.last() else { break };
-            next = last.offset.next();
-            newest = records.into_iter().rev().find(|it| it.key == key).map(|it| it.value).or(newest);
-        }
-        Ok(newest.filter(|it: &Bytes| !it.is_empty()))
+        newest_by_reading(self, topic, key).await
     }
 
     /// Records are published when it returns, and its state and progress are what [`Log::state`] and [`Log::committed`]
@@ -279,6 +271,32 @@ pub trait Log: Send + Sync + 'static {
 
     /// The partitions this process owns for a consumer, now and as it changes.
     fn assigned(&self, consumer: Consumer) -> watch::Receiver<Arc<[Partition]>>;
+
+    /// What a consumer still waits for before it owns all that it is to own, as a sentence for people; None when nothing.
+    fn gaining(&self, _consumer: Consumer) -> Option<String> {
+        None
+    }
+
+    /// Whether other programs write to the topics by other means. Then a record may be anything, and the log knows no
+    /// duplicates: what is appended again is there again.
+    fn is_open(&self) -> bool {
+        false
+    }
+}
+
+/// [`Log::newest`] of a log without an index: reads the partition of the key.
+async fn newest_by_reading<L: Log + ?Sized>(log: &L, topic: Topic, key: &[u8]) -> Result<Option<Bytes>, Error> {
+    const PAGE: ReadLimit = ReadLimit { records_max: 10_000, bytes_max: 16 << 20 };
+    let partition = log.partition_of(key);
+    let Bounds { start, end } = log.bounds(topic, partition).await?;
+    let (mut next, mut newest) = (start, None);
+    while next < end {
+        let records = log.read(topic, partition, next, PAGE).await?;
+        let Some(last) = records.last() else { break };
+        next = last.offset.next();
+        newest = records.into_iter().rev().find(|it| it.key == key).map(|it| it.value).or(newest);
+    }
+    Ok(newest.filter(|it: &Bytes| !it.is_empty()))
 }
 
 /// Why the log did not do it.

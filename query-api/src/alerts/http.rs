@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Alert, Alerts, Unreadable};
 use crate::http::{Failure, Fields};
+use crate::lead::Current;
 
 /// Rules and what they say.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
@@ -33,11 +34,11 @@ struct RuleStatus {
     error: Option<String>,
 }
 
-pub(crate) fn router(alerts: Arc<Alerts>) -> Router {
+pub(crate) fn router(alerts: Current<Alerts>) -> Router {
     Router::new().route("/v1/alerts", get(list)).with_state(alerts)
 }
 
-async fn list(State(alerts): State<Arc<Alerts>>, mut fields: Fields) -> Result<Json<List>, Failure> {
+async fn list(State(alerts): State<Current<Alerts>>, mut fields: Fields) -> Result<Json<List>, Failure> {
     let rule = fields.take::<String>("rule")?;
     let state = fields.take::<String>("state")?;
     fields.finish(&["rule", "state"])?;
@@ -45,6 +46,7 @@ async fn list(State(alerts): State<Arc<Alerts>>, mut fields: Fields) -> Result<J
         let message = format!("`state` is \"{state}\": expected `pending`, `firing` or `resolved`");
         return Err(Failure::field("state", "invalid_value", message));
     }
+    let alerts = alerts.get()?;
     let held = alerts.lock();
     let chosen = |id: &str| rule.as_deref().is_none_or(|rule| rule == id);
     let mut found: Vec<Alert> = held

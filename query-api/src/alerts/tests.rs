@@ -169,7 +169,10 @@ mod service {
         std::fs::write(dir.path().join("rules/r.yaml"), yaml).expect("writes");
         let registry = Registry::new();
         let history = history::Config { dir: dir.path().join("history"), ..history::Config::default() };
-        let history = History::open(history, Arc::clone(&log), clock.clone(), &registry).await.expect("history");
+        let history =
+            History::open(history, &martingale_schemas::Limits::DEFAULT, Arc::clone(&log), clock.clone(), &registry)
+                .await
+                .expect("history");
         let engine = sql::Engine::new(history, sql::Config::default()).expect("threads");
         let metrics = Metrics::new(&registry).expect("metrics");
         let endpoint = webhooks::Config {
@@ -200,12 +203,12 @@ mod service {
         }
 
         async fn list(&self) -> Value {
-            let router = crate::alerts::router(Arc::clone(&self.alerts));
+            let router = crate::alerts::router(crate::lead::Current::of(Arc::clone(&self.alerts)));
             call(&router, "GET", "/v1/alerts", &[], "").await.json()["alerts"].clone()
         }
 
         async fn deliveries(&self) -> Vec<String> {
-            let router = webhooks::router(Arc::clone(&self.webhooks));
+            let router = webhooks::router(crate::lead::Current::of(Arc::clone(&self.webhooks)));
             let list = call(&router, "GET", "/v1/deliveries", &[], "").await.json();
             let mut types: Vec<String> =
                 list["deliveries"].as_array().expect("list").iter().map(|it| it["type"].to_string()).collect();
@@ -258,7 +261,7 @@ mod service {
         };
         log.commit(Commit { consumer: "later", state: vec![entry], ..Commit::default() }).await.expect("commits");
         let fleet = open(&log, &Clock::manual(START_MICROS), "").await.expect("opens");
-        let router = crate::alerts::router(Arc::clone(&fleet.alerts));
+        let router = crate::alerts::router(crate::lead::Current::of(Arc::clone(&fleet.alerts)));
         let list = call(&router, "GET", "/v1/alerts", &[], "").await.json();
         assert_eq!(list["unreadable"][0]["key"], "r/a-1");
         assert!(list["unreadable"][0]["why"].as_str().is_some_and(|it| it.contains("version 9")), "{list}");
@@ -350,7 +353,7 @@ mod service {
         run::evaluate(&fleet.alerts, &broken, &mut None).await;
         let told = posts.recv().await.expect("a post");
         assert_eq!((&told[0]["labels"]["agent"], &told[0]["endsAt"]), (&json!("x"), &at(5)));
-        let router = crate::alerts::router(Arc::clone(&fleet.alerts));
+        let router = crate::alerts::router(crate::lead::Current::of(Arc::clone(&fleet.alerts)));
         let list = call(&router, "GET", "/v1/alerts", &[], "").await.json();
         assert!(list["rules"][0]["error"].is_string(), "{list}");
 

@@ -40,6 +40,9 @@ pub struct Given {
     partitions: u32,
     #[serde(skip)]
     applied: BTreeMap<Partition, Position>,
+    /// Partitions that hold it.
+    #[serde(skip)]
+    held: BTreeSet<Partition>,
 }
 
 /// How far a control has come.
@@ -66,7 +69,13 @@ impl Given {
             repeated: false,
             partitions,
             applied: BTreeMap::new(),
+            held: BTreeSet::new(),
         }
+    }
+
+    /// Whether a partition holds it already: there it need not be put again.
+    pub(crate) fn is_held(&self, partition: Partition) -> bool {
+        self.held.contains(&partition)
     }
 
     /// The same order, told to whoever gives it a second time.
@@ -165,10 +174,11 @@ impl Board {
         {
             table.in_force.insert(control.scope.clone(), control.control_id.clone());
         }
-        if let ControlState::Applied { before, known, changed } = control.state
-            && let Some(standing) = table.by_id.get_mut(&control.control_id)
-        {
-            standing.apply(partition, before, known, changed);
+        if let Some(standing) = table.by_id.get_mut(&control.control_id) {
+            standing.held.insert(partition);
+            if let ControlState::Applied { before, known, changed } = control.state {
+                standing.apply(partition, before, known, changed);
+            }
         }
         drop(table);
         self.changed.send_modify(|count| *count += 1);

@@ -52,6 +52,18 @@ pub(crate) async fn verdict_of(log: &dyn Log, step: Position) -> Result<Lookup, 
     })
 }
 
+/// The verdict whose own place is known.
+///
+/// # Errors
+/// When the log cannot be read.
+pub(crate) async fn verdict_at(log: &dyn Log, partition: Partition, at: Offset) -> Result<Lookup, log::Error> {
+    Ok(match first(log, partition, at).await {
+        Ok(Some(record)) if record.offset == at => Lookup::Found(record.value),
+        Ok(_) | Err(log::Error::Expired { .. }) => Lookup::Expired,
+        Err(error) => return Err(error),
+    })
+}
+
 async fn first(log: &dyn Log, partition: Partition, from: Offset) -> Result<Option<Record>, log::Error> {
     Ok(log.read(topics::VERDICTS, partition, from, ONE).await?.into_iter().next())
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{OnTimeout, Override};
 use crate::http::bodies::{Bodies, whole};
-use crate::testing::{Rig, append_steps, call, holds, memory_log, step};
+use crate::testing::{Rig, append_steps, call, holds, memory_log, memory_logs, step};
 
 #[tokio::test]
 async fn the_verdict_is_the_answer_and_a_halt_stands() {
@@ -36,77 +36,80 @@ async fn the_verdict_is_the_answer_and_a_halt_stands() {
 
 #[tokio::test]
 async fn a_step_sent_again_gets_the_verdict_it_was_given() {
-    let log = memory_log(2);
-    let rig = Rig::judged(&log, |_| {}).await;
-    let first = rig.post("/v1/gate", &step("s", "0", "curl")).await.json();
-    // The session is halted by then, and many verdicts lie in between.
-    append_steps(&log, &(1..500).map(|it| step("s", &it.to_string(), "ls")).collect::<Vec<_>>()).await;
-    append_steps(&log, &[step("s", "500", "rm")]).await;
-    holds(&log, topics::VERDICTS, 501).await;
-    let again = rig.post("/v1/gate", &step("s", "0", "curl")).await.json();
-    assert_eq!(again["verdict_id"], first["verdict_id"]);
-    assert_eq!((&again["decision"], &again["standing"]), (&json!("halt"), &json!("halt")));
-    assert_eq!(again["findings"].as_array().map(Vec::len), Some(2), "the one of then and the one of now: {again}");
-    assert_eq!(rig.post("/v1/gate", &step("s", "250", "ls")).await.json()["decision"], "halt");
-    assert_eq!(rig.post("/v1/gate", &step("s", "500", "rm")).await.json()["decision"], "halt");
-    assert_eq!(rig.metrics.gate_answers.with_label_values(&["halt", "duplicate"]).get(), 3);
-    holds(&log, topics::STEPS, 501).await;
+    for log in memory_logs(2) {
+        let rig = Rig::judged(&log, |_| {}).await;
+        let first = rig.post("/v1/gate", &step("s", "0", "curl")).await.json();
+        // The session is halted by then, and many verdicts lie in between.
+        append_steps(&log, &(1..500).map(|it| step("s", &it.to_string(), "ls")).collect::<Vec<_>>()).await;
+        append_steps(&log, &[step("s", "500", "rm")]).await;
+        holds(&log, topics::VERDICTS, 501).await;
+        let again = rig.post("/v1/gate", &step("s", "0", "curl")).await.json();
+        assert_eq!(again["verdict_id"], first["verdict_id"]);
+        assert_eq!((&again["decision"], &again["standing"]), (&json!("halt"), &json!("halt")));
+        assert_eq!(again["findings"].as_array().map(Vec::len), Some(2), "the one of then and the one of now: {again}");
+        assert_eq!(rig.post("/v1/gate", &step("s", "250", "ls")).await.json()["decision"], "halt");
+        assert_eq!(rig.post("/v1/gate", &step("s", "500", "rm")).await.json()["decision"], "halt");
+        assert_eq!(rig.metrics.gate_answers.with_label_values(&["halt", "duplicate"]).get(), 3);
+        holds(&log, topics::STEPS, 501).await;
+    }
 }
 
 #[tokio::test]
 async fn a_step_sent_again_is_answered_under_what_stands_by_then() {
-    let log = memory_log(2);
-    let rig = Rig::judged(&log, |_| {}).await;
-    let ask = async || rig.post("/v1/gate", &step("s", "0", "curl")).await.json();
-    let first = ask().await;
-    assert_eq!(ask().await["decision"], first["decision"], "nothing came in between");
-    for (action, decision, standing, findings) in [("halt", "halt", "halt", 2), ("resume", "warn", "allow", 1)] {
-        let order = json!({ "action": action, "session_id": "s", "reason": "to see" }).to_string();
-        assert_eq!(rig.post("/v1/controls", &order).await.json()["state"], "applied");
-        let again = ask().await;
-        assert_eq!((&again["decision"], &again["standing"]), (&json!(decision), &json!(standing)), "{again}");
-        assert_eq!(again["findings"].as_array().map(Vec::len), Some(findings), "{again}");
+    for log in memory_logs(2) {
+        let rig = Rig::judged(&log, |_| {}).await;
+        let ask = async || rig.post("/v1/gate", &step("s", "0", "curl")).await.json();
+        let first = ask().await;
+        assert_eq!(ask().await["decision"], first["decision"], "nothing came in between");
+        for (action, decision, standing, findings) in [("halt", "halt", "halt", 2), ("resume", "warn", "allow", 1)] {
+            let order = json!({ "action": action, "session_id": "s", "reason": "to see" }).to_string();
+            assert_eq!(rig.post("/v1/controls", &order).await.json()["state"], "applied");
+            let again = ask().await;
+            assert_eq!((&again["decision"], &again["standing"]), (&json!(decision), &json!(standing)), "{again}");
+            assert_eq!(again["findings"].as_array().map(Vec::len), Some(findings), "{again}");
+        }
+        for (action, standing) in [("halt", "halt"), ("resume", "allow")] {
+            let order = json!({ "action": action, "session_id": "s", "reason": "to see" }).to_string();
+            assert_eq!(rig.post("/v1/controls", &order).await.json()["state"], "applied");
+            let refused = rig.post("/v1/gate", &step("s", "1", "ls")).await.json();
+            assert_eq!((&refused["decision"], &refused["standing"]), (&json!("halt"), &json!(standing)), "{refused}");
+        }
+        holds(&log, topics::STEPS, 2).await;
     }
-    for (action, standing) in [("halt", "halt"), ("resume", "allow")] {
-        let order = json!({ "action": action, "session_id": "s", "reason": "to see" }).to_string();
-        assert_eq!(rig.post("/v1/controls", &order).await.json()["state"], "applied");
-        let refused = rig.post("/v1/gate", &step("s", "1", "ls")).await.json();
-        assert_eq!((&refused["decision"], &refused["standing"]), (&json!("halt"), &json!(standing)), "{refused}");
-    }
-    holds(&log, topics::STEPS, 2).await;
 }
 
 /// A child says whose it is on its first step alone; that is enough for a halt of its run, whatever it leaves away later.
 #[tokio::test]
 async fn a_step_that_leaves_its_lineage_away_is_judged_in_its_run() {
-    let log = memory_log(4);
-    let rig = Rig::judged(&log, |_| {}).await;
-    let told = |id: &str, root: &str| {
-        let more = format!(r#"{{"root_session_id":"{root}","parent_session_id":"mother","#);
-        step("kid", id, "ls").replacen('{', &more, 1)
-    };
-    let before = rig.post("/v1/gate", &step("kid", "0", "ls")).await.json();
-    assert_eq!(rig.post("/v1/gate", &told("1", "root")).await.json()["decision"], "allow");
-    assert_eq!(rig.post("/v1/gate", &step("kid", "2", "ls")).await.json()["decision"], "allow");
-    let halt = r#"{"action":"halt","session_id":"root","reason":"odd"}"#;
-    assert_eq!(rig.post("/v1/controls", halt).await.json()["state"], "applied");
-    assert_eq!(rig.post("/v1/gate", &step("kid", "3", "ls")).await.json()["decision"], "halt");
-    for (body, field) in [(told("4", "kid"), "root_session_id"), (told("5", "another"), "root_session_id")] {
-        let refused = rig.post("/v1/gate", &body).await;
-        assert_eq!(refused.reason(), (400, "contradiction".to_owned()));
-        assert_eq!(refused.json()["error"]["field"], field);
-    }
-    // Asked again about a step of before it told: it is the same step, and what stands now is what stands against its run.
-    let again = rig.post("/v1/gate", &step("kid", "0", "ls")).await;
-    assert_eq!((again.status.as_u16(), &again.json()["verdict_id"]), (200, &before["verdict_id"]));
-    assert_eq!((&before["decision"], &again.json()["decision"]), (&json!("allow"), &json!("halt")));
-    holds(&log, topics::STEPS, 4).await;
-    holds(&log, topics::DEAD_LETTER, 2).await;
+    for log in memory_logs(4) {
+        let rig = Rig::judged(&log, |_| {}).await;
+        let told = |id: &str, root: &str| {
+            let more = format!(r#"{{"root_session_id":"{root}","parent_session_id":"mother","#);
+            step("kid", id, "ls").replacen('{', &more, 1)
+        };
+        let before = rig.post("/v1/gate", &step("kid", "0", "ls")).await.json();
+        assert_eq!(rig.post("/v1/gate", &told("1", "root")).await.json()["decision"], "allow");
+        assert_eq!(rig.post("/v1/gate", &step("kid", "2", "ls")).await.json()["decision"], "allow");
+        let halt = r#"{"action":"halt","session_id":"root","reason":"odd"}"#;
+        assert_eq!(rig.post("/v1/controls", halt).await.json()["state"], "applied");
+        assert_eq!(rig.post("/v1/gate", &step("kid", "3", "ls")).await.json()["decision"], "halt");
+        for (body, field) in [(told("4", "kid"), "root_session_id"), (told("5", "another"), "root_session_id")] {
+            let refused = rig.post("/v1/gate", &body).await;
+            assert_eq!(refused.reason(), (400, "contradiction".to_owned()));
+            assert_eq!(refused.json()["error"]["field"], field);
+        }
+        // Asked again about a step of before it told: it is the same step, and what stands now is what stands against its run.
+        let again = rig.post("/v1/gate", &step("kid", "0", "ls")).await;
+        assert_eq!((again.status.as_u16(), &again.json()["verdict_id"]), (200, &before["verdict_id"]));
+        assert_eq!((&before["decision"], &again.json()["decision"]), (&json!("allow"), &json!("halt")));
+        holds(&log, topics::STEPS, 4).await;
+        holds(&log, topics::DEAD_LETTER, 2).await;
 
-    // A server that starts over the same log knows it as well.
-    drop(rig);
-    let rig = Rig::judged(&log.reopen(), |_| {}).await;
-    assert_eq!(rig.post("/v1/gate", &step("kid", "6", "ls")).await.json()["decision"], "halt");
+        // A server that starts over the same log knows it as well.
+        drop(rig);
+        let rig = Rig::judged(&log.reopen(), |_| {}).await;
+        assert_eq!(rig.post("/v1/gate", &step("kid", "6", "ls")).await.json()["decision"], "halt");
+    }
 }
 
 #[tokio::test]
@@ -124,14 +127,39 @@ async fn without_an_id_each_proposal_is_a_step_of_its_own() {
 
 #[tokio::test]
 async fn another_step_under_an_id_that_is_taken_is_refused() {
-    let log = memory_log(1);
-    let rig = Rig::judged(&log, |_| {}).await;
-    assert_eq!(rig.post("/v1/gate", &step("s", "1", "ls")).await.json()["decision"], "allow");
-    let answer = rig.post("/v1/gate", &step("s", "1", "drop_database")).await;
-    let json = answer.json();
-    assert_eq!(answer.reason(), (409, "conflict".to_owned()));
-    assert_eq!((&json["decision"], &json["error"]["field"]), (&json!("deny"), &json!("step_id")));
-    assert!(json["message"].as_str().is_some_and(|it| it.contains("another step")), "{json}");
+    for log in memory_logs(1) {
+        let rig = Rig::judged(&log, |_| {}).await;
+        assert_eq!(rig.post("/v1/gate", &step("s", "1", "ls")).await.json()["decision"], "allow");
+        let answer = rig.post("/v1/gate", &step("s", "1", "drop_database")).await;
+        let json = answer.json();
+        assert_eq!(answer.reason(), (409, "conflict".to_owned()));
+        assert_eq!((&json["decision"], &json["error"]["field"]), (&json!("deny"), &json!("step_id")));
+        assert!(json["message"].as_str().is_some_and(|it| it.contains("another step")), "{json}");
+    }
+}
+
+/// A log that knows no duplicates, and a gate that has forgotten the verdict or comes after it: what stands is the answer
+/// then, and the operator's choice where nothing does.
+#[tokio::test]
+async fn a_step_whose_verdict_is_forgotten_is_answered_by_what_stands() {
+    let [_, log] = memory_logs(1);
+    let rig = Rig::judged(&log, |config| {
+        config.gate.remembered_max = 1;
+        config.gate.on_timeout = OnTimeout::Allow;
+    })
+    .await;
+    for (session, id, tool) in [("calm", "1", "curl"), ("wild", "1", "ls"), ("wild", "2", "rm")] {
+        rig.post("/v1/gate", &step(session, id, tool)).await;
+    }
+    for (session, tool, decision) in [("calm", "curl", "allow"), ("wild", "ls", "halt")] {
+        let json = rig.post("/v1/gate", &step(session, "1", tool)).await.json();
+        assert_eq!((&json["decision"], json.get("timed_out")), (&json!(decision), None), "{json}");
+    }
+    assert_eq!(rig.metrics.gate_answers.with_label_values(&["halt", "duplicate"]).get(), 1);
+    holds(&log, topics::STEPS, 5).await;
+    let late = Rig::start(&log, |_| {}).await;
+    let json = late.post("/v1/gate", &step("wild", "2", "rm")).await.json();
+    assert_eq!((&json["decision"], json.get("timed_out")), (&json!("halt"), None), "read at the start: {json}");
 }
 
 #[tokio::test]
@@ -271,27 +299,34 @@ async fn a_log_that_is_busy_or_broken_is_said() {
     assert_eq!((answer.reason(), &json["decision"]), ((503, "unavailable".to_owned()), &json!("allow")));
 }
 
-/// It may be a halt: nothing that is configured for want of a verdict makes it `allow`.
+/// It may be a halt: nothing that is configured for want of a verdict makes it `allow`, when it is given or when the gate
+/// remembers that it was.
 #[tokio::test]
 async fn a_verdict_that_cannot_be_read_refuses_the_step() {
-    let log = memory_log(1);
-    let rig = Rig::start(&log, |config| config.gate.on_timeout = OnTimeout::Allow).await;
-    let body = step("s", "1", "ls");
-    let detector = async {
-        let mut steps = log.grown(topics::STEPS, martingale_platform::log::Partition(0));
-        steps.wait_for(|end| end.0 > 0).await.expect("open");
-        let verdict = json!({
-            "verdict_id": VerdictId::of(&SessionId::from("s"), &StepId::from("1")),
-            "session_id": "s",
-            "position": { "partition": 0, "offset": 0 },
-            "decision": "unheard of",
-        });
-        let record = Append::new(topics::VERDICTS, "s".into(), verdict.to_string().into());
-        log.append(vec![record]).await.expect("appended");
-    };
-    let (answer, ()) = tokio::join!(rig.post("/v1/gate", &body), detector);
-    assert_eq!((answer.reason(), &answer.json()["decision"]), ((503, "unavailable".to_owned()), &json!("deny")));
-    assert_eq!(rig.metrics.gate_answers.with_label_values(&["deny", "unreadable"]).get(), 1);
+    for (log, asked) in memory_logs(1).into_iter().zip([1, 2]) {
+        let rig = Rig::start(&log, |config| config.gate.on_timeout = OnTimeout::Allow).await;
+        let body = step("s", "1", "ls");
+        let detector = async {
+            let mut steps = log.grown(topics::STEPS, martingale_platform::log::Partition(0));
+            steps.wait_for(|end| end.0 > 0).await.expect("open");
+            let verdict = json!({
+                "verdict_id": VerdictId::of(&SessionId::from("s"), &StepId::from("1")),
+                "session_id": "s",
+                "position": { "partition": 0, "offset": 0 },
+                "decision": "unheard of",
+            });
+            let record = Append::new(topics::VERDICTS, "s".into(), verdict.to_string().into());
+            log.append(vec![record]).await.expect("appended");
+        };
+        let (answer, ()) = tokio::join!(rig.post("/v1/gate", &body), detector);
+        assert_eq!((answer.reason(), &answer.json()["decision"]), ((503, "unavailable".to_owned()), &json!("deny")));
+        if log.is_open() {
+            let again = rig.post("/v1/gate", &body).await;
+            assert_eq!((again.reason(), &again.json()["decision"]), ((503, "unavailable".to_owned()), &json!("deny")));
+        }
+        assert_eq!(rig.metrics.gate_answers.with_label_values(&["deny", "unreadable"]).get(), asked);
+        holds(&log, topics::STEPS, 1).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use martingale_platform::log::{self, Log, Offset, Partition, ReadLimit, Record, Topic};
-use martingale_schemas::{Control, Position, Step, Verdict, topics};
+use martingale_schemas::{Control, Position, StepReader, Timestamp, Verdict, topics};
+use tokio::sync::watch;
 
 use super::metrics::Metrics;
 use super::store::Mark;
@@ -25,6 +26,8 @@ pub(super) struct Lane {
     steps_next: Offset,
     /// Where verdicts and controls ended when this began.
     began_at: [Offset; 2],
+    /// A read has found nothing more. Offsets do not say it: the last of a partition may belong to no record.
+    at_end: bool,
 }
 
 /// What one pass over partitions brought.
@@ -55,13 +58,28 @@ impl Lane {
             steps: VecDeque::new(),
             steps_next: Offset(next_step),
             began_at: [Offset::START; 2],
+            at_end: false,
         }
     }
 
     /// Whether everything was read that was on the log when this began.
     pub(super) fn has_caught_up(&self) -> bool {
         let [verdicts, controls] = self.began_at;
-        self.verdicts >= verdicts && self.controls >= controls
+        self.at_end || (self.verdicts >= verdicts && self.controls >= controls)
+    }
+
+    /// Whether it holds all that another lane of the partition has read.
+    pub(super) fn has_reached(&self, other: &Self) -> bool {
+        self.verdicts >= other.verdicts && self.controls >= other.controls
+    }
+
+    /// Changes when there is more to read.
+    pub(super) fn grown(&self, log: &dyn Log) -> [watch::Receiver<Offset>; 2] {
+        [topics::VERDICTS, topics::CONTROLS].map(|topic| {
+            let mut receiver = log.grown(topic, self.partition);
+            receiver.mark_changed();
+            receiver
+        })
     }
 
     /// Next offset of each topic, for the log's own record of progress.
@@ -99,6 +117,7 @@ impl Lane {
     pub(super) async fn read(
         &mut self,
         log: &dyn Log,
+        reader: &StepReader,
         into: &mut Pending,
         metrics: &Metrics,
         pass: &mut Pass,
@@ -107,10 +126,17 @@ impl Lane {
             self.control(&record, into, metrics);
             pass.note(&record);
         }
-        for record in read(log, topics::VERDICTS, self.partition, &mut self.verdicts, metrics).await? {
-            self.verdict(log, &record, into, metrics).await?;
-            pass.note(&record);
+        let controls = read(log, topics::CONTROLS, self.partition, &mut self.controls, metrics).await?;
+        for record in &controls {
+            self.control(record, into, metrics);
+            pass.note(record);
         }
+        let verdicts = read(log, topics::VERDICTS, self.partition, &mut self.verdicts, metrics).await?;
+        for record in &verdicts {
+            self.verdict(log, reader, record, into, metrics).await?;
+            pass.note(record);
+        }
+        self.at_end |= controls.is_empty() && verdicts.is_empty();
         Ok(())
     }
 
@@ -128,6 +154,7 @@ impl Lane {
     async fn verdict(
         &mut self,
         log: &dyn Log,
+        reader: &StepReader,
         record: &Record,
         into: &mut Pending,
         metrics: &Metrics,
@@ -137,7 +164,7 @@ impl Lane {
                 let at = Offset(verdict.position.offset);
                 if JUDGED.iter().any(|it| at.0 >= self.marks[*it as usize].next_step) {
                     let step = self.step(log, at, metrics).await?;
-                    self.judged(record.offset, &verdict, step.as_ref(), into, metrics);
+                    self.judged(record.offset, &verdict, step.as_ref(), reader, into, metrics);
                 }
             }
             Err(error) => metrics.unreadable(topics::VERDICTS, self.partition, record.offset, &error),
@@ -157,11 +184,13 @@ impl Lane {
         at: Offset,
         verdict: &Verdict<'_>,
         step: Option<&Record>,
+        reader: &StepReader,
         into: &mut Pending,
         metrics: &Metrics,
     ) {
         let step = step.and_then(|record| {
-            Step::from_log(&record.value)
+            reader
+                .read(&record.key, &record.value, Timestamp::from_micros(record.appended_at))
                 .map_err(|error| metrics.unreadable(topics::STEPS, self.partition, record.offset, &error))
                 .ok()
         });

@@ -19,6 +19,15 @@ pub(super) enum Standing {
 }
 
 impl Standing {
+    /// What had been read is no longer followed; whether that is news.
+    pub(super) fn unreadable(&mut self) -> bool {
+        let was_followed = !matches!(self, Self::CatchingUp | Self::LogUnreadable);
+        if was_followed {
+            *self = Self::LogUnreadable;
+        }
+        was_followed
+    }
+
     pub(super) const fn trouble(self) -> Option<&'static str> {
         match self {
             Self::Current => None,

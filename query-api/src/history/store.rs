@@ -3,9 +3,10 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
@@ -40,6 +41,14 @@ pub(super) struct Mark {
     pub(super) next_step: u64,
 }
 
+/// How far an append takes a table in one partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Move {
+    pub(super) partition: Partition,
+    pub(super) from: Mark,
+    pub(super) to: Mark,
+}
+
 /// What readers see of a table on disk.
 #[derive(Clone)]
 pub(crate) struct Stored {
@@ -47,9 +56,17 @@ pub(crate) struct Stored {
     pub(crate) log_store: LogStoreRef,
 }
 
+/// What was asked of one version of a table: each mark costs a pass over the newest entries of its log.
+#[derive(Default)]
+struct Marks {
+    version: u64,
+    by_partition: BTreeMap<Partition, Mark>,
+}
+
 pub(super) struct Store {
     pub(super) kind: Table,
     table: DeltaTable,
+    marks: Mutex<Marks>,
     /// Commits since the last compaction, of this process and of those before it.
     pub(super) commits: u64,
 }
@@ -73,7 +90,11 @@ impl Store {
         if table.verify_deltatable_existence().await.map_err(damaged)? {
             table.load().await.map_err(damaged)?;
         } else {
-            table = create(&table, kind).await.map_err(fail)?;
+            match create(&table, kind).await {
+                Ok(created) => table = created,
+                // Another process may have been faster, and then there is one.
+                Err(error) => table.load().await.map_err(|_| fail(error))?,
+            }
         }
         let missing = missing_columns(&table, kind)?;
         if !missing.is_empty() {
@@ -83,7 +104,7 @@ impl Store {
         }
         let version = table.snapshot().map_err(fail)?.version();
         let commits = version.saturating_sub(last_checkpoint(&folder));
-        Ok(Self { kind, table, commits })
+        Ok(Self { kind, table, marks: Mutex::default(), commits })
     }
 
     pub(super) fn stored(&self) -> Result<Stored, Error> {
@@ -93,20 +114,45 @@ impl Store {
 
     pub(super) async fn mark(&self, partition: Partition) -> Result<Mark, Error> {
         let state = self.table.snapshot().map_err(Error::delta(self.kind))?;
+        if let Some(mark) = self.marks(state.version()).by_partition.get(&partition) {
+            return Ok(*mark);
+        }
         let log_store = self.table.log_store();
         let mut read = [0; 2];
         for (value, id) in read.iter_mut().zip(transaction_ids(self.kind, partition)) {
             let version = state.transaction_version(&*log_store, id).await.map_err(Error::delta(self.kind))?;
             *value = version.and_then(|it| u64::try_from(it).ok()).unwrap_or(0);
         }
-        Ok(Mark { next: read[0], next_step: read[1] })
+        let mark = Mark { next: read[0], next_step: read[1] };
+        self.marks(state.version()).by_partition.insert(partition, mark);
+        Ok(mark)
+    }
+
+    /// What is known of this version of the table.
+    fn marks(&self, version: u64) -> MutexGuard<'_, Marks> {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        if marks.version != version {
+            *marks = Marks { version, by_partition: BTreeMap::new() };
+        }
+        marks
+    }
+
+    pub(super) fn version(&self) -> Result<u64, Error> {
+        let state = self.table.snapshot().map_err(Error::delta(self.kind))?;
+        Ok(state.version())
+    }
+
+    /// Takes in what others have committed.
+    pub(super) async fn refresh(&mut self) -> Result<(), Error> {
+        self.table.update_state().await.map_err(Error::delta(self.kind))
     }
 
     /// Appends rows and moves the marks, both or neither. A call that failed may have done it all the same, so the marks
-    /// in the table are compared first: repeating a call adds nothing twice.
-    pub(super) async fn append(&mut self, rows: &[RecordBatch], marks: &[(Partition, Mark)]) -> Result<(), Error> {
+    /// in the table are compared first: repeating a call adds nothing twice. Rows that another process has written
+    /// meanwhile are not written again: then the marks are neither where they were nor where they should be.
+    pub(super) async fn append(&mut self, rows: &[RecordBatch], moves: &[Move]) -> Result<(), Error> {
         let fail = Error::delta(self.kind);
-        if self.is_at(marks).await? {
+        if self.is_done(moves).await? {
             return Ok(());
         }
         let mut writer =
@@ -115,9 +161,10 @@ impl Store {
             writer.write(rows).await.map_err(fail)?;
         }
         let files = writer.flush().await.map_err(fail)?.into_iter().map(Action::Add).collect();
-        let transactions = marks.iter().flat_map(|(partition, mark)| {
+        // Where two processes commit for a partition, these let one of them fail.
+        let transactions = moves.iter().flat_map(|Move { partition, to, .. }| {
             let [next, step] = transaction_ids(self.kind, *partition);
-            [Transaction::new(next, version(mark.next)), Transaction::new(step, version(mark.next_step))]
+            [Transaction::new(next, version(to.next)), Transaction::new(step, version(to.next_step))]
         });
         let committed = CommitBuilder::from(
             CommitProperties::default()
@@ -134,11 +181,20 @@ impl Store {
         )
         .await;
         match committed {
-            Ok(done) => self.table.state = Some(done.snapshot()),
+            Ok(done) => {
+                let before = self.version()?;
+                self.table.state = Some(done.snapshot());
+                let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+                // Nobody came between: the marks are what they were, but for those that were moved.
+                if marks.version == before && done.version() == before + 1 {
+                    marks.version = done.version();
+                    marks.by_partition.extend(moves.iter().map(|it| (it.partition, it.to)));
+                }
+            }
             Err(error) => {
                 // The commit may stand although what came after it failed.
-                self.table.update_state().await.map_err(fail)?;
-                if !self.is_at(marks).await? {
+                self.refresh().await?;
+                if !self.is_done(moves).await? {
                     return Err(fail(error));
                 }
             }
@@ -147,13 +203,18 @@ impl Store {
         Ok(())
     }
 
-    async fn is_at(&self, marks: &[(Partition, Mark)]) -> Result<bool, Error> {
-        for (partition, mark) in marks {
-            if self.mark(*partition).await? != *mark {
-                return Ok(false);
-            }
+    /// Whether the marks are where they are to be moved.
+    async fn is_done(&self, moves: &[Move]) -> Result<bool, Error> {
+        let (mut at_from, mut at_to) = (true, true);
+        for it in moves {
+            let mark = self.mark(it.partition).await?;
+            at_from &= mark == it.from;
+            at_to &= mark == it.to;
         }
-        Ok(true)
+        if at_from || at_to {
+            return Ok(at_to);
+        }
+        Err(Error::Overtaken { table: self.kind.name() })
     }
 
     /// A handle for [`maintain`] beside which appends go on.

@@ -9,7 +9,7 @@ use martingale_platform::background::give_way;
 use martingale_platform::log::Partition;
 use tokio::time::Instant;
 
-use super::store::Mark;
+use super::store::{Mark, Move};
 use crate::tables::{Parts, Pending, TABLES, Table};
 
 /// Batches up to this many rows are merged with their neighbours, so that a quiet hour is not thousands of batches. No more,
@@ -35,10 +35,25 @@ pub(super) struct Frozen {
     pub(super) flush: Arc<Flush>,
 }
 
+/// How far every table is in a partition.
+pub(super) type Reach = (Partition, [Mark; TABLES]);
+pub(super) type Marks = Vec<Reach>;
+
 /// What to write: rows and, for each table, how far they reach.
 pub(super) struct Flush {
     pub(super) rows: [Vec<RecordBatch>; TABLES],
-    pub(super) marks: Vec<(Partition, [Mark; TABLES])>,
+    /// Where the tables are before it.
+    pub(super) from: Marks,
+    pub(super) marks: Marks,
+}
+
+impl Flush {
+    /// What an append to the table at this place does.
+    pub(super) fn moves(&self, table: usize) -> Vec<Move> {
+        let both = self.from.iter().zip(&self.marks);
+        both.map(|((partition, from), (_, to))| Move { partition: *partition, from: from[table], to: to[table] })
+            .collect()
+    }
 }
 
 impl Tail {
@@ -70,11 +85,11 @@ impl Tail {
     }
 
     /// Everything that is in memory, leaving nothing.
-    pub(super) fn freeze(&mut self, marks: Vec<(Partition, [Mark; TABLES])>) -> Result<Frozen, ArrowError> {
+    pub(super) fn freeze(&mut self, from: Marks, marks: Marks) -> Result<Frozen, ArrowError> {
         let Self { batches, bytes, parts, .. } = std::mem::take(self);
         let mut rows = batches.clone();
         rows[Table::SessionParts as usize] = parts.batch()?.into_iter().collect();
-        Ok(Frozen { batches, bytes, flush: Arc::new(Flush { rows, marks }) })
+        Ok(Frozen { batches, bytes, flush: Arc::new(Flush { rows, from, marks }) })
     }
 }
 

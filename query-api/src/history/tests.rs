@@ -1,11 +1,13 @@
 //! The writer over a log in memory: exact counts, crashes at any moment, verdicts that come twice.
 
+mod shared;
+
 use std::sync::Arc;
 
 use martingale_platform::config::Span;
 use martingale_platform::log::{Log, MemoryLog, Offset, Partition};
 use martingale_schemas::{
-    Control, ControlAction, ControlId, ControlState, Position, Scope, SessionId, Timestamp, topics,
+    Control, ControlAction, ControlId, ControlState, Limits, Position, Scope, SessionId, Timestamp, topics,
 };
 use serde_json::json;
 
@@ -158,7 +160,8 @@ async fn until_the_log_is_read_queries_wait_and_history_is_not_ready() {
     let world = World::new(1);
     world.judge(&[step("a", 1, "plan", json!({})), step("a", 2, "plan", json!({}))]).await;
     let log: Arc<dyn Log> = world.log.clone();
-    let history = History::open(world.config.clone(), log, Default::default(), &Default::default()).await;
+    let history =
+        History::open(world.config.clone(), &Limits::DEFAULT, log, Default::default(), &Default::default()).await;
     let history = history.expect("opens");
     assert!(history.trouble().is_some_and(|it| it.contains("at start")), "{:?}", history.trouble());
     let config = crate::sql::Config { time_max: Span::from_millis(1_000), ..Default::default() };
@@ -345,7 +348,8 @@ async fn a_folder_of_another_log_is_refused() {
     process.stop().await;
     let right = std::mem::replace(&mut world.log, World::new(1).log);
     let open = async |log: &Arc<MemoryLog>| {
-        History::open(world.config.clone(), log.clone(), Default::default(), &Default::default()).await.err()
+        let (config, log) = (world.config.clone(), log.clone());
+        History::open(config, &Limits::DEFAULT, log, Default::default(), &Default::default()).await.err()
     };
     world.log.faults(|it| it.identity = Some("new"));
     let error = open(&world.log).await.expect("is refused before anybody is answered");
@@ -383,7 +387,9 @@ async fn a_table_whose_log_is_garbage_is_named_with_the_way_out() {
     for garbage in ["{\"commitInfo\":{}}\nnot JSON\n", ""] {
         std::fs::write(&entry, garbage).expect("written");
         let registry = prometheus::Registry::new();
-        let opened = History::open(world.config.clone(), world.log.clone(), Default::default(), &registry).await;
+        let opened =
+            History::open(world.config.clone(), &Limits::DEFAULT, world.log.clone(), Default::default(), &registry)
+                .await;
         let said = crate::http::with_causes(&opened.err().expect("is refused"));
         for word in ["00000000000000000000.json cannot be read", "verdicts from a backup, or move it away"] {
             assert!(said.contains(word), "{word} in: {said}");

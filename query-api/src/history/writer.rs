@@ -5,19 +5,26 @@ use std::time::Duration;
 
 use futures::future::select_all;
 use martingale_platform::background::give_way;
-use martingale_platform::log::{Commit, Offset, Partition, Progress};
+use martingale_platform::log::{self, Commit, Offset, Partition, Progress};
 use martingale_platform::shutdown::Shutdown;
-use martingale_schemas::topics;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
+use super::disk::{Disk, Written, write};
 use super::lane::{Lane, Pass};
+use super::replica::{self, Replica};
 use super::standing::{LATE, Standing};
-use super::store::{Mark, Stored, maintain};
-use super::tail::{Flush, Frozen, Tail};
-use super::{CONSUMER, Error, History, Seen, Snapshot, Stores, lane_of};
+use super::store::{Stored, maintain};
+use super::tail::{Marks, Reach, Tail};
+use super::{CONSUMER, Error, History, Seen, Snapshot, Stores};
 use crate::tables::{Pending, TABLES};
+
+/// How often the tables are looked at that other processes write.
+const FOLLOW_EVERY: Duration = Duration::from_secs(2);
+
+/// How long the next partition may take while more are to come.
+const MORE_PARTITIONS: Duration = Duration::from_millis(200);
 
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -29,12 +36,27 @@ const GATHER: Duration = Duration::from_millis(20);
 pub(super) async fn run(history: Arc<History>, mut stores: Stores, mut shutdown: Shutdown) -> Result<(), Error> {
     let mut assigned = history.log.assigned(CONSUMER);
     loop {
-        let partitions = Arc::clone(&assigned.borrow_and_update());
-        let mut writer = Writer::start(&history, stores, &partitions).await?;
+        let begun = loop {
+            let owned = given(&history, &mut assigned).await;
+            match replica::begin(&history, &mut stores, &owned).await {
+                Ok(begun) => break begun,
+                Err(error) if error.may_pass() => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "history cannot go on now and tries again");
+                    history.standing.send_if_modified(Standing::unreadable);
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = shutdown.stopping() => return Ok(()),
+            }
+        };
+        let mut writer = Writer::start(&history, stores, begun).await?;
         let stop = loop {
             match writer.pass(&mut assigned, &mut shutdown).await? {
                 Next::Continue => {}
-                Next::Reassigned => break false,
+                Next::Again => break false,
                 Next::Stop => break true,
             }
         };
@@ -45,6 +67,18 @@ pub(super) async fn run(history: Arc<History>, mut stores: Stores, mut shutdown:
     }
 }
 
+/// The partitions of this process. Those that come one after the other are waited for: each beginning asks the tables where
+/// they end.
+async fn given(history: &History, assigned: &mut watch::Receiver<Arc<[Partition]>>) -> Arc<[Partition]> {
+    while history.log.gaining(CONSUMER).is_some() {
+        assigned.mark_unchanged();
+        if !matches!(tokio::time::timeout(MORE_PARTITIONS, assigned.changed()).await, Ok(Ok(()))) {
+            break;
+        }
+    }
+    Arc::clone(&assigned.borrow_and_update())
+}
+
 struct Writer<'h> {
     history: &'h History,
     lanes: Vec<Lane>,
@@ -53,54 +87,32 @@ struct Writer<'h> {
     pending_at: Option<i64>,
     published: Instant,
     tail: Tail,
+    /// How far the tables are, or will be when the flush that is under way has landed.
+    flushed: Marks,
+    /// The partitions that others write down.
+    replica: Replica,
+    follow_at: Instant,
     stored: [Stored; TABLES],
     disk: Disk,
     /// When the log could not be read just now.
     read_again: Option<Instant>,
+    /// To begin again from what is on disk.
+    again: bool,
     maintenance: Option<JoinHandle<()>>,
 }
 
-/// What the tables on disk are doing.
-enum Disk {
-    Idle(Stores),
-    Flushing {
-        frozen: Frozen,
-        task: JoinHandle<Written>,
-        began: Instant,
-    },
-    /// The flush failed and is repeated at `again`; its rows stay in memory and visible.
-    Failed {
-        frozen: Frozen,
-        stores: Stores,
-        again: Instant,
-    },
-    /// Between two of the others.
-    Moving,
-}
-
-/// The tables, and whether they have all rows.
-type Written = (Stores, Result<(), Error>);
-
 enum Next {
     Continue,
-    Reassigned,
+    /// From what is on disk: other partitions are this process's now, or rows of its own were written by another.
+    Again,
     Stop,
 }
 
 impl<'h> Writer<'h> {
-    async fn start(history: &'h History, stores: Stores, partitions: &[Partition]) -> Result<Self, Error> {
-        let mut lanes = Vec::new();
-        let mut grown = Vec::new();
-        for partition in partitions {
-            let mut lane = lane_of(&stores[..], *partition).await?;
-            lane.begin(&*history.log).await?;
-            lanes.push(lane);
-            for topic in [topics::VERDICTS, topics::CONTROLS] {
-                let mut receiver = history.log.grown(topic, *partition);
-                receiver.mark_changed();
-                grown.push(receiver);
-            }
-        }
+    async fn start(history: &'h History, stores: Stores, begun: (Vec<Lane>, Replica)) -> Result<Self, Error> {
+        let ((lanes, replica), log) = (begun, &*history.log);
+        let mut grown: Vec<_> = lanes.iter().flat_map(|lane: &Lane| lane.grown(log)).collect();
+        grown.extend(replica.grown(log));
         let mut stored = Vec::with_capacity(TABLES);
         for store in stores.iter() {
             stored.push(store.stored()?);
@@ -108,15 +120,19 @@ impl<'h> Writer<'h> {
         let Ok(stored) = stored.try_into() else { unreachable!("one for every table") };
         let writer = Self {
             history,
+            flushed: lanes.iter().map(|it| (it.partition, it.marks)).collect(),
             lanes,
             grown,
             pending: Pending::new(),
             pending_at: None,
             published: Instant::now(),
             tail: Tail::default(),
+            replica,
+            follow_at: Instant::now() + FOLLOW_EVERY,
             stored,
             disk: Disk::Idle(stores),
             read_again: None,
+            again: false,
             maintenance: None,
         };
         // Retention waits for every consumer that has committed: from here on, for this one.
@@ -137,7 +153,7 @@ impl<'h> Writer<'h> {
             return Ok(Next::Stop);
         }
         if assigned.has_changed().unwrap_or(false) {
-            return Ok(Next::Reassigned);
+            return Ok(Next::Again);
         }
         if let Disk::Flushing { task, .. } = &mut self.disk
             && task.is_finished()
@@ -145,11 +161,16 @@ impl<'h> Writer<'h> {
             let done = task.await?;
             self.landed(done).await?;
         }
+        if self.again {
+            return Ok(Next::Again);
+        }
+        self.follow().await?;
         let full = self.memory_bytes() >= self.history.config.memory_bytes_max;
         let read = if full { Pass::default() } else { self.read().await? };
         self.pending_at = self.pending_at.max(read.appended_at);
         let overdue = self.published.elapsed() >= self.history.config.publish_every.0;
-        if !self.pending.is_empty() && (read.records == 0 || overdue) {
+        let is_pending = !self.pending.is_empty() || self.replica.is_pending();
+        if is_pending && (read.records == 0 || overdue) {
             self.publish()?;
         }
         self.tell_standing(full, &read);
@@ -170,8 +191,12 @@ impl<'h> Writer<'h> {
         }
         self.read_again = None;
         let mut total = Pass::default();
-        for lane in &mut self.lanes {
-            match lane.read(&*self.history.log, &mut self.pending, &self.history.metrics, &mut total).await {
+        let history = self.history;
+        let (others, rows) = self.replica.parts();
+        let own = self.lanes.iter_mut().map(|it| (it, true));
+        for (lane, is_own) in own.chain(others.iter_mut().map(|it| (it, false))) {
+            let into = if is_own { &mut self.pending } else { &mut *rows };
+            match lane.read(&*history.log, &history.reader, into, &history.metrics, &mut total).await {
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, partition = %lane.partition, "log cannot be read now; history tries again");
                     self.read_again = Some(Instant::now() + AGAIN);
@@ -219,8 +244,8 @@ impl<'h> Writer<'h> {
 
     /// Says how what is visible stands to the log.
     fn tell_standing(&self, full: bool, read: &Pass) {
-        let begun =
-            self.history.is_current() || (self.pending.is_empty() && self.lanes.iter().all(Lane::has_caught_up));
+        let has_own = || self.pending.is_empty() && self.lanes.iter().all(Lane::has_caught_up);
+        let begun = self.history.is_current() || (has_own() && self.replica.has_caught_up());
         let late = |at: i64| self.history.clock.now_micros() - at > i64::try_from(LATE.as_micros()).unwrap_or(i64::MAX);
         let standing = match begun {
             false => Standing::CatchingUp,
@@ -236,6 +261,7 @@ impl<'h> Writer<'h> {
         let now = Instant::now();
         let before = self.tail.steps();
         self.tail.absorb(&mut self.pending, now)?;
+        self.replica.absorb()?;
         self.publish_snapshot();
         self.published = now;
         let metrics = &self.history.metrics;
@@ -251,7 +277,7 @@ impl<'h> Writer<'h> {
         let mut at = 0;
         let tables = self.stored.clone().map(|stored| {
             let frozen = self.disk.frozen().into_iter().flat_map(|it| it.batches[at].iter());
-            let fresh = frozen.chain(&self.tail.batches[at]).cloned().collect();
+            let fresh = frozen.chain(&self.tail.batches[at]).chain(&self.replica.tail.batches[at]).cloned().collect();
             at += 1;
             Seen { stored, fresh }
         });
@@ -260,10 +286,10 @@ impl<'h> Writer<'h> {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.tail.bytes() + self.disk.frozen().map_or(0, |it| it.bytes)
+        self.tail.bytes() + self.replica.tail.bytes() + self.disk.frozen().map_or(0, |it| it.bytes)
     }
 
-    fn marks(&self) -> Vec<(Partition, [Mark; TABLES])> {
+    fn marks(&self) -> Marks {
         self.lanes.iter().map(|it| (it.partition, it.marks)).collect()
     }
 
@@ -288,7 +314,49 @@ impl<'h> Writer<'h> {
             Disk::Flushing { .. } | Disk::Moving => None,
         };
         let never = Instant::now() + Duration::from_secs(24 * 3600);
-        flush.into_iter().chain(self.read_again).min().unwrap_or(never)
+        let follow = (!self.replica.lanes.is_empty() && matches!(self.disk, Disk::Idle(_))).then_some(self.follow_at);
+        flush.into_iter().chain(self.read_again).chain(follow).min().unwrap_or(never)
+    }
+
+    /// Looks every moment how far other processes have taken the tables.
+    async fn follow(&mut self) -> Result<(), Error> {
+        let Disk::Idle(stores) = &mut self.disk else { return Ok(()) };
+        if self.replica.lanes.is_empty() || Instant::now() < self.follow_at {
+            return Ok(());
+        }
+        self.follow_at = Instant::now() + FOLLOW_EVERY;
+        for store in stores.iter_mut() {
+            if let Err(error) = store.refresh().await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "tables of other processes cannot be looked at now");
+                return Ok(());
+            }
+        }
+        match self.replica.follow(self.history, stores).await {
+            Ok(false) => Ok(()),
+            Ok(true) => self.show_stored(),
+            Err(error) => self.begin_again(error),
+        }
+    }
+
+    /// What may pass ends this round and not history: what is shown stays what it was until the next.
+    fn begin_again(&mut self, error: Error) -> Result<(), Error> {
+        if !error.may_pass() {
+            return Err(error);
+        }
+        tracing::warn!(error = &error as &dyn std::error::Error, "history begins again from the tables");
+        (self.tail, self.pending, self.again) = (Tail::default(), Pending::new(), true);
+        Ok(())
+    }
+
+    /// Shows the tables as they are, with the rows that are not in them.
+    fn show_stored(&mut self) -> Result<(), Error> {
+        let Disk::Idle(stores) = &self.disk else { return Ok(()) };
+        for (stored, store) in self.stored.iter_mut().zip(stores.iter()) {
+            *stored = store.stored()?;
+        }
+        self.publish_snapshot();
+        Ok(())
     }
 
     /// Starts to write what is in memory, while reading goes on.
@@ -299,7 +367,9 @@ impl<'h> Writer<'h> {
                 if !self.pending.is_empty() {
                     self.tail.absorb(&mut self.pending, Instant::now())?;
                 }
-                (self.tail.freeze(self.marks())?, stores)
+                let to = self.marks();
+                let from = std::mem::replace(&mut self.flushed, to.clone());
+                (self.tail.freeze(from, to)?, stores)
             }
             Disk::Failed { frozen, stores, .. } => (frozen, stores),
             other => {
@@ -318,6 +388,10 @@ impl<'h> Writer<'h> {
             unreachable!("only a flush lands");
         };
         self.history.metrics.flush_seconds.observe(began.elapsed().as_secs_f64());
+        if let Err(error @ Error::Overtaken { .. }) = written {
+            self.disk = Disk::Idle(stores);
+            return self.begin_again(error);
+        }
         if let Err(error) = written {
             self.history.metrics.flush_failures.inc();
             tracing::error!(
@@ -327,17 +401,23 @@ impl<'h> Writer<'h> {
             self.disk = Disk::Failed { frozen, stores, again: Instant::now() + AGAIN };
             return Ok(());
         }
-        for (stored, store) in self.stored.iter_mut().zip(stores.iter()) {
-            *stored = store.stored()?;
-        }
+        // The tables may hold rows of others as well by now, which are then not shown from memory any more.
+        let followed = self.replica.follow(self.history, &stores).await;
         self.maintain(&mut stores);
         self.disk = Disk::Idle(stores);
-        self.publish_snapshot();
+        if let Err(error) = followed {
+            return self.begin_again(error);
+        }
+        self.show_stored()?;
         self.commit_progress(&frozen.flush.marks).await
     }
 
     /// Starts compaction when it is due and none is running.
     fn maintain(&mut self, stores: &mut Stores) {
+        // One process does it for all.
+        if !self.lanes.iter().any(|it| it.partition == Partition(0)) {
+            return;
+        }
         let every = self.history.config.compact_every;
         if self.maintenance.as_ref().is_some_and(|it| !it.is_finished()) || stores.iter().all(|it| it.commits < every) {
             return;
@@ -358,7 +438,10 @@ impl<'h> Writer<'h> {
     }
 
     /// Tells the log how far all tables are, so that retention may pass.
-    async fn commit_progress(&self, marks: &[(Partition, [Mark; TABLES])]) -> Result<(), Error> {
+    async fn commit_progress(&self, marks: &[Reach]) -> Result<(), Error> {
+        if marks.is_empty() {
+            return Ok(());
+        }
         let progress = marks
             .iter()
             .flat_map(|(partition, marks)| Lane::progress(marks).map(|(topic, next)| (topic, *partition, next)))
@@ -366,7 +449,8 @@ impl<'h> Writer<'h> {
             .collect();
         let commit = Commit { consumer: CONSUMER, progress, ..Commit::default() };
         match self.history.log.commit(commit).await {
-            Err(error) if error.is_transient() => {
+            // Of a partition that is another's now: that one does.
+            Err(error) if error.is_transient() || matches!(error, log::Error::Fenced(_)) => {
                 tracing::warn!(%error, "progress of history was not committed; the next flush does");
                 Ok(())
             }
@@ -402,24 +486,4 @@ impl<'h> Writer<'h> {
         }
         Ok(())
     }
-}
-
-impl Disk {
-    const fn frozen(&self) -> Option<&Frozen> {
-        match self {
-            Self::Flushing { frozen, .. } | Self::Failed { frozen, .. } => Some(frozen),
-            Self::Idle(_) | Self::Moving => None,
-        }
-    }
-}
-
-/// Appends to every table in turn. Tables that had it already, from a flush that failed half-way, are left alone.
-async fn write(mut stores: Stores, flush: Arc<Flush>) -> Written {
-    for (at, store) in stores.iter_mut().enumerate() {
-        let marks: Vec<_> = flush.marks.iter().map(|(partition, marks)| (*partition, marks[at])).collect();
-        if let Err(error) = store.append(&flush.rows[at], &marks).await {
-            return (stores, Err(error));
-        }
-    }
-    (stores, Ok(()))
 }

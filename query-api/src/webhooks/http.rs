@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -13,8 +12,9 @@ use serde_json::{Value, json};
 use super::Webhooks;
 use super::delivery::{Delivery, Endpoint, State as Stage};
 use crate::http::{Failure, Fields, Segments};
+use crate::lead::Current;
 
-pub(crate) fn router(webhooks: Arc<Webhooks>) -> Router {
+pub(crate) fn router(webhooks: Current<Webhooks>) -> Router {
     Router::new()
         .route("/v1/deliveries", get(list))
         .route("/v1/deliveries/{id}/retry", post(retry))
@@ -41,11 +41,12 @@ impl FromStr for Which {
     }
 }
 
-async fn list(State(webhooks): State<Arc<Webhooks>>, mut fields: Fields) -> Result<Json<Value>, Failure> {
+async fn list(State(webhooks): State<Current<Webhooks>>, mut fields: Fields) -> Result<Json<Value>, Failure> {
     const LIMIT: usize = 100;
     let limit = fields.take::<usize>("limit")?.unwrap_or(LIMIT);
     let which = fields.take::<Which>("state")?;
     fields.finish(&["limit", "state"])?;
+    let webhooks = webhooks.get()?;
     let passes = |delivery: &Delivery| match which {
         None => true,
         Some(Which::Pending) => matches!(delivery.state, Stage::Pending { .. }),
@@ -66,9 +67,10 @@ async fn list(State(webhooks): State<Arc<Webhooks>>, mut fields: Fields) -> Resu
 }
 
 async fn retry(
-    State(webhooks): State<Arc<Webhooks>>,
+    State(webhooks): State<Current<Webhooks>>,
     Segments(id): Segments<String>,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
+    let webhooks = webhooks.get()?;
     if webhooks.target.is_none() {
         let message = "no endpoint is configured: set `webhook.url`";
         return Err(Failure::new(StatusCode::CONFLICT, "no_endpoint", message));

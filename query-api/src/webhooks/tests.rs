@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{Config, Message, Secret, Webhooks};
+use crate::lead::Current;
 use crate::metrics::Metrics;
 use crate::testing::{Rig, append_steps, call, holds, memory_log, step};
 
@@ -111,7 +112,7 @@ impl Hooks {
         let (trigger, shutdown) = shutdown::channel();
         let mut tasks = JoinSet::new();
         webhooks.start(&shutdown, &mut tasks).await.expect("starts");
-        Self { router: super::router(Arc::clone(&webhooks)), webhooks, trigger, tasks }
+        Self { router: super::router(Current::of(Arc::clone(&webhooks))), webhooks, trigger, tasks }
     }
 
     async fn stop(mut self) {
@@ -492,7 +493,7 @@ async fn a_retry_by_hand_is_not_undone_by_the_attempt_it_overtook() {
     assert!(webhooks.keep(super::FIRST, vec![message], Vec::new(), &mut stop).await.expect("kept"));
     let (_, begun) = webhooks.book.get(&id).expect("kept");
 
-    let router = super::router(Arc::clone(&webhooks));
+    let router = super::router(Current::of(Arc::clone(&webhooks)));
     assert_eq!(call(&router, "POST", &format!("/v1/deliveries/{id}/retry"), &[], "").await.status, 202);
     super::send::settle(&webhooks, &begun, &super::delivery::Outcome::Gone).await;
     let list = call(&router, "GET", "/v1/deliveries", &[], "").await.json();

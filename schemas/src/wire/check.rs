@@ -36,6 +36,21 @@ impl<'a> StepV1<'a> {
         self.build(&Limits::NONE, None)
     }
 
+    /// The same for a record of a log that others write to as well. What ingest wrote comes out as it went in, since it
+    /// holds the limits already; they are wider here by what ingest adds to a step and by what clocks are apart. Who may
+    /// write to the log is believed about the door as well.
+    pub(crate) fn check_appended(mut self, appended_at: Timestamp, limits: &Limits) -> Checked<Step<'a>> {
+        const ADDED_BYTES_MAX: usize = 64 * 1024;
+        const APART_MICROS_MAX: i64 = 60_000_000;
+        let limits = Limits {
+            step_bytes_max: limits.step_bytes_max.saturating_add(ADDED_BYTES_MAX),
+            future_micros_max: limits.future_micros_max.saturating_add(APART_MICROS_MAX),
+            ..limits.clone()
+        };
+        let gated = gated(&mut self.fields.extra);
+        Ok(Step { gated, ..self.check(appended_at, &limits)? })
+    }
+
     /// `arrival` is absent for a record of the log, whose defaults were filled when it came in.
     fn build(&mut self, limits: &Limits, arrival: Option<Timestamp>) -> Checked<Step<'a>> {
         let source = self.source;
@@ -239,14 +254,16 @@ fn event_time<'a>(
     })
 }
 
-/// What the door wrote beside what was sent.
+/// What the door wrote beside what was sent. Anything else of that name is no door's.
 fn gated(extra: &mut Extra<'_>) -> Option<bool> {
     let at = extra.iter().position(|(name, _)| name == "gated")?;
-    match extra.remove(at).1.get() {
-        "true" => Some(true),
-        "false" => Some(false),
-        _ => None,
-    }
+    let gated = match extra[at].1.get() {
+        "true" => true,
+        "false" => false,
+        _ => return None,
+    };
+    extra.remove(at);
+    Some(gated)
 }
 
 type Extra<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;

@@ -99,7 +99,12 @@ fn round_trip(json: &[u8]) -> Result<bool, TestCaseError> {
     let again = Step::from_log(&logged).map_err(|rejection| TestCaseError::fail(format!("{rejection:?}")))?;
     prop_assert_eq!(again.key(), step.key());
     prop_assert_eq!(again.time, step.time);
-    prop_assert_eq!(String::from_utf8(again.to_json()), String::from_utf8(logged));
+    prop_assert_eq!(String::from_utf8(again.to_json()), String::from_utf8(logged.clone()));
+    for later in [0, 1, 3_600_000_000] {
+        let again = Step::from_topic(&logged, ARRIVAL.plus_micros(later), &LIMITS)
+            .map_err(|rejection| TestCaseError::fail(format!("checked twice: {rejection:?}")))?;
+        prop_assert_eq!(String::from_utf8(again.to_json()), String::from_utf8(logged.clone()), "checked twice");
+    }
     Ok(true)
 }
 

@@ -10,7 +10,8 @@ use super::Server;
 Examples:
   martingale bench detect --policies-that-cannot-match 1000
   martingale bench gate --rate 2000 --seconds 10 --json
-  martingale bench ingest --steps 300000")]
+  martingale bench ingest --steps 300000
+  martingale bench kafka --brokers 127.0.0.1:9092")]
 pub(crate) struct Bench {
     #[command(subcommand)]
     pub(crate) command: BenchCommand,
@@ -27,6 +28,36 @@ pub(crate) enum BenchCommand {
     /// Steps per second over HTTP until every one is durable and visible to SQL.
     #[command(after_help = "Example:\n  martingale bench ingest --steps 300000 --json")]
     Ingest(Ingest),
+    /// A detector beside brokers of Apache Kafka: steps per second to committed verdicts, latency at a rate, restore.
+    #[cfg(feature = "kafka")]
+    #[command(after_help = "Example:\n  martingale bench kafka --brokers 127.0.0.1:9092 --json")]
+    Kafka(Kafka),
+}
+
+#[cfg(feature = "kafka")]
+#[derive(Debug, Args)]
+pub(crate) struct Kafka {
+    /// Brokers to measure with; the topics that are made there stay.
+    #[arg(long, value_name = "BROKERS")]
+    pub(crate) brokers: String,
+    /// Numbers of partitions to compare.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 2, 4], value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) partitions: Vec<u32>,
+    /// Steps on the log for each of them.
+    #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    pub(crate) steps: u32,
+    /// Steps per second at which latency is measured.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
+    /// For how long.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) seconds: u32,
+    /// Live sessions to take over; 0 leaves it out.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(..=10_000_000))]
+    pub(crate) sessions: u32,
+    /// One JSON object instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

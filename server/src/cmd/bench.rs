@@ -3,6 +3,8 @@
 mod detect;
 mod gate;
 mod ingest;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod stalls;
 mod steps;
 mod target;
@@ -24,6 +26,8 @@ pub(crate) async fn run(args: Bench) -> Result<ExitCode> {
         BenchCommand::Detect(args) => (args.json, tokio::task::spawn_blocking(move || detect::run(&args)).await??),
         BenchCommand::Gate(args) => (args.target.json, gate::run(&args).await?),
         BenchCommand::Ingest(args) => (args.target.json, ingest::run(&args).await?),
+        #[cfg(feature = "kafka")]
+        BenchCommand::Kafka(args) => (args.json, Box::pin(kafka::run(&args)).await?),
     };
     if json {
         say_json(&facts)?;

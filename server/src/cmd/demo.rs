@@ -73,7 +73,8 @@ async fn play(running: &Running, server: &str, mark: &str) -> Result<()> {
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} steps of the fleet {elapsed}") {
         bar.set_style(style);
     }
-    let played = fleet::play(&client, running.addresses.otlp_http, scenarios, &bar).await;
+    let otlp = running.addresses.otlp_http.context("it was started with every role")?;
+    let played = fleet::play(&client, otlp, scenarios, &bar).await;
     bar.finish_and_clear();
     let played = played?;
     let seen = report::wait(&client, &played).await?;

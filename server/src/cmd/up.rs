@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Up;
-use crate::config::{Config, Layer};
+use crate::config::{Config, Layer, Role};
 use crate::output::{myself, note, say, say_json};
 use crate::policies::Loaded;
 use crate::roles::{self, Addresses};
@@ -29,13 +29,14 @@ pub(crate) async fn run(args: Up) -> Result<ExitCode> {
         Some(folder) => format!("{shipped} shipped policies, {own} of {}", folder.display()),
         None => format!("{shipped} shipped policies"),
     };
-    let data = config.server.data.clone();
+    let place = Place::of(&config);
     let running = tokio::select! {
         running = Box::pin(roles::start(config, rules, registry)) => running?,
         () = signals.next() => return Ok(ExitCode::FAILURE),
     };
     // A reader of this line that went away does not end the server.
-    let told = if args.json { say_json(&running.addresses) } else { say(banner(&running.addresses, &data, &policies)) };
+    let told =
+        if args.json { say_json(&running.addresses) } else { say(banner(&running.addresses, &place, &policies)) };
     if let Err(error) = told {
         tracing::warn!(%error, "standard output is closed");
     }
@@ -99,6 +100,15 @@ fn configure(args: &Up, variables: impl Iterator<Item = (std::ffi::OsString, std
     for (flag, key, address) in addresses {
         layers.extend(address.map(|it| Layer::flag(flag, key, it.to_string())));
     }
+    let texts =
+        [("--kafka", "kafka.brokers", &args.kafka), ("--topic-prefix", "kafka.topic_prefix", &args.topic_prefix)];
+    for (flag, key, text) in texts {
+        layers.extend(text.as_ref().map(|it| Layer::flag(flag, key, it.as_str())));
+    }
+    if !args.roles.is_empty() {
+        let roles: Vec<&str> = args.roles.iter().map(|it| it.as_str()).collect();
+        layers.push(Layer::flag("--role", "server.roles", roles));
+    }
     let folders = [
         ("--data", "server.data", &args.data),
         ("--policies", "policies.dir", &args.policies),
@@ -117,25 +127,56 @@ fn some(path: &Path) -> Option<&Path> {
     (!path.as_os_str().is_empty()).then_some(path)
 }
 
-fn banner(addresses: &Addresses, data: &Path, policies: &str) -> String {
+/// Where what it knows is kept, and what it does.
+struct Place {
+    log: String,
+    roles: Vec<Role>,
+}
+
+impl Place {
+    fn of(config: &Config) -> Self {
+        let data = config.server.data.display();
+        let log = match (config.on_kafka(), config.server.has(Role::QueryApi)) {
+            (false, _) => format!("its data in {data}"),
+            (true, true) => format!("its log on Kafka and its history in {data}"),
+            (true, false) => "its log on Kafka".to_owned(),
+        };
+        Self { log, roles: config.server.roles.clone() }
+    }
+}
+
+fn banner(addresses: &Addresses, place: &Place, policies: &str) -> String {
     let Addresses { http, otlp_grpc, otlp_http } = addresses;
-    // Everybody but the one who listens writes the loopback name.
-    let server = if http.port() == 7676 { String::new() } else { format!(" --server http://{http}") };
-    format!(
-        "\
-martingale is ready, with {policies}, and its data in {data}
-
-  steps, gate, SQL   http://{http}         POST /v1/steps, /v1/gate, /v1/sql; GET /openapi.json
-  OpenTelemetry      http://{otlp_grpc} (gRPC), http://{otlp_http} (HTTP)
-  health, metrics    http://{http}/readyz, /metrics
-
-  {me} tail{server}
-  {me} sql{server} \"SELECT agent_id, decision, count(*) FROM steps GROUP BY 1, 2\"
-
-Ctrl-C stops it.",
-        data = data.display(),
-        me = myself(),
-    )
+    let Place { log, roles } = place;
+    let is = |role: Role| roles.contains(&role);
+    let mut text = String::from("martingale is ready");
+    if Role::ALL.iter().any(|it| !is(*it)) {
+        let names: Vec<&str> = roles.iter().map(|it| it.as_str()).collect();
+        text += &format!(" as {}", names.join(", "));
+    }
+    if is(Role::Detector) {
+        text += &format!(", with {policies}");
+    }
+    text += &format!(", and {log}\n\n");
+    let (ingest, queries) = ("POST /v1/steps", "/v1/gate, /v1/sql; GET /openapi.json");
+    match (is(Role::Ingest), is(Role::QueryApi)) {
+        (true, true) => text += &format!("  steps, gate, SQL   http://{http}         {ingest}, {queries}\n"),
+        (true, false) => text += &format!("  steps              http://{http}         {ingest}\n"),
+        (false, true) => text += &format!("  gate, SQL          http://{http}         POST {queries}\n"),
+        (false, false) => {}
+    }
+    if let (Some(grpc), Some(http)) = (otlp_grpc, otlp_http) {
+        text += &format!("  OpenTelemetry      http://{grpc} (gRPC), http://{http} (HTTP)\n");
+    }
+    text += &format!("  health, metrics    http://{http}/readyz, /metrics\n\n");
+    if is(Role::QueryApi) {
+        let me = myself();
+        // Everybody but the one who listens writes the loopback name.
+        let server = if http.port() == 7676 { String::new() } else { format!(" --server http://{http}") };
+        text += &format!("  {me} tail{server}\n");
+        text += &format!("  {me} sql{server} \"SELECT agent_id, decision, count(*) FROM steps GROUP BY 1, 2\"\n\n");
+    }
+    text + "Ctrl-C stops it."
 }
 
 #[cfg(test)]
@@ -144,6 +185,8 @@ mod tests {
 
     use super::configure;
     use crate::cli::{Cli, Command};
+    #[cfg(feature = "kafka")]
+    use crate::config::Role;
 
     fn config(line: &str, variables: &[(&str, &str)]) -> Result<crate::config::Config, String> {
         let Ok(Command::Up(args)) = Cli::try_parse_from(line.split_whitespace()).map(|it| it.command) else {
@@ -170,6 +213,36 @@ mod tests {
             let config = config("martingale up --policies p", &variables).expect("valid");
             assert_eq!(config.policies.shipped, shipped);
         }
+    }
+
+    #[test]
+    fn some_roles_need_a_log_that_others_have_too() {
+        let said = config("martingale up --role detector", &[]).expect_err("refused");
+        assert!(said.contains("kafka.brokers (--kafka)") && said.contains("without the role ingest"), "{said}");
+        let said = config("martingale up --kafka 127.0.0.1:1", &[("MARTINGALE__SERVER__ROLES", "[]")]);
+        assert!(said.expect_err("refused").contains("server.roles is empty"));
+    }
+
+    #[test]
+    #[cfg(not(feature = "kafka"))]
+    fn without_kafka_that_is_said() {
+        let said = config("martingale up --kafka 127.0.0.1:1", &[]).expect_err("refused");
+        assert!(said.contains("built without Kafka"), "{said}");
+    }
+
+    #[test]
+    #[cfg(feature = "kafka")]
+    fn kafka_and_roles_are_taken_from_flags() {
+        let line = "martingale up --kafka a:1,b:2 --topic-prefix x. --role ingest,detector --role query-api";
+        let variables = [("MARTINGALE__KAFKA__PROPERTIES__SASL_PASSWORD", "hunter2")];
+        let config = config(line, &variables).expect("valid");
+        assert_eq!((config.kafka.brokers.as_str(), config.kafka.topic_prefix.as_str()), ("a:1,b:2", "x."));
+        assert_eq!(config.server.roles, Role::ALL);
+        assert_eq!(config.kafka.properties.0["sasl.password"], "hunter2");
+        let shown = config.dump();
+        assert!(shown.contains("\"sasl.password\" = \"***\"") && !shown.contains("hunter2"), "{shown}");
+        let again = super::Config::from_layers(&[super::Layer::toml("dump", &shown).expect("TOML")]).expect("valid");
+        assert_eq!(again.kafka.brokers, config.kafka.brokers);
     }
 
     #[test]

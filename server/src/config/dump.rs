@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use martingale_platform::log::Properties;
 use serde_json::{Map, Value};
 
 use super::Config;
@@ -20,6 +21,16 @@ pub(super) fn toml(config: &Config) -> String {
     out
 }
 
+fn is_secret(key: &str) -> bool {
+    SECRETS.contains(&key) || key.strip_prefix("kafka.properties.").is_some_and(Properties::is_secret)
+}
+
+/// A key as TOML has it: with a dot in it, it would be two.
+fn written(key: &str) -> String {
+    let is_bare = key.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-'));
+    if is_bare { key.to_owned() } else { Value::from(key).to_string() }
+}
+
 /// Values first, then the tables in it: in TOML what follows a table's header belongs to that table.
 fn table(out: &mut String, name: &str, values: &Map<String, Value>) {
     let key_of = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
@@ -30,15 +41,15 @@ fn table(out: &mut String, name: &str, values: &Map<String, Value>) {
     for (key, value) in values {
         match value {
             Value::Object(_) | Value::Null => {}
-            Value::String(text) if !text.is_empty() && SECRETS.contains(&key_of(key).as_str()) => {
-                let _ = writeln!(out, "{key} = \"{MASK}\"");
+            Value::String(text) if !text.is_empty() && is_secret(&key_of(key)) => {
+                let _ = writeln!(out, "{} = \"{MASK}\"", written(key));
             }
             Value::String(text) if ADDRESSES.contains(&key_of(key).as_str()) => {
                 let _ = writeln!(out, "{key} = {}", Value::String(address(text)));
             }
             // JSON's texts, numbers, booleans and lists of them are TOML as they stand.
             value => {
-                let _ = writeln!(out, "{key} = {value}");
+                let _ = writeln!(out, "{} = {value}", written(key));
             }
         }
     }

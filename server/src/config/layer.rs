@@ -12,6 +12,9 @@ use super::Error;
 /// Variables of the environment that are configuration start with this; what follows is `SECTION__KEY`.
 pub(crate) const PREFIX: &str = "MARTINGALE__";
 
+/// What follows is the name of a property and not a key of ours.
+const PROPERTIES: &str = "kafka.properties.";
+
 /// Values by key, and a name for messages.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
@@ -70,6 +73,12 @@ impl Layer {
         }
         let layer = |(name, text): (String, String)| {
             let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase().replace("__", ".");
+            // Names of librdkafka have dots, which no variable can have: KAFKA__PROPERTIES__SASL_PASSWORD.
+            if let Some(property) = key.strip_prefix(PROPERTIES) {
+                let values = Dict::from([(property.replace('_', "."), Value::from(text))]);
+                let values = figment::util::nest(PROPERTIES.trim_end_matches('.'), values.into()).into_dict()?;
+                return Some(Self { name: format!("environment variable {name}"), values });
+            }
             let value = match find(&known.values, &key) {
                 Some(Value::String(..)) => Value::from(text),
                 // Reading cannot fail: what is no TOML is text.

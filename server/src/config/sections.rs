@@ -9,10 +9,35 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 
+/// What a process does. One log connects all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Role {
+    /// Takes steps in: HTTP, OTLP, and OTLP from topics of others.
+    Ingest,
+    /// Judges them.
+    Detector,
+    /// Gate, stream, controls, history, SQL, alerts, webhooks.
+    QueryApi,
+}
+
+impl Role {
+    pub(crate) const ALL: [Self; 3] = [Self::Ingest, Self::Detector, Self::QueryApi];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Detector => "detector",
+            Self::QueryApi => "query-api",
+        }
+    }
+}
+
 /// Where the server listens and keeps its data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Server {
+    pub(crate) roles: Vec<Role>,
     pub(crate) data: PathBuf,
     pub(crate) http: SocketAddr,
     pub(crate) otlp_grpc: SocketAddr,
@@ -27,6 +52,7 @@ impl Default for Server {
     fn default() -> Self {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
+            roles: Role::ALL.to_vec(),
             data: PathBuf::from("data"),
             http: local(7676),
             otlp_grpc: local(4317),
@@ -38,6 +64,10 @@ impl Default for Server {
 }
 
 impl Server {
+    pub(crate) fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
     pub(super) fn validate(&self) -> Result<(), Error> {
         if self.connections_max == 0 {
             return Err(Error::Invalid("`server.connections_max` is 0: set at least 1, or nobody is heard".into()));

@@ -20,17 +20,17 @@ async fn the_document_lists_every_route_and_no_other() {
     let mut config = Config::default();
     config.log.dir = folder.path().join("log");
     config.history.dir = folder.path().join("history");
-    let Open { log, routers: [http, ..], services } =
-        open(config, Rules::starter(), Registry::new()).await.expect("opens");
+    let Open { log, routers, services } = open(config, Rules::starter(), Registry::new()).await.expect("opens");
     let document = openapi::document();
     let documented: BTreeSet<String> = document["paths"].as_object().expect("paths").keys().cloned().collect();
-    assert_eq!(paths(&http), documented);
+    assert_eq!(paths(&routers[0]), documented);
 
-    let Services { stop, detector, query_api } = services;
+    let Services { stop, mut tasks } = services;
     stop.stop();
-    detector.await.expect("no panic").expect("ends");
-    query_api.await.expect("no panic").expect("ends");
-    log.close().expect("closes");
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("no panic").1.expect("ends");
+    }
+    log.close().await.expect("closes");
 }
 
 /// What cannot be had is named by its part, and no other is.

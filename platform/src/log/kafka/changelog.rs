@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -14,7 +15,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 
 use super::client::{Clients, Isolation};
-use super::cursor::is_passing;
+use super::cursor::{END_WAIT, is_passing};
 use super::delivery::Placed;
 use super::tail::{bounds, list, offset, record};
 use super::{Error, Offset, Partition, Progress, StateChange};
@@ -110,6 +111,25 @@ impl View {
     }
 }
 
+/// How far a restore is.
+#[derive(Debug, Default)]
+pub(super) struct Restoring {
+    from: AtomicU64,
+    at: AtomicU64,
+    end: AtomicU64,
+}
+
+impl std::fmt::Display for Restoring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [from, at, end] = [&self.from, &self.at, &self.end].map(|it| it.load(Ordering::Relaxed));
+        if end == 0 {
+            return f.write_str("the owner before is being fenced");
+        }
+        let (done, all) = (at.saturating_sub(from), end.saturating_sub(from));
+        write!(f, "{done} of {all} records, {} %", done.saturating_mul(100).checked_div(all).unwrap_or(100))
+    }
+}
+
 fn value(bytes: &[u8]) -> Bytes {
     let mut value = BytesMut::with_capacity(1 + bytes.len());
     value.put_u8(VERSION);
@@ -143,13 +163,21 @@ pub(super) fn progress_record(topic: &Arc<str>, progress: &Progress) -> Placed {
 ///
 /// # Errors
 /// When it cannot be read, or holds what this version cannot read.
-pub(super) fn restore(clients: &Clients, topic: &Arc<str>, partition: Partition) -> Result<View, Error> {
-    let reader = clients.reader(Isolation::Committed, AHEAD)?;
+pub(super) fn restore(
+    clients: &Clients,
+    topic: &Arc<str>,
+    partition: Partition,
+    progress: &Restoring,
+) -> Result<View, Error> {
+    let reader = clients.reader(Isolation::Committed, AHEAD, END_WAIT)?;
     let found = bounds(clients, &reader, topic, partition)?;
     let mut view = View::default();
     if found.start == found.end {
         return Ok(view);
     }
+    progress.from.store(found.start.0, Ordering::Relaxed);
+    progress.at.store(found.start.0, Ordering::Relaxed);
+    progress.end.store(found.end.0, Ordering::Relaxed);
     let fail = |error| clients.failed(format_args!("state cannot be restored from `{topic}`"), error);
     reader.assign(&list(topic, partition, found.start)?).map_err(fail)?;
     let (began, mut said, mut heard) = (Instant::now(), Instant::now(), Instant::now());
@@ -164,6 +192,7 @@ pub(super) fn restore(clients: &Clients, topic: &Arc<str>, partition: Partition)
                     Error::Open(format!("kafka: `{topic}` has, in partition {partition} at {at}, {what}"))
                 })?;
                 records += 1;
+                progress.at.store(at.0, Ordering::Relaxed);
                 heard = Instant::now();
                 if said.elapsed() > SAY_EVERY {
                     said = heard;

@@ -18,11 +18,11 @@ use rdkafka::producer::Producer as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::changelog::{self, View};
+use super::changelog::{self, Restoring, View};
 use super::client::{Clients, Producer};
 use super::delivery::{self, Placed};
 use super::tail::{Tail, blocking};
-use super::{Consumer, Error, Partition, Progress, Settle, StateChange};
+use super::{Consumer, ConsumerSpec, Error, Partition, Progress, Settle, StateChange};
 
 /// A transaction with so many bytes ends without waiting for its time.
 const SETTLE_BYTES: usize = 8 << 20;
@@ -85,10 +85,11 @@ impl Claim {
         clients: &Clients,
         tail: &Tail,
         changelog: &Arc<str>,
-        consumer: Consumer,
+        spec: ConsumerSpec,
         partition: Partition,
-        settle: Settle,
+        progress: &Restoring,
     ) -> Result<Arc<Self>, Error> {
+        let ConsumerSpec { consumer, settle, .. } = spec;
         let lanes = match settle {
             Settle::Behind => 2,
             Settle::AtOnce => 1,
@@ -106,7 +107,7 @@ impl Claim {
         let lanes: Vec<Lane> = (0..lanes).map(lane).collect::<Result<_, Error>>()?;
         // What the one before published is on the log now, and no more of it will come: the next reads have to see it.
         tail.forget(partition);
-        let view = changelog::restore(clients, changelog, partition)?;
+        let view = changelog::restore(clients, changelog, partition, progress)?;
         Ok(Arc::new(Self {
             clients: clients.clone(),
             consumer,

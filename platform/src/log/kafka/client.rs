@@ -146,12 +146,15 @@ impl Clients {
         it.create_with_context(self.context()).map_err(unusable)
     }
 
-    /// A reader of partitions that it is told, without a group.
-    pub(super) fn reader(&self, isolation: Isolation, ahead_bytes: usize) -> Result<Reader, Error> {
+    /// A reader of partitions that it is told, without a group. `wait`: how long a broker that has nothing waits before it says
+    /// so. Who reads to an end and stops there wants to hear that soon: the last of a partition may be the mark of a
+    /// transaction, and then an end is told by an empty answer only.
+    pub(super) fn reader(&self, isolation: Isolation, ahead_bytes: usize, wait: Duration) -> Result<Reader, Error> {
         let mut it = self.base();
         let ahead = ahead_bytes.clamp(64 << 10, 1 << 30);
         it.set("queued.max.messages.kbytes", (ahead >> 10).to_string()).set("queued.min.messages", "100000");
         it.set("fetch.message.max.bytes", (ahead / 4).max(64 << 10).to_string());
+        it.set("fetch.wait.max.ms", wait.as_millis().to_string());
         it.set("fetch.queue.backoff.ms", "2").set("fetch.error.backoff.ms", "50");
         for (name, value) in &self.config.properties.0 {
             it.set(name, value);

@@ -17,6 +17,9 @@ use super::{Error, Offset, Partition, ReadLimit, Record};
 /// How long a read that has records waits for more of them, or for word that this was all.
 const MORE: Duration = Duration::from_millis(50);
 
+/// How long a broker may wait for more before it says that there is none.
+pub(super) const END_WAIT: Duration = Duration::from_millis(10);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Cursors {
@@ -32,6 +35,9 @@ struct Cursor {
     next: Offset,
     /// Fetched, and too much for the read before.
     carry: Option<Record>,
+    /// The client has said that this is the end. It says so once: of the same place it has to be asked anew, or a read there
+    /// would wait for what does not come. The log may end behind its last record, with the mark of a transaction.
+    ended: bool,
     used: Instant,
 }
 
@@ -93,8 +99,8 @@ impl Cursors {
 
 impl Cursor {
     fn new(clients: &Clients) -> Result<Self, Error> {
-        let reader = clients.reader(Isolation::Uncommitted, clients.config.reader_bytes)?;
-        Ok(Self { reader, at: None, next: Offset::START, carry: None, used: Instant::now() })
+        let reader = clients.reader(Isolation::Uncommitted, clients.config.reader_bytes, END_WAIT)?;
+        Ok(Self { reader, at: None, next: Offset::START, carry: None, ended: false, used: Instant::now() })
     }
 
     fn read(
@@ -107,7 +113,7 @@ impl Cursor {
     ) -> Result<Vec<Record>, Error> {
         self.used = Instant::now();
         let stands = self.next == from && self.at.as_ref().is_some_and(|(t, p)| t == topic && *p == partition);
-        if !stands {
+        if !stands || self.ended {
             let found = bounds(clients, &self.reader, topic, partition)?;
             if from < found.start {
                 return Err(Error::Expired { asked: from, start: found.start });
@@ -118,6 +124,7 @@ impl Cursor {
             let assigned = self.reader.assign(&list(topic, partition, from)?);
             assigned.map_err(|error| clients.failed(format_args!("`{topic}` cannot be read"), error))?;
             (self.at, self.next, self.carry) = (Some((Arc::clone(topic), partition)), from, None);
+            self.ended = false;
         }
         self.fill(clients, topic, partition, limit)
     }
@@ -139,7 +146,10 @@ impl Cursor {
                     let wait = if records.is_empty() { left } else { left.min(MORE) };
                     match self.reader.poll(wait) {
                         Some(Ok(message)) => record(&message),
-                        Some(Err(KafkaError::PartitionEOF(_))) => break,
+                        Some(Err(KafkaError::PartitionEOF(_))) => {
+                            self.ended = true;
+                            break;
+                        }
                         None if !records.is_empty() => break,
                         None if left.is_zero() => {
                             let error = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);

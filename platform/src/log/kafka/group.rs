@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use super::client::{Context, millis, unusable};
 use super::cursor::is_passing;
 use super::owners::{Intent, Owners};
-use super::{Consumer, Error, Partition, Topic};
+use super::{Consumer, ConsumerSpec, Error, Partition, Share, Topic};
 
 const POLL: Duration = Duration::from_millis(100);
 /// Partitions whose state is restored at the same time.
@@ -31,6 +31,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// A member of a group, while it lives.
 pub(super) struct Group {
     pub(super) ready: watch::Sender<Arc<[Partition]>>,
+    consumer: Consumer,
+    /// Whether the group has said what is this process's, were it nothing.
+    answered: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -41,25 +44,35 @@ struct Member {
     consumer: Consumer,
     owners: Arc<Owners>,
     runtime: Handle,
-    /// Partitions whose state is restored.
+    answered: Arc<AtomicBool>,
+    held: Held,
+    turns: Arc<Semaphore>,
+}
+
+/// Partitions whose state is restored, told to who works on them.
+#[derive(Clone)]
+struct Held {
     held: Arc<Mutex<BTreeSet<Partition>>>,
     ready: watch::Sender<Arc<[Partition]>>,
-    turns: Arc<Semaphore>,
+    /// Told all at once or not at all, when there are so many.
+    together: Option<usize>,
 }
 
 impl Group {
     /// Joins the group of a consumer.
-    pub(super) fn join(owners: &Arc<Owners>, consumer: Consumer, topic: Topic, runtime: Handle) -> Result<Self, Error> {
-        let clients = &owners.clients;
+    pub(super) fn join(owners: &Arc<Owners>, spec: ConsumerSpec, topic: Topic, runtime: Handle) -> Result<Self, Error> {
+        let (clients, consumer) = (&owners.clients, spec.consumer);
         let topic = Arc::clone(&owners.topics.topic(topic)?.name);
         let ready = watch::Sender::new(Arc::from([]));
+        let answered = Arc::new(AtomicBool::new(false));
+        let together = matches!(spec.share, Share::One { .. }).then_some(owners.topics.partitions as usize);
         let member = Member {
             context: clients.context(),
             consumer,
             owners: Arc::clone(owners),
             runtime,
-            held: Arc::default(),
-            ready: ready.clone(),
+            answered: Arc::clone(&answered),
+            held: Held { held: Arc::default(), ready: ready.clone(), together },
             turns: Arc::new(Semaphore::new(RESTORES_MAX)),
         };
         let mut config = clients.base();
@@ -88,7 +101,23 @@ impl Group {
         };
         let thread = std::thread::Builder::new().name(format!("kafka-{consumer}")).spawn(run);
         let thread = thread.map_err(|error| Error::Open(format!("threads of the log: {error}")))?;
-        Ok(Self { ready, stop, thread })
+        Ok(Self { ready, consumer, answered, stop, thread })
+    }
+
+    /// What it waits for, if anything.
+    pub(super) fn gaining(&self, owners: &Owners) -> Option<String> {
+        if !self.answered.load(Ordering::Relaxed) {
+            return Some("its consumer group has not given it partitions yet".to_owned());
+        }
+        let held = self.ready.borrow();
+        let mut waits = Vec::new();
+        for partition in owners.assigned(self.consumer).into_iter().filter(|it| !held.contains(it)) {
+            waits.push(match owners.restoring(self.consumer, partition) {
+                Some(progress) => format!("{partition} ({progress})"),
+                None => partition.to_string(),
+            });
+        }
+        (!waits.is_empty()).then(|| format!("state of partitions is being restored: {}", waits.join(", ")))
     }
 
     /// Tells it to leave the group, and who may wait for that.
@@ -102,22 +131,53 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Held {
+    fn add(&self, partition: Partition) {
+        lock(&self.held).insert(partition);
+        self.publish();
+    }
+
+    fn remove(&self, partitions: &[Partition]) {
+        lock(&self.held).retain(|it| !partitions.contains(it));
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let held = lock(&self.held);
+        let whole = self.together.is_none_or(|all| held.len() == all);
+        let now: Arc<[Partition]> = held.iter().copied().filter(|_| whole).collect();
+        self.ready.send_if_modified(|it| {
+            let is_other = *it != now;
+            *it = now;
+            is_other
+        });
+    }
+}
+
 impl Member {
+    /// What follows for this process from partitions that come or go: where one process is to have all of them, the first
+    /// stands for all and the others for none.
+    fn meant(&self, partitions: Vec<Partition>) -> Vec<Partition> {
+        match self.held.together {
+            None => partitions,
+            Some(all) if partitions.contains(&Partition(0)) => {
+                (0..u32::try_from(all).unwrap_or(u32::MAX)).map(Partition).collect()
+            }
+            Some(_) => Vec::new(),
+        }
+    }
+
     fn gained(&self, partitions: Vec<Partition>) {
-        for partition in partitions {
+        for partition in self.meant(partitions) {
             tracing::info!(consumer = self.consumer, %partition, "partition gained");
             self.owners.assign(self.consumer, partition);
             let (consumer, owners, turns) = (self.consumer, Arc::clone(&self.owners), Arc::clone(&self.turns));
-            let (held, ready) = (Arc::clone(&self.held), self.ready.clone());
+            let held = self.held.clone();
             self.runtime.spawn(async move {
                 while owners.is_assigned(consumer, partition) {
-                    let Ok(_turn) = turns.acquire().await else { return };
+                    let Ok(turn) = turns.acquire().await else { return };
                     match owners.claim(consumer, partition, Intent::Start).await {
-                        Ok(_) if owners.is_assigned(consumer, partition) => {
-                            lock(&held).insert(partition);
-                            publish(&held, &ready);
-                            return;
-                        }
+                        Ok(_) if owners.is_assigned(consumer, partition) => return held.add(partition),
                         // Taken away while its state was restored.
                         Ok(_) => return owners.release(consumer, partition).await,
                         Err(error) => {
@@ -125,16 +185,18 @@ impl Member {
                             tracing::warn!(consumer, %partition, error, "partition cannot be taken over yet");
                         }
                     }
+                    drop(turn);
                     tokio::time::sleep(AGAIN).await;
                 }
             });
         }
+        self.answered.store(true, Ordering::Relaxed);
     }
 
     /// First nobody is told any more that they own it; then what is under way ends; then the group goes on.
-    fn lost(&self, partitions: &[Partition]) {
-        lock(&self.held).retain(|it| !partitions.contains(it));
-        publish(&self.held, &self.ready);
+    fn lost(&self, partitions: Vec<Partition>) {
+        let partitions = self.meant(partitions);
+        self.held.remove(&partitions);
         let release = partitions.iter().map(|partition| {
             tracing::info!(consumer = self.consumer, %partition, "partition given up");
             let (owners, consumer, partition) = (Arc::clone(&self.owners), self.consumer, *partition);
@@ -145,16 +207,6 @@ impl Member {
             let _ = self.runtime.block_on(released);
         }
     }
-}
-
-fn publish(held: &Mutex<BTreeSet<Partition>>, ready: &watch::Sender<Arc<[Partition]>>) {
-    let held = lock(held);
-    let now: Arc<[Partition]> = held.iter().copied().collect();
-    ready.send_if_modified(|it| {
-        let is_other = *it != now;
-        *it = now;
-        is_other
-    });
 }
 
 fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
@@ -181,7 +233,7 @@ impl ClientContext for Member {
 impl ConsumerContext for Member {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Revoke(list) => self.lost(&partitions(list)),
+            Rebalance::Revoke(list) => self.lost(partitions(list)),
             Rebalance::Assign(_) | Rebalance::Error(_) => {}
         }
     }

@@ -12,6 +12,8 @@ pub(super) struct Metrics {
     pub(super) commit_seconds: Histogram,
     /// From the claim of a partition until its state is there.
     pub(super) restore_seconds: Histogram,
+    /// What the indices of compacted topics hold in memory.
+    pub(super) newest_bytes: IntGauge,
     pub(super) healthy: IntGauge,
 }
 
@@ -49,6 +51,7 @@ impl Metrics {
                 "From the claim of a partition until its state is restored",
                 prometheus::exponential_buckets(0.01, 2.5, 10)?,
             )?,
+            newest_bytes: gauge("martingale_log_newest_bytes", "Bytes of the index of newest records by key")?,
             healthy: gauge("martingale_log_healthy", "1 while the log takes writes")?,
         })
     }

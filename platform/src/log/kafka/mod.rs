@@ -22,12 +22,13 @@
 mod changelog;
 mod claim;
 mod client;
-mod config;
 mod cursor;
 mod delivery;
 mod group;
+mod inlet;
 mod keeper;
 mod metrics;
+mod newest;
 mod owners;
 mod partitioner;
 mod ring;
@@ -48,7 +49,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-pub use config::{Compression, KafkaConfig, Properties};
+pub use inlet::{Inlet, InletRecord};
 pub use spec::{ConsumerSpec, Settle, Share};
 
 use self::changelog::NAME_BYTES_MAX;
@@ -58,13 +59,15 @@ use self::cursor::Cursors;
 use self::delivery::{Budget, Placed};
 use self::group::Group;
 use self::metrics::Metrics;
+use self::newest::Newest;
 use self::owners::{Intent, Owners};
 use self::ring::Look;
 use self::tail::{Tail, blocking, offset};
 use self::topics::Topics;
+use super::kafka_config::KafkaConfig;
 use super::{
     Append, Appended, Bounds, Cleanup, Commit, Consumer, Error, Log, Offset, Partition, Placement, Position, Progress,
-    ReadLimit, Record, StateChange, Store, Topic, TopicSpec,
+    ReadLimit, Record, StateChange, Store, Topic, TopicSpec, newest_by_reading,
 };
 
 /// See the module. Close it with [`KafkaLog::close`]; dropping it is like the end of the process.
@@ -75,6 +78,7 @@ pub struct KafkaLog {
     budget: Budget,
     tail: Arc<Tail>,
     cursors: Cursors,
+    newest: Newest,
     owners: Arc<Owners>,
     groups: Mutex<BTreeMap<Consumer, Group>>,
     all: watch::Sender<Arc<[Partition]>>,
@@ -116,6 +120,7 @@ impl KafkaLog {
         let metrics =
             Metrics::register(registry).map_err(|error| Error::Open(format!("metrics of the log: {error}")))?;
         let clients = Clients::new(Arc::new(config));
+        let newest = Newest::new(topics, clients.config.partitions, clients.config.newest_bytes_max, metrics.clone());
         let topics = Arc::new(Topics::new(&clients.config, topics, consumers));
         let producer = clients.appender()?;
         topics.ensure(&clients).await?;
@@ -136,6 +141,7 @@ impl KafkaLog {
             budget: Budget::new(clients.config.queue_bytes_max),
             tail,
             cursors: Cursors::new(clients.clone()),
+            newest,
             owners: Arc::new(owners),
             groups: Mutex::default(),
             all: watch::Sender::new(all),
@@ -353,6 +359,10 @@ impl Log for KafkaLog {
         Ok(latest.into_iter().take(limit).collect())
     }
 
+    async fn newest(&self, topic: Topic, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.newest.get(self, topic, key).await
+    }
+
     async fn commit(&self, commit: Commit) -> Result<(), Error> {
         self.open_now()?;
         let Commit { consumer, publish, state, progress } = commit;
@@ -418,7 +428,7 @@ impl Log for KafkaLog {
     fn assigned(&self, consumer: Consumer) -> watch::Receiver<Arc<[Partition]>> {
         let gone = || watch::channel(Arc::from([])).1;
         let Ok(spec) = self.owners.spec(consumer) else { return gone() };
-        let Share::Group { by } = spec.share else { return self.all.subscribe() };
+        let Some(by) = spec.share.by() else { return self.all.subscribe() };
         if self.open_now().is_err() {
             return gone();
         }
@@ -426,7 +436,7 @@ impl Log for KafkaLog {
         if let Some(group) = groups.get(consumer) {
             return group.ready.subscribe();
         }
-        match Group::join(&self.owners, consumer, by, self.runtime.clone()) {
+        match Group::join(&self.owners, spec, by, self.runtime.clone()) {
             Ok(group) => {
                 let ready = group.ready.subscribe();
                 groups.insert(consumer, group);
@@ -437,5 +447,18 @@ impl Log for KafkaLog {
                 gone()
             }
         }
+    }
+
+    fn gaining(&self, consumer: Consumer) -> Option<String> {
+        let spec = self.owners.spec(consumer).ok()?;
+        spec.share.by()?;
+        match lock(&self.groups).get(consumer) {
+            Some(group) => group.gaining(&self.owners),
+            None => Some("it has not joined its consumer group".to_owned()),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        true
     }
 }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::changelog::Restoring;
 use super::claim::{Broken, Claim};
 use super::client::Clients;
 use super::metrics::Metrics;
 use super::tail::{Tail, blocking};
 use super::topics::Topics;
-use super::{Consumer, ConsumerSpec, Error, Partition, Settle, Share};
+use super::{Consumer, ConsumerSpec, Error, Partition, Settle};
 
 /// A process that was fenced while its group still counts it as the owner takes the partition back after this. Longer
 /// than it takes to hear from the group that it is not: else two would take it from each other.
@@ -39,6 +40,8 @@ pub(super) struct Owners {
     slots: Mutex<BTreeMap<(Consumer, Partition), Slot>>,
     /// What the groups have given to this process.
     assigned: Mutex<BTreeSet<(Consumer, Partition)>>,
+    /// How far restores are that are under way.
+    restoring: Mutex<BTreeMap<(Consumer, Partition), Arc<Restoring>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -54,7 +57,16 @@ impl Owners {
         specs: &[ConsumerSpec],
     ) -> Self {
         let specs = specs.iter().map(|it| (it.consumer, *it)).collect();
-        Self { clients, topics, tail, metrics, specs, slots: Mutex::default(), assigned: Mutex::default() }
+        Self {
+            clients,
+            topics,
+            tail,
+            metrics,
+            specs,
+            slots: Mutex::default(),
+            assigned: Mutex::default(),
+            restoring: Mutex::default(),
+        }
     }
 
     pub(super) fn spec(&self, consumer: Consumer) -> Result<ConsumerSpec, Error> {
@@ -79,6 +91,16 @@ impl Owners {
         lock(&self.assigned).contains(&(consumer, partition))
     }
 
+    /// What the group of a consumer has given to this process.
+    pub(super) fn assigned(&self, consumer: Consumer) -> Vec<Partition> {
+        lock(&self.assigned).iter().filter(|it| it.0 == consumer).map(|it| it.1).collect()
+    }
+
+    /// How far the restore of a partition is, while there is one.
+    pub(super) fn restoring(&self, consumer: Consumer, partition: Partition) -> Option<String> {
+        lock(&self.restoring).get(&(consumer, partition)).map(ToString::to_string)
+    }
+
     /// The claim, made when there is none and it may be.
     ///
     /// # Errors
@@ -93,7 +115,7 @@ impl Owners {
         let spec = self.spec(consumer)?;
         let slot = self.slot(consumer, partition);
         let mut slot = slot.lock().await;
-        let is_grouped = matches!(spec.share, Share::Group { .. });
+        let is_grouped = spec.share.by().is_some();
         if is_grouped && !self.is_assigned(consumer, partition) {
             return Err(Error::Fenced(partition));
         }
@@ -117,10 +139,13 @@ impl Owners {
         let (clients, tail) = (self.clients.clone(), Arc::clone(&self.tail));
         let changelog = Arc::clone(self.topics.changelog(spec.consumer)?);
         let timer = self.metrics.restore_seconds.start_timer();
-        let make = move || Claim::establish(&clients, &tail, &changelog, spec.consumer, partition, spec.settle);
-        let claim = blocking(make).await?;
+        let progress = Arc::new(Restoring::default());
+        lock(&self.restoring).insert((spec.consumer, partition), Arc::clone(&progress));
+        let make = move || Claim::establish(&clients, &tail, &changelog, spec, partition, &progress);
+        let claim = blocking(make).await;
+        lock(&self.restoring).remove(&(spec.consumer, partition));
         timer.observe_duration();
-        Ok(claim)
+        claim
     }
 
     /// Gives a partition up: ends what is under way, in time.
@@ -145,7 +170,7 @@ impl Owners {
 
 fn may_start(broken: &Broken, spec: ConsumerSpec, intent: Intent) -> bool {
     let is_reported = intent == Intent::Start || spec.settle == Settle::AtOnce;
-    let is_grouped = matches!(spec.share, Share::Group { .. });
+    let is_grouped = spec.share.by().is_some();
     is_reported && (!is_grouped || !broken.is_fenced || broken.at.elapsed() >= RECLAIM_AFTER)
 }
 

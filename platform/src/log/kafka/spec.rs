@@ -19,8 +19,21 @@ pub struct ConsumerSpec {
 pub enum Share {
     /// Each partition belongs to one process of a group, by this topic.
     Group { by: Topic },
+    /// All of them belong to one process of a group, the one that is given the first partition of this topic. The others
+    /// stand by.
+    One { by: Topic },
     /// Every process owns all of them. At most one at a time can commit: the newest to begin fences the others.
     All,
+}
+
+impl Share {
+    /// The topic of the group; None without one.
+    pub(super) const fn by(self) -> Option<Topic> {
+        match self {
+            Self::Group { by } | Self::One { by } => Some(by),
+            Self::All => None,
+        }
+    }
 }
 
 /// When a commit returns.

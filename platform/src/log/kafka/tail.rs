@@ -24,6 +24,8 @@ use super::{Bounds, Error, Offset, Partition, Record};
 const POLL: Duration = Duration::from_millis(100);
 /// What the tail fetches ahead of its thread, which only copies.
 const AHEAD: usize = 16 << 20;
+/// How long a broker waits for records at the end; they are sent as soon as they are there.
+const END_WAIT: Duration = Duration::from_millis(500);
 /// Before a partition without a leader is asked for again.
 const LEADER_AGAIN: Duration = Duration::from_millis(20);
 
@@ -47,7 +49,7 @@ struct Shared {
 impl Tail {
     /// Blocks: asks for the end of every partition.
     pub(super) fn start(clients: &Clients, names: &[Arc<str>], partitions: u32) -> Result<Self, Error> {
-        let reader = clients.reader(Isolation::Uncommitted, AHEAD)?;
+        let reader = clients.reader(Isolation::Uncommitted, AHEAD, END_WAIT)?;
         let mut rings = BTreeMap::new();
         for name in names {
             let ring = |partition| {

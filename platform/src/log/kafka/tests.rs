@@ -15,6 +15,7 @@ use rdkafka::config::ClientConfig;
 use super::*;
 use crate::config::Span;
 use crate::log::conformance::{A, B, TOPICS};
+use crate::log::kafka_config::Properties;
 use crate::testing::KafkaCluster;
 
 pub(super) const P0: Partition = Partition(0);
@@ -24,12 +25,13 @@ const fn spec(consumer: Consumer, stores: &'static [Store], share: Share, settle
     ConsumerSpec { consumer, stores, share, settle }
 }
 
-pub(super) const CONSUMERS: [ConsumerSpec; 5] = [
+pub(super) const CONSUMERS: [ConsumerSpec; 6] = [
     spec("c", &["s", "st", "x"], Share::All, Settle::Behind),
     spec("d", &[], Share::All, Settle::AtOnce),
     spec("e", &[], Share::All, Settle::AtOnce),
     spec("now", &["now"], Share::All, Settle::AtOnce),
     spec("shared", &["shared"], Share::Group { by: A }, Settle::Behind),
+    spec("one", &["of one"], Share::One { by: A }, Settle::AtOnce),
 ];
 
 /// Topics of its own on a broker.

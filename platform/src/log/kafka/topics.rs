@@ -15,6 +15,11 @@ use super::{Cleanup, Consumer, ConsumerSpec, Error, KafkaConfig, Partition, Topi
 /// Before it is looked again whether new topics are there.
 const CREATED_AGAIN: Duration = Duration::from_millis(20);
 
+/// Which clock a record's time is by. The brokers': sessions are forgotten by it, and a producer whose clock is a year ahead
+/// would make everybody's old.
+const CLOCK: &str = "message.timestamp.type";
+const CLOCK_OF_THE_BROKERS: &str = "LogAppendTime";
+
 /// One topic.
 #[derive(Clone, Debug)]
 pub(super) struct Named {
@@ -81,7 +86,7 @@ impl Topics {
         let admin = Arc::new(admin);
         let missing = self.check(clients, &admin).await?;
         if missing.is_empty() {
-            return self.check_cleanup(clients, &admin).await;
+            return self.check_settings(clients, &admin).await;
         }
         if !clients.config.create_topics {
             return Err(Error::Open(format!(
@@ -100,7 +105,7 @@ impl Topics {
             }
             tokio::time::sleep(CREATED_AGAIN).await;
         }
-        self.check_cleanup(clients, &admin).await
+        self.check_settings(clients, &admin).await
     }
 
     /// The topics that do not exist.
@@ -152,6 +157,7 @@ impl Topics {
             .iter()
             .map(|(name, cleanup)| {
                 let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(config.replication_factor));
+                let topic = topic.set(CLOCK, CLOCK_OF_THE_BROKERS);
                 match cleanup {
                     Cleanup::Retain => topic.set("cleanup.policy", "delete").set("retention.ms", &age),
                     // Segments are closed hourly, and compacted when a third is old: a restore reads little that is gone.
@@ -185,7 +191,8 @@ impl Topics {
         Ok(())
     }
 
-    async fn check_cleanup(&self, clients: &Clients, admin: &AdminClient<Context>) -> Result<(), Error> {
+    /// What else a topic has to be: cleaned up as it is used, with the brokers' clock.
+    async fn check_settings(&self, clients: &Clients, admin: &AdminClient<Context>) -> Result<(), Error> {
         let wanted: BTreeMap<&str, Cleanup> = self.all().map(|(name, cleanup)| (&**name, cleanup)).collect();
         let specifiers: Vec<_> = wanted.keys().copied().map(ResourceSpecifier::Topic).collect();
         let options = AdminOptions::new().request_timeout(Some(clients.request_timeout()));
@@ -196,15 +203,17 @@ impl Topics {
         for resource in described.iter().flatten() {
             let OwnedResourceSpecifier::Topic(name) = &resource.specifier else { continue };
             let Some(cleanup) = wanted.get(&**name) else { continue };
-            let Some(found) = resource.get("cleanup.policy").and_then(|it| it.value.as_deref()) else { continue };
-            let wanted = match cleanup {
+            let policy = match cleanup {
                 Cleanup::Retain => "delete",
                 Cleanup::Compact => "compact",
             };
-            if found != wanted {
-                return Err(Error::Open(format!(
-                    "kafka: topic `{name}` has cleanup.policy={found}, but {wanted} is needed: alter the topic"
-                )));
+            for (setting, wanted) in [("cleanup.policy", policy), (CLOCK, CLOCK_OF_THE_BROKERS)] {
+                let found = resource.get(setting).and_then(|it| it.value.as_deref());
+                if let Some(found) = found.filter(|it| *it != wanted) {
+                    return Err(Error::Open(format!(
+                        "kafka: topic `{name}` has {setting}={found}, but {wanted} is needed: alter the topic"
+                    )));
+                }
             }
         }
         Ok(())

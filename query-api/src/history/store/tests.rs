@@ -7,7 +7,7 @@ use arrow::array::{
 };
 use martingale_platform::log::Partition;
 
-use super::{Mark, Store, maintain};
+use super::{Mark, Move, Store, maintain};
 use crate::history::Error;
 use crate::tables::Table;
 
@@ -29,6 +29,14 @@ fn control(id: &str) -> RecordBatch {
     RecordBatch::try_new(Arc::clone(&schema), columns).expect("fits")
 }
 
+const fn at(next: u64) -> Mark {
+    Mark { next, next_step: 0 }
+}
+
+const fn to(from: Mark, to: Mark) -> Move {
+    Move { partition: P0, from, to }
+}
+
 fn files(store: &Store) -> (usize, usize) {
     let state = store.table.snapshot().expect("open");
     let files: Vec<_> = state.log_data().iter().map(|it| it.num_records().unwrap_or(0)).collect();
@@ -42,15 +50,37 @@ async fn an_append_that_is_repeated_adds_nothing() {
     assert_eq!(store.mark(P0).await.expect("reads"), Mark::default());
     let mark = Mark { next: 7, next_step: 3 };
     for _ in 0..2 {
-        store.append(&[control("a"), control("b")], &[(P0, mark)]).await.expect("appends");
+        store.append(&[control("a"), control("b")], &[to(Mark::default(), mark)]).await.expect("appends");
     }
     assert_eq!(files(&store), (1, 2));
     let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens again");
     assert_eq!(store.mark(P0).await.expect("reads"), mark);
     assert_eq!(store.mark(Partition(1)).await.expect("reads"), Mark::default());
     // Nothing new in this table, but the position moved on.
-    store.append(&[], &[(P0, Mark { next: 9, ..mark })]).await.expect("appends");
+    store.append(&[], &[to(mark, Mark { next: 9, ..mark })]).await.expect("appends");
     assert_eq!((files(&store), store.mark(P0).await.expect("reads").next), ((1, 2), 9));
+}
+
+/// Two processes that both believe a partition is theirs: rows of one of them are written, and the other is told.
+#[tokio::test]
+async fn what_another_has_written_is_not_written_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut first = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
+    let mut second = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
+    first.append(&[control("a"), control("b")], &[to(at(0), at(2))]).await.expect("appends");
+    for _ in 0..2 {
+        let error = second.append(&[control("a")], &[to(at(0), at(1))]).await.expect_err("overtaken");
+        assert!(matches!(error, Error::Overtaken { .. }), "{error:?}");
+    }
+    // The same rows of both are written once.
+    second.append(&[control("a"), control("b")], &[to(at(0), at(2))]).await.expect("is there");
+    second.append(&[control("c")], &[to(at(2), at(3))]).await.expect("goes on");
+    first.append(&[control("c")], &[to(at(2), at(3))]).await.expect("is there");
+    assert_eq!((files(&first), files(&second)), ((2, 3), (2, 3)));
+    let other = Move { partition: Partition(1), ..to(at(0), at(1)) };
+    first.append(&[control("d")], &[other]).await.expect("another partition");
+    second.append(&[control("e")], &[to(at(3), at(4))]).await.expect("beside it");
+    assert_eq!(files(&second), (4, 5));
 }
 
 #[tokio::test]
@@ -58,12 +88,12 @@ async fn compaction_merges_files_and_keeps_rows_and_marks() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
     for n in 1..=9 {
-        store.append(&[control(&format!("c{n}"))], &[(P0, Mark { next: n, next_step: 0 })]).await.expect("appends");
+        store.append(&[control(&format!("c{n}"))], &[to(at(n - 1), at(n))]).await.expect("appends");
     }
     assert_eq!((files(&store), store.commits), ((9, 9), 9));
     maintain(store.handle(), Table::ControlEvents).await.expect("compacts");
     // The store that went on appending takes the compaction over with its next commit.
-    store.append(&[control("late")], &[(P0, Mark { next: 10, next_step: 0 })]).await.expect("appends");
+    store.append(&[control("late")], &[to(at(9), at(10))]).await.expect("appends");
     assert_eq!(files(&store), (2, 10));
     let store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens from the checkpoint");
     assert_eq!((files(&store), store.mark(P0).await.expect("reads").next), ((2, 10), 10));
@@ -89,13 +119,13 @@ async fn commits_of_processes_that_lived_shortly_add_up() {
     for n in 1..=5 {
         let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
         assert_eq!(store.commits, n - 1);
-        store.append(&[control("a")], &[(P0, Mark { next: n, next_step: 0 })]).await.expect("appends");
+        store.append(&[control("a")], &[to(at(n - 1), at(n))]).await.expect("appends");
     }
     let store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
     maintain(store.handle(), Table::ControlEvents).await.expect("compacts");
     let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens from the checkpoint");
     assert_eq!((store.commits, files(&store)), (0, (1, 5)));
-    store.append(&[control("b")], &[(P0, Mark { next: 6, next_step: 0 })]).await.expect("appends");
+    store.append(&[control("b")], &[to(at(5), at(6))]).await.expect("appends");
     let store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens again");
     assert_eq!(store.commits, 1);
 }
@@ -114,7 +144,8 @@ async fn columns_that_a_table_lacks_are_added_when_it_is_opened() {
         let mark = store.mark(P0).await.expect("reads");
         let before = store.table.version().expect("made");
         let row = one(table, names, "new");
-        store.append(&[row], &[(P0, Mark { next: mark.next + 1, ..mark })]).await.expect("appends");
+        let step = Move { partition: P0, from: mark, to: Mark { next: mark.next + 1, ..mark } };
+        store.append(&[row], &[step]).await.expect("appends");
         // Opening it again adds nothing.
         let store = Store::open(folder.path(), table).await.expect("opens again");
         assert_eq!(store.table.version(), Some(before + 1), "given a column before, and written");

@@ -4,14 +4,20 @@ use std::time::Instant;
 
 use super::*;
 
+/// Brokers of a test's own, to be killed. One test after another has them, since the machine has to carry them all beside
+/// those that are shared.
+async fn brokers(count: usize) -> Option<(Arc<KafkaCluster>, tokio::sync::MutexGuard<'static, ()>)> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let turn = TURN.lock().await;
+    let cluster = tokio::task::spawn_blocking(move || KafkaCluster::start(count)).await.expect("a cluster")?;
+    Some((Arc::new(cluster), turn))
+}
+
 /// A broker is killed while records are appended and comes back: every record that was acknowledged is there, in order
 /// and once, and the log needs nobody to start it again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_loses_nothing() {
-    let Some(cluster) = tokio::task::spawn_blocking(|| KafkaCluster::start(1)).await.expect("a cluster") else {
-        return;
-    };
-    let cluster = Arc::new(cluster);
+    let Some((cluster, _turn)) = brokers(1).await else { return };
     let config = KafkaConfig { write_timeout: Span::from_millis(60_000), ..config(cluster.brokers()) };
     let log = open(&config).await.expect("open");
     log.commit(numbered("c", "s", P0, 1)).await.expect("commit");
@@ -52,10 +58,7 @@ async fn a_broker_that_is_killed_loses_nothing() {
 /// With three brokers, any one may be killed: the log goes on with the two that are left.
 #[tokio::test]
 async fn one_of_three_brokers_may_be_killed() {
-    let Some(cluster) = tokio::task::spawn_blocking(|| KafkaCluster::start(3)).await.expect("a cluster") else {
-        return;
-    };
-    let cluster = Arc::new(cluster);
+    let Some((cluster, _turn)) = brokers(3).await else { return };
     let log = open(&KafkaConfig { write_timeout: Span::from_millis(60_000), ..config(cluster.brokers()) }).await;
     let log = log.expect("open");
     for number in 0..3 {
@@ -79,9 +82,7 @@ async fn one_of_three_brokers_may_be_killed() {
 
 #[tokio::test]
 async fn without_a_broker_writes_fail_in_time_and_say_why() {
-    let Some(cluster) = tokio::task::spawn_blocking(|| KafkaCluster::start(1)).await.expect("a cluster") else {
-        return;
-    };
+    let Some((cluster, _turn)) = brokers(1).await else { return };
     let config = KafkaConfig {
         write_timeout: Span::from_millis(2_000),
         request_timeout: Span::from_millis(2_000),
@@ -119,6 +120,29 @@ async fn expired_records_are_told_from_the_tail_and_from_a_cursor() {
         assert!(matches!(error, Error::Expired { asked: Offset(2), start: Offset(4) }), "{error:?}");
         assert_eq!(values(&**log, A, P0).await.len(), 6);
     }
+}
+
+/// The end of a partition may be the mark of a transaction and no record: who reads there hears that there is nothing, at
+/// once and as often as it asks.
+#[tokio::test]
+async fn the_end_behind_a_mark_is_an_end() {
+    let Some((log, config)) = subject().await else { return };
+    log.commit(numbered("now", "now", P0, 1)).await.expect("commit");
+    let reader = open(&config).await.expect("open");
+    let began = Instant::now();
+    let records = reader.read(B, P0, Offset::START, ALL).await.expect("read");
+    let next = records.last().expect("a record").offset.next();
+    assert!(next < reader.bounds(B, P0).await.expect("bounds").end, "the mark is behind it");
+    for _ in 0..3 {
+        assert_eq!(reader.read(B, P0, next, ALL).await.expect("read"), []);
+    }
+    log.commit(numbered("now", "now", P0, 2)).await.expect("commit");
+    let mut grown = reader.grown(B, P0);
+    while reader.read(B, P0, next, ALL).await.expect("read").is_empty() {
+        grown.changed().await.expect("open");
+    }
+    assert_eq!(values(&*reader, B, P0).await, ["1", "2"]);
+    assert!(began.elapsed() < config.request_timeout.0, "{:?}", began.elapsed());
 }
 
 /// A reader behind what memory holds and one at the end see the same records, whatever the limits of their reads.

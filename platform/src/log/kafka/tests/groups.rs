@@ -98,3 +98,36 @@ async fn removed_entries_stay_removed() {
     let held = log.scan("s", P0, None, 9).await.expect("scan");
     assert_eq!(held, [(Bytes::from_static(b"b"), Bytes::new())]);
 }
+
+/// A consumer of which one process has all partitions: the others stand by, and one of them takes over with its state.
+#[tokio::test]
+async fn one_of_a_group_has_all_and_another_takes_over() {
+    const ONE: Consumer = "one";
+    let Some((first, config)) = subject().await else { return };
+    let mut of_first = first.assigned(ONE);
+    for partition in owns(&mut of_first, 4).await.iter() {
+        first.commit(numbered(ONE, "of one", *partition, 3)).await.expect("commit");
+    }
+    let second = open(&config).await.expect("open");
+    let of_second = second.assigned(ONE);
+    // They may be given to the second, and are nobody's for a moment then; but never both's.
+    let began = std::time::Instant::now();
+    let is_first = loop {
+        let (is_first, is_second) = (of_first.borrow().len() == 4, of_second.borrow().len() == 4);
+        assert!(!(is_first && is_second), "one of them");
+        let gaining = second.gaining(ONE);
+        if is_first != is_second && gaining.is_none() {
+            break is_first;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{gaining:?}");
+        tokio::task::yield_now().await;
+    };
+    let (gone, left, mut of_left) = if is_first { (first, second, of_second) } else { (second, first, of_first) };
+    gone.close().await;
+    owns(&mut of_left, 4).await;
+    for partition in (0..4).map(Partition) {
+        let state = left.state("of one", partition, b"number").await.expect("state");
+        assert_eq!(state.as_deref(), Some(&b"3"[..]));
+    }
+    left.close().await;
+}

@@ -14,7 +14,7 @@ async fn refused(config: &KafkaConfig) -> String {
 #[tokio::test]
 async fn configuration_is_checked() {
     let with = |name: &str| Properties([(name.to_owned(), "x".to_owned())].into());
-    let base = KafkaConfig::default;
+    let base = || KafkaConfig { brokers: "127.0.0.1:1".to_owned(), ..KafkaConfig::default() };
     let cases = [
         (KafkaConfig { partitions: 0, ..base() }, "partitions is 0, give 1 to 1024"),
         (KafkaConfig { brokers: " ".to_owned(), ..base() }, "brokers is empty"),

@@ -1,4 +1,5 @@
-//! How the log on Apache Kafka is configured.
+//! How the log on Apache Kafka is configured. Compiled without the feature as well: what is configured and cannot be had
+//! is said, and not taken for a key that does not exist.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +14,8 @@ use crate::log::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KafkaConfig {
-    /// Brokers to begin with, as `host:port`, separated by commas. The others are learned from them.
+    /// Brokers to begin with, as `host:port`, separated by commas. The others are learned from them. There is no log on
+    /// Kafka without one.
     pub brokers: String,
     /// In front of the name of every topic, consumer group and transactional id.
     pub topic_prefix: String,
@@ -33,6 +35,8 @@ pub struct KafkaConfig {
     pub queue_bytes_max: usize,
     /// Memory for the newest records, shared by all readers at the end of their partition.
     pub cache_bytes: usize,
+    /// Memory for the index of compacted topics by key; what it does not hold is looked for on the log.
+    pub newest_bytes_max: usize,
     /// Readers that catch up at the same time; others wait for their turn. Each has its own connections and threads.
     pub readers_max: usize,
     /// What one of them fetches ahead.
@@ -65,6 +69,7 @@ pub enum Compression {
 }
 
 impl Compression {
+    #[cfg(feature = "kafka")]
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -126,7 +131,7 @@ const MIB: usize = 1 << 20;
 impl Default for KafkaConfig {
     fn default() -> Self {
         Self {
-            brokers: "127.0.0.1:9092".to_owned(),
+            brokers: String::new(),
             topic_prefix: "martingale.".to_owned(),
             partitions: 4,
             create_topics: true,
@@ -135,6 +140,7 @@ impl Default for KafkaConfig {
             tombstone_age: Span::from_millis(86_400_000),
             queue_bytes_max: 64 * MIB,
             cache_bytes: 64 * MIB,
+            newest_bytes_max: 128 * MIB,
             readers_max: 16,
             reader_bytes: 4 * MIB,
             write_timeout: Span::from_millis(10_000),
@@ -155,6 +161,7 @@ impl KafkaConfig {
         let at_least_one = [
             ("queue_bytes_max", self.queue_bytes_max),
             ("cache_bytes", self.cache_bytes),
+            ("newest_bytes_max", self.newest_bytes_max),
             ("readers_max", self.readers_max),
             ("reader_bytes", self.reader_bytes),
         ];

@@ -1,0 +1,78 @@
+//! The same over Apache Kafka: real brokers, a process for each role, any of which may be killed.
+//!
+//! Brokers are those of the log's own tests; where they cannot be run, these tests say so, and pass but in CI. There is one
+//! cluster of three for all of them, and they take turns: some of them kill brokers, and all of them want the machine.
+
+mod any_client;
+mod brokers_away;
+/// Taken in as a file: as a feature of the platform crate it would have everything above that compiled twice.
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../platform/src/testing.rs"]
+mod cluster;
+mod fleet;
+mod input;
+mod kills;
+mod replay;
+mod roles;
+
+use std::ops::Deref;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use self::cluster::KafkaCluster;
+use crate::harness::{BINARY, PATIENCE};
+
+/// The cluster, for as long as a test has it.
+struct Turn {
+    cluster: Arc<KafkaCluster>,
+    _turn: tokio::sync::MutexGuard<'static, ()>,
+}
+
+impl Deref for Turn {
+    type Target = Arc<KafkaCluster>;
+
+    fn deref(&self) -> &Arc<KafkaCluster> {
+        &self.cluster
+    }
+}
+
+/// Three brokers that all run, or none where there are none to be had. Tests keep apart by the prefix of their topics.
+async fn brokers() -> Option<Turn> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    static CLUSTER: OnceLock<Option<Arc<KafkaCluster>>> = OnceLock::new();
+    let turn = TURN.lock().await;
+    let cluster = tokio::task::spawn_blocking(|| {
+        let cluster = CLUSTER.get_or_init(|| KafkaCluster::start(3).map(Arc::new)).clone()?;
+        // A test that failed may have left some killed.
+        cluster.start_all();
+        Some(cluster)
+    });
+    Some(Turn { cluster: cluster.await.expect("a cluster")?, _turn: turn })
+}
+
+/// The binary with what tests want of the log: that a process which is gone is missed soon.
+fn binary() -> Command {
+    let mut command = Command::new(BINARY);
+    command.env("MARTINGALE__KAFKA__SESSION_TIMEOUT", "3s");
+    command
+}
+
+/// Produces as any other client does, and waits until the brokers have it.
+fn produce(brokers: &str, records: &[(&str, Option<String>, Vec<u8>)]) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("partitioner", "murmur2_random").set("acks", "all");
+    config.set("message.max.bytes", "900000");
+    let producer: BaseProducer = config.create().expect("a producer");
+    for (topic, key, value) in records {
+        let record = BaseRecord::<str, [u8]>::to(topic).payload(value);
+        let record = match key {
+            Some(key) => record.key(key),
+            None => record,
+        };
+        producer.send(record).map_err(|(error, _)| error).expect("queued");
+    }
+    producer.flush(PATIENCE).expect("written");
+}
