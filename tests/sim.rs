@@ -1,6 +1,8 @@
 //! The deterministic simulation. The same seeds in every run; `SEED=123` runs one other, `SEEDS=1000` so many
 //! random ones beside them.
 
+#![allow(clippy::too_many_lines, reason = "tables of cases")]
+
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 

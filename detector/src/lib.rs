@@ -10,6 +10,8 @@
 //! orders whose [`martingale_schemas::ControlState::Applied`] names a position at or before it, and on the times at which
 //! the log took those steps in. Not on the clock, on batches, on memory or on restarts.
 
+#![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables of cases"))]
+
 mod config;
 mod controls;
 mod dead_letter;

@@ -148,7 +148,8 @@ async fn pass(
                 Ok(Ok(settled)) => settled.map(|told| (step, Ok(told))),
                 Ok(Err(error)) => Ok((step, Err(error.into()))),
                 Err(_) => {
-                    let message = format!("the log did not say within {} which run the step is of", gate.config.timeout);
+                    let message =
+                        format!("the log did not say within {} which run the step is of", gate.config.timeout);
                     Ok((step, Err(Failure::unavailable(message))))
                 }
             }

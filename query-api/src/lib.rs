@@ -4,6 +4,8 @@
 //! Enforcement follows the log by [`feed`] and never asks history; history follows the log by itself. Both meet here, in
 //! one router and one set of tasks.
 
+#![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables of cases"))]
+
 pub mod alerts;
 pub mod config;
 pub mod controls;

@@ -9,6 +9,8 @@
 //!
 //! **Invariant:** this crate has no I/O, no async and no clock; the time of arrival is an argument.
 
+#![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables of cases"))]
+
 #[cfg(feature = "arrow")]
 pub mod arrow;
 pub mod control;

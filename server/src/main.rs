@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** nothing below this crate reads arguments, the environment or signals.
 
+#![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables of cases"))]
+
 #[cfg(feature = "kafka")]
 mod bridge;
 mod cli;

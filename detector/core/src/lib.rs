@@ -4,6 +4,8 @@
 //! is loaded before and stored after by the shell. The same steps in the same order give the same verdicts, live, in
 //! replay and in backtest.
 
+#![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables of cases"))]
+
 mod baseline;
 mod bytes;
 mod canonical;

@@ -142,9 +142,12 @@ impl Fleet {
     /// the session `held`.
     pub(super) async fn agrees_with(&self, expected: &BTreeMap<(String, String), Value>) {
         let steps = expected.len() as u64;
-        for counted in
-            ["count(*) FROM steps", "count(*) FROM verdicts", "count(DISTINCT verdict_id) FROM verdicts", "sum(steps) FROM sessions"]
-        {
+        for counted in [
+            "count(*) FROM steps",
+            "count(*) FROM verdicts",
+            "count(DISTINCT verdict_id) FROM verdicts",
+            "sum(steps) FROM sessions",
+        ] {
             self.all_count(&format!("SELECT {counted} WHERE session_id <> 'held'"), steps).await;
         }
         let verdicts = self.verdicts().await;

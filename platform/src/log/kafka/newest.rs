@@ -197,7 +197,11 @@ mod tests {
             let mut found: Vec<_> =
                 index.by_key.iter().map(|(key, it)| format!("{}={}", text(key), text(&it.value))).collect();
             found.sort();
-            assert_eq!((found, index.is_partial), (keys.iter().map(ToString::to_string).collect(), is_partial), "{written:?}");
+            assert_eq!(
+                (found, index.is_partial),
+                (keys.iter().map(ToString::to_string).collect(), is_partial),
+                "{written:?}"
+            );
             index.clear(&newest.held);
             assert_eq!(newest.held.bytes.load(Ordering::Relaxed), 0, "{written:?}");
         }
