@@ -23,7 +23,8 @@ const COERCED: [&str; 3] =
     ["Failed to coerce arguments to satisfy a call to '", "' function: coercion from ", " to the signature "];
 /// The same where each call that there is tells by itself why it is not meant: between the name and those, and in each of
 /// them in front of the type that it takes, of that it was given, and of the name of that in an answer.
-const UNMATCHED: [&str; 4] = ["' failed to match any signature, errors: ", " requires ", ", but received ", "(DataType: "];
+const UNMATCHED: [&str; 4] =
+    ["' failed to match any signature, errors: ", " requires ", ", but received ", "(DataType: "];
 /// Where the text ends too early. The parser tells no place for it.
 const END: &str = "found: the end of the query";
 
