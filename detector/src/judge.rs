@@ -293,25 +293,30 @@ impl Judge {
                 continue;
             }
             let state = entry.state_of(&key).map_err(fail)?;
-            if !state.is_halted() {
-                let removed = |key| StateChange { store: STORE, partition: self.partition, key, value: None };
-                out.state.extend(entries_of(&key, &state).map(removed));
-                out.lineages.extend(self.lineage_of(&key, &state).await?);
+            if state.is_halted() {
+                continue;
             }
+            let lineage = match self.lineage_of(&key, &state).await? {
+                Told::Stays => continue,
+                Told::Nothing => None,
+                Told::Goes(removal) => Some(removal),
+            };
+            let removed = |key| StateChange { store: STORE, partition: self.partition, key, value: None };
+            out.state.extend(entries_of(&key, &state).map(removed));
+            out.lineages.extend(lineage);
         }
         let next = page.into_iter().nth(SWEEP_ENTRIES_MAX - 1).map(|(key, _)| key);
         Ok((out, next))
     }
 
-    /// The removal of what a session told of its lineage. While its run is halted that stays: whatever it sends is refused
-    /// under that halt, and it must not get out of it by silence.
-    async fn lineage_of(&self, key: &StateKey<'_>, state: &State) -> Result<Option<Append>, Error> {
-        let (StateKey::Session(id), Some(root)) = (key, state.root()) else { return Ok(None) };
+    /// What becomes of what a silent session told of its lineage.
+    async fn lineage_of(&self, key: &StateKey<'_>, state: &State) -> Result<Told, Error> {
+        let (StateKey::Session(id), Some(root)) = (key, state.root()) else { return Ok(Told::Nothing) };
         let id = id.as_str().as_bytes();
-        let Some(told) = self.log.newest(topics::LINEAGES, id).await? else { return Ok(None) };
+        let Some(told) = self.log.newest(topics::LINEAGES, id).await? else { return Ok(Told::Nothing) };
         // What it told of another run is removed where that is.
         if Lineage::from_log(&told).is_some_and(|it| it.root_session_id != *root) {
-            return Ok(None);
+            return Ok(Told::Nothing);
         }
         let run = StateKey::Run(root.clone());
         let name = Bytes::from(run.to_bytes());
@@ -319,10 +324,20 @@ impl Judge {
         let entry = state::stored(&run, stored.as_deref());
         let run = entry.and_then(|it| it.map(|it| it.state_of(&run)).transpose());
         if run.map_err(|source| self.unreadable(&name, source))?.is_some_and(|it| it.is_halted()) {
-            return Ok(None);
+            return Ok(Told::Stays);
         }
-        Ok(Some(Append::new(topics::LINEAGES, Bytes::copy_from_slice(id), Bytes::new())))
+        Ok(Told::Goes(Append::new(topics::LINEAGES, Bytes::copy_from_slice(id), Bytes::new())))
     }
+}
+
+/// What a silent session told of its lineage.
+enum Told {
+    /// Nothing that is removed with it.
+    Nothing,
+    /// Its run is halted: whatever it sends is refused under that halt, and it must not get out of it by silence. The
+    /// session's state stays with it, so that both are found when the halt is lifted.
+    Stays,
+    Goes(Append),
 }
 
 /// What is removed with sessions that are over.

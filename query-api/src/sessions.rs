@@ -1,6 +1,7 @@
 //! Sessions: which there are, what happened in one, and why.
 
 mod graph;
+mod lanes;
 mod list;
 mod read;
 #[cfg(test)]

@@ -158,8 +158,8 @@ impl Engine {
     async fn table(&self, sql: &str) -> Result<Table, Error> {
         shape::check_text(sql)?;
         let now = self.context_now().await?;
-        let statement =
-            now.session.state().sql_to_statement(sql, &Dialect::Generic).map_err(|it| Error::of(it, &TABLES))?;
+        let statement = now.session.state().sql_to_statement(sql, &Dialect::Generic);
+        let statement = statement.map_err(|it| Error::of_text(it, sql))?;
         plan::check_reads(&statement)?;
         shape::check_tables(&statement)?;
         let context = if plan::reads_rows(&statement) { self.context().await? } else { now };

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::{BINARY, Server, json_of, martingale};
+use crate::harness::{BINARY, Server, json_of, martingale, step};
 
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/samples/fleet.jsonl");
 
@@ -225,6 +225,31 @@ async fn a_child_of_a_halted_parent_stays_halted_and_resume_says_so() {
     assert!(child.contains("still halted") && child.contains("resume p"), "{child}");
     let parent = said(&["resume", "p"]);
     assert!(parent.contains("resumed: session p") && !parent.contains("still"), "{parent}");
+
+    // One that tells its root after its first step has been judged in two partitions, the first of them the busier.
+    let gate = async |id: &str| {
+        let more = json!({ "root_session_id": "p", "parent_session_id": "p" });
+        server.post("/v1/gate", step("kid", id, "tool_call", more).to_string()).await.1["decision"].clone()
+    };
+    let busy: String = (2..9).map(|n| line("s", "").replace("\"1\"", &format!("\"{n}\""))).collect();
+    std::fs::write(&steps, busy + &line("kid", "")).expect("writes");
+    assert!(server.martingale(&["replay", steps.to_str().expect("UTF-8")]).status.success());
+    assert_eq!(gate("2").await, "allow");
+    server.count_reaches("SELECT count(DISTINCT partition) FROM steps WHERE session_id = 'kid'", 2).await;
+    assert!(server.martingale(&["halt", "kid"]).status.success());
+    assert_eq!(gate("3").await, "halt");
+    let kid = said(&["resume", "kid"]);
+    assert!(kid.contains("resumed: session kid") && !kid.contains("still"), "{kid}");
+    assert_eq!(gate("4").await, "allow");
+    server.count_reaches("SELECT count(*) FROM steps WHERE session_id = 'kid'", 4).await;
+    let shown = said(&["timeline", "kid"]);
+    // Behind the orders for its parent, which were given before it came.
+    let own = shown.lines().skip(2).filter(|it| !it.contains(" session p"));
+    let firsts: Vec<_> = own.filter_map(|it| it.split_whitespace().next()).collect();
+    assert!(
+        matches!(firsts[..], ["1", "2", halt, "3", resume, "4"] if halt.starts_with("c-") && resume.starts_with("c-")),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -250,12 +250,8 @@ pub(super) const PATHS: &[Operation] = &[
     },
     Operation {
         path: "/v1/sessions/{session}/timeline",
-        summary: "The steps of a session in order, with what was decided and found, and in `orders` what was ordered by hand for it, its parent, its root or its run: each holds for the steps from offset `before_offset` on.",
-        params: &[
-            path("session", "`session_id`."),
-            LIMIT,
-            query("after", "integer", "Offset of the last step of the page before."),
-        ],
+        summary: "The steps of a session in order, with what was decided and found, and in `orders` what was ordered by hand for it, its parent, its root or its run: each holds for the steps of its `partition` from offset `before_offset` on.",
+        params: &[path("session", "`session_id`."), LIMIT, query("after", "string", "`next` of the page before.")],
         answers: &[("200", "A page of steps, and the orders that came before one of them.", JSON, "Object")],
         errors: &[BAD, MISSING, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED],
         ..NONE

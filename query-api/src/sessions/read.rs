@@ -20,13 +20,21 @@ pub(super) fn fail(error: DataFusionError) -> Error {
 }
 
 /// Rows of a table or view of one snapshot.
-///
+pub(super) async fn table(context: &Context, name: &str) -> Result<DataFrame, Error> {
+    context.session.table(name).await.map(once).map_err(fail)
+}
+
+/// Rows of a table that no query may name.
+pub(super) async fn part(context: &Context, name: &str) -> Result<DataFrame, Error> {
+    context.part(name).await.map(once).map_err(fail)
+}
+
 /// Optimised once: what is asked of it here is plain, and a second and third look at the plan find nothing. They are most
 /// of the cost of these requests.
-pub(super) async fn table(context: &Context, name: &str) -> Result<DataFrame, Error> {
-    let (mut state, plan) = context.session.table(name).await.map_err(fail)?.into_parts();
+fn once(frame: DataFrame) -> DataFrame {
+    let (mut state, plan) = frame.into_parts();
     state.config_mut().options_mut().optimizer.max_passes = 1;
-    Ok(DataFrame::new(state, plan))
+    DataFrame::new(state, plan)
 }
 
 /// `column = value`.

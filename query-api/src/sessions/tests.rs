@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use martingale_platform::log::Log;
 use martingale_schemas::{Control, ControlAction, ControlId, ControlState, Position, Scope, SessionId, Timestamp};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -136,6 +137,124 @@ async fn a_timeline_tells_of_orders_at_their_place() {
     process.stop().await;
 }
 
+/// A root in the partition asked for, of four names' worth of chance and more.
+fn root_in(world: &World, partition: u32) -> String {
+    let in_it = |it: &String| world.log.partition_of(it.as_bytes()).0 == partition;
+    (0..64).map(|n| format!("root{n}")).find(in_it).expect("some name is of that partition")
+}
+
+/// A session that tells its root late was judged in two partitions, of which either may have the larger offsets: its steps
+/// and the orders for it are told in the order they came, on whatever pages, and it is halted as its next step would be.
+#[tokio::test]
+async fn a_root_that_is_told_late_makes_one_session_of_two_partitions() {
+    for (ahead_of_own, ahead_of_root) in [(0, 9), (9, 0), (0, 0)] {
+        let world = World::new(2);
+        let process = world.start().await;
+        let own = world.log.partition_of(b"kid").0;
+        let root = root_in(&world, 1 - own);
+        let told = |n, kind, more: Value| {
+            let mut all = json!({ "root_session_id": root, "parent_session_id": root });
+            all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            step("kid", n, kind, all)
+        };
+        let ahead = |of: &str, n: u64| (100..100 + n).map(|it| step(of, it, "plan", json!({}))).collect::<Vec<_>>();
+        let beside = root_in(&world, own);
+        world.judge(&[ahead(&beside, ahead_of_own), ahead(&root, ahead_of_root)].concat()).await;
+        world
+            .judge(&[
+                step("kid", 1, "user_message", json!({ "text": "add them up" })),
+                step("kid", 2, "tool_call", json!({ "tool": "danger", "causes": ["s1"] })),
+                told(3, "plan", json!({ "causes": ["s2"] })),
+                told(4, "tool_call", json!({ "tool": "odd", "causes": ["s3"] })),
+                told(5, "plan", json!({ "causes": ["s4"] })),
+            ])
+            .await;
+        process.until("SELECT count(*) FROM steps", 5 + ahead_of_own + ahead_of_root).await;
+        let row =
+            "SELECT root_session_id, parent_session_id, title, standing, halted FROM sessions WHERE session_id = 'kid'";
+        // What a rule found before the root was told does not hold in the run of that.
+        let moved = json!([[root, root, "add them up", "allow", false]]);
+        assert_eq!(json!(process.rows(row).await), moved, "{ahead_of_own} {ahead_of_root}");
+
+        let session = |id: &str| Scope::Session { session_id: SessionId::from(id.to_owned()) };
+        let run = |id: &str| Scope::Run { root_session_id: SessionId::from(id.to_owned()) };
+        let (halt, resume) = (ControlAction::Halt, ControlAction::Resume);
+        let mut given = 0;
+        // The steps of its own partition and of that of its root which had been judged when it was given.
+        for (action, scope, of_own, of_root, halted) in [
+            (halt, session("kid"), 1, 0, true),
+            (resume, session("kid"), 2, 1, false),
+            (halt, run("kid"), 2, 1, false),
+            (halt, run(&root), 2, 2, true),
+            (resume, run(&root), 2, 3, false),
+        ] {
+            for (partition, before) in [(own, ahead_of_own + of_own), (1 - own, ahead_of_root + of_root)] {
+                let before = Position { partition, offset: before };
+                let control = Control {
+                    control_id: ControlId::from(format!("c{given}")),
+                    action,
+                    scope: scope.clone(),
+                    time: Timestamp::from_micros(given),
+                    by: None,
+                    reason: None,
+                    state: ControlState::Applied { before, known: true, changed: Some(true) },
+                };
+                world.control(&control, partition).await;
+            }
+            given += 1;
+            let heard = format!("SELECT applied_partitions FROM controls WHERE control_id = 'c{}'", given - 1);
+            process.until(&heard, 2).await;
+            assert_eq!(
+                process.rows(row).await[0][4],
+                json!(halted),
+                "{ahead_of_own} {ahead_of_root} {action:?} {scope:?}"
+            );
+        }
+
+        // As `step` and, before the first one judged under it, `order`.
+        let expected = "s1 c0 s2 s3 c1 s4 c3 s5 c4";
+        for limit in 1..=6 {
+            let (mut after, mut seen) = (String::new(), Vec::new());
+            loop {
+                let (status, page) = get(&process, &format!("/v1/sessions/kid/timeline?limit={limit}{after}")).await;
+                assert_eq!(status, 200, "{page}");
+                seen.extend(in_line(&page));
+                let Some(next) = page["next"].as_str() else { break };
+                after = format!("&after={next}");
+            }
+            assert_eq!(seen.join(" "), expected, "{ahead_of_own} {ahead_of_root}, {limit} a page");
+        }
+        let (status, answer) = get(&process, "/v1/sessions/kid/timeline?after=3").await;
+        assert_eq!((status, &answer["error"]["field"]), (400, &json!("after")), "{answer}");
+        let (_, answer) = get(&process, "/v1/sessions/kid/timeline").await;
+        assert_eq!(ids(&answer["steps"][1]["findings"], "rule"), "no-danger");
+        for (asked, led) in [("s5", "s1 s2 s3 s4 s5"), ("s3", "s1 s2 s3"), ("s2", "s1 s2")] {
+            let (_, answer) = get(&process, &format!("/v1/sessions/kid/steps/{asked}/why")).await;
+            assert_eq!(ids(&answer["steps"], "step_id"), led, "{ahead_of_own} {ahead_of_root}: {answer}");
+        }
+        process.stop().await;
+    }
+}
+
+/// Steps and orders of a page as they stand to each other.
+fn in_line(page: &Value) -> Vec<String> {
+    let (steps, orders) = (page["steps"].as_array().expect("steps"), page["orders"].as_array().expect("orders"));
+    let mut orders = orders.iter().peekable();
+    let mut line = Vec::new();
+    let name = |it: &Value, field: &str| it[field].as_str().unwrap_or("?").to_owned();
+    for step in steps {
+        let holds = |it: &&Value| {
+            it["partition"] == step["partition"] && it["before_offset"].as_i64() <= step["offset"].as_i64()
+        };
+        while let Some(order) = orders.next_if(holds) {
+            line.push(name(order, "control_id"));
+        }
+        line.push(name(step, "step_id"));
+    }
+    line.extend(orders.map(|it| name(it, "control_id")));
+    line
+}
+
 #[tokio::test]
 async fn a_timeline_is_whole_and_in_order() {
     let (_world, process) = small().await;
@@ -148,7 +267,9 @@ async fn a_timeline_is_whole_and_in_order() {
 
     let (_, first) = get(&process, "/v1/sessions/c/timeline?limit=3").await;
     assert_eq!((&first["truncated"], ids(&first["steps"], "step_id").as_str()), (&json!(true), "s3 s4 s5"));
-    let (_, rest) = get(&process, &format!("/v1/sessions/c/timeline?limit=3&after={}", first["next"])).await;
+    let (_, rest) =
+        get(&process, &format!("/v1/sessions/c/timeline?limit=3&after={}", first["next"].as_str().unwrap_or("?")))
+            .await;
     assert_eq!((&rest["truncated"], ids(&rest["steps"], "step_id").as_str()), (&json!(false), "s6"));
 
     let (status, answer) = get(&process, "/v1/sessions/x'%3B%20DROP%20TABLE%20steps%3B%20--/timeline").await;

@@ -5,10 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use axum::extract::State;
 use axum::response::Json;
 use datafusion::prelude::{Expr, ident, lit};
-use martingale_schemas::Kind;
+use datafusion::scalar::ScalarValue;
+use martingale_schemas::{Kind, Timestamp};
 use serde_json::{Value, json};
 
 use super::graph::{self, Bounds, EdgeKind, Node, Value as SeenValue};
+use super::lanes;
 use super::read::{self, Object, fail, is, number, objects, text};
 use crate::http::{Failure, Fields, Segments};
 use crate::sql::{Context, Engine, Error};
@@ -16,10 +18,13 @@ use crate::sql::{Context, Engine, Error};
 const DEPTH: usize = 20;
 const DEPTH_MAX: usize = 100;
 const EDGES_MAX: usize = 500;
-/// Steps before the one asked about that are looked at: a cause farther back is not found by structure.
+/// Steps before the one asked about that are looked at, of each partition: a cause farther back is not found by structure.
 const STEPS_MAX: usize = 20_000;
 
-const STRUCTURE: [&str; 6] = ["step_id", "kind", "agent_name", "tool", "causes", "offset"];
+#[rustfmt::skip]
+const STRUCTURE: [&str; 10] = [
+    "session_id", "root_session_id", "step_id", "time", "kind", "agent_name", "tool", "causes", "partition", "offset",
+];
 const SUMMARY: [&str; 20] = [
     "session_id",
     "step_id",
@@ -65,18 +70,26 @@ async fn answer(engine: &Engine, session: &str, step: &str, bounds: Bounds) -> R
     let this = is("session_id", session).and(is("step_id", step));
     let Some(asked) = steps(engine, &context, this.clone(), &SUMMARY, 1).await?.pop() else { return Ok(None) };
 
-    let earlier = is("session_id", session).and(ident("offset").lt_eq(lit(number(&asked, "offset"))));
-    let mut rows = steps(engine, &context, earlier, &STRUCTURE, STEPS_MAX).await?;
-    rows.reverse();
+    let (mut lanes, mut cut, mut earlier) = (Vec::new(), false, Vec::new());
+    for partition in lanes::partitions(engine, &context, session).await? {
+        let until = is("session_id", session).and(until(&asked, partition));
+        let mut lane = steps(engine, &context, until.clone(), &STRUCTURE, STEPS_MAX).await?;
+        lane.reverse();
+        cut |= lane.len() == STEPS_MAX;
+        lanes.push(lane);
+        earlier.push(until);
+    }
+    let (rows, _) = lanes::merged(lanes, usize::MAX);
     let mut nodes: Vec<_> = rows.iter().filter_map(node).collect();
-    add_values(engine, &context, session, number(&asked, "offset"), &mut nodes).await?;
+    add_values(engine, &context, earlier, &mut nodes).await?;
     let Some(target) = nodes.iter().rposition(|it| it.step_id == step) else { return Ok(None) };
     let chain = graph::chain(&nodes, target, bounds);
 
     let named: BTreeSet<&str> = chain.edges.iter().flat_map(|it| [it.from.as_str(), it.to.as_str()]).collect();
     let listed = ident("step_id").in_list(named.iter().map(|it| lit(*it)).collect(), false);
     let mut seen = steps(engine, &context, is("session_id", session).and(listed), &SUMMARY, EDGES_MAX + 1).await?;
-    seen.reverse();
+    let places: HashMap<&str, usize> = nodes.iter().map(|it| it.step_id.as_str()).zip(0..).collect();
+    seen.sort_by_key(|it| places.get(text(it, "step_id")).copied());
     let mut edges: Vec<_> = chain
         .edges
         .iter()
@@ -94,20 +107,30 @@ async fn answer(engine: &Engine, session: &str, step: &str, bounds: Bounds) -> R
         "findings": objects(engine, findings).await?,
         "edges": edges,
         "steps": seen,
-        "truncated": chain.truncated || rows.len() == STEPS_MAX,
+        "truncated": chain.truncated || cut,
     })))
 }
 
+/// Rows of one partition up to the step asked about: its own by their place, others by their time.
+fn until(asked: &Object, partition: i64) -> Expr {
+    let here = ident("partition").eq(lit(partition));
+    let last = match moment(asked, "time") {
+        Some(time) if partition != number(asked, "partition") => ident("time").lt_eq(time),
+        _ => ident("offset").lt_eq(lit(number(asked, "offset"))),
+    };
+    here.and(last)
+}
+
+/// A time of a row, as a value to compare with.
+fn moment(row: &Object, field: &str) -> Option<Expr> {
+    let time = Timestamp::parse(row.get(field)?.as_str()?).ok()?;
+    Some(lit(ScalarValue::TimestampMicrosecond(Some(time.as_micros()), Some("UTC".into()))))
+}
+
 /// Steps that the arguments of calls came from, as the detector saw it.
-async fn add_values(
-    engine: &Engine,
-    context: &Context,
-    session: &str,
-    last: i64,
-    nodes: &mut [Node],
-) -> Result<(), Error> {
-    let until = is("session_id", session).and(ident("offset").lt_eq(lit(last)));
-    let frame = read::table(context, "edges").await?.filter(until).map_err(fail)?;
+async fn add_values(engine: &Engine, context: &Context, earlier: Vec<Expr>, nodes: &mut [Node]) -> Result<(), Error> {
+    let Some(earlier) = earlier.into_iter().reduce(Expr::or) else { return Ok(()) };
+    let frame = read::table(context, "edges").await?.filter(earlier).map_err(fail)?;
     let frame = frame.sort(vec![ident("offset").sort(false, false)]).and_then(|it| it.limit(0, Some(STEPS_MAX)));
     let mut values: HashMap<String, Vec<SeenValue>> = HashMap::new();
     for row in objects(engine, frame.map_err(fail)?).await? {
@@ -152,13 +175,8 @@ async fn parent_edge(
 ) -> Result<Option<(Value, Object)>, Error> {
     let Some(session) = read::session(engine, context, text(asked, "session_id")).await? else { return Ok(None) };
     let parent = text(&session, "parent_session_id");
-    let Some(started) = session.get("started_at").and_then(Value::as_str) else { return Ok(None) };
-    if parent.is_empty() {
-        return Ok(None);
-    }
-    let Ok(started) = martingale_schemas::Timestamp::parse(started) else { return Ok(None) };
-    let started = datafusion::scalar::ScalarValue::TimestampMicrosecond(Some(started.as_micros()), Some("UTC".into()));
-    let before = is("session_id", parent).and(ident("time").lt_eq(lit(started)));
+    let Some(started) = moment(&session, "started_at").filter(|_| !parent.is_empty()) else { return Ok(None) };
+    let before = is("session_id", parent).and(ident("time").lt_eq(started));
     let spawns = [Kind::Spawn, Kind::Handoff].map(|it| lit(it.as_str())).to_vec();
     let spawning = before.clone().and(ident("kind").in_list(spawns, false));
     let mut found = steps(engine, context, spawning, &SUMMARY, 1).await?.pop();

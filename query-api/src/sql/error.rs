@@ -91,6 +91,14 @@ impl Error {
             _ => Self::internal(error),
         }
     }
+
+    /// The same of a text that could not be read.
+    pub(super) fn of_text(error: DataFusionError, sql: &str) -> Self {
+        match Self::of(error, &[]) {
+            Self::Invalid { message } => Self::Invalid { message: words::at_end(message, sql) },
+            other => other,
+        }
+    }
 }
 
 /// Whether a statement only reads.

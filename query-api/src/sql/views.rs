@@ -77,6 +77,10 @@ impl SchemaProvider for Public {
 ///
 /// A session is halted with its run, or with one it descends from. Its parent and its root are looked up; for those in
 /// between, which a row does not name, what stood at the last step counts until an order of its partition lifts one.
+///
+/// One that told its root after its first steps was judged in two partitions, whose offsets cannot be compared: where it is
+/// now, and what stood there, is that of its latest step by time, and at the same time that of the root it told. What was told
+/// stands, so its root is the one it told.
 const SESSIONS: &str = r#"
 WITH orders AS (
     SELECT "partition", scope, scope_id, last_value(action ORDER BY "offset") AS action,
@@ -103,14 +107,15 @@ runs AS (SELECT "partition", scope_id FROM orders WHERE scope = 'run' AND action
 parts AS (
 SELECT
     session_id,
-    first_value(root_session_id ORDER BY first_offset) AS root_session_id,
-    first_value(parent_session_id ORDER BY first_offset) FILTER (WHERE parent_session_id IS NOT NULL) AS parent_session_id,
-    first_value(title ORDER BY first_offset) FILTER (WHERE title IS NOT NULL) AS title,
-    first_value(agent_id ORDER BY first_offset) AS agent_id,
-    first_value(agent_version ORDER BY first_offset) FILTER (WHERE agent_version IS NOT NULL) AS agent_version,
-    first_value(environment ORDER BY first_offset) FILTER (WHERE environment IS NOT NULL) AS environment,
-    first_value(principal_id ORDER BY first_offset) FILTER (WHERE principal_id IS NOT NULL) AS principal_id,
-    first_value(owner ORDER BY first_offset) FILTER (WHERE owner IS NOT NULL) AS owner,
+    last_value(root_session_id ORDER BY root_session_id <> session_id, last_at, last_offset) AS root_session_id,
+    first_value(parent_session_id ORDER BY started_at, first_offset) FILTER (WHERE parent_session_id IS NOT NULL)
+        AS parent_session_id,
+    first_value(title ORDER BY started_at, first_offset) FILTER (WHERE title IS NOT NULL) AS title,
+    first_value(agent_id ORDER BY started_at, first_offset) AS agent_id,
+    first_value(agent_version ORDER BY started_at, first_offset) FILTER (WHERE agent_version IS NOT NULL) AS agent_version,
+    first_value(environment ORDER BY started_at, first_offset) FILTER (WHERE environment IS NOT NULL) AS environment,
+    first_value(principal_id ORDER BY started_at, first_offset) FILTER (WHERE principal_id IS NOT NULL) AS principal_id,
+    first_value(owner ORDER BY started_at, first_offset) FILTER (WHERE owner IS NOT NULL) AS owner,
     min(started_at) AS started_at,
     max(last_at) AS last_at,
     sum(steps) AS steps,
@@ -124,10 +129,14 @@ SELECT
         WHEN 0 THEN 'allow' WHEN 1 THEN 'warn' WHEN 2 THEN 'throttle' WHEN 3 THEN 'modify'
         WHEN 4 THEN 'step_up' WHEN 5 THEN 'deny' ELSE 'halt'
     END AS decision,
-    last_value(standing ORDER BY last_offset) AS standing,
+    CASE WHEN min("partition") = max("partition") THEN last_value(standing ORDER BY last_offset)
+        ELSE last_value(standing ORDER BY last_at, root_session_id <> session_id, last_offset)
+    END AS standing,
     bool_or(ended) AS ended,
-    last_value("partition" ORDER BY last_offset) AS at,
-    max(last_offset) AS last_offset
+    last_value("partition" ORDER BY last_at, root_session_id <> session_id) AS at,
+    CASE WHEN min("partition") = max("partition") THEN max(last_offset)
+        ELSE last_value(last_offset ORDER BY last_at, root_session_id <> session_id, last_offset)
+    END AS last_offset
 FROM session_parts
 GROUP BY session_id
 )

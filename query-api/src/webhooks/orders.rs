@@ -2,7 +2,7 @@
 //!
 //! Every partition answers an order for itself, and only the one a session lives in knows it. So a halt is told when a
 //! partition that knows its session or run has applied it, and one that nobody knows when all partitions have: before
-//! that it might not hold where the session is.
+//! that it might not hold where the session is. One that changed nothing there is not told: what stood was told when it came.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,18 @@ struct Open {
     /// Its first record in each partition.
     begun: BTreeMap<Partition, Offset>,
     applied: BTreeSet<Partition>,
+    /// A partition knows its session or run.
+    known: bool,
+    /// It made a difference in a partition.
+    changed: bool,
     told: bool,
+}
+
+impl Open {
+    fn new(control: Control) -> Self {
+        let (known, changed, told) = Default::default();
+        Self { control, begun: BTreeMap::new(), applied: BTreeSet::new(), known, changed, told }
+    }
 }
 
 impl Orders {
@@ -46,16 +57,20 @@ impl Orders {
         match control.state {
             ControlState::Requested => {
                 let id = control.control_id.clone();
-                let open = || Open { control, begun: BTreeMap::new(), applied: BTreeSet::new(), told: false };
-                self.open.entry(id).or_insert_with(open).begun.entry(partition).or_insert(offset);
+                self.open.entry(id).or_insert_with(|| Open::new(control)).begun.entry(partition).or_insert(offset);
                 self.give_up(published)
             }
-            ControlState::Applied { before, known, .. } => {
-                let here = known.then(|| Message::of_halt(&control, Some(before), published));
+            ControlState::Applied { before, known, changed } => {
+                // Orders of before it was told count as a difference.
+                let changed = changed != Some(false);
+                let here = (known && changed).then(|| Message::of_halt(&control, Some(before), published));
                 let Some(open) = self.open.get_mut(&control.control_id) else { return here };
                 open.applied.insert(partition);
+                open.known |= known;
+                open.changed |= changed;
                 let everywhere = open.applied.len() >= self.partitions;
-                let nowhere = || everywhere.then(|| Message::of_halt(&control, None, published));
+                let is_ahead = everywhere && !open.known && open.changed;
+                let nowhere = || is_ahead.then(|| Message::of_halt(&control, None, published));
                 let message = if open.told { None } else { here.or_else(nowhere) };
                 open.told |= message.is_some();
                 if everywhere {
@@ -104,19 +119,21 @@ mod tests {
         }
     }
 
-    /// One record: partition, and whether its answer knows the session; `None` is the request.
-    type Record = (u32, Option<bool>);
+    /// What a partition answered: whether it knows the session, and whether it made a difference.
+    type Answer = (bool, Option<bool>);
+    /// One record: partition, and its answer; `None` is the request.
+    type Record = (u32, Option<Answer>);
 
     /// What each record makes known: nothing, or `known` and the partition of `before`.
     fn told(action: ControlAction, records: &[Record]) -> Vec<Option<(bool, Value)>> {
         let mut orders = Orders::new(3);
         let mut next = [0; 3];
         let mut out = Vec::new();
-        for (partition, known) in records {
+        for (partition, answer) in records {
             let offset = &mut next[*partition as usize];
             let before = Position { partition: *partition, offset: 7 };
-            let state =
-                known.map_or(ControlState::Requested, |known| ControlState::Applied { before, known, changed: None });
+            let applied = |(known, changed)| ControlState::Applied { before, known, changed };
+            let state = answer.map_or(ControlState::Requested, applied);
             let message = orders.note((Partition(*partition), Offset(*offset)), control("c", action, state), AT);
             *offset += 1;
             out.push(message.map(|it| {
@@ -131,7 +148,8 @@ mod tests {
     #[test]
     fn a_halt_is_told_once_by_who_knows_it_or_when_it_holds_everywhere() {
         use ControlAction::{Halt, Resume};
-        let (yes, no) = (Some(true), Some(false));
+        let (yes, no) = (Some((true, Some(true))), Some((false, Some(true))));
+        let (still, still_ahead) = (Some((true, Some(false))), Some((false, Some(false))));
         let requested: [Record; 3] = [(0, None), (1, None), (2, None)];
         let all = |applied: [Record; 3]| [requested, applied].concat();
         for (action, records, expected) in [
@@ -141,6 +159,14 @@ mod tests {
             (Halt, all([(0, yes), (1, yes), (2, no)]), [Some((true, json!(0))), None, None]),
             // Known to nobody: when all hold it, and of no partition.
             (Halt, all([(1, no), (2, no), (0, no)]), [None, None, Some((false, Value::Null))]),
+            // It stood where it is known: partitions that do not know it cannot say.
+            (Halt, all([(0, no), (1, still), (2, no)]), [None, None, None]),
+            (Halt, all([(1, still), (0, yes), (2, no)]), [None, Some((true, json!(0))), None]),
+            // It was given ahead before.
+            (Halt, all([(0, still_ahead), (1, still_ahead), (2, still_ahead)]), [None, None, None]),
+            (Halt, all([(0, still_ahead), (1, no), (2, still_ahead)]), [None, None, Some((false, Value::Null))]),
+            // An answer of before it was told whether it made a difference.
+            (Halt, all([(0, Some((true, None))), (1, no), (2, no)]), [Some((true, json!(0))), None, None]),
             // Said twice by one partition is not said by two.
             (Halt, all([(1, no), (1, no), (0, no)]), [None, None, None]),
             (Resume, all([(0, yes), (1, yes), (2, yes)]), [None, None, None]),

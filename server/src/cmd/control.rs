@@ -40,7 +40,7 @@ async fn give(order: &Order, action: ControlAction) -> Result<ExitCode> {
         }
         (ControlAction::Resume, true, _) => note("is the name right? `sessions` lists those there are"),
         (ControlAction::Resume, false, Some(session)) => {
-            if let Some(why) = standing::after_resume(&client, session).await {
+            if let Some(why) = standing::after_resume(&client, session, &answer).await {
                 note(why);
             }
         }

@@ -106,7 +106,7 @@ fn timeline_text(answer: &Value) -> String {
     let mut told = 0;
     for step in list(answer, "steps") {
         // What was ordered stands in front of the first step that was judged under it.
-        while let Some(order) = orders.get(told).filter(|it| it["before_offset"].as_u64() <= step["offset"].as_u64()) {
+        while let Some(order) = orders.get(told).filter(|it| holds(it, step)) {
             table.row(order_row(order));
             told += 1;
         }
@@ -137,6 +137,13 @@ fn timeline_text(answer: &Value) -> String {
     }
     orders[told..].iter().for_each(|order| table.row(order_row(order)));
     table.to_string()
+}
+
+/// Whether a step was judged under an order. Where offsets are of two partitions they cannot be compared: an order tells
+/// the place that it has in that of its step.
+fn holds(order: &Value, step: &Value) -> bool {
+    let here = order["partition"].is_null() || order["partition"] == step["partition"];
+    here && order["before_offset"].as_u64() <= step["offset"].as_u64()
 }
 
 /// An order among the steps: what it was in the column of the decision, who gave it and for what in that of the content.
@@ -276,6 +283,17 @@ mod tests {
         assert_eq!(firsts, ["one", "c-1", "c-2", "two", "c-3"], "{shown}");
         assert!(shown.contains("session s by eve␛: enough"), "{shown}");
         assert_eq!(shown.matches("which changed nothing").count(), 1, "{shown}");
+        // Told in two partitions, of which the first has the larger offsets.
+        let of = |id: &str, partition: u64, mut it: Value| {
+            (it["partition"], it["control_id"], it["step_id"]) = (json!(partition), json!(id), json!(id));
+            it
+        };
+        let shown = timeline_text(&json!({
+            "steps": [of("one", 1, step("", 70)), of("two", 0, step("", 4)), of("three", 0, step("", 9))],
+            "orders": [of("c-1", 0, order("", "halt", 9, json!({}))), of("c-2", 0, order("", "resume", 10, json!({})))],
+        }));
+        let firsts: Vec<_> = shown.lines().skip(2).filter_map(|it| it.split_whitespace().next()).collect();
+        assert_eq!(firsts, ["one", "two", "c-1", "three", "c-2"], "{shown}");
         // A server that tells of none.
         assert!(timeline_text(&json!({ "steps": [step("one", 4)] })).contains("one"));
     }

@@ -111,11 +111,12 @@ fn line(event: &Event, told: &mut Told, json: bool) -> Option<String> {
     let line = match event.name.as_deref() {
         Some("lost") => painted(&format!("some events were lost: {}", plain(&event.data, 400)), decision_paint("halt")),
         Some("control") => {
-            let scope = value["scope"]["session_id"].as_str().or_else(|| value["scope"]["root_session_id"].as_str());
+            let of = |word, field: &str| Some((word, value["scope"][field].as_str()?));
+            let (scope, id) = of("session", "session_id").or_else(|| of("run", "root_session_id")).unwrap_or(("", ""));
             let reason = value["reason"].as_str().map_or_else(String::new, |it| format!(": {}", plain(it, 400)));
             let what = painted(&format!("{:<8}", text("action")), decision_paint(&text("action")));
-            let scope = plain(scope.unwrap_or(""), 200);
-            format!("{} {what} {scope} control {}, {}{reason}", text("time"), text("control_id"), text("state"))
+            let id = plain(id, 200);
+            format!("{} {what} {scope} {id} control {}, {}{reason}", text("time"), text("control_id"), text("state"))
         }
         _ => {
             let decision = text("decision");
@@ -134,14 +135,29 @@ fn line(event: &Event, told: &mut Told, json: bool) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::{Event, TOLD_MAX, Told, line};
 
     fn control(id: &str, state: &str, known: bool) -> Event {
-        let data = json!({ "control_id": id, "action": "halt", "scope": { "session_id": "s\u{1b}" }, "reason": "r",
-            "state": state, "known": known, "time": "2026-01-01T10:00:00Z" });
+        control_of(json!({ "type": "session", "session_id": "s\u{1b}" }), id, state, known)
+    }
+
+    fn control_of(scope: Value, id: &str, state: &str, known: bool) -> Event {
+        let data = json!({ "control_id": id, "action": "halt", "scope": scope, "reason": "r", "state": state,
+            "known": known, "time": "2026-01-01T10:00:00Z" });
         Event { name: Some("control".to_owned()), data: data.to_string(), ..Event::default() }
+    }
+
+    #[test]
+    fn an_order_says_whether_it_is_for_a_session_or_a_run() {
+        for (scope, expected) in [
+            (json!({ "type": "session", "session_id": "s\u{1b}" }), "session s␛ control c, applied: r"),
+            (json!({ "type": "run", "root_session_id": "s" }), "run s control c, applied: r"),
+        ] {
+            let line = line(&control_of(scope, "c", "applied", true), &mut Told::default(), false).expect("a line");
+            assert!(line.ends_with(expected), "{line}");
+        }
     }
 
     #[test]

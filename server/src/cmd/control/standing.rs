@@ -1,7 +1,7 @@
 //! What still stands against a session after its own halt was lifted.
 //!
-//! Read from history, which hears of an order a moment after it was applied. This only informs: what cannot be found out
-//! is not told, and the order stands as it was given.
+//! Read from history, which hears of an order a moment after it was applied, from each partition by itself. This only
+//! informs: what cannot be found out is not told, and the order stands as it was given.
 
 use std::time::Duration;
 
@@ -18,23 +18,30 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Farthest ancestor that is looked at.
 const ANCESTORS_MAX: usize = 32;
 
-/// A sentence about what still stands, if anything does.
-pub(super) async fn after_resume(client: &Client, session: &str) -> Option<String> {
+/// A sentence about what still stands after `order`, as it was answered, if anything does.
+pub(super) async fn after_resume(client: &Client, session: &str, order: &Value) -> Option<String> {
     let until = Instant::now() + PATIENCE;
     loop {
         let row = look(client, session).await?;
-        let cause = above(client, &row).await;
-        if cause.is_some() {
-            return Some(sentence(session, cause.as_deref()));
-        }
-        if row["session"]["halted"] != true {
-            return None;
+        if has_heard(&row, order) {
+            let cause = above(client, &row).await;
+            let stands = cause.is_some() || row["session"]["halted"] == true;
+            return stands.then(|| sentence(session, cause.as_deref()));
         }
         if Instant::now() > until {
-            return Some(sentence(session, None));
+            return None;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Whether an answer of history tells of the order as every partition applied it: before that, what it says of the session
+/// may be of before the order.
+fn has_heard(answer: &Value, order: &Value) -> bool {
+    let applied = order["applied_before"].as_array().map_or(0, |it| it.len() as u64);
+    let is_it =
+        |it: &Value| it["control_id"] == order["control_id"] && it["applied_partitions"].as_u64() >= Some(applied);
+    answer["controls"].as_array().is_some_and(|all| all.iter().any(is_it))
 }
 
 /// What to resume so that nothing above the session stands: its run, or the farthest session that is halted, since those
@@ -88,7 +95,23 @@ fn sentence(session: &str, cause: Option<&str>) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{halted_run, sentence};
+    use super::{halted_run, has_heard, sentence};
+
+    #[test]
+    fn what_history_says_counts_once_it_has_heard_of_the_order_from_everywhere() {
+        let order = json!({ "control_id": "c-2", "applied_before": [{ "partition": 0 }, { "partition": 1 }] });
+        let seen = |id: &str, partitions: u64| json!({ "control_id": id, "applied_partitions": partitions });
+        for (controls, heard) in [
+            (json!([]), false),
+            (json!([seen("c-1", 2)]), false),
+            (json!([seen("c-1", 2), seen("c-2", 0)]), false),
+            (json!([seen("c-1", 2), seen("c-2", 1)]), false),
+            (json!([seen("c-1", 2), seen("c-2", 2)]), true),
+        ] {
+            let answer = json!({ "session": { "halted": true }, "controls": controls });
+            assert_eq!(has_heard(&answer, &order), heard, "{answer}");
+        }
+    }
 
     #[test]
     fn the_newest_order_for_the_run_counts() {
