@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use martingale_platform::log::Partition;
+use martingale_platform::log::{Partition, Topic};
 use martingale_schemas::{Column, Decision, Verdict};
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, exponential_buckets,
@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     pub(crate) states_loaded: IntCounter,
     pub(crate) commit_retries: IntCounter,
     pub(crate) restarts: IntCounter,
+    expired: IntCounterVec,
     batch_steps: Histogram,
     observe_seconds: Histogram,
     commit_seconds: Histogram,
@@ -96,6 +97,7 @@ impl Metrics {
             states_loaded: counter("states_loaded", "Entries of state looked up in the store")?,
             commit_retries: counter("commit_retries", "Commits made again because the log was busy")?,
             restarts: counter("restarts", "Loops that started again from their last commit")?,
+            expired: counters("expired", "Offsets that were removed from the log before they were read", &["topic"])?,
             batch_steps: histogram("batch_steps", "Steps in a batch", exponential_buckets(1.0, 2.0, 12)?)?,
             observe_seconds: histogram("observe_seconds", "Time to judge a batch, loads included", seconds.clone())?,
             commit_seconds: histogram("commit_seconds", "Time to commit a batch, retries included", seconds)?,
@@ -127,6 +129,10 @@ impl Metrics {
             self.observe_seconds.observe(observe.as_secs_f64());
         }
         self.commit_seconds.observe(commit.as_secs_f64());
+    }
+
+    pub(crate) fn expired(&self, topic: Topic, offsets: u64) {
+        self.expired.with_label_values(&[topic]).inc_by(offsets);
     }
 
     pub(crate) fn gauges(&self, partition: Partition) -> Gauges {

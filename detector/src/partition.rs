@@ -148,7 +148,7 @@ impl<'a> Loop<'a> {
         let asks = Source::new(log, topics::ASKS, partition);
         let next_ask = log.bounds(topics::ASKS, partition).await?.end;
         let verdicts_grown = log.grown(topics::VERDICTS, partition);
-        let committed = Committed::read(log, partition).await?;
+        let committed = Committed::read(log, partition, &shared.metrics).await?;
         let published = Published::read(log, partition, &committed).await?;
         let judge = Judge::restore(shared, partition).await?;
         tracing::info!(%partition, next_step = %committed.steps, judged_to = %published.judged_to, "partition starts");

@@ -13,6 +13,7 @@ use martingale_schemas::{Control, ControlId, ControlState, Position, topics};
 use serde::Deserialize;
 
 use crate::CONSUMER;
+use crate::metrics::Metrics;
 
 /// Where the detector left off in a partition.
 #[derive(Clone, Copy, Debug)]
@@ -24,12 +25,22 @@ pub(crate) struct Committed {
 }
 
 impl Committed {
-    /// A topic that was never committed on is read from its beginning.
-    pub(crate) async fn read(log: &dyn Log, partition: Partition) -> Result<Self, Error> {
+    /// A topic that was never committed on is read from its beginning. What the log has removed before it was read is counted
+    /// and said: those steps have no verdict, those orders are not in force.
+    pub(crate) async fn read(log: &dyn Log, partition: Partition, metrics: &Metrics) -> Result<Self, Error> {
         let from = async |topic| {
             let start = log.bounds(topic, partition).await?.start;
-            let committed = log.committed(CONSUMER, topic, partition).await?;
-            Ok::<_, Error>(committed.map_or(start, |it| it.max(start)))
+            let Some(next) = log.committed(CONSUMER, topic, partition).await? else { return Ok(start) };
+            // Its own verdicts are read for what was published and not committed, and that is never old.
+            if next < start && topic != topics::VERDICTS {
+                metrics.expired(topic, start.0 - next.0);
+                tracing::error!(
+                    topic, %partition, %next, %start,
+                    "records were removed before they were read: they are passed over; keep them longer than a detector may be \
+                     away"
+                );
+            }
+            Ok::<_, Error>(next.max(start))
         };
         Ok(Self {
             steps: from(topics::STEPS).await?,

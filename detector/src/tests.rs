@@ -126,6 +126,27 @@ fn simulated<F: Future>(future: F) -> F::Output {
 }
 
 #[test]
+fn steps_that_were_removed_before_they_were_read_are_counted_and_passed_over() {
+    simulated(async {
+        let mut bench = Bench::new();
+        let running = bench.start();
+        bench.step("a", 0).await;
+        bench.until(topics::VERDICTS, 1).await;
+        bench.stop(running).await;
+        for n in 1..5 {
+            bench.step("a", n).await;
+        }
+        bench.log.expire(topics::STEPS, ONLY, Offset(3)).expect("removed");
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 3).await;
+        assert_eq!(bench.metric(r#"expired_total{topic="steps"}"#), 2);
+        let judged: Vec<_> = bench.verdicts().await.iter().map(|it| it.step_id.as_str().to_owned()).collect();
+        assert_eq!(judged, ["s0", "s3", "s4"]);
+        bench.stop(running).await;
+    });
+}
+
+#[test]
 fn a_step_is_judged_without_waiting() {
     simulated(async {
         let mut bench = Bench::new();

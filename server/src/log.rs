@@ -20,16 +20,10 @@ pub(crate) enum Opened {
     Kafka(Arc<KafkaLog>),
 }
 
-/// Retained and not compacted: history tells of every control and alert, and what stands is in the detector's state.
-pub(crate) const TOPICS: [TopicSpec; topics::ALL.len()] = {
-    let mut specs = [TopicSpec { topic: "", cleanup: Cleanup::Retain }; topics::ALL.len()];
-    let mut at = 0;
-    while at < specs.len() {
-        specs[at].topic = topics::ALL[at];
-        at += 1;
-    }
-    specs
-};
+/// Every topic, and whether old records of it go or those that were superseded.
+pub(crate) fn all_topics() -> [TopicSpec; topics::ALL.len()] {
+    topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::of(topics::is_compacted(topic)) })
+}
 
 /// Who keeps what, and how processes share it.
 #[cfg(feature = "kafka")]
@@ -67,7 +61,7 @@ impl Opened {
             return Self::on_kafka(config.kafka.clone(), registry).await;
         }
         let (embedded, registry) = (config.log.clone(), registry.clone());
-        let open = move || EmbeddedLog::open(embedded, &TOPICS, clock, &registry);
+        let open = move || EmbeddedLog::open(embedded, &all_topics(), clock, &registry);
         let opened = tokio::task::spawn_blocking(open).await.context("the log broke while it was opened")?;
         Ok(Self::Embedded(opened.context("the log cannot be opened")?))
     }
@@ -75,7 +69,7 @@ impl Opened {
     #[cfg(feature = "kafka")]
     async fn on_kafka(config: KafkaConfig, registry: &Registry) -> Result<Self> {
         Ok(Self::Kafka(
-            KafkaLog::open(config, &TOPICS, &CONSUMERS, registry).await.context("the log cannot be opened")?,
+            KafkaLog::open(config, &all_topics(), &CONSUMERS, registry).await.context("the log cannot be opened")?,
         ))
     }
 

@@ -74,6 +74,10 @@ impl Log for Seat {
         self.log.scan(store, partition, after, limit).await
     }
 
+    fn identity(&self) -> Option<&str> {
+        None
+    }
+
     fn assigned(&self, _: Consumer) -> watch::Receiver<Arc<[Partition]>> {
         self.assigned.subscribe()
     }

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use super::{Facts, steps};
 use crate::cli::bench::Kafka;
-use crate::log::{CONSUMERS, TOPICS};
+use crate::log::{CONSUMERS, all_topics};
 
 const SESSION_STEPS: u64 = 50;
 /// Steps of one append when the log is filled.
@@ -69,7 +69,7 @@ fn config(args: &Kafka, prefix: &str, partitions: u32) -> KafkaConfig {
 }
 
 async fn open(config: &KafkaConfig) -> Result<Arc<KafkaLog>> {
-    Ok(KafkaLog::open(config.clone(), &TOPICS, &CONSUMERS, &Registry::new()).await?)
+    Ok(KafkaLog::open(config.clone(), &all_topics(), &CONSUMERS, &Registry::new()).await?)
 }
 
 fn step(line: &mut Vec<u8>, session: &str, number: u64) -> Append {
