@@ -256,7 +256,7 @@ async fn a_child_of_a_halted_parent_stays_halted_and_resume_says_so() {
 fn what_the_readme_runs_without_a_server_runs_in_a_clone() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let readme = std::fs::read_to_string(format!("{root}/README.md")).expect("reads");
-    let commands = readme.lines().filter_map(|line| line.strip_prefix("cargo run -- "));
+    let commands = readme.lines().filter_map(|line| line.strip_prefix("cargo martingale "));
     let commands: Vec<&str> = commands.filter(|it| it.starts_with("policy ") || it.starts_with("replay ")).collect();
     assert!(commands.len() >= 3, "{commands:?}");
     for command in commands {

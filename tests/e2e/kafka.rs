@@ -1,7 +1,7 @@
 //! The same over Apache Kafka: real brokers, a process for each role, any of which may be killed.
 //!
 //! Brokers are those of the log's own tests; where they cannot be run, these tests say so, and pass but in CI. There is one
-//! cluster of three for all of them, and they take turns: some of them kill brokers, and all of them want the machine.
+//! cluster of three for all of them. Those that kill brokers have it alone.
 
 mod any_client;
 mod brokers_away;
@@ -21,6 +21,7 @@ use std::sync::{Arc, OnceLock};
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::cluster::KafkaCluster;
 use crate::harness::{BINARY, PATIENCE};
@@ -28,8 +29,16 @@ use crate::harness::{BINARY, PATIENCE};
 /// The cluster, for as long as a test has it.
 struct Turn {
     cluster: Arc<KafkaCluster>,
-    _turn: tokio::sync::MutexGuard<'static, ()>,
+    _turn: Guard,
 }
+
+#[expect(dead_code, reason = "held")]
+enum Guard {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+static TURN: RwLock<()> = RwLock::const_new(());
 
 impl Deref for Turn {
     type Target = Arc<KafkaCluster>;
@@ -41,9 +50,16 @@ impl Deref for Turn {
 
 /// Three brokers that all run, or none where there are none to be had. Tests keep apart by the prefix of their topics.
 async fn brokers() -> Option<Turn> {
-    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    turn(Guard::Shared(TURN.read().await)).await
+}
+
+/// The same for a test that kills brokers.
+async fn brokers_alone() -> Option<Turn> {
+    turn(Guard::Alone(TURN.write().await)).await
+}
+
+async fn turn(turn: Guard) -> Option<Turn> {
     static CLUSTER: OnceLock<Option<Arc<KafkaCluster>>> = OnceLock::new();
-    let turn = TURN.lock().await;
     let cluster = tokio::task::spawn_blocking(|| {
         let cluster = CLUSTER.get_or_init(|| KafkaCluster::start(3).map(Arc::new)).clone()?;
         // A test that failed may have left some killed.

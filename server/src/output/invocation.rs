@@ -3,7 +3,10 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// `cargo run --`, `martingale`, or the path of the binary.
+/// As this build is run by cargo: the alias leaves Kafka out.
+const BY_CARGO: &str = if cfg!(feature = "kafka") { "cargo run --" } else { "cargo martingale" };
+
+/// [`BY_CARGO`], `martingale`, or the path of the binary.
 pub(crate) fn myself() -> String {
     let by_cargo = std::env::var_os("CARGO_PKG_NAME").is_some_and(|it| it == env!("CARGO_PKG_NAME"));
     let binary = std::env::current_exe().unwrap_or_default();
@@ -17,7 +20,7 @@ fn spelled(by_cargo: bool, typed: &OsStr, binary: &Path) -> String {
     if by_cargo {
         return match binary.parent().and_then(Path::file_name).and_then(OsStr::to_str) {
             Some("release") => "cargo run --release --".to_owned(),
-            _ => "cargo run --".to_owned(),
+            _ => BY_CARGO.to_owned(),
         };
     }
     let on_path = Path::new(typed).components().count() == 1;
@@ -42,12 +45,12 @@ mod tests {
     use std::ffi::OsStr;
     use std::path::Path;
 
-    use super::spelled;
+    use super::{BY_CARGO, spelled};
 
     #[test]
     fn a_command_is_spelled_as_the_binary_was_started() {
         for (by_cargo, typed, binary, shown) in [
-            (true, "target/debug/martingale", "/w/target/debug/martingale", "cargo run --"),
+            (true, "target/debug/martingale", "/w/target/debug/martingale", BY_CARGO),
             (true, "target/release/martingale", "/w/target/release/martingale", "cargo run --release --"),
             (false, "martingale", "/usr/bin/martingale", "martingale"),
             (false, "./martingale", "/opt/m/martingale", "/opt/m/martingale"),

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{binary, brokers};
+use super::{binary, brokers_alone};
 use crate::harness::{Server, step};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_brokers_it_says_so_and_goes_on_when_they_are_back() {
-    let Some(cluster) = brokers().await else { return };
+    let Some(cluster) = brokers_alone().await else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = binary();
     command.env("MARTINGALE__KAFKA__WRITE_TIMEOUT", "2s").env("MARTINGALE__KAFKA__REQUEST_TIMEOUT", "2s");

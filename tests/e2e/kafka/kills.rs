@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::brokers;
+use super::brokers_alone;
 use super::fleet::{Fleet, Role, offline, signal};
 use super::input::lines;
 use crate::harness::{Random, step};
@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_killed_every_step_has_its_verdict_once() {
-    let Some(cluster) = brokers().await else { return };
+    let Some(cluster) = brokers_alone().await else { return };
     let mut random = Random::seeded(20_261_128);
     let folder = tempfile::tempdir().expect("a folder");
     let mut fleet = Fleet::start(&cluster, "kills.", &folder.path().join("data"), 4);
