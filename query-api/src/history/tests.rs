@@ -7,7 +7,7 @@ use std::sync::Arc;
 use martingale_platform::config::Span;
 use martingale_platform::log::{Log, MemoryLog, Offset, Partition};
 use martingale_schemas::{
-    Control, ControlAction, ControlId, ControlState, Limits, Position, Scope, SessionId, Timestamp, topics,
+    Control, ControlAction, ControlId, ControlState, Limits, Position, Scope, SessionId, StepReader, Timestamp, topics,
 };
 use serde_json::json;
 
@@ -324,18 +324,19 @@ async fn a_pass_that_fails_tells_of_what_it_took_in() {
     world.control(&halt(), 0).await;
     let metrics = Metrics::new(&Default::default()).expect("registers");
     let (mut lane, mut rows) = (Lane::new(Partition(0), Default::default()), Pending::new());
+    let reader = StepReader::new(false, &Limits::DEFAULT);
     lane.begin(&*world.log).await.expect("begins");
     for (failing, records) in [(topics::CONTROLS, 0), (topics::VERDICTS, 1), (topics::STEPS, 0)] {
         world.log.faults(|it| it.fail_reads_of = Some(failing));
         let mut pass = Pass::default();
-        let error = lane.read(&*world.log, &mut rows, &metrics, &mut pass).await.expect_err(failing);
+        let error = lane.read(&*world.log, &reader, &mut rows, &metrics, &mut pass).await.expect_err(failing);
         assert!(error.is_transient(), "{error}");
         let appended_at = (records > 0).then_some(0);
         assert_eq!(pass, Pass { records, appended_at }, "{failing}");
     }
     world.log.faults(|it| it.fail_reads_of = None);
     let mut pass = Pass::default();
-    lane.read(&*world.log, &mut rows, &metrics, &mut pass).await.expect("reads");
+    lane.read(&*world.log, &reader, &mut rows, &metrics, &mut pass).await.expect("reads");
     assert_eq!(pass, Pass { records: 2, appended_at: Some(0) });
 }
 
