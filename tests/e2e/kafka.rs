@@ -13,7 +13,7 @@ mod roles;
 
 use std::ops::Deref;
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -55,9 +55,10 @@ async fn brokers_alone() -> Option<Turn> {
 }
 
 async fn turn(turn: Guard) -> Option<Turn> {
-    static CLUSTER: OnceLock<Option<Arc<KafkaCluster>>> = OnceLock::new();
+    static CLUSTER: Mutex<Option<Option<Arc<KafkaCluster>>>> = Mutex::new(None);
     let cluster = tokio::task::spawn_blocking(|| {
-        let cluster = CLUSTER.get_or_init(|| KafkaCluster::start(3).map(Arc::new)).clone()?;
+        let mut cluster = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = cluster.get_or_insert_with(|| KafkaCluster::start(3).map(Arc::new)).clone()?;
         // A test that failed may have left some killed.
         cluster.start_all();
         Some(cluster)

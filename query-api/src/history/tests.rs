@@ -325,7 +325,7 @@ async fn a_pass_that_fails_tells_of_what_it_took_in() {
     world.control(&halt(), 0).await;
     let metrics = Metrics::new(&Default::default()).expect("registers");
     let (mut lane, mut rows) = (Lane::new(Partition(0), Default::default()), Pending::new());
-    let reader = StepReader::new(world.log.is_open(), &Limits::DEFAULT);
+    let reader = StepReader::new(false, &Limits::DEFAULT);
     lane.begin(&*world.log).await.expect("begins");
     for (failing, records) in [(topics::CONTROLS, 0), (topics::VERDICTS, 1), (topics::STEPS, 0)] {
         world.log.faults(|it| it.fail_reads_of = Some(failing));

@@ -147,7 +147,7 @@ fn placed(orders: Vec<Object>, steps: &[Object], before: &Shown, until: Option<&
         let under =
             |step: &Object| order.get(&number(step, "partition")).is_some_and(|it| holds(it, number(step, "offset")));
         let at = steps.iter().position(under).unwrap_or(steps.len());
-        let partition = steps.get(at).or(steps.last()).map(|it| number(it, "partition"));
+        let partition = steps.get(at).or_else(|| steps.last()).map(|it| number(it, "partition"));
         let told = partition.and_then(|it| order.remove(&it)).or_else(|| order.pop_first().map(|(_, it)| it));
         here.extend(told.map(|it| (at, number(&it, "before_offset"), number(&it, "offset"), it)));
     }

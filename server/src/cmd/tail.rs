@@ -140,10 +140,10 @@ mod tests {
     use super::{Event, TOLD_MAX, Told, line};
 
     fn control(id: &str, state: &str, known: bool) -> Event {
-        control_of(json!({ "type": "session", "session_id": "s\u{1b}" }), id, state, known)
+        control_of(&json!({ "type": "session", "session_id": "s\u{1b}" }), id, state, known)
     }
 
-    fn control_of(scope: Value, id: &str, state: &str, known: bool) -> Event {
+    fn control_of(scope: &Value, id: &str, state: &str, known: bool) -> Event {
         let data = json!({ "control_id": id, "action": "halt", "scope": scope, "reason": "r", "state": state,
             "known": known, "time": "2026-01-01T10:00:00Z" });
         Event { name: Some("control".to_owned()), data: data.to_string(), ..Event::default() }
@@ -155,7 +155,7 @@ mod tests {
             (json!({ "type": "session", "session_id": "s\u{1b}" }), "session s␛ control c, applied: r"),
             (json!({ "type": "run", "root_session_id": "s" }), "run s control c, applied: r"),
         ] {
-            let line = line(&control_of(scope, "c", "applied", true), &mut Told::default(), false).expect("a line");
+            let line = line(&control_of(&scope, "c", "applied", true), &mut Told::default(), false).expect("a line");
             assert!(line.ends_with(expected), "{line}");
         }
     }

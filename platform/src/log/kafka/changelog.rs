@@ -56,14 +56,14 @@ impl View {
 
     pub(super) fn apply(&mut self, state: Vec<StateChange>, progress: &[Progress]) {
         for change in state {
-            self.set(change.store, change.key, change.value);
+            self.set(change.store, &change.key, change.value);
         }
         for it in progress {
             self.progress.insert(it.topic.to_owned(), it.next);
         }
     }
 
-    fn set(&mut self, store: &str, key: Bytes, value: Option<Bytes>) {
+    fn set(&mut self, store: &str, key: &Bytes, value: Option<Bytes>) {
         if !self.stores.contains_key(store) {
             self.stores.insert(store.to_owned(), BTreeMap::new());
         }
@@ -71,11 +71,11 @@ impl View {
         match value {
             // Copied: the entries of a commit, or of a batch of records, may share one piece of memory, and an entry that
             // lives for long would keep all of it.
-            Some(value) => match entries.get_mut(&key) {
+            Some(value) => match entries.get_mut(key) {
                 Some(entry) => Some(std::mem::replace(entry, Bytes::copy_from_slice(&value))),
-                None => entries.insert(Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)),
+                None => entries.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(&value)),
             },
-            None => entries.remove(&key),
+            None => entries.remove(key),
         };
     }
 
@@ -94,7 +94,7 @@ impl View {
             Some((&STATE, rest)) => {
                 let length = usize::from(*rest.first().ok_or("a key that is cut")?);
                 let name = text(rest.get(1..=length).ok_or("a key that is cut")?)?;
-                self.set(&name, key.slice(2 + length..), value);
+                self.set(&name, &key.slice(2 + length..), value);
             }
             Some((&PROGRESS, topic)) => {
                 let value = value.ok_or("progress that was removed")?;
