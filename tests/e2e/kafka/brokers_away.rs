@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{binary, brokers_alone};
-use crate::harness::{Server, step};
+use crate::harness::{PATIENCE, Server, step};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_brokers_it_says_so_and_goes_on_when_they_are_back() {
@@ -41,8 +41,11 @@ async fn without_brokers_it_says_so_and_goes_on_when_they_are_back() {
     tokio::task::spawn_blocking(move || brokers.start_all()).await.expect("started");
     server.ready().await;
     assert_eq!(send("3").await, 200);
-    let (_, answer) = gate("3").await;
-    assert_eq!((&answer["decision"], answer.get("timed_out")), (&json!("allow"), None), "{answer}");
+    // The first may come before the detector has found its place again, and is answered by `on_timeout` once more.
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while gate("3").await.1["decision"] != "allow" {
+        assert!(tokio::time::Instant::now() < until, "gates are answered again");
+    }
     for id in ["1", "3"] {
         let query = format!("SELECT count(*) FROM steps WHERE step_id = '{id}'");
         server.count_reaches(&query, 2).await;

@@ -77,7 +77,8 @@ impl Index {
         loop {
             let next = match self.next {
                 Some(next) => next,
-                None => log.bounds(topic, partition).await?.start,
+                // Kept, were there nothing to read: a broker is asked once.
+                None => *self.next.insert(log.bounds(topic, partition).await?.start),
             };
             let records = match log.read(topic, partition, next, PAGE).await {
                 // Somebody removed the beginning: what was there may not be.
