@@ -74,7 +74,7 @@ async fn of_two_that_write_the_same_commit_one_does() {
             of_second.put_opts(&path, "second".into(), PutMode::Create.into())
         );
         assert!(a.is_ok() != b.is_ok(), "{version}: {a:?} {b:?}");
-        let lost = a.as_ref().err().or(b.as_ref().err());
+        let lost = a.as_ref().err().or_else(|| b.as_ref().err());
         assert!(matches!(lost, Some(StoreError::AlreadyExists { .. })), "{version}: {lost:?}");
         let kept = of_first.get(&path).await.expect("is there").bytes().await.expect("reads");
         assert_eq!(kept, if a.is_ok() { "first" } else { "second" }, "{version}");
