@@ -110,8 +110,8 @@ impl Config {
         }
         if !cfg!(feature = "kafka") {
             return Err(Error::Invalid(
-                "kafka.brokers is set, and this binary was built without Kafka: build it with the feature `kafka`, which \
-                 is on by default, or leave kafka.brokers empty for the log in the data folder"
+                "kafka.brokers is set, and this binary was built without Kafka: build it with the feature `kafka`, as \
+                 `cargo run -- up --kafka …` and `cargo build` do and `cargo martingale` does not, or leave kafka.brokers empty for the log in the data folder"
                     .into(),
             ));
         }

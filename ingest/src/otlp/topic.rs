@@ -36,6 +36,12 @@ impl Default for Topics {
 #[error("{0}")]
 pub struct Later(String);
 
+/// No protobuf of OTLP begins with a brace. With a line feed it does: that is the tag of its first field, and a brace behind it
+/// is a length.
+fn encoding(value: &[u8]) -> Encoding {
+    if value.first() == Some(&b'{') { Encoding::Json } else { Encoding::Protobuf }
+}
+
 impl Ingest {
     /// The topics it takes OTLP from, by their whole names.
     #[must_use]
@@ -52,9 +58,7 @@ impl Ingest {
         let parts = &*self.0;
         let since = Instant::now();
         let signal = if parts.config.kafka.logs.iter().any(|it| it == topic) { Signal::Logs } else { Signal::Traces };
-        // No protobuf of OTLP begins so.
-        let is_json = value.trim_ascii_start().first() == Some(&b'{');
-        let encoding = if is_json { Encoding::Json } else { Encoding::Protobuf };
+        let encoding = encoding(value);
         let taken = match body::Received::of(value, &parts.config, &parts.budget) {
             Ok(received) => take(parts, signal, encoding, received).await.map(drop),
             Err(fault) => Err(crate::http::Problem::of_body(&fault, parts.config.retry_after_secs())),
@@ -71,5 +75,41 @@ impl Ingest {
         let envelope = Envelope::Refused { rejection, payload: Cow::Borrowed(value) };
         let kept = parts.intake.take(signal.door(), parts.now(), vec![envelope], Keep::DeadLetter).await;
         kept.failed.map_or(Ok(()), |error| Err(Later(error.to_string())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
+    use prost::Message;
+
+    use super::{Encoding, encoding};
+
+    /// A request whose first field has so many bytes.
+    fn request(bytes: usize) -> Vec<u8> {
+        let of = |name: usize| ExportTraceServiceRequest {
+            resource_spans: vec![ResourceSpans {
+                scope_spans: vec![ScopeSpans {
+                    scope: Some(InstrumentationScope { name: "x".repeat(name), ..Default::default() }),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+        };
+        let all = (0..bytes).map(|name| of(name).encode_to_vec());
+        all.into_iter().find(|it| it.len() == bytes + 2).expect("a name of some length")
+    }
+
+    #[test]
+    fn protobuf_and_json_are_told_apart() {
+        let braced = request(usize::from(b'{'));
+        assert_eq!(&braced[..2], b"\n{", "looks like JSON behind a line feed");
+        for (value, is_json) in
+            [(&br#"{"resourceSpans":[]}"#[..], true), (&braced, false), (&request(40), false), (b"", false)]
+        {
+            assert_eq!(matches!(encoding(value), Encoding::Json), is_json, "{value:?}");
+        }
     }
 }

@@ -68,6 +68,11 @@ impl Lane {
         self.at_end || (self.verdicts >= verdicts && self.controls >= controls)
     }
 
+    /// Goes on where another lane of the partition is, also in what it has to read before it has caught up.
+    pub(super) fn follows(&mut self, other: &Self) {
+        self.began_at = other.began_at;
+    }
+
     /// Whether it holds all that another lane of the partition has read.
     pub(super) fn has_reached(&self, other: &Self) -> bool {
         self.verdicts >= other.verdicts && self.controls >= other.controls
@@ -122,10 +127,6 @@ impl Lane {
         metrics: &Metrics,
         pass: &mut Pass,
     ) -> Result<(), log::Error> {
-        for record in read(log, topics::CONTROLS, self.partition, &mut self.controls, metrics).await? {
-            self.control(&record, into, metrics);
-            pass.note(&record);
-        }
         let controls = read(log, topics::CONTROLS, self.partition, &mut self.controls, metrics).await?;
         for record in &controls {
             self.control(record, into, metrics);
@@ -222,6 +223,11 @@ impl Lane {
             self.steps = read(log, topics::STEPS, self.partition, &mut self.steps_next, metrics).await?.into();
             match self.steps.back() {
                 Some(last) => self.steps_next = last.offset.next(),
+                // Its verdict came first: what a process has fetched of two topics is not equally far.
+                None if at < log.bounds(topics::STEPS, self.partition).await?.end => {
+                    let message = format!("the step at {at} is on the log and has not been fetched yet");
+                    return Err(log::Error::Storage(message.into()));
+                }
                 None => {
                     metrics.steps_missing.inc();
                     return Ok(None);

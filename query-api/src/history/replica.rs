@@ -81,13 +81,14 @@ impl Replica {
             return Ok(true);
         }
         for (lane, before) in anew.lanes.iter_mut().zip(&self.lanes) {
+            lane.follows(before);
             while !lane.has_reached(before) {
                 let mut pass = Pass::default();
                 match lane.read(&*history.log, &history.reader, &mut anew.pending, &history.metrics, &mut pass).await {
                     Ok(()) if pass.records == 0 => break,
                     Ok(()) => {}
-                    // The writer's next read says so, and goes on from here.
-                    Err(error) if error.is_transient() => break,
+                    // The writer's next read says so. What is shown stays until all of it can be read again.
+                    Err(error) if error.is_transient() => return Ok(false),
                     Err(error) => return Err(error.into()),
                 }
             }

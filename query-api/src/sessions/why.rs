@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use axum::extract::State;
 use axum::response::Json;
+use datafusion::logical_expr::SortExpr;
 use datafusion::prelude::{Expr, ident, lit};
 use datafusion::scalar::ScalarValue;
 use martingale_schemas::{Kind, Timestamp};
@@ -68,12 +69,14 @@ pub(super) async fn why(
 async fn answer(engine: &Engine, session: &str, step: &str, bounds: Bounds) -> Result<Option<Value>, Error> {
     let context = engine.context().await?;
     let this = is("session_id", session).and(is("step_id", step));
-    let Some(asked) = steps(engine, &context, this.clone(), &SUMMARY, 1).await?.pop() else { return Ok(None) };
+    let Some(asked) = steps(engine, &context, this.clone(), &SUMMARY, (Latest::ByTime, 1)).await?.pop() else {
+        return Ok(None);
+    };
 
     let (mut lanes, mut cut, mut earlier) = (Vec::new(), false, Vec::new());
     for partition in lanes::partitions(engine, &context, session).await? {
         let until = is("session_id", session).and(until(&asked, partition));
-        let mut lane = steps(engine, &context, until.clone(), &STRUCTURE, STEPS_MAX).await?;
+        let mut lane = steps(engine, &context, until.clone(), &STRUCTURE, (Latest::ByPlace, STEPS_MAX)).await?;
         lane.reverse();
         cut |= lane.len() == STEPS_MAX;
         lanes.push(lane);
@@ -87,7 +90,9 @@ async fn answer(engine: &Engine, session: &str, step: &str, bounds: Bounds) -> R
 
     let named: BTreeSet<&str> = chain.edges.iter().flat_map(|it| [it.from.as_str(), it.to.as_str()]).collect();
     let listed = ident("step_id").in_list(named.iter().map(|it| lit(*it)).collect(), false);
-    let mut seen = steps(engine, &context, is("session_id", session).and(listed), &SUMMARY, EDGES_MAX + 1).await?;
+    let mut seen =
+        steps(engine, &context, is("session_id", session).and(listed), &SUMMARY, (Latest::ByTime, EDGES_MAX + 1))
+            .await?;
     let places: HashMap<&str, usize> = nodes.iter().map(|it| it.step_id.as_str()).zip(0..).collect();
     seen.sort_by_key(|it| places.get(text(it, "step_id")).copied());
     let mut edges: Vec<_> = chain
@@ -179,9 +184,9 @@ async fn parent_edge(
     let before = is("session_id", parent).and(ident("time").lt_eq(started));
     let spawns = [Kind::Spawn, Kind::Handoff].map(|it| lit(it.as_str())).to_vec();
     let spawning = before.clone().and(ident("kind").in_list(spawns, false));
-    let mut found = steps(engine, context, spawning, &SUMMARY, 1).await?.pop();
+    let mut found = steps(engine, context, spawning, &SUMMARY, (Latest::ByTime, 1)).await?.pop();
     if found.is_none() {
-        found = steps(engine, context, before, &SUMMARY, 1).await?.pop();
+        found = steps(engine, context, before, &SUMMARY, (Latest::ByTime, 1)).await?.pop();
     }
     let Some(found) = found else { return Ok(None) };
     let edge = json!({
@@ -194,17 +199,35 @@ async fn parent_edge(
     Ok(Some((edge, found)))
 }
 
+/// Which of the steps that match are the latest. Places of two partitions cannot be compared, times can.
+#[derive(Clone, Copy)]
+enum Latest {
+    /// Of one partition.
+    ByPlace,
+    ByTime,
+}
+
+impl Latest {
+    fn sort(self) -> Vec<SortExpr> {
+        let offset = ident("offset").sort(false, false);
+        match self {
+            Self::ByPlace => vec![offset],
+            Self::ByTime => vec![ident("time").sort(false, false), offset],
+        }
+    }
+}
+
 /// The latest steps that match, latest first.
 async fn steps(
     engine: &Engine,
     context: &Context,
     matching: Expr,
     columns: &[&str],
-    limit: usize,
+    (latest, limit): (Latest, usize),
 ) -> Result<Vec<Object>, Error> {
     let frame = read::table(context, "steps").await?.filter(matching).map_err(fail)?;
     let frame = frame.select(columns.iter().map(|it| ident(*it)).collect::<Vec<_>>()).map_err(fail)?;
-    let frame = frame.sort(vec![ident("offset").sort(false, false)]).and_then(|it| it.limit(0, Some(limit)));
+    let frame = frame.sort(latest.sort()).and_then(|it| it.limit(0, Some(limit)));
     objects(engine, frame.map_err(fail)?).await
 }
 

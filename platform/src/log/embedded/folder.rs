@@ -87,7 +87,13 @@ impl Folder {
 
     /// Lets another process, or this one, claim it again.
     pub(super) fn release(&self) {
-        super::lock(&self.lock).take();
+        // Said, and not left to the closing of the file: a program that another thread is just starting has the file as well, for
+        // the moment until it is another program.
+        if let Some(lock) = super::lock(&self.lock).take()
+            && let Err(error) = lock.unlock()
+        {
+            tracing::debug!(%error, "the lock of the data folder is given up by closing it");
+        }
     }
 
     /// Whether the disk takes writes.

@@ -164,7 +164,10 @@ impl Clients {
         it.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         it.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
         it.set("isolation.level", isolation.name());
-        it.create_with_context(self.context()).map_err(unusable)
+        let reader: Reader = it.create_with_context(self.context()).map_err(unusable)?;
+        // A token (OAUTHBEARER) is fetched when somebody polls, and the first question to a broker needs it.
+        drop(reader.poll(Duration::ZERO));
+        Ok(reader)
     }
 
     pub(super) fn context(&self) -> Context {

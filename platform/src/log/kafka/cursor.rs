@@ -25,7 +25,7 @@ pub(super) const END_WAIT: Duration = Duration::from_millis(10);
 pub(super) struct Cursors {
     clients: Clients,
     idle: Mutex<Vec<Cursor>>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 struct Cursor {
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Cursor {
 
 impl Cursors {
     pub(super) fn new(clients: Clients) -> Self {
-        let turns = Semaphore::new(clients.config.readers_max);
+        let turns = Arc::new(Semaphore::new(clients.config.readers_max));
         Self { clients, idle: Mutex::default(), turns }
     }
 
@@ -61,13 +61,16 @@ impl Cursors {
         from: Offset,
         limit: ReadLimit,
     ) -> Result<Vec<Record>, Error> {
-        let _turn = self.turns.acquire().await.map_err(|_| Error::Closed)?;
-        let mut cursor = match self.take(topic, partition, from) {
-            Some(cursor) => cursor,
-            None => Cursor::new(&self.clients)?,
-        };
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Error::Closed)?;
+        let stands = self.take(topic, partition, from);
         let (clients, topic) = (self.clients.clone(), Arc::clone(topic));
         let (cursor, records) = blocking(move || {
+            // Whoever waited may be gone, and what it began goes on until it has its answer: as long it counts.
+            let _turn = turn;
+            let mut cursor = match stands {
+                Some(cursor) => cursor,
+                None => Cursor::new(&clients)?,
+            };
             let records = cursor.read(&clients, &topic, partition, from, limit)?;
             Ok((cursor, records))
         })

@@ -1,8 +1,9 @@
 //! The newest record of each key of compacted topics: an index in memory of the partitions that somebody asks about.
 //!
 //! It begins with a partition when that is asked about first, and is brought up to its end before each answer; at the end
-//! that costs no word with a broker. All indices together hold `newest_bytes_max`. Beyond it the oldest entries go, and for a
-//! key that is not held the partition is read, as a log without an index does.
+//! that costs no word with a broker: it is the end as this process has fetched it, some milliseconds behind what others append.
+//! All indices together hold `newest_bytes_max`. Beyond it the oldest entries of the partition that is being read go, and for a
+//! key that is not held that partition is read, as a log without an index does.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

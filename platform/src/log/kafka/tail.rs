@@ -129,6 +129,8 @@ impl Tail {
 impl Shared {
     fn run(&self) {
         while !self.stop.load(Ordering::Relaxed) {
+            // It reads nothing; its tokens are renewed so.
+            drop(self.asks.poll(Duration::ZERO));
             match self.reader.poll(POLL) {
                 None | Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Ok(message)) => self.take(&message),

@@ -1,6 +1,7 @@
 //! Two processes that share the tables, each of which writes down some of the partitions.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,20 +12,25 @@ use martingale_platform::log::{
     Topic,
 };
 use martingale_platform::shutdown::{self, Trigger};
-use martingale_schemas::Limits;
+use martingale_schemas::{Limits, StepReader, topics};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::history::lane::{Lane, Pass};
+use crate::history::metrics::Metrics;
 use crate::history::{self, History};
 use crate::services::s3::ObjectServer;
 use crate::sql::{self, Engine};
+use crate::tables::Pending;
 use crate::world::{World, step};
 
 /// A log as one of several processes sees it: with the partitions that are its own.
 struct Seat {
     log: Arc<MemoryLog>,
     assigned: watch::Sender<Arc<[Partition]>>,
+    /// Steps are on the log, and this process has not fetched them yet.
+    is_behind: AtomicBool,
 }
 
 #[async_trait]
@@ -38,6 +44,9 @@ impl Log for Seat {
     }
 
     async fn read(&self, topic: Topic, at: Partition, from: Offset, limit: ReadLimit) -> Result<Vec<Record>, Error> {
+        if topic == topics::STEPS && self.is_behind.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
         self.log.read(topic, at, from, limit).await
     }
 
@@ -95,7 +104,7 @@ struct Process {
 impl Process {
     async fn start(world: &World, partitions: &[u32]) -> Self {
         let assigned = watch::Sender::new(partitions.iter().copied().map(Partition).collect());
-        let seat = Arc::new(Seat { log: Arc::clone(&world.log), assigned });
+        let seat = Arc::new(Seat { log: Arc::clone(&world.log), assigned, is_behind: AtomicBool::new(false) });
         let log = Arc::clone(&seat) as Arc<dyn Log>;
         let history =
             History::open(world.config.clone(), &Limits::DEFAULT, log, Clock::manual(0), &Default::default()).await;
@@ -217,4 +226,23 @@ async fn written_once(mut world: World) {
     let after = Process::start(&world, &[0, 1]).await;
     after.sees(250).await;
     after.stop().await;
+}
+
+/// A verdict may be fetched before its step is: then the step is waited for, and not taken for one that is gone.
+#[tokio::test]
+async fn a_step_that_is_not_fetched_yet_is_waited_for() {
+    let world = World::new(1);
+    world.judge(&[step("a", 1, "plan", json!({}))]).await;
+    let assigned = watch::Sender::new(Arc::from([Partition(0)]));
+    let seat = Seat { log: Arc::clone(&world.log), assigned, is_behind: AtomicBool::new(true) };
+    let (reader, metrics) =
+        (StepReader::new(false, &Limits::DEFAULT), Metrics::new(&Default::default()).expect("registers"));
+    let (mut lane, mut rows) = (Lane::new(Partition(0), Default::default()), Pending::new());
+    lane.begin(&seat).await.expect("begins");
+    let mut pass = Pass::default();
+    let error = lane.read(&seat, &reader, &mut rows, &metrics, &mut pass).await.expect_err("not yet");
+    assert!(error.is_transient(), "{error}");
+    seat.is_behind.store(false, Ordering::Relaxed);
+    lane.read(&seat, &reader, &mut rows, &metrics, &mut pass).await.expect("reads");
+    assert_eq!((rows.is_empty(), pass.records, metrics.steps_missing.get()), (false, 1, 0));
 }
