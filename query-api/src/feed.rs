@@ -139,18 +139,33 @@ impl Feed {
             return Ok(Some(found));
         }
         loop {
-            let records = match self.log.read(topics::VERDICTS, partition, next, READ).await {
-                Err(log::Error::Expired { start, .. }) => {
-                    next = start;
-                    continue;
-                }
-                read => read?,
-            };
-            let Some(last) = records.last() else { return Ok(None) };
+            let records = self.page(topics::VERDICTS, partition, &mut next, READ).await?;
+            if records.is_empty() {
+                return Ok(None);
+            }
             if let Some(found) = records.iter().find(|it| event::step_key(&it.value) == Some(step)) {
                 return Ok(Some(found.offset));
             }
-            next = last.offset.next();
+        }
+    }
+
+    /// The next records from a place on, which moves behind them; from the oldest there are when it was removed.
+    async fn page(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        next: &mut Offset,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>, log::Error> {
+        loop {
+            match self.log.read(topic, partition, *next, limit).await {
+                Err(log::Error::Expired { start, .. }) => *next = start,
+                read => {
+                    let records = read?;
+                    *next = records.last().map_or(*next, |it| it.offset.next());
+                    return Ok(records);
+                }
+            }
         }
     }
 
@@ -162,15 +177,10 @@ impl Feed {
         if let Some(remembered) = self.remembered.get(at) {
             next = bounds.start.max(Offset(bounds.end.0.saturating_sub(newest)));
             loop {
-                let records = match self.log.read(topics::VERDICTS, partition, next, REMEMBER).await {
-                    Err(log::Error::Expired { start, .. }) => {
-                        next = start;
-                        continue;
-                    }
-                    read => read?,
-                };
-                let Some(last) = records.last() else { break };
-                next = last.offset.next();
+                let records = self.page(topics::VERDICTS, partition, &mut next, REMEMBER).await?;
+                if records.is_empty() {
+                    break;
+                }
                 remembered.note(&records);
             }
         }
@@ -181,15 +191,11 @@ impl Feed {
     async fn read_board(&self, partition: Partition) -> Result<Offset, log::Error> {
         let mut next = self.log.bounds(topics::CONTROLS, partition).await?.start;
         loop {
-            match self.log.read(topics::CONTROLS, partition, next, READ).await {
-                Ok(records) => {
-                    let Some(last) = records.last() else { return Ok(next) };
-                    next = last.offset.next();
-                    self.note_controls(partition, &records);
-                }
-                Err(log::Error::Expired { start, .. }) => next = start,
-                Err(error) => return Err(error),
+            let records = self.page(topics::CONTROLS, partition, &mut next, READ).await?;
+            if records.is_empty() {
+                return Ok(next);
             }
+            self.note_controls(partition, &records);
         }
     }
 

@@ -215,7 +215,7 @@ pub(crate) fn skip(why: &str) {
 }
 
 /// The folder of recorded executions, or a word on why the test is skipped.
-pub(crate) fn traces() -> Option<PathBuf> {
+fn traces() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces");
     let folder = std::env::var_os("MARTINGALE_TRACES").map_or(beside, PathBuf::from);
     if folder.is_dir() {
@@ -223,6 +223,17 @@ pub(crate) fn traces() -> Option<PathBuf> {
     }
     skip(&format!("no recorded executions at {} (MARTINGALE_TRACES names them)", folder.display()));
     None
+}
+
+/// Its files of steps, in order.
+pub(crate) fn recorded_files() -> Option<Vec<PathBuf>> {
+    let mut files: Vec<_> = std::fs::read_dir(traces()?)
+        .expect("readable")
+        .filter_map(|entry| Some(entry.ok()?.path().join("steps.jsonl.gz")))
+        .filter(|file| file.is_file())
+        .collect();
+    files.sort();
+    Some(files)
 }
 
 /// A Python with the packages of `tests/python/requirements.txt`, or a word on why the test is skipped.

@@ -7,17 +7,7 @@ use std::path::PathBuf;
 
 use flate2::read::MultiGzDecoder;
 
-use crate::harness::{Server, json_of, martingale, traces};
-
-fn recorded_files() -> Option<Vec<PathBuf>> {
-    let mut files: Vec<_> = std::fs::read_dir(traces()?)
-        .expect("readable")
-        .filter_map(|entry| Some(entry.ok()?.path().join("steps.jsonl.gz")))
-        .filter(|file| file.is_file())
-        .collect();
-    files.sort();
-    Some(files)
-}
+use crate::harness::{Server, json_of, martingale, recorded_files};
 
 /// Sessions and steps by `agent_id`, counted from the files alone.
 fn counted(files: &[PathBuf]) -> (u64, u64, BTreeMap<String, u64>) {

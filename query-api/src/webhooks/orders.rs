@@ -93,7 +93,9 @@ impl Orders {
         let oldest = self.open.values().min_by_key(|it| it.control.time)?.control.control_id.clone();
         let open = self.open.remove(&oldest)?;
         tracing::warn!(control = %oldest, applied = open.applied.len(), "a halt is not applied everywhere, no longer waited for");
-        (!open.told).then(|| Message::of_halt(&open.control, None, published))
+        // Where it is known and changed nothing, what stands was told when it came.
+        let is_news = !open.told && (open.changed || !open.known);
+        is_news.then(|| Message::of_halt(&open.control, None, published))
     }
 }
 
@@ -204,14 +206,23 @@ mod tests {
 
     #[test]
     fn halts_that_are_never_applied_do_not_pile_up() {
-        let mut orders = Orders::new(2);
-        let mut told = Vec::new();
-        for id in 0..=OPEN_MAX {
-            let mut control = control(&id.to_string(), ControlAction::Halt, ControlState::Requested);
-            control.time = AT.plus_micros(i64::try_from(id).expect("small"));
-            told.extend(orders.note((Partition(0), Offset(id as u64)), control, AT));
+        // What one partition answered to the first: each is told once, but where it is known to have changed nothing.
+        for (answer, expected) in [(None, 1), (Some((true, Some(true))), 1), (Some((true, Some(false))), 0)] {
+            let mut orders = Orders::new(2);
+            let mut told = Vec::new();
+            for id in 0..=OPEN_MAX {
+                let mut requested = control(&id.to_string(), ControlAction::Halt, ControlState::Requested);
+                requested.time = AT.plus_micros(i64::try_from(id).expect("small"));
+                told.extend(orders.note((Partition(0), Offset(id as u64)), requested, AT));
+                if let (0, Some((known, changed))) = (id, answer) {
+                    let before = Position { partition: 0, offset: 7 };
+                    let applied = ControlState::Applied { before, known, changed };
+                    let at = (Partition(0), Offset(OPEN_MAX as u64 + 1));
+                    told.extend(orders.note(at, control("0", ControlAction::Halt, applied), AT));
+                }
+            }
+            assert_eq!((told.len(), orders.open.len()), (expected, OPEN_MAX), "{answer:?}");
+            assert!(told.iter().all(|it| it.payload.contains("\"control_id\":\"0\"")), "{answer:?}");
         }
-        assert_eq!((told.len(), orders.open.len()), (1, OPEN_MAX));
-        assert!(told[0].payload.contains("\"control_id\":\"0\""), "{}", told[0].payload);
     }
 }

@@ -6,23 +6,19 @@ use std::io::{BufRead, BufReader};
 use flate2::read::MultiGzDecoder;
 use serde_json::json;
 
-use crate::harness::{Random, step, traces};
+use crate::harness::{Random, recorded_files, step};
 
 /// Lines of steps, each session in its order.
 pub(super) fn lines() -> Vec<String> {
     recorded().unwrap_or_else(made_up)
 }
 
-/// Recorded executions, sessions whole. `MARTINGALE_KAFKA_STEPS` says how many steps at most; all of them take some time.
+/// Recorded executions; the last session of a file may be cut. `MARTINGALE_KAFKA_STEPS` says how many steps at most; all of them
+/// take some time.
 fn recorded() -> Option<Vec<String>> {
     let steps_max: usize =
         std::env::var("MARTINGALE_KAFKA_STEPS").ok().map_or(6_000, |it| it.parse().expect("a number of steps"));
-    let mut files: Vec<_> = std::fs::read_dir(traces()?)
-        .expect("readable")
-        .filter_map(|entry| Some(entry.ok()?.path().join("steps.jsonl.gz")))
-        .filter(|file| file.is_file())
-        .collect();
-    files.sort();
+    let files = recorded_files()?;
     // Some of every file, so that each kind of recording is among them.
     let each = steps_max / files.len().max(1);
     let mut lines = Vec::new();
