@@ -1,9 +1,14 @@
-//! A real Apache Kafka for tests: the brokers of `deploy/kafka`, in KRaft mode, on free ports of this machine.
+//! Real servers for tests: an object store ([`s3`]), and Apache Kafka, the brokers of `deploy/kafka` in KRaft mode on free
+//! ports of this machine.
 //!
 //! Java (17 or later) runs them and Maven fetches their jars, once, into a cache folder (`MARTINGALE_KAFKA_CACHE`, else
 //! `martingale/kafka` in the user's cache folder). Where either is missing, tests say that they are skipped; where `CI` is
 //! set, or `MARTINGALE_KAFKA=required`, they fail instead. Brokers end with the process that started them, however that
 //! ends.
+
+// Named, since other crates take this file in under a name of theirs.
+#[path = "testing/s3.rs"]
+pub mod s3;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -55,7 +60,10 @@ impl KafkaCluster {
         let libs = match libs() {
             Ok(libs) => libs,
             Err(why) => {
-                assert!(!is_required(), "no Apache Kafka to test with, and it is required here: {why}");
+                assert!(
+                    !is_required("MARTINGALE_KAFKA"),
+                    "no Apache Kafka to test with, and it is required here: {why}"
+                );
                 skip(&format!("no Apache Kafka to test with: {why}"));
                 return None;
             }
@@ -81,7 +89,7 @@ impl KafkaCluster {
                 ("REPLICAS", replicas.to_string()),
                 ("IN_SYNC", replicas.div_ceil(2).to_string()),
             ];
-            let template = fs::read_to_string(recipe().join("broker.properties")).expect("broker.properties");
+            let template = fs::read_to_string(recipe("kafka").join("broker.properties")).expect("broker.properties");
             let fill = |text: String, (word, value): (&str, String)| text.replace(&format!("@{word}@"), &value);
             fs::create_dir_all(&broker.dir).expect("folder of a broker");
             fs::write(broker.properties(), words.into_iter().fold(template, fill)).expect("broker.properties");
@@ -171,9 +179,9 @@ impl Broker {
 
     fn start(&self, libs: &Path) {
         let mut log4j = std::ffi::OsString::from("-Dlog4j2.configurationFile=");
-        log4j.push(recipe().join("log4j2.properties"));
+        log4j.push(recipe("kafka").join("log4j2.properties"));
         let mut command = Command::new("sh");
-        command.arg(recipe().join("broker.sh")).arg(&self.dir);
+        command.arg(recipe("kafka").join("broker.sh")).arg(&self.dir);
         command.args(["java", "-Xmx512m", "-Xms128m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]).arg(log4j);
         command.arg("-cp").arg(libs.join("*")).arg("kafka.Kafka").arg(self.properties());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh");
@@ -216,8 +224,8 @@ fn skip(why: &str) {
     let _ = file.and_then(|mut file| writeln!(file, "{why}"));
 }
 
-fn recipe() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kafka")
+fn recipe(of: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(of)
 }
 
 fn text(out: &[u8], err: &[u8]) -> String {
@@ -241,12 +249,21 @@ fn free_ports(count: usize) -> Vec<u16> {
     std::iter::repeat_with(next).take(COUNT.into()).filter(is_free).take(count).collect()
 }
 
-/// Whether a machine without brokers fails the tests that need them.
-fn is_required() -> bool {
-    match std::env::var("MARTINGALE_KAFKA") {
+/// Whether a machine without a server fails the tests that need it, by the variable that says so.
+fn is_required(variable: &str) -> bool {
+    match std::env::var(variable) {
         Ok(said) if !said.is_empty() => said == "required",
         _ => std::env::var_os("CI").is_some_and(|it| !it.is_empty() && it != "false"),
     }
+}
+
+/// A folder that is kept between runs: what a variable says, else one of the user's cache folder.
+fn cache(given: &str, name: &str) -> Result<PathBuf, String> {
+    let variable = |name: &str| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
+    let user = || Some(variable("HOME")?.join(".cache"));
+    variable(given)
+        .or_else(|| Some(variable("XDG_CACHE_HOME").or_else(user)?.join("martingale").join(name)))
+        .ok_or_else(|| format!("no cache folder: set {given}"))
 }
 
 /// The folder with the jars, fetched when it is not there.
@@ -257,11 +274,7 @@ fn libs() -> Result<PathBuf, String> {
         if found.is_ok() { Ok(()) } else { Err(format!("`{program}` is not installed")) }
     };
     has("java")?;
-    let variable = |name: &str| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
-    let user = || Some(variable("HOME")?.join(".cache"));
-    let cache = variable("MARTINGALE_KAFKA_CACHE")
-        .or_else(|| Some(variable("XDG_CACHE_HOME").or_else(user)?.join("martingale/kafka")))
-        .ok_or("no cache folder: set MARTINGALE_KAFKA_CACHE")?;
+    let cache = cache("MARTINGALE_KAFKA_CACHE", "kafka")?;
     let libs = cache.join(VERSION);
     if libs.is_dir() {
         return Ok(libs);
@@ -270,7 +283,7 @@ fn libs() -> Result<PathBuf, String> {
     let fresh = cache.join(format!("{VERSION}-{}", std::process::id()));
     fs::create_dir_all(&fresh).map_err(|error| format!("{}: {error}", fresh.display()))?;
     let mut fetch = Command::new("mvn");
-    fetch.args(["-q", "-B", "-f"]).arg(recipe().join("pom.xml")).arg("dependency:copy-dependencies");
+    fetch.args(["-q", "-B", "-f"]).arg(recipe("kafka").join("pom.xml")).arg("dependency:copy-dependencies");
     let mut folder = std::ffi::OsString::from("-DoutputDirectory=");
     folder.push(&fresh);
     let done = fetch.arg(folder).output().map_err(|error| format!("mvn: {error}"))?;

@@ -12,8 +12,10 @@ mod config;
 mod damage;
 mod disk;
 mod lane;
+mod location;
 mod metrics;
 mod origin;
+mod place;
 mod replica;
 mod runtime;
 mod standing;
@@ -24,6 +26,7 @@ mod tests;
 mod writer;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
@@ -37,20 +40,23 @@ use tokio::sync::watch;
 use crate::tables::{TABLES, Table};
 use lane::Lane;
 use metrics::Metrics;
+use place::Place;
 use runtime::Background;
 use standing::Standing;
 use store::{Mark, Store};
 
 pub use config::Config;
 pub use damage::{Damage, Said};
+pub use location::{Bucket, Location, Options};
 pub(crate) use store::Stored;
 
 /// Name under which the writer commits its position.
 pub const CONSUMER: log::Consumer = "history";
 
-/// The tables of history: Delta on disk, the newest rows in memory.
+/// The tables of history: Delta in files, the newest rows in memory.
 pub struct History {
     config: Config,
+    place: Place,
     log: Arc<dyn Log>,
     reader: StepReader,
     clock: Clock,
@@ -61,6 +67,8 @@ pub struct History {
     standing: watch::Sender<Standing>,
     /// As it was found last.
     damage: Mutex<Option<Damage>>,
+    /// Whether it is being looked whether that still is.
+    looks_again: AtomicBool,
     background: Background,
 }
 
@@ -85,13 +93,15 @@ pub enum Error {
     Log(#[from] log::Error),
     #[error("the folder {folder} of history cannot be used", folder = folder.display())]
     Folder { folder: PathBuf, source: std::io::Error },
+    #[error("`history.dir` is {bucket}: {why}")]
+    Bucket { bucket: String, why: String },
     #[error("the Delta table `{table}` cannot be used")]
     Delta { table: &'static str, source: Said },
     #[error(
         "{file} cannot be read: restore {folder} from a backup, or move it away, and the table is built anew from what \
-         the log holds", file = file.display(), folder = folder.display()
+         the log holds"
     )]
-    Damaged { file: PathBuf, folder: PathBuf, source: Said },
+    Damaged { file: String, folder: String, source: Said },
     #[error("rows cannot be built")]
     Rows(#[from] arrow::error::ArrowError),
     #[error(
@@ -106,11 +116,11 @@ pub enum Error {
     )]
     AheadOfLog { table: &'static str, partition: Partition, next: u64, end: u64 },
     #[error(
-        "{folder} was made from the log {made_from}, and this log is {log}: history and log are not of the same \
+        "{place} was made from the log {made_from}, and this log is {log}: history and log are not of the same \
          installation, or the log was removed, and with it what it had acknowledged and the halts that stood; restore the \
-         log that belongs to it, or move {folder} away: history is begun anew with what this log holds", folder = folder.display()
+         log that belongs to it, or move {place} away: history is begun anew with what this log holds"
     )]
-    OtherLog { folder: PathBuf, made_from: String, log: String },
+    OtherLog { place: String, made_from: String, log: String },
     #[error("another process has written rows of a partition to the Delta table `{table}` meanwhile")]
     Overtaken { table: &'static str },
     #[error("metrics of history cannot be registered")]
@@ -124,7 +134,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it may go well from what is on disk: brokers or a folder were away for a while, or another was faster.
+    /// Whether it may go well from what is on disk: brokers or a bucket were away for a while, or another was faster.
     const fn may_pass(&self) -> bool {
         match self {
             Self::Log(error) => error.is_transient(),
@@ -152,16 +162,17 @@ impl History {
     ) -> Result<Arc<Self>, Error> {
         let metrics = Metrics::new(registry)?;
         let background = Background::start()?;
-        origin::check(&config.dir, log.identity())?;
+        let place = Place::open(&config.dir, &config.options, background.handle()).await?;
+        origin::check(&place, log.identity()).await?;
         let mut stores = Vec::with_capacity(TABLES);
         for table in Table::ALL {
-            stores.push(Store::open(&config.dir, table).await?);
+            stores.push(Store::open(&place, table).await?);
         }
         // Now, and not when the writer begins: nobody may be answered by a log that has lost its end.
         for partition in (0..log.partitions()).map(Partition) {
             Lane::new(partition, marks_of(&stores, partition).await?).begin(&*log).await?;
         }
-        origin::claim(&config.dir, log.identity())?;
+        origin::claim(&place, log.identity()).await?;
         let tables = stores
             .iter()
             .map(|it| Ok(Seen { stored: it.stored()?, fresh: Vec::new() }))
@@ -173,10 +184,21 @@ impl History {
         let (standing, _) = watch::channel(Standing::CatchingUp);
         let stores = Mutex::new(Some(stores));
         let reader = StepReader::new(log.is_open(), limits);
-        let damage = Mutex::default();
-        let history =
-            Arc::new(Self { config, log, reader, clock, metrics, stores, seen, standing, damage, background });
-        if let Some(damage) = history.look_for_damage() {
+        let history = Arc::new(Self {
+            config,
+            place,
+            log,
+            reader,
+            clock,
+            metrics,
+            stores,
+            seen,
+            standing,
+            damage: Mutex::default(),
+            looks_again: AtomicBool::new(false),
+            background,
+        });
+        if let Some(damage) = history.look_for_damage().await? {
             tracing::error!(%damage, "history is damaged");
         }
         Ok(history)
@@ -213,19 +235,36 @@ impl History {
         self.standing.borrow().trouble()
     }
 
-    /// Whether the files of the tables are what they were. It asks the disk about each of them.
-    pub(crate) fn look_for_damage(&self) -> Option<Damage> {
-        let found = Damage::find(&self.config.dir, &self.snapshot());
+    /// Whether the files of the tables are what they were. It lists all of them.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub(crate) async fn look_for_damage(&self) -> Result<Option<Damage>, Error> {
+        let found = Damage::find(&self.place, &self.snapshot()).await.map_err(|error| self.place.failed(&error))?;
         self.metrics.files_damaged.set(found.as_ref().map_or(0, |it| i64::try_from(it.files).unwrap_or(i64::MAX)));
         self.damage.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&found);
-        found
+        Ok(found)
     }
 
-    /// Damage that was found, if it is still there: a file may have been restored. The others are looked at when the first
-    /// one was, so being asked again and again costs one look at one file.
-    pub(crate) fn damage(&self) -> Option<Damage> {
+    /// Damage that was found. Meanwhile it is looked whether it is still there, since a file may have been restored: at one
+    /// file, and at the others when that one was.
+    pub(crate) fn damage(self: &Arc<Self>) -> Option<Damage> {
         let known = self.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        if known.stands(&self.config.dir, &self.snapshot()) { Some(known) } else { self.look_for_damage() }
+        if !self.looks_again.swap(true, Ordering::AcqRel) {
+            let (history, damage) = (Arc::clone(self), known.clone());
+            drop(self.background.handle().spawn(async move {
+                history.look_again(&damage).await;
+                history.looks_again.store(false, Ordering::Release);
+            }));
+        }
+        Some(known)
+    }
+
+    async fn look_again(&self, known: &Damage) {
+        // Who cannot be asked now has not said that it is mended.
+        if known.stands(&self.place, &self.snapshot()).await.is_ok_and(|stands| !stands) {
+            let _ = self.look_for_damage().await;
+        }
     }
 
     /// Changes whenever rows become visible.
@@ -235,9 +274,8 @@ impl History {
     }
 
     /// Where the tables are, as plans of queries show it: without the leading separator.
-    pub(crate) fn folder(&self) -> String {
-        let folder = self.config.dir.canonicalize().unwrap_or_else(|_| self.config.dir.clone());
-        format!("{}/", folder.display().to_string().trim_start_matches('/'))
+    pub(crate) fn shown_in_plans(&self) -> String {
+        self.place.shown_in_plans()
     }
 
     /// Ends everything where it is, as a crash would.

@@ -18,6 +18,11 @@ pub mod http;
 mod lead;
 mod metrics;
 pub mod openapi;
+/// Taken in as a file: as a feature of the platform crate it would have everything above that compiled twice.
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub, clippy::print_stderr)]
+#[path = "../../platform/src/testing.rs"]
+mod services;
 pub mod sessions;
 pub mod sql;
 mod store;

@@ -167,7 +167,7 @@ impl Engine {
         let explains = matches!(frame.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
         let mut table = self.collect(frame).await?;
         if explains {
-            table.remove_text(&self.0.history.folder()).map_err(Error::internal)?;
+            table.remove_text(&self.0.history.shown_in_plans()).map_err(Error::internal)?;
         }
         Ok(table)
     }
@@ -211,11 +211,17 @@ impl Engine {
 
     /// What is behind a query that failed inside: a file that somebody has to restore is named to whoever asks.
     async fn cause(&self, error: Box<dyn std::error::Error + Send + Sync>) -> Error {
-        let history = Arc::clone(&self.0.history);
-        let damage = tokio::task::spawn_blocking(move || history.look_for_damage()).await.ok().flatten();
-        let damaged = damage.as_ref().map(tracing::field::display);
+        let looked = self.0.history.look_for_damage().await;
+        let damaged = looked.as_ref().ok().and_then(Option::as_ref).map(tracing::field::display);
         tracing::error!(damaged, error = &*error as &dyn std::error::Error, "a query failed");
-        damage.map_or(Error::Internal(error), Error::Damaged)
+        match looked {
+            Ok(Some(damage)) => Error::Damaged(damage),
+            Ok(None) => Error::Internal(error),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the tables cannot be read");
+                Error::Unreadable
+            }
+        }
     }
 
     /// Work that nobody waits for.

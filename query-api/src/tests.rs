@@ -29,7 +29,7 @@ impl Service {
         let registry = Registry::new();
         let clock = Clock::System;
         let shared: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
-        let history_config = history::Config { dir: dir.path().to_owned(), ..history::Config::default() };
+        let history_config = history::Config { dir: dir.path().to_owned().into(), ..history::Config::default() };
         let history = History::open(history_config, &Limits::DEFAULT, Arc::clone(&shared), clock.clone(), &registry)
             .await
             .expect("history");

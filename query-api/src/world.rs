@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::history::{self, History};
+use crate::services::s3::ObjectServer;
 use crate::sql::{self, Engine};
 
 const TOPICS: [TopicSpec; 3] = [
@@ -43,8 +44,23 @@ impl World {
     pub(crate) fn new(partitions: u32) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let log = MemoryLog::new(partitions, &TOPICS, Clock::manual(0));
-        let config = history::Config { dir: dir.path().join("history"), ..history::Config::default() };
+        let config = history::Config { dir: dir.path().join("history").into(), ..history::Config::default() };
         Self { dir, log, config }
+    }
+
+    /// With its tables in a new bucket.
+    pub(crate) fn in_bucket(partitions: u32, server: &ObjectServer) -> Self {
+        let mut world = Self::new(partitions);
+        let bucket = server.bucket();
+        world.config.dir = format!("s3://{bucket}/some/prefix").parse().expect("an address");
+        let options = server.options().into_iter().map(|(name, value)| (name.to_owned(), value));
+        world.config.options = history::Options(options.collect());
+        world
+    }
+
+    /// The folder of the tables.
+    pub(crate) fn tables(&self) -> PathBuf {
+        self.config.dir.folder().expect("a folder").to_owned()
     }
 
     pub(crate) fn folder(&self) -> PathBuf {

@@ -83,7 +83,7 @@ impl Config {
             self.log.dir = self.server.data.join("log");
         }
         if self.history.dir == query_api::history::Config::default().dir {
-            self.history.dir = self.server.data.join("history");
+            self.history.dir = self.server.data.join("history").into();
         }
     }
 

@@ -166,7 +166,7 @@ async fn query_api(
     let limits = config.ingest.limits.clone();
     let history = History::open(config.history.clone(), &limits, Arc::clone(&log), clock.clone(), registry)
         .await
-        .with_context(|| format!("history in {} cannot be opened", config.history.dir.display()))?;
+        .with_context(|| format!("history in {} cannot be opened", config.history.dir))?;
     let engine = Engine::new(Arc::clone(&history), config.sql.clone())?;
     let parts = Parts { log, history, engine, clock, registry: registry.clone(), limits, checks };
     Ok(QueryApi::start(config.query_api(), parts, stopping.clone()).await?)

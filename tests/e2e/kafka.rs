@@ -5,10 +5,6 @@
 
 mod any_client;
 mod brokers_away;
-/// Taken in as a file: as a feature of the platform crate it would have everything above that compiled twice.
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../platform/src/testing.rs"]
-mod cluster;
 mod fleet;
 mod input;
 mod kills;
@@ -23,8 +19,8 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use self::cluster::KafkaCluster;
 use crate::harness::{BINARY, PATIENCE};
+use crate::services::KafkaCluster;
 
 /// The cluster, for as long as a test has it.
 struct Turn {

@@ -14,5 +14,10 @@ mod harness;
 mod hostile;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod objects;
 mod otel;
 mod recorded;
+/// Taken in as a file: as a feature of the platform crate it would have everything above that compiled twice.
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../platform/src/testing.rs"]
+mod services;

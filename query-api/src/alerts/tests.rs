@@ -168,7 +168,7 @@ mod service {
         std::fs::create_dir(dir.path().join("rules")).expect("folder");
         std::fs::write(dir.path().join("rules/r.yaml"), yaml).expect("writes");
         let registry = Registry::new();
-        let history = history::Config { dir: dir.path().join("history"), ..history::Config::default() };
+        let history = history::Config { dir: dir.path().join("history").into(), ..history::Config::default() };
         let history =
             History::open(history, &martingale_schemas::Limits::DEFAULT, Arc::clone(&log), clock.clone(), &registry)
                 .await

@@ -64,6 +64,10 @@ fn what_cannot_work_is_named_with_its_remedy() {
         ("history.flush_bytes", one, |it| it.history.flush_bytes = 0),
         ("history.flush_steps", one, |it| it.history.flush_steps = 0),
         ("history.flush_age", span, |it| it.history.flush_age = NOTHING),
+        ("history.follow_every", span, |it| it.history.follow_every = NOTHING),
+        ("history.options", "is a folder", |it| {
+            it.history.options.0.insert("endpoint".to_owned(), "http://127.0.0.1:1".to_owned());
+        }),
         ("history.compact_every", one, |it| it.history.compact_every = 0),
         ("history.memory_bytes_max", "`history.flush_bytes`", |it| {
             it.history.memory_bytes_max = it.history.flush_bytes - 1;

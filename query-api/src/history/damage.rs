@@ -1,13 +1,13 @@
 //! Files of history that are not what its tables say: looked for at start, and when a query fails.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 
 use deltalake::DeltaTableError;
 use serde::de::IgnoredAny;
 
 use super::Snapshot;
+use super::place::Place;
 use crate::tables::Table;
 
 /// The first damaged file, and how many there are.
@@ -21,48 +21,49 @@ pub struct Damage {
     how: How,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
     Missing,
     Length { is: u64, was: u64 },
-    Unreadable(ErrorKind),
 }
 
 impl Damage {
-    /// Compares the files of a version with what is in the folder: that they are there, and as long as they were.
-    pub(super) fn find(dir: &Path, snapshot: &Snapshot) -> Option<Self> {
+    /// Compares the files of a version with what is in the place: that they are there, and as long as they were. One listing
+    /// for each table, a thousand files at a time in a bucket.
+    pub(super) async fn find(place: &Place, snapshot: &Snapshot) -> Result<Option<Self>, object_store::Error> {
         let mut found: Option<Self> = None;
         for (table, seen) in Table::ALL.into_iter().zip(&snapshot.tables) {
+            let listed = place.list(table.name()).await?;
+            let there: HashMap<&str, u64> =
+                listed.iter().filter_map(|it| Some((it.location.filename()?, it.size))).collect();
             for file in seen.stored.snapshot.log_data().iter() {
                 let name = file.path();
                 let was = u64::try_from(file.size()).unwrap_or(0);
-                let Some(how) = How::of(&dir.join(table.name()).join(&*name), was) else { continue };
+                let Some(how) = How::of(there.get(&*name).copied(), was) else { continue };
                 match &mut found {
                     Some(first) => first.files += 1,
                     None => found = Some(Self { files: 1, file: format!("{}/{name}", table.name()), was, how }),
                 }
             }
         }
-        found
+        Ok(found)
     }
 
-    /// Whether the first damaged file still is, and still is one of its table's: one look at the disk, whatever the number of
-    /// files.
-    pub(super) fn stands(&self, dir: &Path, snapshot: &Snapshot) -> bool {
-        let Some((table, name)) = self.file.split_once('/') else { return false };
+    /// Whether the first damaged file still is, and still is one of its table's: one question, whatever the number of files.
+    pub(super) async fn stands(&self, place: &Place, snapshot: &Snapshot) -> Result<bool, object_store::Error> {
+        let Some((table, name)) = self.file.split_once('/') else { return Ok(false) };
         let seen = Table::ALL.into_iter().zip(&snapshot.tables).find(|(it, _)| it.name() == table);
         let is_read = seen.is_some_and(|(_, it)| it.stored.snapshot.log_data().iter().any(|it| &*it.path() == name));
-        is_read && How::of(&dir.join(&self.file), self.was).is_some()
+        Ok(is_read && How::of(place.length(&self.file).await?, self.was).is_some())
     }
 }
 
 impl How {
-    fn of(file: &Path, was: u64) -> Option<Self> {
-        match std::fs::metadata(file) {
-            Ok(it) if it.len() == was => None,
-            Ok(it) => Some(Self::Length { is: it.len(), was }),
-            Err(error) if error.kind() == ErrorKind::NotFound => Some(Self::Missing),
-            Err(error) => Some(Self::Unreadable(error.kind())),
+    const fn of(is: Option<u64>, was: u64) -> Option<Self> {
+        match is {
+            Some(is) if is == was => None,
+            Some(is) => Some(Self::Length { is, was }),
+            None => Some(Self::Missing),
         }
     }
 }
@@ -73,7 +74,6 @@ impl fmt::Display for Damage {
         match &self.how {
             How::Missing => write!(f, "is missing")?,
             How::Length { is, was } => write!(f, "has {is} bytes and was written with {was}")?,
-            How::Unreadable(kind) => write!(f, "cannot be read ({kind})")?,
         }
         if self.files > 1 {
             write!(f, ", and {} more are damaged", self.files - 1)?;
@@ -96,18 +96,23 @@ impl Said {
 }
 
 /// The first entry of a table's log that is no JSON, else the log itself.
-pub(super) fn broken_entry(folder: &Path) -> PathBuf {
-    let log = folder.join("_delta_log");
-    let mut entries: Vec<PathBuf> =
-        std::fs::read_dir(&log).into_iter().flatten().flatten().map(|it| it.path()).collect();
-    entries.retain(|it| it.extension().is_some_and(|it| it == "json"));
-    entries.sort();
-    entries.into_iter().find(|it| !is_json(it)).unwrap_or(log)
+pub(super) async fn broken_entry(place: &Place, table: &str) -> Result<String, object_store::Error> {
+    let log = format!("{table}/_delta_log");
+    let listed = place.list(&log).await?;
+    let mut names: Vec<&str> = listed.iter().filter_map(|it| it.location.filename()).collect();
+    names.retain(|it| it.ends_with(".json"));
+    names.sort_unstable();
+    for name in names {
+        let entry = format!("{log}/{name}");
+        if !is_json(&place.read(&entry).await?.unwrap_or_default()) {
+            return Ok(entry);
+        }
+    }
+    Ok(log)
 }
 
-/// Whether each line of a file is JSON, and there is one.
-fn is_json(entry: &Path) -> bool {
-    let text = std::fs::read(entry).unwrap_or_default();
+/// Whether each line of a text is JSON, and there is one.
+fn is_json(text: &[u8]) -> bool {
     let mut lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).peekable();
     lines.peek().is_some() && lines.all(|line| serde_json::from_slice::<IgnoredAny>(line).is_ok())
 }

@@ -15,17 +15,21 @@ pub(super) enum Standing {
     Late,
     /// The rows in memory have reached their limit, and the tables take none.
     Full,
+    /// The last flush failed; its rows are in memory.
+    Unwritten,
+    /// The tables that others write cannot be looked at.
+    Unseen,
     LogUnreadable,
 }
 
 impl Standing {
-    /// What had been read is no longer followed; whether that is news.
-    pub(super) fn unreadable(&mut self) -> bool {
-        let was_followed = !matches!(self, Self::CatchingUp | Self::LogUnreadable);
-        if was_followed {
-            *self = Self::LogUnreadable;
+    /// What had been read is no longer followed, and why; whether that is news.
+    pub(super) fn loses(&mut self, why: Self) -> bool {
+        let is_news = *self != Self::CatchingUp && *self != why;
+        if is_news {
+            *self = why;
         }
-        was_followed
+        is_news
     }
 
     pub(super) const fn trouble(self) -> Option<&'static str> {
@@ -33,7 +37,9 @@ impl Standing {
             Self::Current => None,
             Self::CatchingUp => Some("it still reads what was on the log at start"),
             Self::Late => Some("it is more than 10 s behind the log"),
-            Self::Full => Some("its rows in memory have reached their limit and are not on disk yet"),
+            Self::Full => Some("its rows in memory have reached their limit and are not in the tables yet"),
+            Self::Unwritten => Some("its tables cannot be written now, and its newest rows are in memory"),
+            Self::Unseen => Some("its tables cannot be read now"),
             Self::LogUnreadable => Some("it cannot read the log now"),
         }
     }

@@ -5,7 +5,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
@@ -20,11 +19,12 @@ use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use deltalake::parquet::schema::types::ColumnPath;
 use deltalake::protocol::{DeltaOperation, SaveMode, checkpoints};
 use deltalake::writer::{DeltaWriter, RecordBatchWriter};
-use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError, TableProperty};
+use deltalake::{DeltaTable, DeltaTableError, TableProperty};
 use martingale_platform::log::Partition;
 
 use super::Error;
 use super::damage::{Said, broken_entry};
+use super::place::Place;
 use crate::tables::Table;
 
 /// Files below this size are merged with their neighbours.
@@ -72,28 +72,25 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the table in its folder below `dir`, or creates it.
-    pub(super) async fn open(dir: &Path, kind: Table) -> Result<Self, Error> {
-        let folder = dir.join(kind.name());
-        std::fs::create_dir_all(&folder).map_err(|source| Error::Folder { folder: folder.clone(), source })?;
-        let folder = folder.canonicalize().map_err(|source| Error::Folder { folder: folder.clone(), source })?;
-        let url = url::Url::from_directory_path(&folder).map_err(|()| Error::Folder {
-            folder: folder.clone(),
-            source: std::io::ErrorKind::InvalidFilename.into(),
-        })?;
+    /// Opens the table in its folder of the place, or creates it.
+    pub(super) async fn open(place: &Place, kind: Table) -> Result<Self, Error> {
         let fail = Error::delta(kind);
-        let damaged = |error| {
-            let (file, folder) = (broken_entry(&folder), folder.clone());
-            Error::Damaged { file, folder, source: Said::of(&error) }
+        let mut table = place.table(kind.name()).map_err(fail)?;
+        let loaded = match table.verify_deltatable_existence().await {
+            Ok(true) => table.load().await.map(|()| true),
+            other => other,
         };
-        let mut table = DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build).map_err(fail)?;
-        if table.verify_deltatable_existence().await.map_err(damaged)? {
-            table.load().await.map_err(damaged)?;
-        } else {
-            match create(&table, kind).await {
+        match loaded {
+            Ok(true) => {}
+            Ok(false) => match create(&table, kind).await {
                 Ok(created) => table = created,
                 // Another process may have been faster, and then there is one.
                 Err(error) => table.load().await.map_err(|_| fail(error))?,
+            },
+            Err(error) => {
+                let broken = broken_entry(place, kind.name()).await.map_err(|error| place.failed(&error))?;
+                let (file, folder) = (place.name_of(&broken), place.name_of(kind.name()));
+                return Err(Error::Damaged { file, folder, source: Said::of(&error) });
             }
         }
         let missing = missing_columns(&table, kind)?;
@@ -103,7 +100,7 @@ impl Store {
             table = table.add_columns().with_fields(missing).with_commit_properties(quiet).await.map_err(fail)?;
         }
         let version = table.snapshot().map_err(fail)?.version();
-        let commits = version.saturating_sub(last_checkpoint(&folder));
+        let commits = version.saturating_sub(last_checkpoint(place, kind).await);
         Ok(Self { kind, table, marks: Mutex::default(), commits })
     }
 
@@ -243,9 +240,9 @@ pub(super) async fn maintain(table: DeltaTable, kind: Table) -> Result<(), Delta
 
 /// Version of the last checkpoint, which ends a compaction; 0 when there is none. Without it a table is only compacted
 /// sooner, so what cannot be read is no error.
-fn last_checkpoint(folder: &Path) -> u64 {
-    let text = std::fs::read(folder.join("_delta_log/_last_checkpoint")).unwrap_or_default();
-    let hint: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+async fn last_checkpoint(place: &Place, kind: Table) -> u64 {
+    let text = place.read(&format!("{}/_delta_log/_last_checkpoint", kind.name())).await.ok().flatten();
+    let hint: serde_json::Value = serde_json::from_slice(&text.unwrap_or_default()).unwrap_or_default();
     hint["version"].as_u64().unwrap_or(0)
 }
 

@@ -20,9 +20,6 @@ use super::tail::{Marks, Reach, Tail};
 use super::{CONSUMER, Error, History, Seen, Snapshot, Stores};
 use crate::tables::{Pending, TABLES};
 
-/// How often the tables are looked at that other processes write.
-const FOLLOW_EVERY: Duration = Duration::from_secs(2);
-
 /// How long the next partition may take while more are to come.
 const MORE_PARTITIONS: Duration = Duration::from_millis(200);
 
@@ -41,9 +38,10 @@ pub(super) async fn run(history: Arc<History>, mut stores: Stores, mut shutdown:
             match replica::begin(&history, &mut stores, &owned).await {
                 Ok(begun) => break begun,
                 Err(error) if error.may_pass() => {
+                    let lost = if matches!(error, Error::Log(_)) { Standing::LogUnreadable } else { Standing::Unseen };
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, "history cannot go on now and tries again");
-                    history.standing.send_if_modified(Standing::unreadable);
+                    history.standing.send_if_modified(|it| it.loses(lost));
                 }
                 Err(error) => return Err(error),
             }
@@ -94,6 +92,10 @@ struct Writer<'h> {
     follow_at: Instant,
     stored: [Stored; TABLES],
     disk: Disk,
+    /// The last flush failed.
+    unwritten: bool,
+    /// The tables could not be looked at last.
+    unseen: bool,
     /// When the log could not be read just now.
     read_again: Option<Instant>,
     /// To begin again from what is on disk.
@@ -128,9 +130,11 @@ impl<'h> Writer<'h> {
             published: Instant::now(),
             tail: Tail::default(),
             replica,
-            follow_at: Instant::now() + FOLLOW_EVERY,
+            follow_at: Instant::now() + history.config.follow_every.0,
             stored,
             disk: Disk::Idle(stores),
+            unwritten: false,
+            unseen: false,
             read_again: None,
             again: false,
             maintenance: None,
@@ -250,6 +254,8 @@ impl<'h> Writer<'h> {
         let standing = match begun {
             false => Standing::CatchingUp,
             true if full => Standing::Full,
+            true if self.unwritten => Standing::Unwritten,
+            true if self.unseen => Standing::Unseen,
             true if self.read_again.is_some() => Standing::LogUnreadable,
             true if read.appended_at.is_some_and(late) => Standing::Late,
             true => Standing::Current,
@@ -324,14 +330,16 @@ impl<'h> Writer<'h> {
         if self.replica.lanes.is_empty() || Instant::now() < self.follow_at {
             return Ok(());
         }
-        self.follow_at = Instant::now() + FOLLOW_EVERY;
+        self.follow_at = Instant::now() + self.history.config.follow_every.0;
         for store in stores.iter_mut() {
             if let Err(error) = store.refresh().await {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "tables of other processes cannot be looked at now");
+                self.unseen = true;
                 return Ok(());
             }
         }
+        self.unseen = false;
         match self.replica.follow(self.history, stores).await {
             Ok(false) => Ok(()),
             Ok(true) => self.show_stored(),
@@ -393,6 +401,7 @@ impl<'h> Writer<'h> {
             return self.begin_again(error);
         }
         if let Err(error) = written {
+            self.unwritten = true;
             self.history.metrics.flush_failures.inc();
             tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -401,6 +410,7 @@ impl<'h> Writer<'h> {
             self.disk = Disk::Failed { frozen, stores, again: Instant::now() + AGAIN };
             return Ok(());
         }
+        self.unwritten = false;
         // The tables may hold rows of others as well by now, which are then not shown from memory any more.
         let followed = self.replica.follow(self.history, &stores).await;
         self.maintain(&mut stores);

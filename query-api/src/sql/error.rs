@@ -25,6 +25,9 @@ pub enum Error {
     /// The tables are not yet what they were when the last process ended.
     #[error("history still reads what was on the log at start: ask again in a moment")]
     CatchingUp,
+    /// Their folder or bucket does not answer. Why is in the log of the server: where it is, is not for everybody who may ask.
+    #[error("the tables of history cannot be read now; the log of the server has the reason: ask again in a moment")]
+    Unreadable,
     /// Files of history are not what they were.
     #[error("{0}")]
     Damaged(Damage),
@@ -42,7 +45,7 @@ impl Error {
             Self::TimedOut { .. } => 408,
             Self::TooLarge { .. } => 413,
             Self::Damaged(_) | Self::Internal(_) => 500,
-            Self::CatchingUp => 503,
+            Self::CatchingUp | Self::Unreadable => 503,
         }
     }
 

@@ -65,6 +65,7 @@ impl From<Error> for Failure {
             Error::TimedOut { .. } => "timed_out",
             Error::TooLarge { .. } => "too_large",
             Error::CatchingUp => "catching_up",
+            Error::Unreadable => "unreadable",
             Error::Damaged(_) => "damaged",
             Error::Internal(_) => "internal",
         };

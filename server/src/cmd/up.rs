@@ -135,10 +135,11 @@ struct Place {
 
 impl Place {
     fn of(config: &Config) -> Self {
-        let data = config.server.data.display();
+        let (data, history) = (config.server.data.display(), &config.history.dir);
         let log = match (config.on_kafka(), config.server.has(Role::QueryApi)) {
-            (false, _) => format!("its data in {data}"),
-            (true, true) => format!("its log on Kafka and its history in {data}"),
+            (false, _) if history.folder().is_some() => format!("its data in {data}"),
+            (false, _) => format!("its data in {data}, its history in {history}"),
+            (true, true) => format!("its log on Kafka and its history in {history}"),
             (true, false) => "its log on Kafka".to_owned(),
         };
         Self { log, roles: config.server.roles.clone() }
@@ -203,7 +204,7 @@ mod tests {
         assert_eq!(config.server.data, std::path::Path::new("/f"));
         assert_eq!((config.server.http.port(), config.server.otlp_http.port()), (1, 0));
         assert_eq!(config.policies.dir, std::path::Path::new("p"));
-        assert_eq!(config.history.dir, std::path::Path::new("/f/history"));
+        assert_eq!(config.history.dir.folder(), Some(std::path::Path::new("/f/history")));
         assert_eq!(config.log.dir, std::path::Path::new("/f/log"));
     }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use martingale_platform::log::Properties;
+use martingale_query_api::history::Options;
 use serde_json::{Map, Value};
 
 use super::Config;
@@ -22,7 +23,9 @@ pub(super) fn toml(config: &Config) -> String {
 }
 
 fn is_secret(key: &str) -> bool {
-    SECRETS.contains(&key) || key.strip_prefix("kafka.properties.").is_some_and(Properties::is_secret)
+    SECRETS.contains(&key)
+        || key.strip_prefix("kafka.properties.").is_some_and(Properties::is_secret)
+        || key.strip_prefix("history.options.").is_some_and(Options::is_secret)
 }
 
 /// A key as TOML has it: with a dot in it, it would be two.

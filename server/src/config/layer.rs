@@ -12,8 +12,9 @@ use super::Error;
 /// Variables of the environment that are configuration start with this; what follows is `SECTION__KEY`.
 pub(crate) const PREFIX: &str = "MARTINGALE__";
 
-/// What follows is the name of a property and not a key of ours.
-const PROPERTIES: &str = "kafka.properties.";
+/// What follows is a name of somebody else and not a key of ours. Those of librdkafka have dots, which no variable can
+/// have: `KAFKA__PROPERTIES__SASL_PASSWORD`.
+const FOREIGN: [(&str, &str); 2] = [("kafka.properties", "."), ("history.options", "_")];
 
 /// Values by key, and a name for messages.
 #[derive(Clone, Debug)]
@@ -73,11 +74,12 @@ impl Layer {
         }
         let layer = |(name, text): (String, String)| {
             let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase().replace("__", ".");
-            // Names of librdkafka have dots, which no variable can have: KAFKA__PROPERTIES__SASL_PASSWORD.
-            if let Some(property) = key.strip_prefix(PROPERTIES) {
-                let values = Dict::from([(property.replace('_', "."), Value::from(text))]);
-                let values = figment::util::nest(PROPERTIES.trim_end_matches('.'), values.into()).into_dict()?;
-                return Some(Self { name: format!("environment variable {name}"), values });
+            for (section, underscore) in FOREIGN {
+                if let Some(name_of) = key.strip_prefix(section).and_then(|it| it.strip_prefix('.')) {
+                    let values = Dict::from([(name_of.replace('_', underscore), Value::from(text))]);
+                    let values = figment::util::nest(section, values.into()).into_dict()?;
+                    return Some(Self { name: format!("environment variable {name}"), values });
+                }
             }
             let value = match find(&known.values, &key) {
                 Some(Value::String(..)) => Value::from(text),

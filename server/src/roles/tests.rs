@@ -19,7 +19,7 @@ async fn the_document_lists_every_route_and_no_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = Config::default();
     config.log.dir = folder.path().join("log");
-    config.history.dir = folder.path().join("history");
+    config.history.dir = folder.path().join("history").into();
     let Open { log, routers, services } = open(config, Rules::starter(), Registry::new()).await.expect("opens");
     let document = openapi::document();
     let documented: BTreeSet<String> = document["paths"].as_object().expect("paths").keys().cloned().collect();
@@ -39,7 +39,7 @@ async fn each_error_names_its_own_cause() {
     type Change = fn(&mut Config, &std::path::Path);
     let cases: [(Change, &str, &str); 3] = [
         (|config, file| config.log.dir = file.to_owned(), "the log cannot be opened: data folder ", "history"),
-        (|config, file| config.history.dir = file.to_owned(), "history in ", "data folder"),
+        (|config, file| config.history.dir = file.to_owned().into(), "history in ", "data folder"),
         (
             |config, file| config.alerts.dir = Some(file.to_owned()),
             "alerts cannot work: alert rules of ",
@@ -52,7 +52,7 @@ async fn each_error_names_its_own_cause() {
         std::fs::write(&file, "a file, where a folder is needed").expect("written");
         let mut config = Config::default();
         config.log.dir = folder.path().join("log");
-        config.history.dir = folder.path().join("tables");
+        config.history.dir = folder.path().join("tables").into();
         change(&mut config, &file);
         let error = match open(config, Rules::starter(), Registry::new()).await {
             Ok(_) => panic!("{begins}: it was opened"),

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::binary;
-use super::cluster::KafkaCluster;
 use crate::harness::{PATIENCE, Server, martingale};
+use crate::services::KafkaCluster;
 
 /// How many processes of each role.
 const OF_EACH: usize = 2;

@@ -9,7 +9,14 @@ use martingale_platform::log::Partition;
 
 use super::{Mark, Move, Store, maintain};
 use crate::history::Error;
+use crate::history::location::Location;
+use crate::history::place::Place;
 use crate::tables::Table;
+
+async fn place(folder: &tempfile::TempDir) -> Place {
+    let location = Location::from(folder.path().to_owned());
+    Place::open(&location, &Default::default(), tokio::runtime::Handle::current()).await.expect("a folder")
+}
 
 const P0: Partition = Partition(0);
 
@@ -46,14 +53,14 @@ fn files(store: &Store) -> (usize, usize) {
 #[tokio::test]
 async fn an_append_that_is_repeated_adds_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
+    let mut store = Store::open(&place(&folder).await, Table::ControlEvents).await.expect("opens");
     assert_eq!(store.mark(P0).await.expect("reads"), Mark::default());
     let mark = Mark { next: 7, next_step: 3 };
     for _ in 0..2 {
         store.append(&[control("a"), control("b")], &[to(Mark::default(), mark)]).await.expect("appends");
     }
     assert_eq!(files(&store), (1, 2));
-    let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens again");
+    let mut store = Store::open(&place(&folder).await, Table::ControlEvents).await.expect("opens again");
     assert_eq!(store.mark(P0).await.expect("reads"), mark);
     assert_eq!(store.mark(Partition(1)).await.expect("reads"), Mark::default());
     // Nothing new in this table, but the position moved on.
@@ -65,8 +72,8 @@ async fn an_append_that_is_repeated_adds_nothing() {
 #[tokio::test]
 async fn what_another_has_written_is_not_written_again() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut first = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
-    let mut second = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
+    let mut first = Store::open(&place(&folder).await, Table::ControlEvents).await.expect("opens");
+    let mut second = Store::open(&place(&folder).await, Table::ControlEvents).await.expect("opens");
     first.append(&[control("a"), control("b")], &[to(at(0), at(2))]).await.expect("appends");
     for _ in 0..2 {
         let error = second.append(&[control("a")], &[to(at(0), at(1))]).await.expect_err("overtaken");
@@ -86,7 +93,7 @@ async fn what_another_has_written_is_not_written_again() {
 #[tokio::test]
 async fn compaction_merges_files_and_keeps_rows_and_marks() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
+    let mut store = Store::open(&place(&folder).await, Table::ControlEvents).await.expect("opens");
     for n in 1..=9 {
         store.append(&[control(&format!("c{n}"))], &[to(at(n - 1), at(n))]).await.expect("appends");
     }
@@ -95,16 +102,16 @@ async fn compaction_merges_files_and_keeps_rows_and_marks() {
     // The store that went on appending takes the compaction over with its next commit.
     store.append(&[control("late")], &[to(at(9), at(10))]).await.expect("appends");
     assert_eq!(files(&store), (2, 10));
-    let store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens from the checkpoint");
+    let store = Store::open(&place(&folder).await, Table::ControlEvents).await.expect("opens from the checkpoint");
     assert_eq!((files(&store), store.mark(P0).await.expect("reads").next), ((2, 10), 10));
 }
 
 #[tokio::test]
 async fn a_folder_of_another_version_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    Store::open(folder.path(), Table::Verdicts).await.expect("creates");
+    Store::open(&place(&folder).await, Table::Verdicts).await.expect("creates");
     std::fs::rename(folder.path().join("verdicts"), folder.path().join("findings")).expect("moves");
-    match Store::open(folder.path(), Table::Findings).await {
+    match Store::open(&place(&folder).await, Table::Findings).await {
         Err(Error::OtherVersion { table: "findings", columns }) => {
             assert!(columns.contains("severity") && columns.contains("scores"), "{columns}");
         }
@@ -117,16 +124,16 @@ async fn a_folder_of_another_version_is_refused() {
 async fn commits_of_processes_that_lived_shortly_add_up() {
     let folder = tempfile::tempdir().expect("a folder");
     for n in 1..=5 {
-        let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
+        let mut store = Store::open(&place(&folder).await, Table::ControlEvents).await.expect("opens");
         assert_eq!(store.commits, n - 1);
         store.append(&[control("a")], &[to(at(n - 1), at(n))]).await.expect("appends");
     }
-    let store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens");
+    let store = Store::open(&place(&folder).await, Table::ControlEvents).await.expect("opens");
     maintain(store.handle(), Table::ControlEvents).await.expect("compacts");
-    let mut store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens from the checkpoint");
+    let mut store = Store::open(&place(&folder).await, Table::ControlEvents).await.expect("opens from the checkpoint");
     assert_eq!((store.commits, files(&store)), (0, (1, 5)));
     store.append(&[control("b")], &[to(at(5), at(6))]).await.expect("appends");
-    let store = Store::open(folder.path(), Table::ControlEvents).await.expect("opens again");
+    let store = Store::open(&place(&folder).await, Table::ControlEvents).await.expect("opens again");
     assert_eq!(store.commits, 1);
 }
 
@@ -140,17 +147,17 @@ async fn columns_that_a_table_lacks_are_added_when_it_is_opened() {
     for (table, names) in
         [(Table::Steps, of_steps), (Table::Verdicts, of_steps), (Table::ControlEvents, ("control_id", "changed"))]
     {
-        let mut store = Store::open(folder.path(), table).await.expect("opens");
+        let mut store = Store::open(&place(&folder).await, table).await.expect("opens");
         let mark = store.mark(P0).await.expect("reads");
         let before = store.table.version().expect("made");
         let row = one(table, names, "new");
         let step = Move { partition: P0, from: mark, to: Mark { next: mark.next + 1, ..mark } };
         store.append(&[row], &[step]).await.expect("appends");
         // Opening it again adds nothing.
-        let store = Store::open(folder.path(), table).await.expect("opens again");
+        let store = Store::open(&place(&folder).await, table).await.expect("opens again");
         assert_eq!(store.table.version(), Some(before + 1), "given a column before, and written");
         maintain(store.handle(), table).await.expect("compacts rows of both kinds");
-        let store = Store::open(folder.path(), table).await.expect("opens from the checkpoint");
+        let store = Store::open(&place(&folder).await, table).await.expect("opens from the checkpoint");
         let rows = flags(&store, names).await;
         assert_eq!(rows.last(), Some(&("new".to_owned(), Some(true))), "{table:?}");
         let old: Vec<_> = rows[..rows.len() - 1].iter().map(|(id, flag)| (id.as_str(), *flag)).collect();

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::history::lane::{Lane, Pass};
 use crate::history::metrics::Metrics;
 use crate::history::{self, History};
+use crate::services::s3::ObjectServer;
 use crate::sql::{self, Engine};
 use crate::tables::Pending;
 use crate::world::{World, step};
@@ -156,8 +157,19 @@ async fn judge(world: &World, from: u64, to: u64) {
 
 #[tokio::test]
 async fn processes_that_share_the_tables_answer_alike() {
-    let mut world = World::new(4);
+    answer_alike(World::new(4)).await;
+}
+
+#[tokio::test]
+async fn processes_that_share_a_bucket_answer_alike() {
+    if let Some(server) = ObjectServer::shared() {
+        answer_alike(World::in_bucket(4, server)).await;
+    }
+}
+
+async fn answer_alike(mut world: World) {
     world.config.flush_age = Span::from_millis(300);
+    world.config.follow_every = Span::from_millis(500);
     let (first, second) = (Process::start(&world, &[0, 1]).await, Process::start(&world, &[2, 3]).await);
     for round in 1..=3 {
         judge(&world, (round - 1) * 100 + 1, round * 100 + 1).await;
@@ -189,7 +201,17 @@ async fn processes_that_share_the_tables_answer_alike() {
 /// Two processes that both believe all partitions are theirs, as while one is paused: rows are there once.
 #[tokio::test]
 async fn a_partition_that_two_write_down_is_written_once() {
-    let mut world = World::new(2);
+    written_once(World::new(2)).await;
+}
+
+#[tokio::test]
+async fn a_partition_that_two_write_into_a_bucket_is_written_once() {
+    if let Some(server) = ObjectServer::shared() {
+        written_once(World::in_bucket(2, server)).await;
+    }
+}
+
+async fn written_once(mut world: World) {
     world.config.flush_steps = 20;
     let (first, second) = (Process::start(&world, &[0, 1]).await, Process::start(&world, &[0, 1]).await);
     for round in 1..=5 {
