@@ -18,7 +18,7 @@ use super::client::{Clients, Isolation};
 use super::cursor::{END_WAIT, is_passing};
 use super::delivery::Placed;
 use super::tail::{bounds, list, offset, record};
-use super::{Error, Offset, Partition, Progress, StateChange};
+use super::{Error, Offset, Partition, Progress, StateChange, Store, Topic};
 
 /// First byte of a key.
 const STATE: u8 = b's';
@@ -79,35 +79,61 @@ impl View {
         };
     }
 
-    /// Takes in a record of the changelog.
+    /// Takes in a record of the changelog; false when its key is none of a consumer's, so that somebody else has written it.
     ///
     /// # Errors
-    /// What is wrong with it.
-    fn restore(&mut self, key: &Bytes, value: Option<Bytes>) -> Result<(), &'static str> {
+    /// What is wrong with a record that a consumer may have written: without it the state would be another one.
+    fn restore(&mut self, own: &Own, key: &Bytes, value: Option<Bytes>) -> Result<bool, &'static str> {
+        let Some(entry) = Entry::of(own, key) else { return Ok(false) };
         let value = match value {
             None => None,
             Some(value) if value.first() == Some(&VERSION) => Some(value.slice(1..)),
             Some(_) => return Err("a value of another version"),
         };
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| "a name that is no text");
-        match key.split_first() {
-            Some((&STATE, rest)) => {
-                let length = usize::from(*rest.first().ok_or("a key that is cut")?);
-                let name = text(rest.get(1..=length).ok_or("a key that is cut")?)?;
-                self.set(&name, &key.slice(2 + length..), value);
-            }
-            Some((&PROGRESS, topic)) => {
+        match entry {
+            Entry::State { store, key } => self.set(store, &key, value),
+            Entry::Progress { topic } => {
                 let value = value.ok_or("progress that was removed")?;
                 let next = u64::from_le_bytes(value[..].try_into().map_err(|_| "progress of another length")?);
-                self.progress.insert(text(topic)?, Offset(next));
+                self.progress.insert(topic.to_owned(), Offset(next));
             }
-            _ => return Err("a key of another kind"),
         }
-        Ok(())
+        Ok(true)
     }
 
     fn entries(&self) -> usize {
         self.stores.values().map(BTreeMap::len).sum()
+    }
+}
+
+/// What the keys of a consumer's changelog may name.
+#[derive(Clone, Debug)]
+pub(super) struct Own {
+    pub(super) stores: &'static [Store],
+    pub(super) topics: Vec<Topic>,
+}
+
+/// What a key of the changelog names.
+enum Entry {
+    State { store: Store, key: Bytes },
+    Progress { topic: Topic },
+}
+
+impl Entry {
+    fn of(own: &Own, key: &Bytes) -> Option<Self> {
+        match key.split_first()? {
+            (&STATE, rest) => {
+                let length = usize::from(*rest.first()?);
+                let name = rest.get(1..=length)?;
+                let store = own.stores.iter().find(|it| it.as_bytes() == name)?;
+                Some(Self::State { store, key: key.slice(2 + length..) })
+            }
+            (&PROGRESS, name) => {
+                let topic = own.topics.iter().find(|it| it.as_bytes() == name)?;
+                Some(Self::Progress { topic })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -166,6 +192,7 @@ pub(super) fn progress_record(topic: &Arc<str>, progress: &Progress) -> Placed {
 pub(super) fn restore(
     clients: &Clients,
     topic: &Arc<str>,
+    own: &Own,
     partition: Partition,
     progress: &Restoring,
 ) -> Result<View, Error> {
@@ -181,17 +208,21 @@ pub(super) fn restore(
     let fail = |error| clients.failed(format_args!("state cannot be restored from `{topic}`"), error);
     reader.assign(&list(topic, partition, found.start)?).map_err(fail)?;
     let (began, mut said, mut heard) = (Instant::now(), Instant::now(), Instant::now());
-    let mut records = 0_u64;
+    let (mut records, mut foreign) = (0_u64, 0_u64);
     loop {
         match reader.poll(Duration::from_millis(200)) {
             Some(Ok(message)) => {
                 let at = offset(message.offset());
                 let is_removal = message.payload().is_none();
                 let it = record(&message);
-                view.restore(&it.key, (!is_removal).then_some(it.value)).map_err(|what| {
+                let is_own = view.restore(own, &it.key, (!is_removal).then_some(it.value)).map_err(|what| {
                     Error::Open(format!("kafka: `{topic}` has, in partition {partition} at {at}, {what}"))
                 })?;
                 records += 1;
+                if !is_own {
+                    foreign += 1;
+                    tracing::debug!(topic = &**topic, %partition, %at, "a record that no consumer wrote is passed over");
+                }
                 progress.at.store(at.0, Ordering::Relaxed);
                 heard = Instant::now();
                 if said.elapsed() > SAY_EVERY {
@@ -209,6 +240,9 @@ pub(super) fn restore(
             }
         }
     }
+    if foreign > 0 {
+        tracing::warn!(topic = &**topic, %partition, foreign, "records that no consumer wrote were passed over");
+    }
     let (entries, took) = (view.entries(), began.elapsed());
     tracing::info!(topic = &**topic, %partition, records, entries, ?took, "state is restored");
     Ok(view)
@@ -217,6 +251,10 @@ pub(super) fn restore(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn own() -> Own {
+        Own { stores: &["store"], topics: vec!["steps"] }
+    }
 
     #[test]
     fn what_is_written_is_read() {
@@ -232,7 +270,7 @@ mod tests {
         let progress = [Progress { topic: "steps", partition, next: Offset(7) }];
         let mut read = View::default();
         for it in changes.iter().map(|it| state_record(&topic, it)).chain([progress_record(&topic, &progress[0])]) {
-            read.restore(&it.key, it.value).expect("readable");
+            read.restore(&own(), &it.key, it.value).expect("readable");
         }
         let mut written = View::default();
         written.apply(changes, &progress);
@@ -242,19 +280,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_foreign_is_refused() {
-        let cases: [(&[u8], Option<&[u8]>); 7] = [
-            (b"", Some(b"\x01")),
-            (b"x", Some(b"\x01")),
-            (b"s", Some(b"\x01")),
-            (b"s\x09abc", Some(b"\x01")),
-            (b"s\x01ak", Some(b"\x02")),
-            (b"psteps", Some(b"\x01\x01")),
-            (b"psteps", None),
+    fn what_nobody_wrote_is_passed_over_and_what_cannot_be_read_is_refused() {
+        type Case = (&'static [u8], Option<&'static [u8]>, Result<bool, &'static str>);
+        let cases: [Case; 14] = [
+            (b"", Some(b"\x01"), Ok(false)),
+            (b"x", Some(b"\x01"), Ok(false)),
+            (b"x", None, Ok(false)),
+            (b"s", Some(b"\x01"), Ok(false)),
+            (b"s\x09abc", Some(b"\x01"), Ok(false)),
+            (b"s\x01\xff", Some(b"\x01"), Ok(false)),
+            (b"support-1", Some(b"{}"), Ok(false)),
+            (b"payments-1", Some(b"{}"), Ok(false)),
+            (b"plan-1", None, Ok(false)),
+            (b"s\x05otherk", Some(b"\x02"), Ok(false)),
+            (b"s\x05storek", Some(b"\x01v"), Ok(true)),
+            (b"s\x05storek", Some(b"\x02"), Err("a value of another version")),
+            (b"psteps", Some(b"\x01\x01"), Err("progress of another length")),
+            (b"psteps", None, Err("progress that was removed")),
         ];
-        for (key, value) in cases {
-            let outcome = View::default().restore(&Bytes::from_static(key), value.map(Bytes::from_static));
-            outcome.expect_err(&format!("{key:?}"));
+        for (key, value, expected) in cases {
+            let outcome = View::default().restore(&own(), &Bytes::from_static(key), value.map(Bytes::from_static));
+            assert_eq!(outcome, expected, "{key:?}");
         }
     }
 }

@@ -18,7 +18,7 @@ use rdkafka::producer::Producer as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::changelog::{self, Restoring, View};
+use super::changelog::{self, Own, Restoring, View};
 use super::client::{Clients, Producer};
 use super::delivery::{self, Placed};
 use super::tail::{Tail, blocking};
@@ -84,7 +84,7 @@ impl Claim {
     pub(super) fn establish(
         clients: &Clients,
         tail: &Tail,
-        changelog: &Arc<str>,
+        (changelog, own): (&Arc<str>, &Own),
         spec: ConsumerSpec,
         partition: Partition,
         progress: &Restoring,
@@ -107,7 +107,7 @@ impl Claim {
         let lanes: Vec<Lane> = (0..lanes).map(lane).collect::<Result<_, Error>>()?;
         // What the one before published is on the log now, and no more of it will come: the next reads have to see it.
         tail.forget(partition);
-        let view = changelog::restore(clients, changelog, partition, progress)?;
+        let view = changelog::restore(clients, changelog, own, partition, progress)?;
         Ok(Arc::new(Self {
             clients: clients.clone(),
             consumer,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::changelog::Restoring;
+use super::changelog::{Own, Restoring};
 use super::claim::{Broken, Claim};
 use super::client::Clients;
 use super::metrics::Metrics;
@@ -42,6 +42,8 @@ pub(super) struct Owners {
     assigned: Mutex<BTreeSet<(Consumer, Partition)>>,
     /// How far restores are that are under way.
     restoring: Mutex<BTreeMap<(Consumer, Partition), Arc<Restoring>>>,
+    /// Why the last claim of a partition was not made.
+    failed: Mutex<BTreeMap<(Consumer, Partition), String>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -66,6 +68,7 @@ impl Owners {
             slots: Mutex::default(),
             assigned: Mutex::default(),
             restoring: Mutex::default(),
+            failed: Mutex::default(),
         }
     }
 
@@ -96,9 +99,10 @@ impl Owners {
         lock(&self.assigned).iter().filter(|it| it.0 == consumer).map(|it| it.1).collect()
     }
 
-    /// How far the restore of a partition is, while there is one.
+    /// Why a partition cannot be claimed, or else how far its restore is, while there is one.
     pub(super) fn restoring(&self, consumer: Consumer, partition: Partition) -> Option<String> {
-        lock(&self.restoring).get(&(consumer, partition)).map(ToString::to_string)
+        let failed = lock(&self.failed).get(&(consumer, partition)).cloned();
+        failed.or_else(|| lock(&self.restoring).get(&(consumer, partition)).map(ToString::to_string))
     }
 
     /// The claim, made when there is none and it may be.
@@ -141,9 +145,14 @@ impl Owners {
         let timer = self.metrics.restore_seconds.start_timer();
         let progress = Arc::new(Restoring::default());
         lock(&self.restoring).insert((spec.consumer, partition), Arc::clone(&progress));
-        let make = move || Claim::establish(&clients, &tail, &changelog, spec, partition, &progress);
+        let own = Own { stores: spec.stores, topics: self.topics.names().map(|it| it.0).collect() };
+        let make = move || Claim::establish(&clients, &tail, (&changelog, &own), spec, partition, &progress);
         let claim = blocking(make).await;
         lock(&self.restoring).remove(&(spec.consumer, partition));
+        match &claim {
+            Ok(_) => lock(&self.failed).remove(&(spec.consumer, partition)),
+            Err(error) => lock(&self.failed).insert((spec.consumer, partition), error.to_string()),
+        };
         timer.observe_duration();
         claim
     }
@@ -151,6 +160,7 @@ impl Owners {
     /// Gives a partition up: ends what is under way, in time.
     pub(super) async fn release(&self, consumer: Consumer, partition: Partition) {
         lock(&self.assigned).remove(&(consumer, partition));
+        lock(&self.failed).remove(&(consumer, partition));
         let slot = self.slot(consumer, partition);
         // Somebody is making the claim just now, and will look whether it is still wanted.
         let Ok(mut slot) = slot.try_lock() else { return };

@@ -3,6 +3,7 @@
 mod failures;
 mod groups;
 mod opening;
+mod restores;
 
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
