@@ -1,14 +1,16 @@
 //! The core of one partition with the state it works on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateKey, Tally};
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
+use martingale_schemas::lineage::Basis;
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
-    Control, ControlState, Decision, Finding, Lineage, Position, Reason, Rejection, Step, VerdictId, topics,
+    Control, ControlAction, ControlState, Decision, Finding, Lineage, Position, Reason, Rejection, Scope, SessionId,
+    Step, VerdictId, topics,
 };
 
 use crate::controls::Order;
@@ -48,6 +50,8 @@ const ENCODED_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) struct Batch {
     pub(crate) answers: Vec<Append>,
     pub(crate) verdicts: Vec<Append>,
+    /// By session.
+    pub(crate) lineages: BTreeMap<String, Option<Append>>,
     pub(crate) dead_letters: Vec<Append>,
     pub(crate) standings: Vec<Append>,
     pub(crate) counts: Counts,
@@ -169,6 +173,13 @@ impl Judge {
         }
         let Applied { known, changed } = self.detector.apply(&order.control);
         batch.counts.order();
+        if let (Scope::Run { root_session_id }, ControlAction::Halt, true) =
+            (&order.control.scope, order.control.action, known)
+        {
+            let lineage =
+                Lineage { root_session_id: root_session_id.clone(), parent_session_id: None, basis: Basis::Settled };
+            self.keep_in_run(root_session_id, lineage, batch).await?;
+        }
         if order.answered {
             return Ok(());
         }
@@ -209,6 +220,23 @@ impl Judge {
         // Beside its step, also where a foreign producer has put that into a partition its key does not belong to.
         let append = Append::new(topics::VERDICTS, record.key.clone(), json(&verdict)).to_partition(self.partition);
         batch.verdicts.push(append);
+        if verdict.standing == Decision::Halt {
+            self.keep_in_run(&step.session_id, Lineage::of(&step), batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Remembers the run of a session that a halt stands against, where it might still become another one: the halts of rules are
+    /// known here alone.
+    async fn keep_in_run(&self, session: &SessionId<'_>, lineage: Lineage, batch: &mut Batch) -> Result<(), Error> {
+        if batch.lineages.contains_key(session.as_str()) {
+            return Ok(());
+        }
+        let key = Bytes::copy_from_slice(session.as_str().as_bytes());
+        let told = self.log.newest(topics::LINEAGES, &key).await?.and_then(|it| Lineage::from_log(&it));
+        let may_move = told.is_none_or(|it| it.is_open() && it.root_session_id == lineage.root_session_id);
+        let append = may_move.then(|| Append::new(topics::LINEAGES, key, Bytes::from(lineage.to_json())));
+        batch.lineages.insert(session.as_str().to_owned(), append);
         Ok(())
     }
 

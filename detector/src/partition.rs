@@ -315,7 +315,9 @@ impl<'a> Loop<'a> {
             if self.next_step >= self.orders.floor() { *self.verdicts_grown.borrow() } else { self.verdicts };
         self.verdicts = verdicts.max(self.verdicts);
         let at = |topic, next| Progress { topic, partition: self.partition, next };
-        let Batch { mut answers, verdicts, dead_letters, standings, counts } = batch;
+        let Batch { mut answers, verdicts, lineages, dead_letters, standings, counts } = batch;
+        // Below the verdict that a gate waits for: its next step is put into the run that is kept here.
+        answers.extend(lineages.into_values().flatten());
         answers.extend(verdicts);
         answers.extend(dead_letters);
         answers.extend(standings);

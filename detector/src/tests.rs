@@ -14,8 +14,9 @@ use martingale_platform::log::{
     Append, Cleanup, Log, MemoryLog, Offset, Partition, ReadLimit, StateChange, Topic, TopicSpec,
 };
 use martingale_platform::shutdown::{self, Trigger};
+use martingale_schemas::lineage::Basis;
 use martingale_schemas::record::{DeadLetter, Standing};
-use martingale_schemas::{Control, ControlState, Decision, Limits, Reason, Verdict, topics};
+use martingale_schemas::{Control, ControlState, Decision, Limits, Lineage, Reason, SessionId, Verdict, topics};
 use prometheus::{Registry, TextEncoder};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -207,6 +208,39 @@ fn a_halt_stands_after_a_restart() {
         assert_eq!(bench.decisions().await, [Decision::Halt]);
         assert_eq!(bench.metric("decisions_total{decision=\"halt\"}"), 1);
         assert_eq!(bench.metric("findings_total{column=\"control\",rule=\"halted_by_control\"}"), 1);
+    });
+}
+
+#[test]
+fn a_session_under_a_halt_is_kept_in_its_run() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.order("halt", "mother").await;
+        for (n, lineage) in [
+            (0, ""),
+            (1, r#""parent_session_id":"mother","root_session_id":"mother","#),
+            (2, r#""parent_session_id":"mother","root_session_id":"mother","#),
+        ] {
+            bench.append(topics::STEPS, step("kid", n).replacen('{', &format!("{{{lineage}"), 1)).await;
+        }
+        bench.step("mother", 3).await;
+        bench.step("other", 4).await;
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 5).await;
+        let [halt, allow] = [Decision::Halt, Decision::Allow];
+        assert_eq!(bench.decisions().await, [allow, halt, halt, halt, allow]);
+        let told = |parent| Lineage {
+            root_session_id: SessionId::from("mother"),
+            parent_session_id: parent,
+            basis: Basis::Settled,
+        };
+        let (kid, mother) = (told(Some(SessionId::from("mother"))), told(None));
+        assert_eq!(bench.read::<Lineage>(topics::LINEAGES).await, [kid, mother], "once for each, in one commit");
+        // What is remembered is not written again.
+        bench.step("mother", 5).await;
+        bench.until(topics::VERDICTS, 6).await;
+        bench.stop(running).await;
+        assert_eq!(bench.read::<Lineage>(topics::LINEAGES).await.len(), 2);
     });
 }
 

@@ -141,6 +141,7 @@ impl Lead {
                 }
             }
             tokio::select! {
+                biased;
                 () = shutdown.stopping() => return,
                 is_given = given(&mut assigned) => if !is_given { return shutdown.stopping().await },
             }

@@ -20,8 +20,8 @@ pub const ASKS: &str = "asks";
 /// A [`crate::record::Standing`] as JSON for each of `asks`, and for each step of `steps` that was judged before.
 pub const STANDINGS: &str = "standings";
 
-/// What sessions told of their root and parent, [`crate::Lineage`] as JSON: the newest by `session_id`, its key. Written by
-/// the door that a step came through, together with it; removed by the detector that forgets the session.
+/// Root and parent of each session, [`crate::Lineage`] as JSON: the newest by `session_id`, its key. Written by the door that its
+/// first step came through, together with it, and by the detector that finds it halted; removed by the one that forgets it.
 pub const LINEAGES: &str = "lineages";
 
 /// Every topic.

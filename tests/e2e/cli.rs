@@ -226,13 +226,14 @@ async fn a_child_of_a_halted_parent_stays_halted_and_resume_says_so() {
     let parent = said(&["resume", "p"]);
     assert!(parent.contains("resumed: session p") && !parent.contains("still"), "{parent}");
 
-    // One that tells its root after its first step has been judged in two partitions, the first of them the busier.
+    // One whose parent says only afterwards which run it is in has been judged in two partitions, the first of them the
+    // busier.
     let gate = async |id: &str| {
-        let more = json!({ "root_session_id": "p", "parent_session_id": "p" });
-        server.post("/v1/gate", step("kid", id, "tool_call", more).to_string()).await.1["decision"].clone()
+        server.post("/v1/gate", step("kid", id, "tool_call", json!({})).to_string()).await.1["decision"].clone()
     };
-    let busy: String = (2..9).map(|n| line("s", "").replace("\"1\"", &format!("\"{n}\""))).collect();
-    std::fs::write(&steps, busy + &line("kid", "")).expect("writes");
+    let busy: String = (2..9).map(|n| line("b", "").replace("\"1\"", &format!("\"{n}\""))).collect();
+    let (kid, mother) = (line("kid", ",\"parent_session_id\":\"s\""), line("s", ",\"root_session_id\":\"p\""));
+    std::fs::write(&steps, busy + &kid + &mother).expect("writes");
     assert!(server.martingale(&["replay", steps.to_str().expect("UTF-8")]).status.success());
     assert_eq!(gate("2").await, "allow");
     server.count_reaches("SELECT count(DISTINCT partition) FROM steps WHERE session_id = 'kid'", 2).await;

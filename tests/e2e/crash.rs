@@ -168,32 +168,3 @@ async fn a_data_folder_is_not_shared() {
     let second = Server::try_start(Command::new(BINARY), folder.path(), &[]).err().expect("refused");
     assert!(second.contains("in use"), "{second}");
 }
-
-/// A child says whose it is on its first step alone. What it leaves away later is remembered, by another door and after the
-/// process ended.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_halt_of_a_run_reaches_a_child_that_leaves_its_lineage_away() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let data = folder.path().join("data");
-    let server = start(&data);
-    let first = step("child", "1", "session_start", json!({ "root_session_id": "run", "parent_session_id": "mother" }));
-    let (status, taken) = server.post("/v1/steps", first.to_string()).await;
-    assert_eq!((status, &taken["accepted"]), (200, &json!(1)), "{taken}");
-    let order = json!({ "action": "halt", "root_session_id": "run", "by": "ops" }).to_string();
-    assert_eq!(server.post("/v1/controls", order).await.1["state"], "applied");
-    let call = |id: &str, more: Value| step("child", id, "tool_call", more).to_string();
-    let (_, gate) = server.post("/v1/gate", call("2", json!({ "tool": "pay" }))).await;
-    assert_eq!(gate["decision"], "halt", "{gate}");
-    server.kill_9();
-
-    let server = start(&data);
-    let (_, gate) = server.post("/v1/gate", call("3", json!({ "tool": "pay" }))).await;
-    assert_eq!(gate["decision"], "halt", "{gate}");
-    // Nor does it get out of the run by saying that it is in another.
-    let (status, refused) =
-        server.post("/v1/gate", call("4", json!({ "tool": "pay", "root_session_id": "child" }))).await;
-    assert_eq!((status, &refused["error"]["reason"]), (400, &json!("contradiction")), "{refused}");
-    let steps = "SELECT root_session_id, parent_session_id FROM steps WHERE session_id = 'child' ORDER BY step_id";
-    server.count_reaches("SELECT count(*) FROM steps WHERE session_id = 'child'", 3).await;
-    assert_eq!(server.sql(steps).await, [["run", "mother"]; 3].map(|it| it.map(Value::from).to_vec()));
-}

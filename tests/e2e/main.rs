@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod lineage;
 mod objects;
 mod otel;
 mod recorded;

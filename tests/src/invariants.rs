@@ -112,7 +112,12 @@ pub async fn check(log: &dyn Log, rules: &Arc<Rules>, witness: &Witness) -> Resu
         dead.extend(letters);
         let live = published(&verdicts, &mut tally)?;
         same_verdicts(partition, &expected, &live)?;
-        same_state(partition, &expected, &state)?;
+        let mut remembered = BTreeSet::new();
+        for (session, _) in expected.over.values() {
+            let told = log.newest(topics::LINEAGES, session.as_str().as_bytes()).await.map_err(unreadable)?;
+            remembered.extend(told.map(|_| session.clone()));
+        }
+        same_state(partition, &expected, &state, &remembered)?;
         halts_stand(&live, &steps, &controls, witness.idle_micros, &mut tally)?;
         orders_are_in_force(partition, &controls, witness, &mut tally)?;
         tally.states += state.len();
@@ -172,10 +177,20 @@ fn same_verdicts(partition: Partition, expected: &Expected, live: &Live<'_>) -> 
     })
 }
 
-fn same_state(partition: Partition, expected: &Expected, state: &BTreeMap<Bytes, Bytes>) -> Result<(), Violation> {
+/// Of a session that is over there is nothing, or what there was, if it is among those of which something is `remembered`.
+fn same_state(
+    partition: Partition,
+    expected: &Expected,
+    state: &BTreeMap<Bytes, Bytes>,
+    remembered: &BTreeSet<SessionId<'static>>,
+) -> Result<(), Violation> {
+    let may_stay = |key: &Bytes| {
+        let over = expected.over.get(key).filter(|(session, _)| remembered.contains(session));
+        over.map(|(_, value)| value).filter(|it| Some(*it) == state.get(key))
+    };
     let keys: BTreeSet<_> = expected.state.keys().chain(state.keys()).collect();
     for key in keys {
-        let (replayed, stored) = (expected.state.get(key), state.get(key));
+        let (replayed, stored) = (expected.state.get(key).or_else(|| may_stay(key)), state.get(key));
         Invariant::D1.check(replayed == stored, || {
             format!("partition {partition}: state of {} is {stored:?}, by replay {replayed:?}", text(key))
         })?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use martingale_detector_core::{Detector, Observed, Rules, State, StateKey};
 use martingale_platform::log::{Error, Log, Offset, Partition, ReadLimit, Record, Topic};
-use martingale_schemas::{Control, ControlState, Position, Step, VerdictId, topics};
+use martingale_schemas::{Control, ControlAction, ControlState, Position, SessionId, Step, VerdictId, topics};
 
 /// What should be on the log of one partition.
 #[derive(Debug, Default)]
@@ -18,6 +18,9 @@ pub struct Expected {
     pub verdicts: Vec<(VerdictId<'static>, Bytes)>,
     /// Entries of the state store, as they are stored.
     pub state: BTreeMap<Bytes, Bytes>,
+    /// Entries of sessions that are over, as they were stored, with the session: kept with what is remembered of its lineage,
+    /// for as long as something is halted in its run. After a resume they may stay until the next tick.
+    pub over: BTreeMap<Bytes, (SessionId<'static>, Bytes)>,
     /// Records that are no steps.
     pub dead_letters: usize,
 }
@@ -27,12 +30,24 @@ struct Kept {
     state: State,
 }
 
+impl Kept {
+    /// As it is stored.
+    fn entry(&self, key: &StateKey<'_>) -> (Bytes, Bytes) {
+        let mut value = vec![3];
+        value.extend_from_slice(&self.used.to_le_bytes());
+        let value = postcard::to_extend(&self.state, value).unwrap_or_default();
+        (Bytes::from(key.to_bytes()), Bytes::from(value))
+    }
+}
+
 struct Replay {
     rules: Arc<Rules>,
     detector: Detector,
     kept: BTreeMap<StateKey<'static>, Kept>,
     idle_micros: i64,
     tick: i64,
+    /// Something was resumed in this tick.
+    resumed: bool,
 }
 
 /// # Errors
@@ -45,7 +60,14 @@ pub async fn replay(
 ) -> Result<Expected, Error> {
     let mut orders = orders(log, partition).await?;
     let detector = Detector::new(Arc::clone(rules));
-    let mut it = Replay { rules: Arc::clone(rules), detector, kept: BTreeMap::new(), idle_micros, tick: i64::MIN };
+    let mut it = Replay {
+        rules: Arc::clone(rules),
+        detector,
+        kept: BTreeMap::new(),
+        idle_micros,
+        tick: i64::MIN,
+        resumed: false,
+    };
     let mut expected = Expected::default();
     for record in records(log, topics::STEPS, partition).await? {
         while let Some(order) = orders.pop_front_if(|(before, _)| *before <= record.offset) {
@@ -65,6 +87,7 @@ pub async fn replay(
         it.order(&order);
     }
     expected.state = it.entries();
+    expected.over = it.over();
     Ok(expected)
 }
 
@@ -90,6 +113,7 @@ impl Replay {
         let tick = appended_at.div_euclid(tick_micros) * tick_micros;
         if tick > self.tick {
             self.tick = tick;
+            self.resumed = false;
             // What is in memory is also in `kept`; used again, it is looked at with the new time.
             self.detector = Detector::new(Arc::clone(&self.rules));
         }
@@ -125,6 +149,7 @@ impl Replay {
         while let Some(key) = self.detector.absent_for_control(order).pop() {
             self.load(key);
         }
+        self.resumed |= order.action == ControlAction::Resume;
         self.detector.apply(order);
         self.keep();
     }
@@ -140,19 +165,35 @@ impl Replay {
         Some((verdict.verdict_id.clone(), serde_json::to_vec(&verdict).unwrap_or_default().into()))
     }
 
-    fn entries(&self) -> BTreeMap<Bytes, Bytes> {
-        let entry = |(key, kept): (&StateKey<'_>, &Kept)| {
-            let mut value = vec![3];
-            value.extend_from_slice(&kept.used.to_le_bytes());
-            let value = postcard::to_extend(&kept.state, value).unwrap_or_default();
-            (Bytes::from(key.to_bytes()), Bytes::from(value))
-        };
-        // A part is as old as its last change, and lives as long as its session.
-        let lives = |key: &StateKey<'static>, kept: &Kept| match head_of(key) {
+    /// A part is as old as its last change, and lives as long as its session.
+    fn lives(&self, key: &StateKey<'static>, kept: &Kept) -> bool {
+        match head_of(key) {
             Some(head) => self.kept.get(&head).is_some_and(|it| !self.is_over(it)),
             None => !self.is_over(kept),
+        }
+    }
+
+    fn over(&self) -> BTreeMap<Bytes, (SessionId<'static>, Bytes)> {
+        let may_stay = |head: &StateKey<'static>| {
+            let root = self.kept.get(head).and_then(|it| it.state.root());
+            let run = root.and_then(|it| self.kept.get(&StateKey::Run(it.clone())));
+            self.resumed || run.is_some_and(|it| it.state.is_halted())
         };
-        let mut entries: BTreeMap<_, _> = self.kept.iter().filter(|(key, it)| lives(key, it)).map(entry).collect();
+        let over = self.kept.iter().filter(|(key, it)| !self.lives(key, it));
+        let over = over.filter(|(key, _)| may_stay(&head_of(key).unwrap_or_else(|| (*key).clone())));
+        let of_sessions = over.filter_map(|(key, it)| match key {
+            StateKey::Session(id) | StateKey::Part(id, _) => {
+                let (name, value) = it.entry(key);
+                Some((name, (id.clone(), value)))
+            }
+            StateKey::Run(_) => None,
+        });
+        of_sessions.collect()
+    }
+
+    fn entries(&self) -> BTreeMap<Bytes, Bytes> {
+        let alive = self.kept.iter().filter(|(key, it)| self.lives(key, it));
+        let mut entries: BTreeMap<_, _> = alive.map(|(key, it)| it.entry(key)).collect();
         if self.tick != i64::MIN {
             entries.insert(Bytes::from_static(b"tick"), Bytes::copy_from_slice(&self.tick.to_le_bytes()));
         }

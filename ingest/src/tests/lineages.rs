@@ -44,7 +44,7 @@ async fn a_session_that_told_its_lineage_once_keeps_it() {
     assert_eq!(later.steps(json!(second).to_string()).await.summary(), (200, 3, 0, vec![]));
     let expected = ["grandkid 1: r kid", "kid 1: r p", "kid 2: r p", "kid 3: r p", "other 1: other -"];
     assert_eq!(on_the_log(&bench).await, expected);
-    assert_eq!(bench.records(topics::LINEAGES).await.len(), 2, "each is written once");
+    assert_eq!(bench.records(topics::LINEAGES).await.len(), 3, "each is written once");
 }
 
 #[tokio::test]

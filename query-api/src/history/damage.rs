@@ -96,7 +96,7 @@ impl Said {
 }
 
 /// The first entry of a table's log that is no JSON, else the log itself.
-pub(super) async fn broken_entry(place: &Place, table: &str) -> Result<String, object_store::Error> {
+pub(super) async fn broken_entry(place: &Place, table: &str) -> Result<Option<String>, object_store::Error> {
     let log = format!("{table}/_delta_log");
     let listed = place.list(&log).await?;
     let mut names: Vec<&str> = listed.iter().filter_map(|it| it.location.filename()).collect();
@@ -105,10 +105,10 @@ pub(super) async fn broken_entry(place: &Place, table: &str) -> Result<String, o
     for name in names {
         let entry = format!("{log}/{name}");
         if !is_json(&place.read(&entry).await?.unwrap_or_default()) {
-            return Ok(entry);
+            return Ok(Some(entry));
         }
     }
-    Ok(log)
+    Ok(None)
 }
 
 /// Whether each line of a text is JSON, and there is one.

@@ -89,6 +89,8 @@ impl Store {
             },
             Err(error) => {
                 let broken = broken_entry(place, kind.name()).await.map_err(|error| place.failed(&error))?;
+                // A store that answered with an error has lost nothing: whoever starts again may be luckier.
+                let Some(broken) = broken else { return Err(fail(error)) };
                 let (file, folder) = (place.name_of(&broken), place.name_of(kind.name()));
                 return Err(Error::Damaged { file, folder, source: Said::of(&error) });
             }

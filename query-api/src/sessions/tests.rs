@@ -2,13 +2,16 @@
 
 use axum::body::Body;
 use axum::http::Request;
-use martingale_platform::log::Log;
-use martingale_schemas::{Control, ControlAction, ControlId, ControlState, Position, Scope, SessionId, Timestamp};
+use bytes::Bytes;
+use martingale_platform::log::{Append, Log};
+use martingale_schemas::{
+    Control, ControlAction, ControlId, ControlState, Decision, Position, Scope, SessionId, Timestamp, topics,
+};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::router;
-use crate::world::{Process, World, step};
+use crate::world::{Process, World, checked, step, verdict};
 
 async fn get(process: &Process, path: &str) -> (u16, Value) {
     let request = Request::get(path).body(Body::empty()).expect("a request");
@@ -319,6 +322,66 @@ async fn why_leads_back_to_the_parent() {
         let (status, answer) = get(&process, &format!("/v1/sessions/{path}")).await;
         assert_eq!(status, wanted, "{path}: {answer}");
     }
+    process.stop().await;
+}
+
+/// A row does not name those between a session and its root, so what stood at its last step counts until a resume lifts it.
+#[tokio::test]
+async fn a_resume_that_changed_nothing_lifts_nothing() {
+    let world = World::new(1);
+    let process = world.start().await;
+    world.judge(&[step("a", 1, "plan", json!({}))]).await;
+    let text = step("g", 2, "plan", json!({ "root_session_id": "r", "parent_session_id": "c" })).to_string();
+    let step = checked(&text);
+    let append = Append::new(topics::STEPS, Bytes::from_static(b"r"), step.to_json().into());
+    world.log.append(vec![append]).await.expect("appends");
+    let mut verdict = verdict(&step, Position { partition: 0, offset: 1 });
+    verdict.standing = Decision::Halt;
+    world.publish(&verdict).await;
+    process.until("SELECT count(*) FROM steps", 2).await;
+    for (id, changed, halted) in [("nobody", false, json!("g")), ("p", true, json!(null))] {
+        let control = Control {
+            control_id: ControlId::from(format!("c-{id}")),
+            action: ControlAction::Resume,
+            scope: Scope::Session { session_id: SessionId::from(id.to_owned()) },
+            time: Timestamp::from_micros(1),
+            by: None,
+            reason: None,
+            state: ControlState::Applied {
+                before: Position { partition: 0, offset: 2 },
+                known: changed,
+                changed: Some(changed),
+            },
+        };
+        world.control(&control, 0).await;
+        process.until(&format!("SELECT count(*) FROM controls WHERE scope_id = '{id}'"), 1).await;
+        let names = "SELECT string_agg(session_id, ' ') FROM sessions WHERE halted";
+        assert_eq!(process.one(names).await, halted, "{id}");
+    }
+    process.stop().await;
+}
+
+/// As over two partitions, where one holds both runs.
+#[tokio::test]
+async fn a_root_that_is_told_late_is_that_of_the_session() {
+    let world = World::new(1);
+    let process = world.start().await;
+    let told = json!({ "root_session_id": "r", "parent_session_id": "r" });
+    world.judge(&[step("kid", 1, "plan", json!({})), step("kid", 2, "plan", told)]).await;
+    process.until("SELECT count(*) FROM steps", 2).await;
+    let control = Control {
+        control_id: ControlId::from("c1"),
+        action: ControlAction::Halt,
+        scope: Scope::Run { root_session_id: SessionId::from("r") },
+        time: Timestamp::from_micros(1),
+        by: None,
+        reason: None,
+        state: ControlState::Applied { before: Position { partition: 0, offset: 2 }, known: true, changed: Some(true) },
+    };
+    world.control(&control, 0).await;
+    process.until("SELECT count(*) FROM controls", 1).await;
+    let row = "SELECT root_session_id, parent_session_id, halted FROM sessions WHERE session_id = 'kid'";
+    assert_eq!(json!(process.rows(row).await), json!([["r", "r", true]]));
     process.stop().await;
 }
 

@@ -78,9 +78,8 @@ impl SchemaProvider for Public {
 /// A session is halted with its run, or with one it descends from. Its parent and its root are looked up; for those in
 /// between, which a row does not name, what stood at the last step counts until an order of its partition lifts one.
 ///
-/// One that told its root after its first steps was judged in two partitions, whose offsets cannot be compared: where it is
-/// now, and what stood there, is that of its latest step by time, and at the same time that of the root it told. What was told
-/// stands, so its root is the one it told.
+/// One whose root became known after its first steps was judged in two partitions, whose offsets cannot be compared: where it
+/// is now, and what stood there, is where a root stands that is not itself, and of several that of the latest step by time.
 const SESSIONS: &str = r#"
 WITH orders AS (
     SELECT "partition", scope, scope_id, last_value(action ORDER BY "offset") AS action,
@@ -88,7 +87,8 @@ WITH orders AS (
     FROM control_events WHERE state = 'applied' GROUP BY "partition", scope, scope_id
 ),
 lifted AS (
-    SELECT "partition", max(before_offset) AS before_offset FROM orders WHERE action = 'resume' GROUP BY "partition"
+    SELECT "partition", max(before_offset) AS before_offset FROM control_events
+    WHERE state = 'applied' AND action = 'resume' AND coalesce(changed, true) GROUP BY "partition"
 ),
 found AS (
     SELECT "partition", session_id, max("offset") AS "offset" FROM findings
@@ -130,12 +130,12 @@ SELECT
         WHEN 4 THEN 'step_up' WHEN 5 THEN 'deny' ELSE 'halt'
     END AS decision,
     CASE WHEN min("partition") = max("partition") THEN last_value(standing ORDER BY last_offset)
-        ELSE last_value(standing ORDER BY last_at, root_session_id <> session_id, last_offset)
+        ELSE last_value(standing ORDER BY root_session_id <> session_id, last_at, last_offset)
     END AS standing,
     bool_or(ended) AS ended,
-    last_value("partition" ORDER BY last_at, root_session_id <> session_id) AS at,
+    last_value("partition" ORDER BY root_session_id <> session_id, last_at, last_offset) AS at,
     CASE WHEN min("partition") = max("partition") THEN max(last_offset)
-        ELSE last_value(last_offset ORDER BY last_at, root_session_id <> session_id, last_offset)
+        ELSE last_value(last_offset ORDER BY root_session_id <> session_id, last_at, last_offset)
     END AS last_offset
 FROM session_parts
 GROUP BY session_id

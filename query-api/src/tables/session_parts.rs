@@ -121,6 +121,8 @@ impl Part {
                 *mine = theirs;
             }
         };
+        // It may be told late.
+        self.root_session_id = later.root_session_id;
         fill(&mut self.parent_session_id, later.parent_session_id);
         fill(&mut self.agent_version, later.agent_version);
         fill(&mut self.environment, later.environment);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Up;
@@ -102,6 +102,10 @@ fn configure(args: &Up, variables: impl Iterator<Item = (std::ffi::OsString, std
     }
     let texts =
         [("--kafka", "kafka.brokers", &args.kafka), ("--topic-prefix", "kafka.topic_prefix", &args.topic_prefix)];
+    // A variable of a shell that is not set, and no wish for another log.
+    if args.kafka.as_ref().is_some_and(|it| it.trim().is_empty()) {
+        bail!("--kafka is empty: name the brokers, or leave it out for the log in a folder");
+    }
     for (flag, key, text) in texts {
         layers.extend(text.as_ref().map(|it| Layer::flag(flag, key, it.as_str())));
     }
@@ -244,6 +248,12 @@ mod tests {
         assert!(shown.contains("\"sasl.password\" = \"***\"") && !shown.contains("hunter2"), "{shown}");
         let again = super::Config::from_layers(&[super::Layer::toml("dump", &shown).expect("TOML")]).expect("valid");
         assert_eq!(again.kafka.brokers, config.kafka.brokers);
+    }
+
+    #[test]
+    fn no_brokers_are_not_the_log_in_a_folder() {
+        let said = config("martingale up --kafka=", &[]).expect_err("refused");
+        assert!(said.contains("--kafka is empty"), "{said}");
     }
 
     #[test]

@@ -1,43 +1,22 @@
 //! What the sessions of a recording told of their root and parent: a server remembers it on its log, a file in memory.
 
-use std::collections::HashMap;
-
-use martingale_schemas::lineage::{Lineage, Said};
+use martingale_schemas::lineage::Lineages;
 use martingale_schemas::wire::StepV1;
 use martingale_schemas::{Limits, Rejection, Step, Timestamp};
 
-/// By session; one that told nothing takes no room.
-#[derive(Debug, Default)]
-pub(super) struct Lineages(HashMap<String, Lineage>);
-
-impl Lineages {
-    /// Reads and checks a step as a server does that takes it, and puts it into its run.
-    pub(super) fn step<'j>(&mut self, json: &'j [u8], arrival: Timestamp) -> Result<Step<'j>, Rejection> {
-        let step = StepV1::parse(json)?;
-        let said = step.said();
-        let mut step = step.check(arrival, &Limits::DEFAULT)?;
-        self.settle(&mut step, said)?;
-        Ok(step)
-    }
-
-    fn settle(&mut self, step: &mut Step<'_>, said: Said) -> Result<(), Rejection> {
-        if said == Said::NOTHING && self.0.is_empty() {
-            return Ok(());
-        }
-        let known = self.0.get(step.session_id.as_str());
-        let above = said.asks(step, known).and_then(|it| self.0.get(it.as_str())).cloned();
-        if let Some(news) = Lineage::settle(step, said, known, above.as_ref())? {
-            self.0.insert(step.session_id.as_str().to_owned(), news);
-        }
-        Ok(())
-    }
+/// Reads and checks a step as a server does that takes it, and puts it into its run.
+pub(super) fn read<'j>(lineages: &mut Lineages, json: &'j [u8], arrival: Timestamp) -> Result<Step<'j>, Rejection> {
+    let step = StepV1::parse(json)?;
+    let said = step.said();
+    let mut step = step.check(arrival, &Limits::DEFAULT)?;
+    lineages.settle(&mut step, said)?;
+    Ok(step)
 }
 
 #[cfg(test)]
 mod tests {
     use martingale_schemas::Timestamp;
-
-    use super::Lineages;
+    use martingale_schemas::lineage::Lineages;
 
     #[test]
     fn a_recording_is_read_as_a_server_takes_it() {
@@ -51,7 +30,7 @@ mod tests {
             ("other", "", Ok("other")),
         ] {
             let json = format!(r#"{{"session_id":"{id}","kind":"plan","agent":{{"id":"a"}}{more}}}"#);
-            let read = lineages.step(json.as_bytes(), Timestamp::from_micros(0));
+            let read = super::read(&mut lineages, json.as_bytes(), Timestamp::from_micros(0));
             let found = read.as_ref().map(|it| it.root_session_id.as_str()).map_err(|it| it.reason.as_str());
             assert_eq!(found, expected, "{json}");
         }

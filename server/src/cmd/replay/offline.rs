@@ -15,15 +15,15 @@ use std::time::Instant;
 use anyhow::Result;
 use martingale_detector_core::{Detector, Learner, Observed, Rules};
 use martingale_platform::clock::Clock;
+use martingale_schemas::lineage::Lineages;
 use martingale_schemas::wire::StepV1;
 use martingale_schemas::{Limits, Step, Timestamp, ids};
 
 use super::line::{self, Line};
-use super::lineages::Lineages;
 use super::source::Source;
 use super::summary::Decisions;
 use super::tally::{Found, Tally};
-use super::{Faults, Outcomes, Sessions, Summary};
+use super::{Faults, Outcomes, Sessions, Summary, lineages};
 
 /// Steps between two updates of the progress bar.
 const TELL_EVERY: u64 = 8_192;
@@ -53,7 +53,7 @@ pub(super) fn run(
         if steps % TELL_EVERY == 0 {
             progress.set_message(format!("{steps} steps"));
         }
-        let step = match lineages.step(&json, arrival) {
+        let step = match lineages::read(&mut lineages, &json, arrival) {
             Ok(step) => step,
             Err(rejection) => {
                 outcomes.rejected += 1;

@@ -15,6 +15,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use martingale_platform::clock::Clock;
 use martingale_schemas::Timestamp;
+use martingale_schemas::lineage::Lineages;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
@@ -23,9 +24,8 @@ use tokio::task::JoinSet;
 
 use super::follow::{Expected, Followed, Follower};
 use super::lanes::Lanes;
-use super::lineages::Lineages;
 use super::source::{Place, Source};
-use super::{Faults, Outcomes, Summary};
+use super::{Faults, Outcomes, Summary, lineages};
 use crate::client::{Client, refusal};
 use crate::output::{grouped, plain};
 
@@ -166,7 +166,7 @@ fn read(
     while let Some(place) = next(&mut line)? {
         steps += 1;
         // Read here only for its identity and place. What is wrong with it the server says, and keeps.
-        let step = lineages.step(&line, arrival).ok();
+        let step = lineages::read(&mut lineages, &line, arrival).ok();
         let lane = match &step {
             Some(step) => lanes_of.of(step),
             None => lanes_of.of_refused(&line),
