@@ -7,8 +7,8 @@ use martingale_detector_core::{Part, PartState, State, StateKey, StateRef, State
 use postcard::ser_flavors::Flavor;
 
 /// 1: a session in one piece. 2: its histories in parts, which are entries of their own. 3: and what it was asked and read, as
-/// hijack scoring needs it.
-const VERSION: u8 = 3;
+/// hijack scoring needs it. 4: and how far it departs from its agent's baseline.
+const VERSION: u8 = 4;
 const HEADER_BYTES: usize = 1 + size_of::<i64>();
 /// First byte of the state of a session.
 const SESSION: u8 = 0;
@@ -118,9 +118,9 @@ impl Entry<'_> {
         let longer;
         let (state, rest) = match self.version {
             1 => postcard::take_from_bytes(self.body).map(|(StateV1(state), rest)| (state, rest)),
-            // The last field came later: a zero says that there is nothing in it.
-            2 if self.body.first() == Some(&SESSION) => {
-                longer = [self.body, &[0]].concat();
+            // The last fields came later: a zero says that there is nothing in one.
+            2 | 3 if self.body.first() == Some(&SESSION) => {
+                longer = [self.body, &[0, 0][..usize::from(VERSION - self.version)]].concat();
                 postcard::take_from_bytes(&longer)
             }
             _ => postcard::take_from_bytes(self.body),
@@ -145,7 +145,7 @@ mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
 
-    use martingale_detector_core::{Detector, Observed, Rules};
+    use martingale_detector_core::{Detector, Learner, Observed, Rules};
     use martingale_schemas::{Control, Decision, Step};
 
     use super::*;
@@ -172,7 +172,12 @@ mod tests {
 
     /// Entries in which as much as possible has happened, by their keys: of sessions long enough to have parts when `long`.
     fn entries(long: bool) -> BTreeMap<String, Bytes> {
-        let mut detector = Detector::new(Arc::new(Rules::starter()));
+        let (mut learner, rules) = (Learner::default(), Rules::starter());
+        for n in 0..16 * 8 {
+            let json = step(n % 8).replace("_id\":\"", &format!("_id\":\"{}-", n / 8));
+            learner.observe(&Step::from_log(json.as_bytes()).expect("a step"), &rules);
+        }
+        let mut detector = Detector::new(Arc::new(rules.with_baselines(Arc::new(learner.finish()))));
         for n in 0..if long { 80 } else { 8 } {
             let step = step(n);
             let step = Step::from_log(step.as_bytes()).expect("a step");

@@ -30,11 +30,21 @@ pub enum Column {
     Chain,
     /// A call that serves a text that was read rather than the user.
     Hijack,
+    /// A session that works otherwise than its agent's sessions do.
+    Drift,
 }
 
 impl Column {
-    pub const ALL: [Self; 7] =
-        [Self::Control, Self::Policy, Self::Loop, Self::Progress, Self::Leakage, Self::Chain, Self::Hijack];
+    pub const ALL: [Self; 8] = [
+        Self::Control,
+        Self::Policy,
+        Self::Loop,
+        Self::Progress,
+        Self::Leakage,
+        Self::Chain,
+        Self::Hijack,
+        Self::Drift,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -46,6 +56,7 @@ impl Column {
             Self::Leakage => "leakage",
             Self::Chain => "chain",
             Self::Hijack => "hijack",
+            Self::Drift => "drift",
         }
     }
 }
@@ -105,6 +116,9 @@ pub enum Calibration {
     Fact,
     /// A heuristic whose rate of false alarms on this agent is not known.
     Uncalibrated,
+    /// Passed by at most a stated share of sessions, as long as they are exchangeable with those it was calibrated on. The
+    /// message names the share and the sessions.
+    Conformal,
 }
 
 impl Calibration {
@@ -113,6 +127,7 @@ impl Calibration {
         match self {
             Self::Fact => "fact",
             Self::Uncalibrated => "uncalibrated",
+            Self::Conformal => "conformal",
         }
     }
 }

@@ -12,6 +12,7 @@ use martingale_schemas::Step;
 
 pub use learn::Learner;
 
+use crate::drift::Standard;
 use crate::hash::{hash_text, mix};
 use crate::hijack::embed::{self, Vector};
 
@@ -121,6 +122,8 @@ pub struct Profile {
     usage: HashMap<u64, Usage>,
     requests: Vec<Request>,
     by_print: HashMap<u64, usize>,
+    /// How its sessions proceed; `None` while there are too few.
+    drift: Option<Box<Standard>>,
 }
 
 /// The requests nearest to one, together.
@@ -149,6 +152,10 @@ impl Profile {
     #[must_use]
     pub fn requests(&self) -> usize {
         self.requests.len()
+    }
+
+    pub(crate) fn drift(&self) -> Option<&Standard> {
+        self.drift.as_deref()
     }
 
     pub(crate) fn has_read(&self, sentence: u64) -> bool {

@@ -28,6 +28,33 @@ pub(crate) fn hash_of(json: &str) -> u64 {
     Scanner { json: json.as_bytes(), at: 0, words: None }.value(0)
 }
 
+/// Of an object, its members' names and the types of their values; of anything else its type. What the values are does not
+/// count.
+pub(crate) fn form_of(json: &str) -> u64 {
+    let mut scanner = Scanner { json: json.as_bytes(), at: 0, words: None };
+    let kind = scanner.kind();
+    if scanner.peek() != Some(b'{') {
+        return kind;
+    }
+    scanner.at += 1;
+    let mut members = kind;
+    loop {
+        match scanner.peek() {
+            Some(b'"') => {
+                let (from, to) = scanner.string();
+                let name = hash(&scanner.json[from..to]);
+                if scanner.peek() == Some(b':') {
+                    scanner.at += 1;
+                }
+                members = members.wrapping_add(mix(name, scanner.kind()));
+                scanner.value(1);
+            }
+            Some(b',') => scanner.at += 1,
+            _ => return mix(members, kind),
+        }
+    }
+}
+
 struct Scanner<'j> {
     json: &'j [u8],
     at: usize,
@@ -43,6 +70,19 @@ impl Scanner<'_> {
             self.at += 1;
         }
         None
+    }
+
+    /// Type of the value that comes: all numbers are one, and so are the two truths.
+    fn kind(&mut self) -> u64 {
+        match self.peek() {
+            None => 0,
+            Some(b'{') => 1,
+            Some(b'[') => 2,
+            Some(b'"') => 3,
+            Some(b't' | b'f') => 4,
+            Some(b'n') => 5,
+            Some(_) => 6,
+        }
     }
 
     fn value(&mut self, depth: u32) -> u64 {
@@ -187,7 +227,30 @@ impl Words {
 
 #[cfg(test)]
 mod tests {
-    use super::{hash_of, print};
+    use super::{form_of, hash_of, print};
+
+    #[test]
+    fn a_form_is_names_and_types() {
+        let same = [r#"{"a":1,"b":"x","c":true}"#, r#"{ "c":false, "b":"longer, \"}\"", "a":-2.5e3 }"#];
+        assert_eq!(form_of(same[0]), form_of(same[1]));
+        let different = [
+            same[0],
+            r#"{"a":1,"b":"x"}"#,
+            r#"{"a":"1","b":"x","c":true}"#,
+            "[1]",
+            "1",
+            "\"1\"",
+            "null",
+            "true",
+            "{}",
+            "",
+        ];
+        for (at, one) in different.iter().enumerate() {
+            for other in &different[at + 1..] {
+                assert_ne!(form_of(one), form_of(other), "{one} {other}");
+            }
+        }
+    }
 
     #[test]
     fn layout_does_not_count_and_content_does() {
@@ -238,6 +301,7 @@ mod tests {
         #[test]
         fn never_panics(text in "[\\[\\]{}:,\" \\\\a1\u{e9}]{0,60}") {
             proptest::prop_assert_eq!(print(&text).hash, hash_of(&text));
+            form_of(&text);
         }
     }
 }

@@ -8,7 +8,9 @@ use martingale_schemas::{
     Step,
 };
 
+use crate::baseline::Profile;
 use crate::condition::{Facts, RunFacts, SessionFacts};
+use crate::drift;
 use crate::flow::{self, Sources};
 use crate::halt::{Cause, Halt};
 use crate::hijack::{self, Meanings};
@@ -156,13 +158,17 @@ impl Detector {
         let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, &rules);
         findings.append(&mut flow.findings);
         let sources = Sources::new(&flow, session.provenance.as_deref());
+        let profile = rules.baselines.as_ref().and_then(|it| it.of(step));
         let scored = rules.hijack.as_ref().filter(|_| hijack::concerns(step)).and_then(|hijack| {
-            let profile = rules.baselines.as_ref().and_then(|it| it.of(step));
             let memory = session.memory.get_or_insert_default();
             hijack::observe(step, &tool, (memory, &mut self.meanings), profile, hijack)
         });
         let score = scored.as_ref().map(|it| it.score);
         findings.extend(scored.and_then(|it| rules.in_mode(CoreRule::Hijack, true, it.finding?)));
+        // Not after its end: it would be watched anew, as if nothing had been told of it.
+        let drifted = profile.filter(|_| !session.ended).and_then(|it| drifted(&mut session.drift, it, step));
+        let drift = drifted.as_ref().map(|it| it.score);
+        findings.extend(drifted.and_then(|it| rules.in_mode(CoreRule::Drift, true, it.finding?)));
         let facts = SessionFacts {
             counts: session.counts,
             depth: session.place.depth,
@@ -189,9 +195,9 @@ impl Detector {
             session.calls.remember(heard);
         }
         let mut judgement = conclude(session, run, step, findings, limits.run_sessions_max);
-        if let Some(score) = score {
+        for (column, score) in [(Column::Hijack, score), (Column::Drift, drift)] {
             // Also where it is too low to be said: what ranks sessions needs every score.
-            judgement.scores.insert(Cow::Borrowed(Column::Hijack.as_str()), score);
+            judgement.scores.extend(score.map(|it| (Cow::Borrowed(column.as_str()), it)));
         }
         judgement.edges = flow.edges;
         Observed::Judged(judgement)
@@ -375,6 +381,12 @@ fn standing_halt(session: &SessionState, run: &RunState, step: &Step<'_>) -> Opt
         message: format!("{whose} was {halt}; a person must resume it."),
         notify: Vec::new(),
     })
+}
+
+/// How far a session departs from what its agent does.
+fn drifted(memory: &mut Option<Box<drift::Memory>>, profile: &Profile, step: &Step<'_>) -> Option<drift::Scored> {
+    let standard = profile.drift()?;
+    drift::observe(step, memory.get_or_insert_default(), standard)
 }
 
 /// Combines the findings, and lets a halt stand.

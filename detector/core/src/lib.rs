@@ -12,6 +12,7 @@ mod canonical;
 mod columns;
 mod condition;
 mod detector;
+mod drift;
 mod flow;
 mod glob;
 mod halt;

@@ -4,6 +4,7 @@ use martingale_schemas::{Kind, SessionId, Step, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::columns::Calls;
+use crate::drift;
 use crate::halt::Halt;
 use crate::hijack::Memory;
 use crate::policy::Progress;
@@ -65,6 +66,9 @@ pub struct SessionState {
     /// What it read and was asked, as hijack scoring needs it, once there is something.
     #[serde(default)]
     pub(crate) memory: Option<Box<Memory>>,
+    /// How far it departs from its agent's baseline, once there is one.
+    #[serde(default)]
+    pub(crate) drift: Option<Box<drift::Memory>>,
     /// Pages of what was let go since the last hand-over.
     #[serde(skip)]
     pub(crate) gone: Vec<At>,
@@ -195,6 +199,7 @@ impl SessionState {
     /// what was read; what its run shares of it stays.
     pub(crate) fn end(&mut self) {
         self.ended = true;
+        self.drift = None;
         self.calls.clear();
         self.progress.end();
         // What was never stored is removed with what was: that changes nothing.
@@ -234,6 +239,7 @@ impl SessionState {
             + self.progress.bytes()
             + self.provenance.as_ref().map_or(0, |it| size_of::<Index>() + it.bytes())
             + self.memory.as_ref().map_or(0, |it| size_of::<Memory>() + it.bytes())
+            + self.drift.as_ref().map_or(0, |it| size_of::<drift::Memory>() + it.bytes())
     }
 }
 

@@ -17,7 +17,7 @@ use martingale_schemas::wire::StepV1;
 use martingale_schemas::{Control, ControlAction, ControlId, ControlState, Limits, Mode, Scope, SessionId, Timestamp};
 use serde_json::{Value, json};
 
-use crate::{Detector, Observed, Rules};
+use crate::{Baselines, Detector, Learner, Observed, Rules};
 
 pub(crate) const BEGIN: i64 = 1_767_225_600_000_000;
 
@@ -65,6 +65,20 @@ pub(crate) fn shown(observed: &Observed) -> String {
         _ => format!(" {}", it.rule),
     });
     format!("{}{}", it.decision, rules.collect::<String>())
+}
+
+/// What is learnt from so many runs of scripts, in turn; each run's sessions are its own.
+pub(crate) fn ordinary(scripts: &[&[&str]], runs: usize) -> Arc<Baselines> {
+    let (mut learner, rules) = (Learner::default(), Rules::starter());
+    for run in 0..runs {
+        let mut now = BEGIN;
+        for (number, line) in scripts[run % scripts.len()].iter().enumerate() {
+            let json = step_json(line, number, &mut now).replace("session_id\":\"", &format!("session_id\":\"{run}-"));
+            let step = StepV1::parse(json.as_bytes()).unwrap();
+            learner.observe(&step.check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap(), &rules);
+        }
+    }
+    Arc::new(learner.finish())
 }
 
 pub(crate) fn control(action: &str, scope: &str, id: &str) -> Control {

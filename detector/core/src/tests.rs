@@ -1,6 +1,7 @@
 //! The detector as a whole.
 
 mod controls;
+mod drifted;
 mod leakage;
 mod pages;
 mod properties;

@@ -130,6 +130,7 @@ impl TryFrom<Form> for StateV1 {
             progress,
             provenance: None,
             memory: None,
+            drift: None,
             gone: Vec::new(),
         })))
     }

@@ -260,7 +260,7 @@ mod tests {
         for shipped in [true, false] {
             let pack = pack(text, shipped);
             let stock = pack.documents().iter().filter(|it| it.stock() == Some(Stock::BuiltIn));
-            let left = ["near_duplicate", "cycle", "no_progress", "secret_leak", "secret_given", "trifecta", "hijack"];
+            let left = ["near_duplicate", "cycle", "no_progress", "secret_leak", "secret_given", "trifecta", "hijack", "drift"];
             assert_eq!(stock.map(|it| it.id.as_str()).collect::<Vec<_>>(), left);
             let [mine] = of(&pack, "repeat")[..] else { panic!("one document has the id") };
             assert_eq!((mine.mode.as_str(), mine.decision.as_str()), ("shadow", "deny"));
@@ -281,6 +281,7 @@ mod tests {
             ("secret_given", "shadow", "medium", "step_up"),
             ("trifecta", "shadow", "high", "step_up"),
             ("hijack", "shadow", "high", "step_up"),
+            ("drift", "shadow", "medium", "throttle"),
         ] {
             let [it] = of(&stock, id)[..] else { panic!("one document has the id {id}") };
             assert_eq!(

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use martingale_schemas::{Kind, Step};
+use martingale_schemas::{Kind, Step, Timestamp};
 
 use super::{
     AGENTS_MAX, Baselines, COUNTS_MAX, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, Request, What, agent, bin, key,
 };
 use crate::Rules;
+use crate::drift::Reading;
+use crate::drift::learn::{Past, READINGS_MAX, Sessions};
 use crate::hijack::embed::{self, NOWHERE, Vector};
 use crate::hijack::{Call, Meanings, Memory, Origin};
 use crate::tools::Tools;
@@ -25,6 +27,9 @@ pub struct Learner {
     meanings: Meanings,
     open: HashMap<String, (u64, Session)>,
     begun: u64,
+    /// Closed sessions as drift sees them, and how many steps they have.
+    sessions: HashMap<u64, Sessions>,
+    readings: usize,
 }
 
 /// What counts of one session: each thing once.
@@ -37,6 +42,8 @@ struct Session {
     /// Values by argument, for how far sessions agree.
     values: BTreeSet<(u64, u64)>,
     tools: BTreeMap<u64, Tool>,
+    past: Past,
+    before: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +61,7 @@ impl Learner {
             if self.open.len() >= OPEN_MAX {
                 let first = self.open.iter().min_by_key(|it| it.1.0).map(|it| it.0.clone());
                 if let Some((_, session)) = first.and_then(|it| self.open.remove(&it)) {
-                    self.baselines.count(&session);
+                    self.close(session);
                 }
             }
             self.begun += 1;
@@ -62,6 +69,7 @@ impl Learner {
             self.open.insert(id.to_owned(), (self.begun, session));
         }
         let Some((_, session)) = self.open.get_mut(id) else { return };
+        session.past.extend(Reading::next(step, &mut session.before));
         let sentences = &mut session.sentences;
         session.memory.take_in(step, None, &mut self.meanings.fresh, &mut |sentence| {
             if sentences.len() < SENTENCES_MAX {
@@ -78,10 +86,27 @@ impl Learner {
     /// Counts the sessions that are still open, in the order in which they began.
     #[must_use]
     pub fn finish(mut self) -> Baselines {
-        let mut open: Vec<(u64, Session)> = self.open.into_values().collect();
+        let mut open: Vec<(u64, Session)> = std::mem::take(&mut self.open).into_values().collect();
         open.sort_by_key(|it| it.0);
-        open.into_iter().for_each(|it| self.baselines.count(&it.1));
+        open.into_iter().for_each(|it| self.close(it.1));
+        for (agent, sessions) in &self.sessions {
+            if let Some(profile) = self.baselines.agents.get_mut(agent) {
+                profile.drift = sessions.learn().map(Box::new);
+            }
+        }
         self.baselines
+    }
+}
+
+impl Learner {
+    fn close(&mut self, mut session: Session) {
+        if !self.baselines.count(&session) || self.readings + session.past.len() > READINGS_MAX {
+            return;
+        }
+        session.past.request = session.memory.request_print();
+        self.readings += session.past.len();
+        let let_go = self.sessions.entry(session.agent).or_default().push(session.past);
+        self.readings -= let_go.map_or(0, |it| it.len());
     }
 }
 
@@ -113,11 +138,13 @@ impl Session {
 }
 
 impl Baselines {
-    fn count(&mut self, session: &Session) {
-        if self.agents.len() >= AGENTS_MAX && !self.agents.contains_key(&session.agent) {
-            return;
+    /// Answers whether there was room for its agent.
+    fn count(&mut self, session: &Session) -> bool {
+        let has_room = self.agents.len() < AGENTS_MAX || self.agents.contains_key(&session.agent);
+        if has_room {
+            self.agents.entry(session.agent).or_default().count(session);
         }
-        self.agents.entry(session.agent).or_default().count(session);
+        has_room
     }
 }
 

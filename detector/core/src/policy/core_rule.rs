@@ -1,4 +1,4 @@
-//! The rules over values and meanings. They are part of the core and cannot be declared; a document of their id sets
+//! The rules over values, meanings and what is ordinary. They are part of the core and cannot be declared; a document of their id sets
 //! their mode, and nothing else.
 
 use martingale_schemas::{Decision, Mode, Severity};
@@ -18,10 +18,12 @@ pub enum CoreRule {
     Trifecta,
     /// A call serves a text that was read rather than the user.
     Hijack,
+    /// A session works otherwise than its agent's sessions do.
+    Drift,
 }
 
 impl CoreRule {
-    pub const ALL: [Self; 4] = [Self::SecretLeak, Self::SecretGiven, Self::Trifecta, Self::Hijack];
+    pub const ALL: [Self; 5] = [Self::SecretLeak, Self::SecretGiven, Self::Trifecta, Self::Hijack, Self::Drift];
 
     #[must_use]
     pub const fn id(self) -> &'static str {
@@ -30,6 +32,7 @@ impl CoreRule {
             Self::SecretGiven => "secret_given",
             Self::Trifecta => "trifecta",
             Self::Hijack => "hijack",
+            Self::Drift => "drift",
         }
     }
 
@@ -43,7 +46,7 @@ impl CoreRule {
     pub const fn default_mode(self) -> Mode {
         match self {
             Self::SecretLeak => Mode::Enforce,
-            Self::SecretGiven | Self::Trifecta | Self::Hijack => Mode::Shadow,
+            Self::SecretGiven | Self::Trifecta | Self::Hijack | Self::Drift => Mode::Shadow,
         }
     }
 
@@ -53,6 +56,7 @@ impl CoreRule {
         match self {
             Self::SecretLeak => Decision::Halt,
             Self::SecretGiven | Self::Trifecta | Self::Hijack => Decision::StepUp,
+            Self::Drift => Decision::Throttle,
         }
     }
 
@@ -61,7 +65,7 @@ impl CoreRule {
     pub const fn severity(self) -> Severity {
         match self {
             Self::SecretLeak => Severity::Critical,
-            Self::SecretGiven => Severity::Medium,
+            Self::SecretGiven | Self::Drift => Severity::Medium,
             Self::Trifecta | Self::Hijack => Severity::High,
         }
     }

@@ -26,11 +26,11 @@ struct Outcome {
     edges: u64,
 }
 
-/// Judges a recording; `None`, and a word about it, when it is not there.
-fn replay(name: &str, rules: &Arc<Rules>) -> Option<Outcome> {
+/// Lines of a file of a recording; `None`, and a word about it, when it is not there.
+pub(super) fn lines(name: &str, file: &str) -> Option<impl Iterator<Item = String>> {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/traces");
     let folder = std::env::var_os("MARTINGALE_TRACES").map_or_else(|| PathBuf::from(default), PathBuf::from);
-    let path = folder.join(name).join("steps.jsonl.gz");
+    let path = folder.join(name).join(file);
     let Ok(file) = std::fs::File::open(&path) else {
         println!("skipped: there is no recording at {}", path.display());
         if let Some(said) = std::env::var_os("MARTINGALE_SKIPPED") {
@@ -39,10 +39,15 @@ fn replay(name: &str, rules: &Arc<Rules>) -> Option<Outcome> {
         }
         return None;
     };
+    Some(BufReader::new(GzDecoder::new(file)).lines().map(Result::unwrap))
+}
+
+/// Judges a recording; `None` when it is not there.
+fn replay(name: &str, rules: &Arc<Rules>) -> Option<Outcome> {
+    let lines = lines(name, "steps.jsonl.gz")?;
     let mut detector = Detector::new(Arc::clone(rules));
     let mut outcome = Outcome::default();
-    for line in BufReader::new(GzDecoder::new(file)).lines() {
-        let line = line.unwrap();
+    for line in lines {
         let step =
             StepV1::parse(line.as_bytes()).unwrap().check(Timestamp::from_micros(BEGIN), &Limits::DEFAULT).unwrap();
         let session = step.session_id.to_string();

@@ -1,0 +1,167 @@
+//! The column `drift`: whether a session still works as this agent's sessions do.
+//!
+//! Six streams of a session are followed, each by itself: the order of what is done, the shape and size of arguments and
+//! results, latency, tokens, cost, errors. Each is held against the chances that a baseline gives it, by betting
+//! ([`memory`]); how far the bets of ordinary sessions come is learnt with the baseline ([`learn`]), and what comes farther
+//! is told, with the step at which it began. Without a baseline nothing is said.
+//!
+//! It is no signal of an attack: an injected call uses the tools of the agent, and an honest task that is new looks new.
+//! Wrong when the mix of tasks, the season or the version changes: then it is right that something changed, and nothing may
+//! be wrong.
+//!
+//! Cost: a few lookups for each stream that a step shows.
+
+pub(crate) mod learn;
+mod memory;
+mod model;
+mod reading;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use martingale_schemas::{Calibration, Column, Decision, Finding, Severity, Step};
+
+pub(crate) use memory::Memory;
+use model::Model;
+pub(crate) use reading::Reading;
+use reading::Stream;
+
+use crate::policy::CoreRule;
+
+/// Chances, in a thousand, with which a session of the baseline's kind is warned of, and is slowed down.
+const WARNED: usize = 50;
+const SLOWED: usize = 10;
+/// Distinct requests among the calibrating sessions from which on their figures are taken as a rate: sessions asked the
+/// same resemble each other.
+const REQUESTS_MIN: u32 = 30;
+
+/// What sessions of one agent are held against.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Standard {
+    model: Model,
+    /// What each stream reaches in ordinary sessions, in bits.
+    ranges: [f64; Stream::ALL.len()],
+    /// How far each calibrating session came beyond them, ascending.
+    reached: Vec<f64>,
+    /// Sessions it was learnt from, and distinct requests among those that calibrate.
+    learnt: u32,
+    requests: u32,
+}
+
+/// A level that a session passed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Level {
+    decision: Decision,
+    /// Chance to pass it, in a thousand, if all sessions are of one kind.
+    chance: usize,
+    from: f64,
+}
+
+impl Standard {
+    /// What at most this many of a thousand sessions pass; `None` where there are too few sessions to say.
+    fn passed_by(&self, thousandths: usize) -> Option<f64> {
+        let rank = ((self.reached.len() + 1) * (1000 - thousandths)).div_ceil(1000);
+        self.reached.get(rank.checked_sub(1)?).copied()
+    }
+
+    /// The worst level that lies below.
+    fn level(&self, beyond: f64) -> Option<Level> {
+        let level = |decision, chance, from| Level { decision, chance, from };
+        let slowed = self.passed_by(SLOWED).map(|from| level(Decision::Throttle, SLOWED, from));
+        let warned = match self.passed_by(WARNED) {
+            Some(from) => Some(level(Decision::Warn, WARNED, from)),
+            // Too few for that: farther than any of them.
+            None => self.reached.last().map(|from| level(Decision::Warn, 1000 / (self.reached.len() + 1) + 1, *from)),
+        };
+        [slowed, warned].into_iter().flatten().find(|it| beyond > it.from)
+    }
+
+    /// How far the worst stream is beyond its range, in bits, and which it is.
+    fn beyond(&self, memory: &Memory) -> (f64, Stream) {
+        let mut worst = (0.0, Stream::Order);
+        for (stream, range) in Stream::ALL.into_iter().zip(self.ranges) {
+            let beyond = bits(memory.evidence(stream)) - range;
+            if beyond > worst.0 {
+                worst = (beyond, stream);
+            }
+        }
+        worst
+    }
+
+    fn calibration(&self, level: &Level) -> Calibration {
+        let is_enough = level.chance <= WARNED && self.requests >= REQUESTS_MIN;
+        if is_enough { Calibration::Conformal } else { Calibration::Uncalibrated }
+    }
+}
+
+/// What the column says of a step.
+#[derive(Debug)]
+pub(crate) struct Scored {
+    /// Bits beyond the range of the worst stream; 0 within it.
+    pub(crate) score: f64,
+    pub(crate) finding: Option<Finding>,
+}
+
+/// Takes in a step of a session that has a baseline.
+pub(crate) fn observe(step: &Step<'_>, memory: &mut Memory, standard: &Standard) -> Option<Scored> {
+    let reading = Reading::next(step, &mut memory.before)?;
+    if !memory.take(&standard.model, &reading, &step.step_id) {
+        return None;
+    }
+    let (score, stream) = standard.beyond(memory);
+    let level = standard.level(score).filter(|it| it.decision as u8 > memory.told);
+    let finding = level.map(|level| {
+        memory.told = level.decision as u8;
+        finding(step, memory, standard, stream, score, level)
+    });
+    Some(Scored { score, finding })
+}
+
+fn finding(step: &Step<'_>, memory: &Memory, standard: &Standard, stream: Stream, score: f64, level: Level) -> Finding {
+    let this = step.step_id.to_static();
+    let began_at = memory.start(stream).unwrap_or(&this).clone();
+    let evidence = if began_at == this { vec![this] } else { vec![began_at.clone(), this] };
+    let calibration = standard.calibration(&level);
+    let sessions = standard.reached.len();
+    let bound = match (level.chance, calibration) {
+        (chance, Calibration::Conformal) => format!(
+            "At most {} in 100 sessions come so far as long as they are of the kind of the {sessions} it was calibrated on, of {} requests.",
+            chance / 10,
+            standard.requests
+        ),
+        _ => format!(
+            "None or few of {sessions} sessions of {} requests came so far: too few to say how often that happens.",
+            standard.requests
+        ),
+    };
+    Finding {
+        column: Column::Drift,
+        rule: Cow::Borrowed(CoreRule::Drift.id()),
+        severity: if level.decision == Decision::Throttle { Severity::Medium } else { Severity::Low },
+        mode: CoreRule::Drift.default_mode(),
+        decision: level.decision,
+        score,
+        calibration,
+        evidence,
+        message: format!(
+            "Since step {began_at} or a step or two around it, {} is not as in the {} sessions that were learnt: {score:.1} bits beyond what they reach, {:.1} are ordinary. {bound}",
+            stream.said(),
+            standard.learnt,
+            level.from,
+        ),
+        began_at,
+        notify: Vec::new(),
+    }
+}
+
+/// Logarithm to base 2 of a positive number, to within 0.09 and never decreasing: straight between powers of two, so that it
+/// is the same on every machine.
+fn bits(number: f64) -> f64 {
+    let raw = number.to_bits();
+    let exponent = i32::try_from(raw >> 52 & 0x7ff).unwrap_or(0) - 1023;
+    let fraction = f64::from_bits(raw & ((1 << 52) - 1) | 1023 << 52) - 1.0;
+    f64::from(exponent) + fraction
+}

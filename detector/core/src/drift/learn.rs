@@ -1,0 +1,154 @@
+//! Learning a baseline for drift, and what its own sessions reach.
+//!
+//! Of every four sessions two, drawn by a fixed hash, are learnt from; the other two calibrate: what is told of them was
+//! never fitted to them. How far the streams of one agent run apart from session to session differs by stream (its latency
+//! may follow the hour, its order of tools not), so each stream has its own range, learnt by judging each half of the
+//! sessions learnt from by a model of the other half. A session's figure is how far the worst stream ever came beyond its
+//! range.
+//!
+//! The bound: of n calibrating sessions the k-th largest figure, k = ⌈(n + 1)(1 − α)⌉ from below, is passed by a new session
+//! with a chance of at most α, whatever the dependence inside a session, if that session is exchangeable with them (split
+//! conformal; Vovk et al.). It is an average over draws of the calibrating sessions, and it breaks where sessions stop to be
+//! alike: another mix of tasks, another season, another version.
+
+use martingale_schemas::StepId;
+
+use super::memory::{Memory, STEPS_MAX};
+use super::model::Model;
+use super::reading::{Reading, Stream};
+use super::{Standard, bits};
+use crate::hash::mix;
+
+/// Sessions that an agent's baseline is learnt from. Full: a later one takes the place of one drawn by a fixed hash, so
+/// that those that are kept are a sample of all.
+pub(crate) const SESSIONS_MAX: usize = 2048;
+/// Fewer sessions say nothing of an agent.
+const SESSIONS_MIN: usize = 16;
+/// Steps of all agents together. Full: sessions that come later are not learnt from.
+pub(crate) const READINGS_MAX: usize = 1 << 22;
+/// Of the sessions learnt from, in a thousand, this many stay within the range of a stream.
+const WITHIN: usize = 900;
+
+/// A session that is learnt from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Past {
+    /// Fingerprint of what was asked: sessions asked the same are one cluster.
+    pub(crate) request: u64,
+    readings: Vec<Reading>,
+}
+
+impl Past {
+    pub(crate) fn len(&self) -> usize {
+        self.readings.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn readings(&self) -> &[Reading] {
+        &self.readings
+    }
+
+    /// Takes in the next step, if it says anything.
+    pub(crate) fn extend(&mut self, reading: Option<Reading>) {
+        if self.readings.len() < STEPS_MAX as usize {
+            self.readings.extend(reading);
+        }
+    }
+}
+
+/// Sessions of one agent, before anything is worked out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sessions {
+    kept: Vec<Past>,
+    met: u64,
+}
+
+impl Sessions {
+    /// Answers the one that is not kept, if there is one.
+    pub(crate) fn push(&mut self, session: Past) -> Option<Past> {
+        if session.readings.is_empty() {
+            return None;
+        }
+        self.met += 1;
+        if self.kept.len() < SESSIONS_MAX {
+            self.kept.push(session);
+            return None;
+        }
+        let place = usize::try_from(mix(self.met, 2) % self.met).unwrap_or(usize::MAX);
+        match self.kept.get_mut(place) {
+            Some(kept) => Some(std::mem::replace(kept, session)),
+            None => Some(session),
+        }
+    }
+
+    /// `None` while there are too few.
+    pub(crate) fn learn(&self) -> Option<Standard> {
+        if self.kept.len() < SESSIONS_MIN {
+            return None;
+        }
+        let mut halves: [Vec<&Past>; 2] = Default::default();
+        let mut calibrating = Vec::new();
+        for (block, sessions) in self.kept.chunks(4).enumerate() {
+            let turn = mix(block as u64, 1) % 4;
+            for (session, place) in sessions.iter().zip(turn..) {
+                match place % 4 {
+                    place @ (0 | 1) => halves[place as usize].push(session),
+                    _ => calibrating.push(session),
+                }
+            }
+        }
+        let ranges = ranges(&halves);
+        let model = Model::fit(readings(&halves.concat()));
+        let mut standard = Standard { model, ranges, ..Standard::default() };
+        standard.learnt = u32::try_from(self.kept.len() - calibrating.len()).unwrap_or(u32::MAX);
+        standard.reached = calibrating.iter().map(|it| standard.farthest(it)).collect();
+        standard.reached.sort_by(f64::total_cmp);
+        let mut requests: Vec<u64> = calibrating.iter().map(|it| it.request).collect();
+        requests.sort_unstable();
+        requests.dedup();
+        standard.requests = u32::try_from(requests.len()).unwrap_or(u32::MAX);
+        Some(standard)
+    }
+}
+
+fn readings<'p>(sessions: &'p [&'p Past]) -> impl Iterator<Item = &'p [Reading]> + Clone {
+    sessions.iter().map(|it| it.readings.as_slice())
+}
+
+/// What each stream of one half reaches under a model of the other.
+fn ranges(halves: &[Vec<&Past>; 2]) -> [f64; Stream::ALL.len()] {
+    let mut reached: [Vec<f64>; Stream::ALL.len()] = Default::default();
+    for (learnt, judged) in [(0, 1), (1, 0)] {
+        let model = Model::fit(readings(&halves[learnt]));
+        for session in &halves[judged] {
+            let mut most = [0.0_f64; Stream::ALL.len()];
+            each_step(&model, session, |memory| {
+                for stream in Stream::ALL {
+                    let most = &mut most[stream as usize];
+                    *most = most.max(bits(memory.evidence(stream)));
+                }
+            });
+            reached.iter_mut().zip(most).for_each(|(reached, most)| reached.push(most));
+        }
+    }
+    reached.map(|mut reached| {
+        reached.sort_by(f64::total_cmp);
+        reached.get((reached.len() * WITHIN).div_ceil(1000).saturating_sub(1)).copied().unwrap_or(0.0)
+    })
+}
+
+fn each_step(model: &Model, session: &Past, mut f: impl FnMut(&Memory)) {
+    let (mut memory, nowhere) = (Memory::default(), StepId::from(""));
+    for reading in &session.readings {
+        memory.take(model, reading, &nowhere);
+        f(&memory);
+    }
+}
+
+impl Standard {
+    /// How far a session ever came beyond the ranges.
+    pub(super) fn farthest(&self, session: &Past) -> f64 {
+        let mut most = 0.0_f64;
+        each_step(&self.model, session, |memory| most = most.max(self.beyond(memory).0));
+        most
+    }
+}

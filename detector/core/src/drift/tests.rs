@@ -1,0 +1,317 @@
+//! The column end to end, what its bets may know, and the traps that void a bound.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use martingale_schemas::wire::StepV1;
+use martingale_schemas::{Calibration, Decision, Finding, Limits, Mode, Step, StepId, Timestamp};
+use proptest::prelude::*;
+
+use super::learn::{Past, Sessions};
+use super::memory::{Memory, STEPS_MAX};
+use super::model::{ACTS, BEGINNING, Model};
+use super::reading::{BINS, bin};
+use super::{Reading, Standard, Stream, bits};
+use crate::hash::mix;
+use crate::testing::{BEGIN, control, ordinary, step_json};
+use crate::{Baselines, Detector, Judgement, Rules, State, StateKey};
+
+/// Sessions of 40 requests: search, open what was found once or twice, answer.
+fn baselines() -> Arc<Baselines> {
+    let scripts: Vec<Vec<String>> = (0..40).map(|it| healthy(it, 1 + it % 2)).collect();
+    let scripts: Vec<Vec<&str>> = scripts.iter().map(|it| it.iter().map(String::as_str).collect()).collect();
+    ordinary(&scripts.iter().map(Vec::as_slice).collect::<Vec<_>>(), 120)
+}
+
+fn healthy(request: usize, opens: usize) -> Vec<String> {
+    let mut script = vec![format!("user_message \"find number {request} for me\"")];
+    script.push(format!("tool_call search {{\"query\":\"number {request}\"}}"));
+    script.push("tool_result search [\"one\",\"two\"]".to_owned());
+    for page in 0..opens {
+        script.push(format!("tool_call open {{\"page\":{page}}}"));
+        script.push(format!("tool_result open \"what stands on page {page}\""));
+    }
+    script.push("final_message \"it is done\" duration_ms=800".to_owned());
+    script
+}
+
+fn step_of(line: &str, number: usize, now: &mut i64, f: impl FnOnce(&Step<'_>)) {
+    let json = step_json(line, number, now);
+    f(&StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap());
+}
+
+fn judge(rules: Rules, script: &[String]) -> Vec<Judgement> {
+    let (mut detector, mut now, mut out) = (Detector::new(Arc::new(rules)), BEGIN, Vec::new());
+    for (number, line) in script.iter().enumerate() {
+        step_of(line, number, &mut now, |step| out.extend(detector.observe(step).judgement()));
+    }
+    out
+}
+
+fn found(said: &[Judgement]) -> Vec<(usize, &Finding)> {
+    let findings = said.iter().enumerate().flat_map(|(at, it)| it.findings.iter().map(move |it| (at, it)));
+    findings.filter(|it| it.1.rule == "drift").collect()
+}
+
+/// A session that leaves its way after so many steps of it.
+fn astray(steps: usize) -> Vec<String> {
+    let mut script: Vec<String> = healthy(3, 2)[..steps].to_vec();
+    for number in 0..6 {
+        script.push(format!("tool_call delete {{\"page\":{number},\"force\":true}}"));
+        script.push("tool_result delete \"gone\"".to_owned());
+    }
+    script
+}
+
+#[test]
+fn a_session_that_leaves_its_way_is_told_once_with_where_it_began() {
+    let rules = Rules::starter().with_baselines(baselines());
+    let said = judge(rules, &astray(5));
+    let found = found(&said);
+    let (at, finding) = found[0];
+    assert!((5..=9).contains(&at), "found at {at}");
+    assert_eq!(finding.began_at.as_str(), "6", "{}", finding.message);
+    assert_eq!(finding.evidence.last().unwrap().as_str(), (at + 1).to_string());
+    assert_eq!(
+        (finding.mode, finding.decision, finding.calibration),
+        (Mode::Shadow, Decision::Warn, Calibration::Conformal)
+    );
+    assert!(finding.message.contains("At most 5 in 100 sessions"), "{}", finding.message);
+    assert!(finding.message.contains("the order of what it does"), "{}", finding.message);
+    assert_eq!(found.len(), 1, "a level is told once: {found:?}");
+    assert!(said.iter().all(|it| it.decision == Decision::Allow && it.scores.contains_key("drift")));
+    assert!(said.last().unwrap().scores["drift"] > said[4].scores["drift"]);
+}
+
+#[test]
+fn ordinary_sessions_and_agents_without_a_baseline_are_not_spoken_of() {
+    let baselines = baselines();
+    for request in 0..40 {
+        let rules = Rules::starter().with_baselines(Arc::clone(&baselines));
+        let said = judge(rules, &healthy(request, 1 + request % 2));
+        assert!(found(&said).is_empty(), "{:?}", found(&said));
+    }
+    let few = ordinary(&[&["tool_call search {}", "tool_result search \"x\""]], 15);
+    let other: Vec<String> = astray(5).iter().map(|it| format!("{it} agent=other")).collect();
+    for (baselines, script) in [(None, astray(5)), (Some(few), astray(5)), (Some(baselines), other)] {
+        let rules = Rules::starter();
+        let rules = if let Some(it) = baselines { rules.with_baselines(it) } else { rules };
+        let said = judge(rules, &script);
+        assert!(said.iter().all(|it| !it.scores.contains_key("drift")) && found(&said).is_empty());
+    }
+}
+
+#[test]
+fn a_mode_silences_or_enforces() {
+    let baselines = baselines();
+    for (mode, decision) in [("off", Decision::Allow), ("shadow", Decision::Allow), ("enforce", Decision::Warn)] {
+        let rules = Rules::load(&[("p.yaml", format!("id: drift\nmode: {mode}\n"))]).unwrap();
+        let said = judge(rules.with_baselines(Arc::clone(&baselines)), &astray(5));
+        assert_eq!(said.iter().map(|it| it.decision).max(), Some(decision), "{mode}");
+        assert_eq!(found(&said).is_empty(), mode == "off");
+        assert!(said[0].scores.contains_key("drift"));
+    }
+}
+
+/// What the badge says: how many sessions and requests stand behind the level.
+#[test]
+fn few_sessions_or_requests_are_told() {
+    let reached = |n: usize| (0..n).map(|it| it as f64).collect::<Vec<_>>();
+    for (sessions, requests, beyond, expected) in [
+        (0, 0, 9.0, None),
+        (10, 10, 8.5, None),
+        (10, 10, 9.5, Some((Decision::Warn, Calibration::Uncalibrated))),
+        (50, 29, 48.5, Some((Decision::Warn, Calibration::Uncalibrated))),
+        (50, 30, 48.5, Some((Decision::Warn, Calibration::Conformal))),
+        (50, 30, 47.5, None),
+        (98, 98, 97.5, Some((Decision::Warn, Calibration::Conformal))),
+        (99, 98, 98.5, Some((Decision::Throttle, Calibration::Conformal))),
+        (99, 9, 98.5, Some((Decision::Throttle, Calibration::Uncalibrated))),
+    ] {
+        let standard = Standard { reached: reached(sessions), requests, ..Standard::default() };
+        let level = standard.level(beyond).map(|it| (it.decision, standard.calibration(&it)));
+        assert_eq!(level, expected, "{sessions} sessions of {requests} requests, {beyond}");
+    }
+}
+
+/// Alpha is spent once: a halt that a person lifts, or the end of the session, does not let a session begin anew.
+#[test]
+fn a_session_is_not_watched_anew() {
+    let rules = Rules::starter().with_baselines(baselines());
+    let (mut detector, mut now) = (Detector::new(Arc::new(rules)), BEGIN);
+    let mut score = 0.0;
+    let mut told = 0;
+    for (number, line) in astray(5).iter().chain(&astray(5)[5..]).enumerate() {
+        if number == 12 {
+            detector.apply(&control("halt", "session", "s"));
+            detector.apply(&control("resume", "session", "s"));
+        }
+        step_of(line, number, &mut now, |step| {
+            let said = detector.observe(step).judgement().unwrap();
+            assert!(number < 12 || said.scores["drift"] > score / 2.0, "{} {score}", said.scores["drift"]);
+            score = said.scores["drift"];
+            told += found(&[said]).len();
+        });
+    }
+    assert_eq!(told, 1);
+    for (line, expected) in [("session_end", true), ("tool_call delete {}", false)] {
+        step_of(line, if expected { 90 } else { 91 }, &mut now, |step| {
+            let said = detector.observe(step).judgement().unwrap();
+            assert!(!said.scores.contains_key("drift") && said.findings.is_empty());
+        });
+    }
+}
+
+/// A session that is stored and forgotten after every step is judged like one that stays in memory.
+#[test]
+fn stored_state_is_all_that_counts() {
+    let rules = Arc::new(Rules::starter().with_baselines(baselines()));
+    let (mut whole, mut other) = (Detector::new(Arc::clone(&rules)), Detector::new(rules));
+    let (mut stored, mut now) = (HashMap::<StateKey<'static>, Vec<u8>>::new(), BEGIN);
+    for (number, line) in astray(5).iter().enumerate() {
+        step_of(line, number, &mut now, |step| {
+            while let Some(key) = other.absent(step).pop() {
+                let state = stored.get(&key).map(|it| postcard::from_bytes::<State>(it).unwrap());
+                other.load(key, state);
+            }
+            assert_eq!(whole.observe(step), other.observe(step), "step {number}");
+        });
+        other.drain_changed(|key, state| {
+            stored.insert(key.to_static(), postcard::to_allocvec(&state.unwrap()).unwrap());
+        });
+        other.evict(0);
+    }
+}
+
+fn reading(act: u64, at: u64) -> Reading {
+    Reading {
+        act,
+        is_chosen: act % 3 != 2,
+        shape: Some(mix(act, at % 3)),
+        latency: Some(u8::try_from(20 + at % 7).unwrap()),
+        tokens: at.is_multiple_of(2).then(|| u8::try_from(10 + at % 5).unwrap()),
+        cost: None,
+        failed: (act % 3 == 2).then_some(at.is_multiple_of(11)),
+    }
+}
+
+fn past(acts: &[u64]) -> Past {
+    let mut past = Past::default();
+    acts.iter().zip(0..).for_each(|(act, at)| past.extend(Some(reading(*act, at))));
+    past
+}
+
+fn standard() -> Standard {
+    let mut sessions = Sessions::default();
+    for session in 0..64_u64 {
+        let acts: Vec<u64> = (0..10 + session % 9).map(|it| mix(session, it) % 4 + it % 3).collect();
+        sessions.push(past(&acts));
+    }
+    sessions.learn().unwrap()
+}
+
+proptest! {
+    /// Whatever happened before, no rival and no baseline gives all that may come next more than everything: so no bet pays
+    /// on average, and the bet is made before what comes is counted.
+    #[test]
+    fn a_bet_is_fair(seen in proptest::collection::vec(0_u8..255, ACTS)) {
+        let model = standard().model;
+        let seen: [u8; ACTS] = seen.try_into().unwrap();
+        for stream in Stream::ALL {
+            for choices in model.contexts(stream) {
+                let bets: Vec<_> = choices.iter().map(|it| model.bet(*it, &seen)).collect();
+                let sum = |f: &dyn Fn(&super::model::Bet) -> f64| bets.iter().map(f).sum::<f64>();
+                prop_assert!((sum(&|it| it.baseline) - 1.0).abs() < 1e-5, "{stream:?}: {}", sum(&|it| it.baseline));
+                for rival in 0..4 {
+                    prop_assert!(sum(&|it| it.rivals[rival]) < 1.0 + 1e-5, "{stream:?} {rival}");
+                }
+                prop_assert!(bets.iter().all(|it| it.baseline >= 0.02 / 97.0 / 3.0));
+            }
+        }
+    }
+
+    /// Any steps at all: evidence stays finite and positive, state within its bounds, and stored it is the same.
+    #[test]
+    fn memory_survives_anything(acts in proptest::collection::vec((any::<u64>(), any::<u8>(), any::<bool>()), 0..200)) {
+        let model = standard().model;
+        let mut memory = Memory::default();
+        for (number, (act, bin, flag)) in acts.into_iter().enumerate() {
+            let act = if flag { act } else { act % 5 };
+            let number_of = Some(bin % 96);
+            let reading = Reading { act, is_chosen: flag, shape: Some(act % 9), latency: number_of, tokens: number_of, cost: number_of, failed: Some(flag) };
+            memory.take(&model, &reading, &StepId::from(format!("step-{number}")));
+            for stream in Stream::ALL {
+                let evidence = memory.evidence(stream);
+                prop_assert!(evidence > 0.0 && evidence < 1e31, "{evidence}");
+                prop_assert!(bits(evidence).is_finite());
+            }
+        }
+        let binary = postcard::to_allocvec(&memory).unwrap();
+        prop_assert!(binary.len() <= 280 + 6 * 12, "{}", binary.len());
+        prop_assert_eq!(&postcard::from_bytes::<Memory>(&binary).unwrap(), &memory);
+        prop_assert_eq!(&serde_json::from_str::<Memory>(&serde_json::to_string(&memory).unwrap()).unwrap(), &memory);
+        for length in 0..binary.len() {
+            prop_assert!(postcard::from_bytes::<Memory>(&binary[..length]).is_err());
+        }
+    }
+
+    #[test]
+    fn bits_never_decrease(a in 1e-30..1e30, b in 1e-30..1e30) {
+        let (a, b): (f64, f64) = (a, b);
+        prop_assert_eq!(a < b, bits(a) < bits(b));
+        prop_assert!((bits(a) - a.log2()).abs() < 0.09);
+    }
+}
+
+#[test]
+fn numbers_have_their_place() {
+    for (number, place) in
+        [(0, 0), (1, 0), (2, 2), (3, 3), (4, 4), (6, 5), (7, 5), (1024, 20), (1536, 21), (u64::MAX, 95)]
+    {
+        assert_eq!(bin(number), place, "{number}");
+    }
+    assert!(usize::from(bin(u64::MAX)) < BINS);
+}
+
+/// Millions of distinct acts and shapes, sessions without end: what is learnt and remembered stays within its bounds.
+#[test]
+fn what_is_learnt_is_bounded() {
+    let mut sessions = Sessions::default();
+    for session in 0..300_u64 {
+        let mut past = Past::default();
+        for at in 0..400 {
+            let act = if at % 2 == 0 { mix(session, at) % 200 } else { mix(session, at) };
+            past.extend(Some(Reading { act, is_chosen: true, shape: Some(act), ..reading(act, at) }));
+        }
+        sessions.push(past);
+    }
+    let standard = sessions.learn().unwrap();
+    assert!(standard.model.bytes() <= 320 * 1024, "{}", standard.model.bytes());
+    let (mut memory, id) = (Memory::default(), StepId::from("x"));
+    for at in 0..u64::from(STEPS_MAX) {
+        assert!(memory.take(&standard.model, &reading(at, at), &id));
+    }
+    let full = memory.clone();
+    assert!(
+        !memory.take(&standard.model, &reading(1, 1), &id),
+        "what is past the steps that were learnt is not judged"
+    );
+    assert_eq!(memory, full);
+}
+
+/// Another baseline under a session: its symbols mean something else, what was found stands.
+#[test]
+fn a_new_baseline_keeps_the_evidence() {
+    let (one, id) = (standard().model, StepId::from("x"));
+    let other = Model::fit([&[reading(7, 0)][..]].into_iter());
+    let mut memory = Memory::default();
+    for at in 0..20 {
+        memory.take(&one, &reading(40 + at, at), &id);
+    }
+    let evidence = memory.evidence(Stream::Order);
+    assert!(evidence > 1e6, "{evidence}");
+    memory.take(&other, &Reading { is_chosen: false, ..reading(7, 0) }, &id);
+    assert!(memory.evidence(Stream::Order) >= evidence);
+    let mut last = [BEGINNING; 2];
+    assert!(other.samples(&reading(7, 0), &mut last)[0].is_some());
+}

@@ -1,0 +1,157 @@
+//! Recorded executions held against what other sessions of the same agent did: the figures of `docs/detection.md`.
+//!
+//! Sessions of an agent are dealt into five; each fifth is judged after the healthy ones of the other four were learnt.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use martingale_schemas::{Calibration, Limits, Step, Timestamp, wire::StepV1};
+use serde_json::Value;
+
+use super::recorded::lines;
+use crate::hash::hash_text;
+use crate::testing::BEGIN;
+use crate::{Detector, Learner, Rules};
+
+const FOLDS: u64 = 5;
+
+struct Recorded {
+    steps: Vec<String>,
+    /// What must not be in one baseline with it; sessions are dealt by it.
+    group: String,
+    fault: String,
+    first_bad: Option<u64>,
+    is_healthy: bool,
+}
+
+/// What was said of a session.
+#[derive(Default)]
+struct Said {
+    /// Scores by `seq`, and the worst finding: 0 none, 1 warned, 2 slowed.
+    scores: Vec<(u64, f64)>,
+    found: Vec<(u64, u8)>,
+    calibrated: bool,
+}
+
+fn step(line: &str) -> Step<'_> {
+    StepV1::parse(line.as_bytes()).unwrap().check(Timestamp::from_micros(BEGIN), &Limits::DEFAULT).unwrap()
+}
+
+/// Sessions with their labels, dealt by `group`; those that failed without a fault are healthy where `failed` says so.
+fn recording(name: &str, failed: bool, group: impl Fn(&Value) -> String) -> Option<Vec<Recorded>> {
+    let mut by_id: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in lines(name, "steps.jsonl.gz")? {
+        by_id.entry(step(&line).session_id.to_string()).or_default().push(line);
+    }
+    let sessions = lines(name, "sessions.jsonl.gz")?.map(|line| {
+        let session: Value = serde_json::from_str(&line).unwrap();
+        let label = &session["label"];
+        let first_bad = label["first_bad_step"].as_u64();
+        Recorded {
+            steps: by_id.remove(session["session_id"].as_str().unwrap()).unwrap_or_default(),
+            group: group(&session),
+            fault: label["fault_class"].as_str().unwrap_or("none").to_owned(),
+            first_bad,
+            is_healthy: first_bad.is_none() && (failed || label["failed"] != true),
+        }
+    });
+    Some(sessions.collect())
+}
+
+/// Judges each session by what healthy sessions of other folds do.
+fn judged(sessions: &[Recorded]) -> Vec<Said> {
+    let fold_of = |it: &Recorded| hash_text(&it.group) / 2 % FOLDS;
+    let mut said: Vec<Said> = sessions.iter().map(|_| Said::default()).collect();
+    for fold in 0..FOLDS {
+        let mut learner = Learner::default();
+        let rules = Rules::starter().with_hijack(None);
+        for session in sessions.iter().filter(|it| it.is_healthy && fold_of(it) != fold) {
+            session.steps.iter().for_each(|line| learner.observe(&step(line), &rules));
+        }
+        let mut detector = Detector::new(Arc::new(rules.with_baselines(Arc::new(learner.finish()))));
+        for (session, said) in sessions.iter().zip(&mut said).filter(|it| fold_of(it.0) == fold) {
+            for line in &session.steps {
+                let step = step(line);
+                let Some(judgement) = detector.observe(&step).judgement() else { continue };
+                let seq = step.seq.unwrap_or(0);
+                said.scores.extend(judgement.scores.get("drift").map(|it| (seq, *it)));
+                for finding in judgement.findings.iter().filter(|it| it.rule == "drift") {
+                    said.found.push((seq, finding.decision as u8));
+                    said.calibrated |= finding.calibration == Calibration::Conformal;
+                }
+            }
+            detector.drain_changed(|_, _| {});
+            detector.evict(0);
+        }
+    }
+    said
+}
+
+fn most(said: &Said) -> f64 {
+    said.scores.iter().map(|it| it.1).fold(0.0, f64::max)
+}
+
+/// Faults found, of all whose baseline is known: alarms from the first bad step on, and none before it.
+fn found(sessions: &[(&Recorded, &Said)], threshold: f64) -> BTreeMap<String, (usize, usize, usize)> {
+    let mut out: BTreeMap<String, (usize, usize, usize)> = BTreeMap::new();
+    for (session, said) in sessions {
+        let Some(first_bad) = session.first_bad else { continue };
+        let (all, found, early) = out.entry(session.fault.clone()).or_default();
+        *all += 1;
+        match said.scores.iter().find(|it| it.1 > threshold) {
+            Some((seq, _)) if *seq < first_bad => *early += 1,
+            Some(_) => *found += 1,
+            None => {}
+        }
+    }
+    out
+}
+
+#[test]
+fn faults_that_were_put_in() {
+    let by_task = |it: &Value| format!("{}{}", it["agent_id"], it["info"]["split_key"]);
+    let Some(sessions) = recording("sentinel", false, by_task) else { return };
+    let said = judged(&sessions);
+    let all: Vec<(&Recorded, &Said)> = sessions.iter().zip(&said).filter(|it| !it.1.scores.is_empty()).collect();
+    let healthy: Vec<&(&Recorded, &Said)> = all.iter().filter(|it| it.0.is_healthy).collect();
+    let mut scores: Vec<f64> = healthy.iter().map(|it| most(it.1)).collect();
+    scores.sort_by(|a, b| b.total_cmp(a));
+    println!("{} of {} sessions have a baseline, {} of them healthy", all.len(), sessions.len(), healthy.len());
+    for share in [1, 5, 10, 20] {
+        let threshold = scores[scores.len() * share / 100];
+        println!("at {share} % of healthy sessions, {threshold:.2} bits (all, found, told before it began):");
+        println!("    {:?}", found(&all, threshold));
+    }
+    for level in [1, 2] {
+        let told = |it: &Said| it.found.iter().any(|it| it.1 >= level);
+        let count = healthy.iter().filter(|it| told(it.1)).count();
+        println!("as configured, level {level}: {count} of {} healthy sessions", healthy.len());
+    }
+    assert!(found(&all, scores[scores.len() / 20])["looping"].1 > 0);
+}
+
+/// Long sessions of real work: how many are told of, where that should be 5 and 1 in 100.
+#[test]
+fn real_work_of_one_agent() {
+    for name in ["taubench_airline", "swebench_gemini3"] {
+        for (dealt, by_task) in [("task", true), ("session", false)] {
+            let group = |it: &Value| {
+                let info = &it["info"];
+                let task = info.get("task_id").unwrap_or_else(|| &info["instance_id"]);
+                let key = if by_task { task } else { &it["session_id"] };
+                key.to_string()
+            };
+            let Some(sessions) = recording(name, true, group) else { continue };
+            let said = judged(&sessions);
+            let known = said.iter().filter(|it| !it.scores.is_empty()).count();
+            let told = |level| said.iter().filter(|it| it.found.iter().any(|it| it.1 >= level)).count();
+            let calibrated = said.iter().filter(|it| it.calibrated).count();
+            println!(
+                "{name}, dealt by {dealt}: {known} sessions, {} warned of ({calibrated} conformal), {} slowed",
+                told(1),
+                told(2)
+            );
+            assert!(told(1) * 5 <= known, "{name}: {}", told(1));
+        }
+    }
+}
