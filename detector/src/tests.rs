@@ -414,7 +414,7 @@ fn a_record_that_is_no_step_is_set_aside() {
 #[test]
 fn state_that_cannot_be_read_ends_it_with_the_key() {
     for (value, says) in [
-        (vec![4, 0, 0], "it has version 4, this program reads up to 3"),
+        (vec![5, 0, 0], "it has version 5, this program reads up to 4"),
         (vec![1, 0, 0], "it has 3 bytes, too few for its header"),
         (vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 9], "it is damaged"),
     ] {

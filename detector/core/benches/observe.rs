@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use martingale_detector_core::policy::STARTER;
-use martingale_detector_core::{Detector, Rules, StateKey};
+use martingale_detector_core::{Baselines, Detector, Learner, Rules, StateKey};
 use martingale_schemas::Step;
 
 /// Steps of one session in the log's form, about 300 bytes each: a message, then calls and results that do not repeat.
@@ -43,6 +43,19 @@ fn many_policies() -> Rules {
         ));
     }
     Rules::load(&files).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+/// Learnt from sessions as long as those that are judged.
+fn baselines() -> Arc<Baselines> {
+    let (mut learner, rules) = (Learner::default(), Rules::starter());
+    for n in 0..100 {
+        for json in session(&format!("b-{n}"), 24) {
+            if let Ok(step) = Step::from_log(&json) {
+                learner.observe(&step, &rules);
+            }
+        }
+    }
+    Arc::new(learner.finish())
 }
 
 fn run(detector: &mut Detector, steps: &[Vec<u8>]) {
@@ -98,9 +111,13 @@ fn benches(c: &mut Criterion) {
         b.iter(|| sessions.iter().flatten().for_each(|json| drop(black_box(Step::from_log(json)))));
     });
     let builtin = Rules::load::<&str, &str>(&[]).unwrap_or_else(|errors| panic!("{errors:?}"));
-    for (name, rules) in
-        [("built-in", builtin), ("starter", Rules::starter()), ("starter and 1,000 others", many_policies())]
-    {
+    for (name, rules) in [
+        ("built-in", builtin),
+        ("starter", Rules::starter()),
+        ("starter and 1,000 others", many_policies()),
+        ("starter without hijack", Rules::starter().with_hijack(None)),
+        ("the same with a baseline", Rules::starter().with_hijack(None).with_baselines(baselines())),
+    ] {
         let rules = Arc::new(rules);
         group.bench_function(format!("decode and observe: {name}"), |b| {
             b.iter_batched_ref(

@@ -1,15 +1,15 @@
 //! The column `drift`: whether a session still works as this agent's sessions do.
 //!
-//! Six streams of a session are followed, each by itself: the order of what is done, the shape and size of arguments and
-//! results, latency, tokens, cost, errors. Each is held against the chances that a baseline gives it, by betting
-//! ([`memory`]); how far the bets of ordinary sessions come is learnt with the baseline ([`learn`]), and what comes farther
-//! is told, with the step at which it began. Without a baseline nothing is said.
+//! Seven streams of a session are followed, each by itself: the order of what is done, the shape and size of arguments and
+//! results, latency, tokens, cost, errors, and how much it takes up the user's words. Each is held against the chances that
+//! a baseline gives it, by betting ([`memory`]); how far the bets of ordinary sessions come is learnt with the baseline
+//! ([`learn`]), and what comes farther is told, with the step at which it began. Without a baseline nothing is said.
 //!
 //! It is no signal of an attack: an injected call uses the tools of the agent, and an honest task that is new looks new.
 //! Wrong when the mix of tasks, the season or the version changes: then it is right that something changed, and nothing may
 //! be wrong.
 //!
-//! Cost: a few lookups for each stream that a step shows.
+//! Cost: a few lookups for each stream that a step shows, and one pass over the arguments of a call.
 
 pub(crate) mod learn;
 mod memory;
@@ -26,8 +26,8 @@ use martingale_schemas::{Calibration, Column, Decision, Finding, Severity, Step}
 
 pub(crate) use memory::Memory;
 use model::Model;
-pub(crate) use reading::Reading;
 use reading::Stream;
+pub(crate) use reading::{Heard, Reading};
 
 use crate::policy::CoreRule;
 
@@ -107,7 +107,7 @@ pub(crate) struct Scored {
 
 /// Takes in a step of a session that has a baseline.
 pub(crate) fn observe(step: &Step<'_>, memory: &mut Memory, standard: &Standard) -> Option<Scored> {
-    let reading = Reading::next(step, &mut memory.before)?;
+    let reading = Reading::next(step, &mut memory.heard)?;
     if !memory.take(&standard.model, &reading, &step.step_id) {
         return None;
     }

@@ -22,7 +22,7 @@ mod model;
 mod reads;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 use std::borrow::Cow;
 

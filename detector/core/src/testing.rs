@@ -73,9 +73,10 @@ pub(crate) fn ordinary(scripts: &[&[&str]], runs: usize) -> Arc<Baselines> {
     for run in 0..runs {
         let mut now = BEGIN;
         for (number, line) in scripts[run % scripts.len()].iter().enumerate() {
+            now += 1_000_000;
             let json = step_json(line, number, &mut now).replace("session_id\":\"", &format!("session_id\":\"{run}-"));
             let step = StepV1::parse(json.as_bytes()).unwrap();
-            learner.observe(&step.check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap(), &rules);
+            learner.observe(&step.check(Timestamp::from_micros(now), &Limits::DEFAULT).unwrap(), &rules);
         }
     }
     Arc::new(learner.finish())

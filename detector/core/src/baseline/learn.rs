@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use martingale_schemas::{Kind, Step, Timestamp};
+use martingale_schemas::{Kind, Step};
 
 use super::{
     AGENTS_MAX, Baselines, COUNTS_MAX, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, Request, What, agent, bin, key,
 };
 use crate::Rules;
-use crate::drift::Reading;
 use crate::drift::learn::{Past, READINGS_MAX, Sessions};
+use crate::drift::{Heard, Reading};
 use crate::hijack::embed::{self, NOWHERE, Vector};
 use crate::hijack::{Call, Meanings, Memory, Origin};
 use crate::tools::Tools;
@@ -43,7 +43,7 @@ struct Session {
     values: BTreeSet<(u64, u64)>,
     tools: BTreeMap<u64, Tool>,
     past: Past,
-    before: Option<Timestamp>,
+    heard: Heard,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ impl Learner {
             self.open.insert(id.to_owned(), (self.begun, session));
         }
         let Some((_, session)) = self.open.get_mut(id) else { return };
-        session.past.extend(Reading::next(step, &mut session.before));
+        session.past.extend(Reading::next(step, &mut session.heard));
         let sentences = &mut session.sentences;
         session.memory.take_in(step, None, &mut self.meanings.fresh, &mut |sentence| {
             if sentences.len() < SENTENCES_MAX {

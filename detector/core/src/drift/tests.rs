@@ -11,7 +11,7 @@ use super::learn::{Past, Sessions};
 use super::memory::{Memory, STEPS_MAX};
 use super::model::{ACTS, BEGINNING, Model};
 use super::reading::{BINS, bin};
-use super::{Reading, Standard, Stream, bits};
+use super::{Heard, Reading, Standard, Stream, bits};
 use crate::hash::mix;
 use crate::testing::{BEGIN, control, ordinary, step_json};
 use crate::{Baselines, Detector, Judgement, Rules, State, StateKey};
@@ -36,8 +36,9 @@ fn healthy(request: usize, opens: usize) -> Vec<String> {
 }
 
 fn step_of(line: &str, number: usize, now: &mut i64, f: impl FnOnce(&Step<'_>)) {
+    *now += 1_000_000;
     let json = step_json(line, number, now);
-    f(&StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap());
+    f(&StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(*now), &Limits::DEFAULT).unwrap());
 }
 
 fn judge(rules: Rules, script: &[String]) -> Vec<Judgement> {
@@ -192,6 +193,7 @@ fn reading(act: u64, at: u64) -> Reading {
         tokens: at.is_multiple_of(2).then(|| u8::try_from(10 + at % 5).unwrap()),
         cost: None,
         failed: (act % 3 == 2).then_some(at.is_multiple_of(11)),
+        subject: act.is_multiple_of(3).then(|| u8::try_from(at % 5).unwrap()),
     }
 }
 
@@ -238,7 +240,7 @@ proptest! {
         for (number, (act, bin, flag)) in acts.into_iter().enumerate() {
             let act = if flag { act } else { act % 5 };
             let number_of = Some(bin % 96);
-            let reading = Reading { act, is_chosen: flag, shape: Some(act % 9), latency: number_of, tokens: number_of, cost: number_of, failed: Some(flag) };
+            let reading = Reading { act, is_chosen: flag, shape: Some(act % 9), latency: number_of, tokens: number_of, cost: number_of, failed: Some(flag), subject: Some(bin % 5) };
             memory.take(&model, &reading, &StepId::from(format!("step-{number}")));
             for stream in Stream::ALL {
                 let evidence = memory.evidence(stream);
@@ -247,7 +249,7 @@ proptest! {
             }
         }
         let binary = postcard::to_allocvec(&memory).unwrap();
-        prop_assert!(binary.len() <= 280 + 6 * 12, "{}", binary.len());
+        prop_assert!(binary.len() <= 440 + 7 * 12, "{}", binary.len());
         prop_assert_eq!(&postcard::from_bytes::<Memory>(&binary).unwrap(), &memory);
         prop_assert_eq!(&serde_json::from_str::<Memory>(&serde_json::to_string(&memory).unwrap()).unwrap(), &memory);
         for length in 0..binary.len() {
@@ -314,4 +316,57 @@ fn a_new_baseline_keeps_the_evidence() {
     assert!(memory.evidence(Stream::Order) >= evidence);
     let mut last = [BEGINNING; 2];
     assert!(other.samples(&reading(7, 0), &mut last)[0].is_some());
+}
+
+/// What is looked at of which step: latency, tokens, cost, failure, share of the user's words.
+#[test]
+fn a_step_is_read_for_what_it_shows() {
+    let script = [
+        ("user_message \"Book a hotel in Lisbon\"", Some((true, None, None, None, None, None))),
+        (
+            "+2s tool_call book {\"city\":\"Lisbon\"} tokens=9",
+            Some((true, Some(2_000_000), Some(9), None, None, Some(4))),
+        ),
+        ("+4s tool_result book \"Hotel Lisbon\"", Some((false, Some(4_000_000), None, None, Some(false), None))),
+        ("tool_call book {\"city\":\"Cusco\"} duration_ms=7", Some((true, Some(7000), None, None, None, Some(0)))),
+        ("tool_result book \"none\" status=error", Some((false, Some(1_000_000), None, None, Some(true), None))),
+        ("tool_call book {\"n\":1}", Some((true, Some(1_000_000), None, None, None, None))),
+        ("model_call cost=0.5", Some((true, Some(1_000_000), None, Some(500_000), Some(false), None))),
+        ("approval book", Some((true, None, None, None, None, None))),
+        (
+            "final_message \"The hotel costs 80 in all\"",
+            Some((true, Some(1_000_000), None, None, Some(false), Some(1))),
+        ),
+        ("state", None),
+        ("session_end", None),
+    ];
+    let (mut now, mut heard) = (BEGIN, Heard::default());
+    for (number, (line, expected)) in script.into_iter().enumerate() {
+        step_of(line, number, &mut now, |step| {
+            let read = Reading::next(step, &mut heard);
+            let read = read.map(|it| (it.is_chosen, it.latency, it.tokens, it.cost, it.failed, it.subject));
+            let expected = expected.map(|(chosen, latency, tokens, cost, failed, subject)| {
+                (chosen, latency.map(bin), tokens.map(bin), cost.map(bin), failed, subject)
+            });
+            assert_eq!(read, expected, "{line}");
+        });
+    }
+}
+
+/// Content chooses neither how long a reading takes nor how much is kept.
+#[test]
+fn long_content_is_read_in_part() {
+    let words: Vec<String> = (0..20_000).map(|it| format!("word{it}")).collect();
+    let text = words.join(" ");
+    let script = [
+        format!("user_message \"{text}\u{e9}\""),
+        format!("tool_call f {{\"q\":\"{text}\"}}"),
+        format!("final_message \"{}{text}\"", "\u{e9}".repeat(4095)),
+    ];
+    let (mut now, mut heard) = (BEGIN, Heard::default());
+    for (number, (line, subject)) in script.iter().zip([false, false, true]).enumerate() {
+        step_of(line, number, &mut now, |step| {
+            assert_eq!(Reading::next(step, &mut heard).unwrap().subject.is_some(), subject, "{number}");
+        });
+    }
 }

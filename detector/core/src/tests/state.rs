@@ -167,7 +167,7 @@ fn the_binary_form_is_fixed() {
             "f49a833272277447ef229986511ee3f7",
             "9057aa86ba903b61edf3580813fb8db2",
             "8624331ad1e0f5e844213e9a454c310b",
-            "7f2e733b2c31aefb41fa7a8a89012348",
+            "83e48b40d794e38d293210d4af5b201f",
             "aa8da2dd4fdd2e49e5637ab7857d5204",
             "7d6e9211e25b092570a3e25c3440ec7a",
             "88fe36e4cbfe57bdf84fa3a2744813cf",
