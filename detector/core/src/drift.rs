@@ -16,8 +16,6 @@ mod memory;
 mod model;
 mod reading;
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;

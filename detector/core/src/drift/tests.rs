@@ -1,5 +1,7 @@
 //! The column end to end, what its bets may know, and the traps that void a bound.
 
+mod simulation;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

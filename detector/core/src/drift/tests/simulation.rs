@@ -5,11 +5,11 @@
 
 use martingale_schemas::StepId;
 
-use super::learn::{Past, Sessions};
-use super::memory::Memory;
-use super::model::{BEGINNING, Model};
-use super::reading::bin;
-use super::{Reading, SLOWED, Standard, Stream, WARNED};
+use crate::drift::learn::{Past, Sessions};
+use crate::drift::memory::{Memory, Track};
+use crate::drift::model::{ACTS, BEGINNING, Model};
+use crate::drift::reading::bin;
+use crate::drift::{Reading, SLOWED, Standard, Stream, WARNED};
 use crate::hash::mix;
 
 /// Numbers by counting: the same on every machine.
@@ -276,8 +276,8 @@ fn ville_holds_under_the_law_itself_and_each_trap_voids_it() {
 /// The most evidence of a session of acts that follow the model: betting before counting, and after it.
 fn follow(model: &Model, steps: usize, random: &mut Random) -> [f64; 2] {
     let mut most = [0.0_f64; 2];
-    let (mut last, mut seen) = ([BEGINNING; 2], [0_u8; super::model::ACTS]);
-    let (mut honest, mut peeking) = (super::memory::Track::default(), super::memory::Track::default());
+    let (mut last, mut seen) = ([BEGINNING; 2], [0_u8; ACTS]);
+    let (mut honest, mut peeking) = (Track::default(), Track::default());
     let id = StepId::from("");
     for _ in 0..steps {
         let choices = model.choices(last);
