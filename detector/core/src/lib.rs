@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables of cases"))]
 
 mod baseline;
+mod blame;
 mod bytes;
 mod canonical;
 mod columns;
@@ -41,6 +42,7 @@ mod v1;
 mod yaml;
 
 pub use baseline::{Baselines, Learner, Profile};
+pub use blame::{BLAME_NUMBERS, Blame, Reason, Suspect};
 pub use detector::Detector;
 pub use hijack::{HijackRows, HijackRules, hijack_text};
 pub use judgement::{Applied, Judgement, Observed};

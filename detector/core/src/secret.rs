@@ -360,7 +360,7 @@ fn entropy_is_high(value: &[u8]) -> bool {
 }
 
 /// 1024·log₂(n), by repeated squaring.
-fn log2_1024ths(n: u32) -> u32 {
+pub(crate) fn log2_1024ths(n: u32) -> u32 {
     let whole = n.max(1).ilog2();
     let mut mantissa = (u64::from(n.max(1)) << 31) >> whole;
     let mut result = whole << 10;
