@@ -4,6 +4,7 @@
     fit.py model  TRACES OUT_FOLDER              prints the table, writes weights.json
     fit.py check  TRACES OUT_FOLDER              the same table; writes nothing
     fit.py shipped TRACES RANKED.jsonl...        figures of what `martingale blame --ranked` wrote; of no fitting at all
+    fit.py agree  TRACES                         how often two groups of people blame the same step of the same execution
 """
 import collections, gzip, json, pathlib, subprocess, sys
 
@@ -16,17 +17,19 @@ HERE = pathlib.Path(__file__).parent
 HALF = 0.693
 PULL = {
     "told": -4, "asked": -2, "opens": -2, "thinks": -1, "concludes": -2, "acts": 0, "size": HALF, "new": 0, "late": -HALF,
-    "fails_first": 1.5, "found": 1.5, "aside": -1,
+    "fails_first": 1.5, "begun": 1.5, "caught": 1.5, "aside": -1,
 }
-WAYS = {name: 1 if name in ("acts", "size", "new", "fails_first", "found") else -1 for name in PULL}
+WAYS = {name: 1 if name in ("acts", "size", "new", "fails_first", "begun", "caught") else -1 for name in PULL}
 NAMES = list(PULL)
 # How hard it pulls: as much as so many sessions.
 STRENGTH = 20
+ROUNDS = 1000
 # Sets that are left out together: `hand` and `magentic` are the same executions, labelled by two groups of people.
-FOLD = {"algo": "algo", "hand": "web", "magentic": "web", "tau": "tau", "sentinel": "sentinel"}
-# What all sessions of a set count for together. Those of `sentinel` are many and alike.
+FOLD = {"algo": "algo", "hand": "web", "magentic": "web", "tau": "tau", "sentinel": "sentinel", "dojo": "dojo"}
+# What all sessions of a set count for together. Those of `sentinel` are many and alike. `dojo` is never fitted on: an attack
+# that succeeds is another way to go wrong than a mistake, and there are too many of it.
 TOTAL = {"algo": 49, "hand": 26, "magentic": 21, "tau": 21, "sentinel": 49}
-RECORDINGS = ("whowhen", "agentrx_magentic", "agentrx_tau_retail", "sentinel")
+RECORDINGS = ("whowhen", "agentrx_magentic", "agentrx_tau_retail", "sentinel", "agentdojo_official")
 
 
 def lines(path):
@@ -38,10 +41,12 @@ def labels(traces):
     """Set, session and the step that people blame, of every session that has one."""
     for recording in RECORDINGS:
         for it in lines(pathlib.Path(traces) / recording / "sessions.jsonl.gz"):
-            if it["label"]["first_bad_step"] is None:
+            # Of the last recording only sessions in which harm was done.
+            done = it["info"].get("variant") in (None, "hijacked", "attempted_not_completed")
+            if it["label"]["first_bad_step"] is None or not done:
                 continue
             of = {"whowhen": "algo" if it["info"].get("subset") == "Algorithm-Generated" else "hand",
-                  "agentrx_magentic": "magentic", "agentrx_tau_retail": "tau"}.get(recording, recording)
+                  "agentrx_magentic": "magentic", "agentrx_tau_retail": "tau", "agentdojo_official": "dojo"}.get(recording, recording)
             yield of, it["session_id"], it["label"]["first_bad_step"]
 
 
@@ -66,21 +71,20 @@ def sessions(traces, out):
 
 def fit(data):
     """Which step of a session is blamed, as a choice among its steps (conditional logit), by projected gradient ascent."""
+    data = [it for it in data if it[0] in TOTAL]
     size = collections.Counter(of for of, *_ in data)
     weight = np.array([TOTAL[of] / size[of] for of, *_ in data])
-    most = max(len(x) for _, x, *_ in data)
-    x, mask = np.zeros((len(data), most, len(NAMES))), np.full((len(data), most), -1e9)
-    for at, (_, row, *_rest) in enumerate(data):
-        x[at, :len(row)], mask[at, :len(row)] = row, 0
-    blamed = x[np.arange(len(data)), [it[3] for it in data]]
+    length = np.array([len(x) for _, x, *_ in data])
+    begin = np.cumsum(length) - length
+    x, blamed = np.vstack([x for _, x, *_ in data]), np.array([x[bad] for _, x, _, bad in data])
     pull, ways = np.array([PULL[it] for it in NAMES], float), np.array([WAYS[it] for it in NAMES])
     w = pull.copy()
-    for round_ in range(4000):
-        score = x @ w + mask
-        p = np.exp(score - score.max(1, keepdims=True))
-        p /= p.sum(1, keepdims=True)
-        gradient = weight @ (blamed - np.einsum("ij,ijk->ik", p, x)) - STRENGTH * (w - pull)
-        w += 0.002 * (1 - round_ / 4000) * gradient / STRENGTH
+    for round_ in range(ROUNDS):
+        score = x @ w
+        p = np.exp(score - np.repeat(np.maximum.reduceat(score, begin), length))
+        p *= np.repeat(weight / np.add.reduceat(p, begin), length)
+        gradient = weight @ blamed - p @ x - STRENGTH * (w - pull)
+        w += 0.04 * (1 - round_ / ROUNDS) / STRENGTH * gradient
         w[w * ways < 0] = 0
     return np.round(w * 1000).astype(int)
 
@@ -101,7 +105,7 @@ def table(data):
     for fold in dict.fromkeys(FOLD.values()):
         weights = fit([it for it in data if FOLD[it[0]] != fold])
         print(f"without {fold}:", dict(zip(NAMES, weights.tolist())))
-        common = collections.Counter(seqs[bad] for of, _, seqs, bad in data if FOLD[of] != fold).most_common(3)
+        common = collections.Counter(seqs[bad] for of, _, seqs, bad in data if FOLD[of] != fold and of in TOTAL).most_common(3)
         for of in (it for it in FOLD if FOLD[it] == fold):
             mine = [it for it in data if it[0] == of]
             own = collections.Counter(seqs[bad] for _, _, seqs, bad in mine).most_common(3)
@@ -122,7 +126,7 @@ def model(traces, out, write):
     print("of all:", dict(zip(NAMES, weights.tolist())))
     for of in FOLD:
         mine = [(ranked(x, weights), bad) for it, x, _, bad in data if it == of]
-        print(f"  {of}, seen in the fit", shares([(it[0] == bad, bad in it[:3]) for it, bad in mine]))
+        print(f"  {of}", "seen in the fit" if of in TOTAL else "not seen in it", shares([(it[0] == bad, bad in it[:3]) for it, bad in mine]))
     if write:
         text = json.dumps({"weights": dict(zip(NAMES, weights.tolist()))}, indent=2)
         (HERE / "weights.json").write_text(text + "\n")
@@ -141,11 +145,26 @@ def shipped(traces, files):
         print(f"{of}: {len(it)} sessions", shares(it))
 
 
+def agree(traces):
+    blamed = {}
+    for recording in ("whowhen", "agentrx_magentic"):
+        said = collections.defaultdict(list)
+        for it in lines(pathlib.Path(traces) / recording / "steps.jsonl.gz"):
+            said[it["session_id"]].append((it["kind"], it.get("text"), it.get("output")))
+        for of, id, bad in labels(traces):
+            if id in said and of != "algo":
+                blamed.setdefault(str(said[id]), []).append(bad)
+    both = [it for it in blamed.values() if len(it) == 2]
+    print(f"the same step in {sum(a == b for a, b in both)} of {len(both)} executions")
+
+
 match sys.argv[1:]:
     case ["rows", traces, blame_rows, out]:
         rows(traces, blame_rows, out)
     case ["model" | "check" as what, traces, out]:
         model(traces, out, what == "model")
+    case ["agree", traces]:
+        agree(traces)
     case ["shipped", traces, *files]:
         shipped(traces, files)
     case _:

@@ -6,7 +6,7 @@ use std::fmt;
 use martingale_schemas::StepId;
 
 use super::row::{Number, Row};
-use super::trail::{Act, Trail};
+use super::trail::{Act, Found, Trail};
 use super::weigh::weights;
 
 /// Ranks of size that are worth a word, of steps that are not small.
@@ -17,7 +17,9 @@ const LARGE_WORDS_MIN: u32 = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// A finding of the detector began here. The message holds text from the agent: treat it as untrusted.
-    Found { rule: Box<str>, message: Box<str> },
+    Begun { rule: Box<str>, message: Box<str> },
+    /// A rule of the detector found something here, and nothing before. The message as above.
+    Caught { rule: Box<str>, message: Box<str> },
     /// What it asked for was the first thing to fail; the step that showed it.
     FailedFirst { shown: StepId<'static> },
     /// It brought in words that no step before it had, and later ones took some of them up.
@@ -47,7 +49,8 @@ impl Reason {
     #[must_use]
     pub const fn speaks_for(&self) -> bool {
         match self {
-            Self::Found { .. }
+            Self::Begun { .. }
+            | Self::Caught { .. }
             | Self::FailedFirst { .. }
             | Self::Brought { .. }
             | Self::Large { .. }
@@ -61,7 +64,8 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Found { rule, message } => write!(f, "what `{rule}` found begins here: {message}"),
+            Self::Begun { rule, message } => write!(f, "what `{rule}` found begins here: {message}"),
+            Self::Caught { rule, message } => write!(f, "`{rule}` found something for the first time: {message}"),
             Self::FailedFirst { shown } => {
                 write!(f, "nothing failed before it did: step {shown} shows the error")
             }
@@ -149,9 +153,14 @@ fn simple(number: Number, trail: &Trail, act: &Act) -> Option<Reason> {
             let shown = trail.acts().get(trail.first_failure()?.shown)?;
             Reason::FailedFirst { shown: shown.step_id.clone() }
         }
-        Number::Found => {
-            let begun = act.begun.as_ref()?;
-            Reason::Found { rule: begun.rule.clone(), message: begun.message.clone() }
+        Number::Begun => {
+            let Found { rule, message, .. } = act.begun.clone()?;
+            Reason::Begun { rule, message }
+        }
+        Number::Caught => {
+            // Said once where it was found at the step where it began.
+            let Found { rule, message, .. } = act.caught.clone().filter(|it| act.begun.as_ref() != Some(it))?;
+            Reason::Caught { rule, message }
         }
         Number::New | Number::Size | Number::Late => return None,
     })

@@ -1,6 +1,6 @@
 //! The numbers of a step.
 
-use super::trail::{Act, Role, Trail};
+use super::trail::{Act, Found, Role, Trail};
 use crate::secret::log2_1024ths;
 
 /// What is counted of a step. More of a number speaks for blaming it, or against, and never now one and then the other.
@@ -16,13 +16,14 @@ pub(super) enum Number {
     New,
     Late,
     FailsFirst,
-    Found,
+    Begun,
+    Caught,
     Aside,
 }
 
 impl Number {
     /// In the order of a row.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Told,
         Self::Asked,
         Self::Opens,
@@ -33,15 +34,29 @@ impl Number {
         Self::New,
         Self::Late,
         Self::FailsFirst,
-        Self::Found,
+        Self::Begun,
+        Self::Caught,
         Self::Aside,
     ];
 }
 
-/// Names of the numbers of a row, in their order. A flag is 0 or 1,024, `found` goes up to 1,024 with the severity, and
+/// Names of the numbers of a row, in their order. A flag is 0 or 1,024, `begun` and `caught` go up to 1,024 with the severity, and
 /// `size`, `new` and `late` are logarithms to the base of 2, in 1,024ths, of one more than the count.
-pub const BLAME_NUMBERS: [&str; Number::ALL.len()] =
-    ["told", "asked", "opens", "thinks", "concludes", "acts", "size", "new", "late", "fails_first", "found", "aside"];
+pub const BLAME_NUMBERS: [&str; Number::ALL.len()] = [
+    "told",
+    "asked",
+    "opens",
+    "thinks",
+    "concludes",
+    "acts",
+    "size",
+    "new",
+    "late",
+    "fails_first",
+    "begun",
+    "caught",
+    "aside",
+];
 
 pub(super) type Row = [i32; Number::ALL.len()];
 
@@ -62,7 +77,8 @@ pub(super) fn rows(trail: &Trail) -> Vec<Row> {
         Number::New => log2(act.new),
         Number::Late => log2(u32::try_from(at).unwrap_or(u32::MAX)),
         Number::FailsFirst => flag(fails == Some(at)),
-        Number::Found => act.begun.as_ref().map_or(0, |it| FLAG * (1 + it.severity as i32) / 5),
+        Number::Begun => severity(act.begun.as_ref()),
+        Number::Caught => severity(act.caught.as_ref()),
         Number::Aside => flag(leads.as_ref().is_some_and(|it| !it[at])),
     };
     trail.acts().iter().enumerate().map(|(at, act)| Number::ALL.map(|it| of(at, act, it))).collect()
@@ -70,6 +86,10 @@ pub(super) fn rows(trail: &Trail) -> Vec<Row> {
 
 const fn flag(it: bool) -> i32 {
     if it { FLAG } else { 0 }
+}
+
+fn severity(found: Option<&Found>) -> i32 {
+    found.map_or(0, |it| FLAG * (1 + it.severity as i32) / 5)
 }
 
 /// The agent's first step: before it nothing was read that it could have got wrong, and most of what it says is the task.

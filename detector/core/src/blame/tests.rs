@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Limits, Timestamp};
+use martingale_schemas::{Calibration, Column, Decision, Finding, Limits, Mode, Severity, Step, StepId, Timestamp};
 use proptest::prelude::*;
 
 use super::row::{BLAME_NUMBERS, Number};
@@ -14,17 +14,20 @@ use crate::{Detector, Observed, Rules};
 fn blame(script: &str) -> Blame {
     static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| Arc::new(Rules::starter()));
     let mut detector = Detector::new(Arc::clone(&RULES));
+    follow(script, |step| match detector.observe(step) {
+        Observed::Judged(judgement) => judgement.findings,
+        Observed::Duplicate => Vec::new(),
+    })
+}
+
+fn follow(script: &str, mut judge: impl FnMut(&Step<'_>) -> Vec<Finding>) -> Blame {
     let (mut blame, mut now) = (Blame::default(), BEGIN);
     for (number, line) in script.lines().map(str::trim).filter(|it| !it.is_empty()).enumerate() {
         now += 1_000_000;
         let json = step_json(line, number, &mut now);
         let step =
             StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(now), &Limits::DEFAULT).unwrap();
-        let findings = match detector.observe(&step) {
-            Observed::Judged(judgement) => judgement.findings,
-            Observed::Duplicate => Vec::new(),
-        };
-        blame.observe(&step, &findings);
+        blame.observe(&step, &judge(&step));
     }
     blame
 }
@@ -106,6 +109,41 @@ fn what_a_finding_says_began_somewhere_is_blamed() {
     assert!(suspects[0].reasons[0].to_string().starts_with("what `repeat"), "{:#?}", suspects[0].reasons);
 }
 
+/// What is found of a step itself is blamed on that step, the first time; a course on where it began.
+#[test]
+fn a_finding_of_the_step_itself_is_blamed_on_it() {
+    let call = "tool_call send {\"to\":\"x\"}\ntool_result send \"sent\"\n";
+    let script = format!("user_message \"go\"\nassistant_message \"going\"\n{}", call.repeat(3));
+    let finding = |column, rule: &'static str, step: &Step<'_>| Finding {
+        column,
+        rule: rule.into(),
+        severity: Severity::High,
+        mode: Mode::Shadow,
+        decision: Decision::Deny,
+        score: 1.0,
+        calibration: Calibration::Fact,
+        evidence: vec![StepId::from("3".to_owned()), step.step_id.to_static()],
+        began_at: StepId::from("3".to_owned()),
+        message: "so it is".to_owned(),
+        notify: Vec::new(),
+    };
+    for (column, expected) in [
+        (Column::Leakage, [("3", "what `rule` found begins here: so it is"), ("5", "`rule` found something")]),
+        (Column::Loop, [("3", "what `rule` found begins here: so it is"), ("5", "it acted")]),
+    ] {
+        let of = |step: &Step<'_>| match step.step_id.as_str() {
+            "5" | "7" => vec![finding(column, "rule", step)],
+            _ => Vec::new(),
+        };
+        let suspects = follow(&script, of).suspects();
+        for (at, (step, reason)) in expected.into_iter().enumerate() {
+            assert_eq!(suspects[at].step_id.as_str(), step, "{column:?} {suspects:#?}");
+            let first = suspects[at].reasons[0].to_string();
+            assert!(first.starts_with(reason), "{column:?} {step}: {first}");
+        }
+    }
+}
+
 #[test]
 fn steps_that_did_not_lead_to_the_end_speak_for_themselves_less() {
     let script = |causes: &str| {
@@ -138,7 +176,7 @@ fn an_empty_session_has_no_suspect() {
 fn weights_push_one_way() {
     for ((number, name), weight) in Number::ALL.iter().zip(BLAME_NUMBERS).zip(weigh::weights()) {
         let way = match number {
-            Number::Acts | Number::Size | Number::New | Number::FailsFirst | Number::Found => 1,
+            Number::Acts | Number::Size | Number::New | Number::FailsFirst | Number::Begun | Number::Caught => 1,
             Number::Told
             | Number::Asked
             | Number::Opens

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use martingale_schemas::{Decision, Finding, Kind, Severity, Step, StepId};
+use martingale_schemas::{Column, Decision, Finding, Kind, Severity, Step, StepId};
 
 use crate::hash::hash_text;
 use crate::hijack::words::{TEXT_BYTES_MAX, leaves, word_hash, words};
@@ -13,6 +13,8 @@ const STEPS_MAX: usize = 100_000;
 const WORDS_MAX: usize = 1 << 20;
 /// Requests that wait for an answer: of more, the oldest is taken to have none.
 const OPEN_MAX: usize = 64;
+/// Rules whose first finding is known to be one.
+const RULES_MAX: usize = 256;
 
 /// What a step is to the question who went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +60,9 @@ impl Role {
     }
 }
 
-/// The worst that was found to begin at a step.
+/// What the detector found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Begun {
+pub(super) struct Found {
     pub(super) severity: Severity,
     pub(super) rule: Box<str>,
     pub(super) message: Box<str>,
@@ -82,7 +84,10 @@ pub(super) struct Act {
     pub(super) taken_up: u32,
     /// Steps that it says led to it.
     pub(super) causes: Vec<usize>,
-    pub(super) begun: Option<Begun>,
+    /// The worst that was found to begin here.
+    pub(super) begun: Option<Found>,
+    /// The worst that a rule found of this very step, having found nothing in the session before.
+    pub(super) caught: Option<Found>,
 }
 
 /// The first failure of the session.
@@ -93,11 +98,11 @@ pub(super) struct Failure {
     pub(super) shown: usize,
 }
 
+/// The step that brought a word in, until a later one takes it up: most of what a session is kept as are these.
 #[derive(Debug)]
-struct Word {
-    first: usize,
-    /// Whether it counts as taken up already.
-    taken_up: bool,
+enum Word {
+    New(u32),
+    TakenUp,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +113,8 @@ pub(super) struct Trail {
     /// Requests without an answer, oldest first: the tool and the step.
     open: Vec<(u64, usize)>,
     first_failure: Option<Failure>,
+    /// Rules that found something.
+    spoke: Vec<Box<str>>,
 }
 
 impl Trail {
@@ -149,8 +156,9 @@ impl Trail {
             taken_up: 0,
             causes,
             begun: None,
+            caught: None,
         });
-        findings.iter().for_each(|it| self.find(it));
+        findings.iter().for_each(|it| self.find(at, it));
     }
 
     /// The request that a result answers: one of its causes, or else the latest one of the same tool. A call and a handoff
@@ -194,29 +202,43 @@ impl Trail {
         for it in &hashes {
             let is_full = self.words.len() == WORDS_MAX;
             match self.words.entry(*it) {
-                Entry::Occupied(mut known) if !known.get().taken_up => {
-                    known.get_mut().taken_up = true;
-                    self.acts[known.get().first].taken_up += 1;
+                Entry::Occupied(mut known) => {
+                    if let Word::New(first) = known.insert(Word::TakenUp)
+                        && let Some(act) = self.acts.get_mut(first as usize)
+                    {
+                        act.taken_up += 1;
+                    }
                 }
                 Entry::Vacant(place) if !is_full => {
-                    place.insert(Word { first: at, taken_up: false });
+                    place.insert(Word::New(u32::try_from(at).unwrap_or(u32::MAX)));
                     new += 1;
                 }
-                Entry::Occupied(_) | Entry::Vacant(_) => {}
+                Entry::Vacant(_) => {}
             }
         }
         (u32::try_from(hashes.len()).unwrap_or(u32::MAX), new)
     }
 
-    fn find(&mut self, finding: &Finding) {
+    fn find(&mut self, at: usize, finding: &Finding) {
         if finding.decision == Decision::Allow {
             return;
         }
-        let place = self.places.get(&hash_text(finding.began_at.as_str()));
-        let Some(act) = place.and_then(|it| self.acts.get_mut(*it)) else { return };
-        if act.begun.as_ref().is_none_or(|it| it.severity < finding.severity) {
-            let (rule, message) = (finding.rule.as_ref().into(), finding.message.as_str().into());
-            act.begun = Some(Begun { severity: finding.severity, rule, message });
+        if let Some(began) = self.places.get(&hash_text(finding.began_at.as_str())) {
+            worst(self.acts.get_mut(*began).map(|it| &mut it.begun), finding);
         }
+        // These are of the very step; a loop, or what a policy counts, went wrong where it began.
+        let is_of_step = matches!(finding.column, Column::Leakage | Column::Chain | Column::Hijack);
+        if is_of_step && !self.spoke.iter().any(|it| **it == *finding.rule) && self.spoke.len() < RULES_MAX {
+            self.spoke.push(finding.rule.as_ref().into());
+            worst(self.acts.get_mut(at).map(|it| &mut it.caught), finding);
+        }
+    }
+}
+
+fn worst(known: Option<&mut Option<Found>>, finding: &Finding) {
+    let Some(known) = known else { return };
+    if known.as_ref().is_none_or(|it| it.severity < finding.severity) {
+        let (rule, message) = (finding.rule.as_ref().into(), finding.message.as_str().into());
+        *known = Some(Found { severity: finding.severity, rule, message });
     }
 }
