@@ -11,6 +11,7 @@ use martingale_schemas::Decision;
 use crate::config::Role;
 
 pub(crate) mod bench;
+pub(crate) mod blame;
 pub(crate) mod control;
 pub(crate) mod letters;
 pub(crate) mod policy;
@@ -25,6 +26,7 @@ Examples:
   martingale sessions --limit 100                  which there are, and what stands against them
   martingale timeline my-session                   one of them, step by step
   martingale why my-session 4                      what was decided at a step, and what led to it
+  martingale blame --session my-session            where it went wrong, the most suspect step first
   martingale tail --min-decision warn              what is being decided, live
   martingale halt my-session --reason \"loops\"      stop it before its next step
   martingale resume my-session --reason \"mended\"   let it go on
@@ -53,6 +55,7 @@ pub(crate) enum Command {
     Sessions(Sessions),
     Timeline(Timeline),
     Why(Why),
+    Blame(blame::Blame),
     Tail(Tail),
     Halt(control::Halt),
     Resume(control::Resume),
@@ -297,10 +300,13 @@ impl Cli {
     {
         let mut command = Self::command();
         let given = command.try_get_matches_from_mut(line)?;
-        if let Some(("replay", replay)) = given.subcommand()
-            && let Some(refused) = contradiction(replay)
-        {
-            let mut usage = command.find_subcommand("replay").cloned().unwrap_or(command);
+        let refused = match given.subcommand() {
+            Some(("replay", it)) => contradiction(it).map(|refused| ("replay", refused)),
+            Some(("blame", it)) => blame::contradiction(it).map(|refused| ("blame", refused)),
+            _ => None,
+        };
+        if let Some((name, refused)) = refused {
+            let mut usage = command.find_subcommand(name).cloned().unwrap_or(command);
             return Err(usage.error(ErrorKind::ArgumentConflict, refused));
         }
         Self::from_arg_matches(&given)

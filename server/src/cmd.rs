@@ -2,6 +2,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod bench;
+pub(crate) mod blame;
 pub(crate) mod control;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;

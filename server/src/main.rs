@@ -57,6 +57,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sessions(args) => cmd::session::sessions(args).await,
         Command::Timeline(args) => cmd::session::timeline(args).await,
         Command::Why(args) => cmd::session::why(args).await,
+        Command::Blame(args) => cmd::blame::run(args).await,
         Command::Tail(args) => cmd::tail::run(args).await,
         Command::Halt(args) => cmd::control::halt(args).await,
         Command::Resume(args) => cmd::control::resume(args).await,

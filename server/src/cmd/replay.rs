@@ -3,8 +3,8 @@
 mod follow;
 mod lanes;
 pub(crate) mod line;
-mod lineages;
-mod offline;
+pub(crate) mod lineages;
+pub(crate) mod offline;
 pub(crate) mod send;
 pub(crate) mod source;
 mod spool;
@@ -65,7 +65,9 @@ pub(crate) async fn run(args: Replay) -> Result<ExitCode> {
     Ok(if shed + rejected > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn create(path: &Path) -> Result<BufWriter<File>> {
+/// # Errors
+/// When it cannot be written, with its name.
+pub(crate) fn create(path: &Path) -> Result<BufWriter<File>> {
     let file = File::create(path).with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(BufWriter::with_capacity(1 << 20, file))
 }
@@ -83,7 +85,7 @@ impl Faults {
         Self { told: AtomicU64::new(0), progress }
     }
 
-    fn tell(&self, at: &Place, message: &str) {
+    pub(crate) fn tell(&self, at: &Place, message: &str) {
         let at = at.to_string();
         match self.told.fetch_add(1, Ordering::Relaxed) {
             n if n < FAULTS_TOLD_MAX => {

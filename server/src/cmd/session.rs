@@ -26,12 +26,20 @@ pub(crate) async fn sessions(args: Sessions) -> Result<ExitCode> {
 }
 
 pub(crate) async fn timeline(args: Timeline) -> Result<ExitCode> {
-    let client = Client::new(&args.output.server)?;
-    let path = ["v1", "sessions", args.session.as_str(), "timeline"];
+    let all = history(&Client::new(&args.output.server)?, &args.session, args.limit as usize).await?;
+    show(&args.output, &all, "raise --limit", timeline_text)
+}
+
+/// The timeline of a session, page by page, up to so many steps.
+///
+/// # Errors
+/// When the server does not tell it.
+pub(super) async fn history(client: &Client, session: &str, steps_max: usize) -> Result<Value> {
+    let path = ["v1", "sessions", session, "timeline"];
     let mut all = Value::Null;
     let mut after: Option<String> = None;
     loop {
-        let room = (args.limit as usize).saturating_sub(list(&all, "steps").len()).min(PAGE_STEPS);
+        let room = steps_max.saturating_sub(list(&all, "steps").len()).min(PAGE_STEPS);
         let query = [("limit", Some(room.to_string())), ("after", after.clone())];
         let query = query.each_ref().map(|(name, value)| (*name, value.as_deref()));
         let page = client.get(&path, &query).await?;
@@ -39,11 +47,10 @@ pub(crate) async fn timeline(args: Timeline) -> Result<ExitCode> {
         let is_last = page["truncated"] != true || page["next"].is_null() || list(&page, "steps").is_empty();
         after = Some(text(&page["next"]));
         append(&mut all, page);
-        if is_last || list(&all, "steps").len() >= args.limit as usize {
-            break;
+        if is_last || list(&all, "steps").len() >= steps_max {
+            return Ok(all);
         }
     }
-    show(&args.output, &all, "raise --limit", timeline_text)
 }
 
 /// The steps and orders of a page behind those of the pages before; everything else as the last page says.
@@ -75,7 +82,7 @@ fn show(output: &Output, answer: &Value, remedy: &str, shown: fn(&Value) -> Stri
     Ok(ExitCode::SUCCESS)
 }
 
-fn list<'v>(value: &'v Value, field: &str) -> &'v [Value] {
+pub(super) fn list<'v>(value: &'v Value, field: &str) -> &'v [Value] {
     value[field].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 

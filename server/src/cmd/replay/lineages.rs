@@ -5,7 +5,7 @@ use martingale_schemas::wire::StepV1;
 use martingale_schemas::{Limits, Rejection, Step, Timestamp};
 
 /// Reads and checks a step as a server does that takes it, and puts it into its run.
-pub(super) fn read<'j>(lineages: &mut Lineages, json: &'j [u8], arrival: Timestamp) -> Result<Step<'j>, Rejection> {
+pub(crate) fn read<'j>(lineages: &mut Lineages, json: &'j [u8], arrival: Timestamp) -> Result<Step<'j>, Rejection> {
     let step = StepV1::parse(json)?;
     let said = step.said();
     let mut step = step.check(arrival, &Limits::DEFAULT)?;

@@ -91,7 +91,7 @@ pub(super) fn run(
 }
 
 /// The same rules, held against what these sessions did. A line that is no step is told and left out.
-fn learn(mut source: Source, rules: Rules, arrival: Timestamp) -> Result<Rules> {
+pub(crate) fn learn(mut source: Source, rules: Rules, arrival: Timestamp) -> Result<Rules> {
     let progress = source.progress();
     let faults = Faults::new(progress.clone());
     let (mut learner, mut seen, mut json, mut steps) = (Learner::default(), HashSet::new(), Vec::new(), 0_u64);
