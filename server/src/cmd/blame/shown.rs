@@ -86,7 +86,7 @@ mod tests {
                 .into_iter()
                 .enumerate()
         {
-            let mut step = json!({ "session_id": "s", "step_id": format!("n{at}\u{1b}"), "kind": kind, "text": said,
+            let mut step = json!({ "session_id": "s", "step_id": format!("n{at}"), "kind": kind, "text": said,
                 "agent": { "id": "a", "name": "eve" }, "time": "2026-01-01T10:00:00Z" });
             if with_seq {
                 step["seq"] = json!(10 + at);
@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn every_step_is_ranked_by_its_number() {
-        assert_eq!(ranked(&session(true))["ranked"], json!([12, 11, 10, 13]));
-        assert_eq!(ranked(&session(false))["ranked"], json!([2, 1, 0, 3]));
+        assert_eq!(ranked(&session(true))["ranked"], json!([12, 10, 11, 13]));
+        assert_eq!(ranked(&session(false))["ranked"], json!([2, 0, 1, 3]));
     }
 
     #[test]
