@@ -13,7 +13,7 @@ async fn without_brokers_it_says_so_and_goes_on_when_they_are_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = binary();
     command.env("MARTINGALE__KAFKA__WRITE_TIMEOUT", "2s").env("MARTINGALE__KAFKA__REQUEST_TIMEOUT", "2s");
-    command.env("MARTINGALE__GATE__TIMEOUT", "1s");
+    command.env("MARTINGALE__GATE__TIMEOUT", "5s");
     let args = ["--kafka", &cluster.brokers(), "--topic-prefix", "away."];
     let server = Server::try_start(command, &folder.path().join("data"), &args).expect("starts");
     server.ready().await;
