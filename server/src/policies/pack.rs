@@ -260,7 +260,16 @@ mod tests {
         for shipped in [true, false] {
             let pack = pack(text, shipped);
             let stock = pack.documents().iter().filter(|it| it.stock() == Some(Stock::BuiltIn));
-            let left = ["near_duplicate", "cycle", "no_progress", "secret_leak", "secret_given", "trifecta", "hijack", "drift"];
+            let left = [
+                "near_duplicate",
+                "cycle",
+                "no_progress",
+                "secret_leak",
+                "secret_given",
+                "trifecta",
+                "hijack",
+                "drift",
+            ];
             assert_eq!(stock.map(|it| it.id.as_str()).collect::<Vec<_>>(), left);
             let [mine] = of(&pack, "repeat")[..] else { panic!("one document has the id") };
             assert_eq!((mine.mode.as_str(), mine.decision.as_str()), ("shadow", "deny"));
