@@ -213,7 +213,7 @@ mod tests {
     const OWN: &str = "# mine\nid: ping-pong\ntitle: Mine\nseverity: low\nmode: off\nwhen: step.kind == \"handoff\"\nthen: { decision: halt }\n--- # a second one\nid: extra\ntitle: Extra\nseverity: high\nwhen: step.kind == \"spawn\"\nthen: { decision: deny }\ntests:\n  - name: one\n    steps: [{ spawn: ~, expect: deny }]\n---\ntools: [{ name: send_email, level: 1 }]\n";
 
     /// Policies that come with the core.
-    const BUILT_IN: usize = 8;
+    const BUILT_IN: usize = 9;
 
     fn pack(text: &str, shipped: bool) -> Pack {
         Pack::new(vec![("own.yaml".to_owned(), text.to_owned())], shipped)
