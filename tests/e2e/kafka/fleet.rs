@@ -107,8 +107,8 @@ impl Fleet {
         let doors = Arc::clone(&self.doors);
         tokio::spawn(async move {
             let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().expect("client");
-            let until = tokio::time::Instant::now() + PATIENCE;
             for (number, batch) in lines.chunks(BATCH).enumerate() {
+                let until = tokio::time::Instant::now() + PATIENCE;
                 let body: String = batch.iter().map(|it| format!("{it}\n")).collect();
                 for attempt in number.. {
                     let door = {
