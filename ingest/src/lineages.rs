@@ -1,4 +1,4 @@
-//! What sessions told of their root and parent before, for steps that leave it away.
+//! Which run a session is in, as its first step said.
 
 use bytes::Bytes;
 use martingale_platform::log::{self, Append, Log};
@@ -25,7 +25,7 @@ impl<'l> Lineages<'l> {
     ) -> Result<Result<Option<Append>, Rejection>, log::Error> {
         while let Some(session) = self.known.absent(step, said).map(str::to_owned) {
             let told = self.log.newest(topics::LINEAGES, session.as_bytes()).await?;
-            self.known.load(&session, told.and_then(|it| Lineage::from_log(&it)));
+            self.known.load(session, told.and_then(|it| Lineage::from_log(&it)));
         }
         Ok(self.known.settle(step, said).map(|news| {
             let key = Bytes::copy_from_slice(step.session_id.as_str().as_bytes());

@@ -119,9 +119,15 @@ impl Lineage {
         self.parent_session_id.as_ref().filter(|_| !self.basis.is_settled())
     }
 
+    /// Copies nothing where the step says the same, as nearly every step does.
     fn put_on(&self, step: &mut Step<'_>) {
-        step.root_session_id = self.root_session_id.clone();
-        step.parent_session_id.clone_from(&self.parent_session_id);
+        if step.root_session_id.as_str() != self.root_session_id.as_str() {
+            step.root_session_id = self.root_session_id.clone();
+        }
+        let parent = self.parent_session_id.as_ref();
+        if step.parent_session_id.as_ref().map(SessionId::as_str) != parent.map(SessionId::as_str) {
+            step.parent_session_id.clone_from(&self.parent_session_id);
+        }
     }
 }
 
@@ -147,8 +153,8 @@ impl Lineages {
     }
 
     /// Takes in what is remembered of a session, if anything is.
-    pub fn load(&mut self, session: &str, remembered: Option<Lineage>) {
-        self.0.insert(session.to_owned(), remembered);
+    pub fn load(&mut self, session: String, remembered: Option<Lineage>) {
+        self.0.insert(session, remembered);
     }
 
     /// Puts a step into its run, by what it says, what is known of its session, and of those above it. Answers what is to be
@@ -342,7 +348,7 @@ mod tests {
                 let lineage = lineage.unwrap_or_else(|| {
                     Lineage::from_log(format!(r#"{{"root_session_id":"{session}"}}"#).as_bytes()).expect("a record")
                 });
-                kept.load(session, Some(lineage.clone()));
+                kept.load(session.to_owned(), Some(lineage.clone()));
                 told.insert(session.to_owned(), lineage);
                 continue;
             }
@@ -364,7 +370,8 @@ mod tests {
                     .check(Timestamp::from_micros(0), &Limits::DEFAULT)
                     .expect(line);
                 while let Some(id) = known.absent(&step, said).map(str::to_owned) {
-                    known.load(&id, told.get(&id).cloned());
+                    let remembered = told.get(&id).cloned();
+                    known.load(id, remembered);
                 }
                 let found = match known.settle(&mut step, said) {
                     Ok(_) => {

@@ -1,4 +1,4 @@
-//! The run of a step that asks: as it says, or as its session told before.
+//! The run of a step that asks, as the first step of its session said.
 
 use bytes::Bytes;
 use martingale_platform::log::{self, Append, Log};
@@ -14,7 +14,7 @@ pub(super) async fn settle(
     let mut known = Lineages::default();
     while let Some(session) = known.absent(step, said).map(str::to_owned) {
         let told = log.newest(topics::LINEAGES, session.as_bytes()).await?;
-        known.load(&session, told.and_then(|it| Lineage::from_log(&it)));
+        known.load(session, told.and_then(|it| Lineage::from_log(&it)));
     }
     Ok(known.settle(step, said).map(|news| {
         let key = Bytes::copy_from_slice(step.session_id.as_str().as_bytes());

@@ -121,7 +121,7 @@ impl Part {
                 *mine = theirs;
             }
         };
-        // It may be told late.
+        // That of the first steps was not known yet, where the parent began after them.
         self.root_session_id = later.root_session_id;
         fill(&mut self.parent_session_id, later.parent_session_id);
         fill(&mut self.agent_version, later.agent_version);
