@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateKey, Tally};
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
-use martingale_schemas::lineage::Basis;
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
     Control, ControlAction, ControlState, Decision, Finding, Lineage, Position, Reason, Rejection, Scope, SessionId,
@@ -176,9 +175,7 @@ impl Judge {
         if let (Scope::Run { root_session_id }, ControlAction::Halt, true) =
             (&order.control.scope, order.control.action, known)
         {
-            let lineage =
-                Lineage { root_session_id: root_session_id.clone(), parent_session_id: None, basis: Basis::Settled };
-            self.keep_in_run(root_session_id, lineage, batch).await?;
+            self.keep_in_run(root_session_id, Lineage::of_root(root_session_id), batch).await?;
         }
         if order.answered {
             return Ok(());
@@ -220,22 +217,25 @@ impl Judge {
         // Beside its step, also where a foreign producer has put that into a partition its key does not belong to.
         let append = Append::new(topics::VERDICTS, record.key.clone(), json(&verdict)).to_partition(self.partition);
         batch.verdicts.push(append);
-        if verdict.standing == Decision::Halt {
+        if verdict.findings.iter().any(|it| it.effective() == Decision::Halt && it.rule != HALTED_BY_CONTROL) {
+            // It is known in this run alone: who is in it stays.
             self.keep_in_run(&step.session_id, Lineage::of(&step), batch).await?;
+            self.keep_in_run(&step.root_session_id, Lineage::of_root(&step.root_session_id), batch).await?;
+        } else if verdict.standing == Decision::Halt {
+            self.keep_in_run(&step.session_id, Lineage::with_parent(&step), batch).await?;
         }
         Ok(())
     }
 
-    /// Remembers the run of a session that a halt stands against, where it might still become another one: the halts of rules are
-    /// known here alone.
+    /// Remembers what is known of a session under a halt, where it might still tell something else.
     async fn keep_in_run(&self, session: &SessionId<'_>, lineage: Lineage, batch: &mut Batch) -> Result<(), Error> {
         if batch.lineages.contains_key(session.as_str()) {
             return Ok(());
         }
         let key = Bytes::copy_from_slice(session.as_str().as_bytes());
         let told = self.log.newest(topics::LINEAGES, &key).await?.and_then(|it| Lineage::from_log(&it));
-        let may_move = told.is_none_or(|it| it.is_open() && it.root_session_id == lineage.root_session_id);
-        let append = may_move.then(|| Append::new(topics::LINEAGES, key, Bytes::from(lineage.to_json())));
+        let append = lineage.tightens(told.as_ref());
+        let append = append.then(|| Append::new(topics::LINEAGES, key, Bytes::from(lineage.to_json())));
         batch.lineages.insert(session.as_str().to_owned(), append);
         Ok(())
     }

@@ -229,12 +229,9 @@ fn a_session_under_a_halt_is_kept_in_its_run() {
         bench.until(topics::VERDICTS, 5).await;
         let [halt, allow] = [Decision::Halt, Decision::Allow];
         assert_eq!(bench.decisions().await, [allow, halt, halt, halt, allow]);
-        let told = |parent| Lineage {
-            root_session_id: SessionId::from("mother"),
-            parent_session_id: parent,
-            basis: Basis::Settled,
-        };
-        let (kid, mother) = (told(Some(SessionId::from("mother"))), told(None));
+        let mother = Lineage::of_root(&SessionId::from("mother"));
+        let parent_session_id = Some(SessionId::from("mother"));
+        let kid = Lineage { parent_session_id, basis: Basis::Implied, ..mother.clone() };
         assert_eq!(bench.read::<Lineage>(topics::LINEAGES).await, [kid, mother], "once for each, in one commit");
         // What is remembered is not written again.
         bench.step("mother", 5).await;

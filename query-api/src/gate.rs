@@ -261,6 +261,7 @@ impl Gate {
         before.time_clamped_from.clone_from(&step.time_clamped_from);
         before.root_session_id.clone_from(&step.root_session_id);
         before.parent_session_id.clone_from(&step.parent_session_id);
+        before.ancestors.clone_from(&step.ancestors);
         Ok(before.to_json() == step.to_json())
     }
 

@@ -12,7 +12,7 @@ use crate::rejection::shown;
 use crate::{Reason, Rejection, SessionId, Step};
 
 /// How many sessions above one are asked for a root, where none of them was told its own.
-const LINE_MAX: usize = 16;
+pub(crate) const LINE_MAX: usize = 16;
 
 /// What is remembered of a session: a record of [`crate::topics::LINEAGES`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Lineage {
     pub root_session_id: SessionId<'static>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_session_id: Option<SessionId<'static>>,
+    /// [`Step::ancestors`].
+    #[serde(rename = "ancestor_session_ids", skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<SessionId<'static>>,
     #[serde(skip_serializing_if = "Basis::is_settled")]
     pub basis: Basis,
 }
@@ -29,10 +32,10 @@ pub struct Lineage {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// Its first step said so, or said nothing, and what is known of its parent agrees: it stays.
+    /// Its first step said so, or said nothing, and its parent is settled in the same run: it stays.
     #[default]
     Settled,
-    /// Root and parent were told, and the run of the parent is not known: it is looked at again with each step.
+    /// The root stays, and who is above it is not all known: that is looked at again with each step.
     Unchecked,
     /// The parent was told and no root, and the run of the parent is not known: the root is that of the parent, whatever that
     /// will be.
@@ -47,6 +50,8 @@ struct Stored {
     root_session_id: SessionId<'static>,
     #[serde(default)]
     parent_session_id: Option<SessionId<'static>>,
+    #[serde(default, rename = "ancestor_session_ids")]
+    ancestors: Vec<SessionId<'static>>,
     #[serde(default)]
     basis: Basis,
     #[serde(default)]
@@ -56,7 +61,8 @@ struct Stored {
 impl From<Stored> for Lineage {
     fn from(it: Stored) -> Self {
         let basis = if it.inferred { Basis::Inferred } else { it.basis };
-        Self { root_session_id: it.root_session_id, parent_session_id: it.parent_session_id, basis }
+        let Stored { root_session_id, parent_session_id, ancestors, .. } = it;
+        Self { root_session_id, parent_session_id, ancestors, basis }
     }
 }
 
@@ -98,14 +104,42 @@ impl Lineage {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
+    /// What the step says, where the root is that of the parent, whatever that will be.
+    #[must_use]
+    pub fn with_parent(step: &Step<'_>) -> Self {
+        let basis = if step.parent_session_id.is_some() { Basis::Implied } else { Basis::Settled };
+        Self { basis, ..Self::of(step) }
+    }
+
+    /// The root of a run, settled.
+    #[must_use]
+    pub fn of_root(root: &SessionId<'_>) -> Self {
+        Self {
+            root_session_id: root.to_static(),
+            parent_session_id: None,
+            ancestors: Vec::new(),
+            basis: Basis::Settled,
+        }
+    }
+
     /// What the step says, settled.
     #[must_use]
     pub fn of(step: &Step<'_>) -> Self {
         Self {
             root_session_id: step.root_session_id.to_static(),
             parent_session_id: step.parent_session_id.as_ref().map(SessionId::to_static),
+            ancestors: step.ancestors.iter().map(SessionId::to_static).collect(),
             basis: Basis::Settled,
         }
+    }
+
+    /// Whether it leaves a session less freedom to tell another root than what was `told`.
+    #[must_use]
+    pub fn tightens(&self, told: Option<&Self>) -> bool {
+        told.is_none_or(|it| {
+            let is_looser = it.basis == Basis::Inferred || (it.basis == Basis::Implied && self.basis == Basis::Settled);
+            is_looser && it.root_session_id == self.root_session_id
+        })
     }
 
     /// Whether the root may still become another one.
@@ -128,6 +162,7 @@ impl Lineage {
         if step.parent_session_id.as_ref().map(SessionId::as_str) != parent.map(SessionId::as_str) {
             step.parent_session_id.clone_from(&self.parent_session_id);
         }
+        step.ancestors.clone_from(&self.ancestors);
     }
 }
 
@@ -136,12 +171,14 @@ impl Lineage {
 #[derive(Debug, Default)]
 pub struct Lineages(HashMap<String, Option<Lineage>>);
 
-/// The root of a session above.
+/// What a session means for those that it started.
 #[derive(Clone, Copy, Debug)]
 struct Above<'k> {
     root: &'k SessionId<'static>,
-    /// It will be no other one, and no link to it is a guess.
-    is_certain: bool,
+    /// How certain it is of them, where they are told: [`Basis::Implied`] as long as the root may become another one.
+    basis: Basis,
+    /// Whether one further up is in another run than its parent, as it turned out: it is refused, and so is who is below it.
+    is_torn: bool,
 }
 
 impl Lineages {
@@ -181,8 +218,17 @@ impl Lineages {
                 _ => self.stay(known, step)?,
             },
         };
-        let Some(news) = news else { return Ok(None) };
+        let Some(mut news) = news else { return Ok(None) };
+        if let (Said::Told { .. }, Some(parent)) = (said, news.asks())
+            && let Some(above) = self.above(parent).filter(|it| it.is_torn)
+        {
+            return Err(torn(step, parent, above.root));
+        }
+        news.ancestors = self.between(&news, &step.session_id);
         news.put_on(step);
+        if self.of(step.session_id.as_str()) == Some(&news) {
+            return Ok(None);
+        }
         Ok(self.0.entry(step.session_id.as_str().to_owned()).insert_entry(Some(news)).into_mut().as_ref())
     }
 
@@ -201,19 +247,45 @@ impl Lineages {
         }
     }
 
-    /// A session, and those above it for as long as the root of each is that of its parent.
+    /// A session, and those above it for as long as not all is known of one.
     fn line<'k>(&'k self, first: &'k SessionId<'k>) -> impl Iterator<Item = &'k str> {
-        let above =
-            |it: &&str| self.of(it).filter(|it| it.is_open())?.parent_session_id.as_ref().map(SessionId::as_str);
+        let above = |it: &&str| self.of(it)?.asks().map(SessionId::as_str);
         successors(Some(first.as_str()), above).take(LINE_MAX)
     }
 
-    /// Nothing where the session has not begun.
+    /// Those between the parent of a session and its root, the nearest first, for as long as the steps of one may never have
+    /// said in this run whose it is.
+    fn between(&self, of: &Lineage, session: &SessionId<'_>) -> Vec<SessionId<'static>> {
+        let mut out: Vec<SessionId<'static>> = Vec::new();
+        let Some(parent) = &of.parent_session_id else { return out };
+        for above in self.line(parent).skip(1) {
+            let ends = [session.as_str(), parent.as_str(), of.root_session_id.as_str()];
+            if ends.contains(&above) || out.iter().any(|it| it.as_str() == above) {
+                break;
+            }
+            out.push(SessionId::from(above.to_owned()));
+        }
+        out
+    }
+
+    /// Nothing where the session has not begun. Found from the top down.
     fn above(&self, session: &SessionId<'_>) -> Option<Above<'_>> {
-        let mut is_told = true;
-        let line = self.line(session).map_while(|it| self.of(it));
-        let known = line.inspect(|it| is_told &= it.basis != Basis::Inferred).last()?;
-        Some(Above { root: &known.root_session_id, is_certain: is_told && !known.is_open() })
+        let line: Vec<&Lineage> = self.line(session).map_while(|it| self.of(it)).collect();
+        line.into_iter().rev().fold(None, |above: Option<Above<'_>>, known| {
+            let (root, is_torn) = (&known.root_session_id, above.is_some_and(|it| it.is_torn));
+            let certain = above.filter(|it| it.basis != Basis::Implied);
+            Some(match known.basis {
+                Basis::Settled => Above { root, basis: Basis::Settled, is_torn },
+                Basis::Unchecked => {
+                    let is_torn = is_torn || certain.is_some_and(|it| it.root != root);
+                    Above { root, basis: Basis::Unchecked, is_torn }
+                }
+                Basis::Implied if certain.is_some() => Above { basis: Basis::Unchecked, ..above? },
+                Basis::Implied | Basis::Inferred => {
+                    Above { root: above.map_or(root, |it| it.root), basis: Basis::Implied, is_torn }
+                }
+            })
+        })
     }
 
     /// A step of a session of which nothing is known, or nothing but what telemetry showed.
@@ -234,8 +306,7 @@ impl Lineages {
         let root = above.map(|it| it.root).or_else(|| shown.map(|it| &it.root_session_id));
         let basis = match said {
             Said::Shown => Basis::Inferred,
-            Said::Told { .. } if above.is_some_and(|it| it.is_certain) => Basis::Settled,
-            Said::Told { .. } => Basis::Implied,
+            Said::Told { .. } => above.map_or(Basis::Implied, |it| it.basis),
         };
         Ok(Lineage { root_session_id: root.cloned().unwrap_or(said_all.root_session_id), basis, ..said_all })
     }
@@ -245,18 +316,16 @@ impl Lineages {
         known.put_on(step);
         let Some(parent) = known.asks() else { return Ok(None) };
         let above = self.above(parent);
-        let now = match (known.basis, above) {
+        Ok(Some(match (known.basis, above) {
             (Basis::Unchecked, above) => {
                 Lineage { basis: in_run_of(above, step, parent, &known.root_session_id)?, ..known.clone() }
             }
             (_, None) => return Ok(None),
             (basis, Some(above)) => {
-                let settles = basis == Basis::Implied && above.is_certain;
-                let basis = if settles { Basis::Settled } else { basis };
+                let basis = if basis == Basis::Inferred { basis } else { above.basis };
                 Lineage { root_session_id: above.root.clone(), basis, ..known.clone() }
             }
-        };
-        Ok((now != *known).then_some(now))
+        }))
     }
 
     /// A step that tells something of what is known.
@@ -288,7 +357,12 @@ impl Lineages {
         if let Some(parent) = told_parent.or_else(|| known.asks()).filter(|_| is_new) {
             let basis = in_run_of(self.above(parent), step, parent, current)?;
             let parent_session_id = Some(parent.to_static());
-            return Ok(Some(Lineage { root_session_id: current.clone(), parent_session_id, basis }));
+            return Ok(Some(Lineage {
+                root_session_id: current.clone(),
+                parent_session_id,
+                basis,
+                ancestors: Vec::new(),
+            }));
         }
         self.stay(known, step)
     }
@@ -301,9 +375,9 @@ fn in_run_of(
     parent: &SessionId<'_>,
     root: &SessionId<'_>,
 ) -> Result<Basis, Rejection> {
-    match above.filter(|it| it.is_certain) {
+    match above.filter(|it| it.basis != Basis::Implied) {
         None => Ok(Basis::Unchecked),
-        Some(above) if above.root.as_str() == root.as_str() => Ok(Basis::Settled),
+        Some(above) if above.root.as_str() == root.as_str() => Ok(above.basis),
         Some(above) => {
             let (run, above) = (shown(root.as_str()), shown(above.root.as_str()));
             let message = format!(
@@ -315,6 +389,17 @@ fn in_run_of(
             Err(Rejection::field(Reason::Contradiction, "root_session_id", message))
         }
     }
+}
+
+fn torn(step: &Step<'_>, parent: &SessionId<'_>, root: &SessionId<'_>) -> Rejection {
+    let message = format!(
+        "session \"{}\" cannot go on in run \"{}\": a session above it is in another run than its own parent, and is refused, \
+         so that a halt there reaches whoever is below it; start another session under one that goes on, in place of \"{}\"",
+        shown(step.session_id.as_str()),
+        shown(root.as_str()),
+        shown(parent.as_str()),
+    );
+    Rejection::field(Reason::Contradiction, "parent_session_id", message)
 }
 
 fn differs(step: &Step<'_>, field: &'static str, now: &SessionId<'_>, before: &str) -> Rejection {
@@ -335,8 +420,8 @@ mod tests {
     use crate::wire::StepV1;
     use crate::{Limits, Timestamp};
 
-    /// Each step in order, as `session [root=…] [parent=…] [shown]`, and where it ends: root and parent, or the field it is
-    /// refused for.
+    /// Each step in order, as `session [root=…] [parent=…] [shown]`, and where it ends: root, parent and those above that, or
+    /// the field it is refused for.
     fn check(script: &[(&str, &str)]) {
         // What the log would hold, and what one request that goes on for ever would know.
         let (mut told, mut kept) = (HashMap::<String, Lineage>::new(), Lineages::default());
@@ -344,10 +429,8 @@ mod tests {
             let mut words = line.split(' ');
             let session = words.next().expect("a session");
             if words.clone().next() == Some("halted") {
-                let lineage = told.get(session).cloned().map(|it| Lineage { basis: Basis::Settled, ..it });
-                let lineage = lineage.unwrap_or_else(|| {
-                    Lineage::from_log(format!(r#"{{"root_session_id":"{session}"}}"#).as_bytes()).expect("a record")
-                });
+                let settled = |it: &Lineage| Lineage { basis: Basis::Settled, ..it.clone() };
+                let lineage = told.get(session).map_or_else(|| Lineage::of_root(&session.into()), settled);
                 kept.load(session.to_owned(), Some(lineage.clone()));
                 told.insert(session.to_owned(), lineage);
                 continue;
@@ -376,7 +459,8 @@ mod tests {
                 let found = match known.settle(&mut step, said) {
                     Ok(_) => {
                         let parent = step.parent_session_id.as_ref().map_or("-", |it| it.as_str());
-                        format!("{} {parent}", step.root_session_id)
+                        let above = step.ancestors.iter().map(|it| format!(" {it}")).collect::<String>();
+                        format!("{} {parent}{above}", step.root_session_id)
                     }
                     Err(rejection) => {
                         assert_eq!(rejection.reason.as_str(), "contradiction", "{line}");
@@ -435,7 +519,7 @@ mod tests {
             ("kid root=r parent=r", "r r"),
             ("grandkid parent=kid", "r kid"),
             ("grandkid", "r kid"),
-            ("great parent=grandkid", "r grandkid"),
+            ("great parent=grandkid", "r grandkid kid"),
             ("great root=great", "root_session_id"),
         ]);
         // Where the parent has not begun it is the root, until it begins elsewhere: its children go with it.
@@ -447,12 +531,13 @@ mod tests {
             ("late root=late", "root_session_id"),
             ("late parent=elsewhere", "parent_session_id"),
             ("mother root=r parent=r", "r r"),
-            ("later", "r late"),
+            // Where `late` stands in that run, nobody has said there yet.
+            ("later", "r late mother"),
             ("late", "r mother"),
             ("late root=mother parent=mother", "root_session_id"),
             ("late root=r parent=mother", "r mother"),
             ("later root=mother", "root_session_id"),
-            ("later root=r", "r late"),
+            ("later root=r", "r late mother"),
         ]);
         check(&[
             ("late parent=mother", "mother mother"),
@@ -467,13 +552,13 @@ mod tests {
         check(&[
             ("kid root=r parent=p", "r p"),
             ("grandkid root=q parent=kid", "root_session_id"),
-            ("grandkid root=r parent=kid", "r kid"),
+            ("grandkid root=r parent=kid", "r kid p"),
             ("other root=q", "q -"),
             ("other parent=kid", "root_session_id"),
             ("other parent=unknown", "q unknown"),
             ("shown root=s parent=s shown", "s s"),
-            ("below root=r parent=shown", "r shown"),
-            ("below", "r shown"),
+            ("below root=r parent=shown", "r shown s"),
+            ("below", "r shown s"),
         ]);
         // A parent that has not begun refuses nobody, until it begins.
         check(&[
@@ -485,6 +570,17 @@ mod tests {
             ("early root=mother", "root_session_id"),
         ]);
         check(&[("early root=r parent=mother", "r mother"), ("mother root=r", "r -"), ("early", "r mother")]);
+        // Nor does one go on below a session that is refused.
+        check(&[
+            ("early root=r parent=mother", "r mother"),
+            ("kid parent=early", "r early mother"),
+            ("mother root=q", "q -"),
+            ("kid", "parent_session_id"),
+            ("new parent=early", "parent_session_id"),
+            ("new root=r parent=kid", "parent_session_id"),
+            ("early", "root_session_id"),
+            ("seen root=r parent=early shown", "r early mother"),
+        ]);
         // Told before its own root was certain, which then stays.
         check(&[
             ("late parent=mother", "mother mother"),
@@ -548,10 +644,14 @@ mod tests {
 
     #[test]
     fn a_line_of_sessions_that_tell_their_parents_alone_ends() {
-        let mut script: Vec<_> =
-            (1..40).map(|n| (format!("s{n} parent=s{}", n - 1), format!("s0 s{}", n - 1))).collect();
-        script.push(("s0 parent=s39".to_owned(), "s0 s39".to_owned()));
-        script.push(("s39".to_owned(), "s0 s38".to_owned()));
+        let above = |parent: u32| {
+            let between = (1..parent).rev().take(super::LINE_MAX - 1).map(|it| format!(" s{it}"));
+            format!("s0 s{parent}{}", between.collect::<String>())
+        };
+        let mut script: Vec<_> = (1..40).map(|n| (format!("s{n} parent=s{}", n - 1), above(n - 1))).collect();
+        script[0].1 = "s0 s0".to_owned();
+        script.push(("s0 parent=s39".to_owned(), above(39)));
+        script.push(("s39".to_owned(), above(38)));
         check(&script.iter().map(|(line, expected)| (line.as_str(), expected.as_str())).collect::<Vec<_>>());
     }
 
@@ -560,7 +660,8 @@ mod tests {
         let read = |line: &str| Lineage::from_log(line.as_bytes()).expect("a record");
         let v1 = include_str!("../fixtures/lineage/v1.jsonl").lines().map(|it| read(it).basis);
         assert_eq!(v1.collect::<Vec<_>>(), [Basis::Settled, Basis::Settled, Basis::Inferred]);
-        for line in include_str!("../fixtures/lineage/v2.jsonl").lines() {
+        let [v2, v3] = [include_str!("../fixtures/lineage/v2.jsonl"), include_str!("../fixtures/lineage/v3.jsonl")];
+        for line in v2.lines().chain(v3.lines()) {
             assert_eq!(String::from_utf8_lossy(&read(line).to_json()), line);
         }
     }

@@ -70,6 +70,29 @@ mod tests {
     }
 
     #[test]
+    fn who_is_above_the_parent_is_a_list_of_ids() {
+        let reader = StepReader::new(true, &Limits::DEFAULT);
+        for (sent, ancestors) in [
+            (r#"["p","q"]"#.to_owned(), 2),
+            ("[]".to_owned(), 0),
+            ("true".to_owned(), 0),
+            (r#"[1]"#.to_owned(), 0),
+            (r#"[""]"#.to_owned(), 0),
+            (format!(r#"["{}"]"#, "x".repeat(Limits::DEFAULT.id_bytes_max + 1)), 0),
+            (format!("[{}]", [r#""p""#; 17].join(",")), 0),
+        ] {
+            let raw =
+                format!(r#"{{"session_id":"s","kind":"plan","agent":{{"id":"a"}},"ancestor_session_ids":{sent}}}"#);
+            let step = reader.read(b"s", raw.as_bytes(), AT).expect("a step");
+            assert_eq!(
+                (step.ancestors.len(), step.attributes.len()),
+                (ancestors, usize::from(ancestors == 0 && sent != "[]")),
+                "{sent}"
+            );
+        }
+    }
+
+    #[test]
     fn where_ingest_alone_writes_nothing_is_filled_in() {
         let reader = StepReader::new(false, &Limits::DEFAULT);
         let bare = r#"{"session_id":"s","kind":"tool_call","agent":{"id":"a"}}"#;

@@ -12,6 +12,9 @@ use serde_json::value::RawValue;
 use crate::wire::StepV1;
 use crate::{AgentId, Limits, Rejection, SessionId, StepId, Timestamp, ids};
 
+/// Name of [`Step::ancestors`] on the log.
+pub(crate) const ANCESTORS: &str = "ancestor_session_ids";
+
 /// What a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -239,6 +242,9 @@ pub struct Step<'a> {
     /// Whether it came through the gate, so that whoever sent it could wait for the verdict, or was only reported. Set by
     /// the door it came through and by nothing that was sent; absent in records of before this was kept.
     pub gated: Option<bool>,
+    /// Sessions between the parent and the root, the nearest first, whose own steps may never have said in this run who is
+    /// above them. Set by the door, from what is remembered of them, and by nothing that was sent. Mostly none.
+    pub ancestors: Vec<SessionId<'a>>,
     /// Whatever else the producer sent, under its own names.
     pub attributes: Vec<(Cow<'a, str>, Cow<'a, RawValue>)>,
 }

@@ -221,6 +221,8 @@ impl Detector {
         }
         let comes_back =
             !slot.state.is_in(root) && self.runs.slot(run_at).is_some_and(|it| it.state.has_seen(&step.session_id));
+        let is_counted = |parent: &SessionId<'_>| slot.state.is_in(root) && slot.state.place.is_below(parent);
+        let counts = parent_of(step).is_some_and(|it| !comes_back && !is_counted(it));
         let mut place = Place::default();
         // The root first and the parent last.
         for ancestor in ancestors_of(step) {
@@ -232,13 +234,20 @@ impl Detector {
                 slot.state.place = run.state.place_of(ancestor, root);
                 slot.state.root = Some(root.to_static());
             }
-            run.state.name(ancestor, root, &slot.state, is_new, sessions_max);
             let of_this_run = slot.state.belongs_to(root);
-            let above = if of_this_run { slot.state.place.clone() } else { run.state.place_of(ancestor, root) };
-            place = above.child(ancestor);
-            let is_child = parent_of(step) == Some(ancestor) && !comes_back;
+            let mut stands = if of_this_run { slot.state.place.clone() } else { run.state.place_of(ancestor, root) };
+            let learns = !slot.state.is_in(root) && stands.is_below_the_root() && place.depth > 1;
+            if learns {
+                stands = place;
+                if of_this_run {
+                    slot.state.place = stands.clone();
+                }
+            }
+            run.state.name(ancestor, root, (&slot.state, &stands), is_new, sessions_max);
+            place = stands.child(ancestor);
+            let is_child = counts && parent_of(step) == Some(ancestor);
             slot.state.children = slot.state.children.saturating_add(u32::from(is_child));
-            if is_new || is_child {
+            if is_new || is_child || learns {
                 self.sessions.mark(ancestor_at);
             }
         }

@@ -5,6 +5,9 @@ use std::fmt;
 use martingale_schemas::{Control, ControlAction, ControlId, SessionId, StepId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+/// Rule of a finding that says that the order of a person stands.
+pub const HALTED_BY_CONTROL: &str = "halted_by_control";
+
 /// A halt that stands until a person resumes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Halt {
@@ -55,7 +58,7 @@ impl Halt {
     /// Name of what gave the halt, for the finding's rule.
     pub(crate) fn rule(&self) -> &'static str {
         match self.cause {
-            Cause::Control { .. } => "halted_by_control",
+            Cause::Control { .. } => HALTED_BY_CONTROL,
             Cause::Step { .. } => "halted_by_rule",
         }
     }

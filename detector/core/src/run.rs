@@ -45,6 +45,16 @@ impl Place {
         self.depth == 1 && self.line.is_empty()
     }
 
+    /// Whether fewer stand above the parent than are said to.
+    pub(crate) fn is_short_of(&self, above_parent: &[SessionId<'_>]) -> bool {
+        !above_parent.is_empty() && self.line.len() <= above_parent.len()
+    }
+
+    /// Whether it stands right below `parent`.
+    pub(crate) fn is_below(&self, parent: &SessionId<'_>) -> bool {
+        self.line.first() == Some(&hash_text(parent.as_str()))
+    }
+
     fn parent(&self, root: u64) -> u64 {
         if self.depth == 0 { 0 } else { self.line.first().copied().unwrap_or(root) }
     }
@@ -96,11 +106,13 @@ pub(crate) fn parent_of<'s>(step: &'s Step<'_>) -> Option<&'s SessionId<'s>> {
     declared.or(Some(&step.root_session_id)).filter(|it| it.as_str() != step.session_id.as_str())
 }
 
-/// Sessions that a new one may inherit from and that must be in the tree before it: its root, then its parent.
+/// Sessions that a new one may inherit from and that must be in the tree before it: its root, those that the door knew of
+/// above its parent, each the child of the one before, and its parent.
 pub(crate) fn ancestors_of<'s>(step: &'s Step<'_>) -> impl Iterator<Item = &'s SessionId<'s>> {
     let parent = parent_of(step);
     let root = parent.is_some_and(|it| it.as_str() != step.root_session_id.as_str()).then_some(&step.root_session_id);
-    root.filter(|it| it.as_str() != step.session_id.as_str()).into_iter().chain(parent)
+    let between = step.ancestors.iter().rev().filter(move |_| root.is_some());
+    root.into_iter().chain(between).filter(|it| it.as_str() != step.session_id.as_str()).chain(parent)
 }
 
 impl RunState {
@@ -214,23 +226,27 @@ impl RunState {
         Place { depth: member.depth, line }
     }
 
-    /// Takes in an ancestor that a step named, with what stands against it. `is_new` when nobody has named it before.
+    /// Takes in an ancestor that a step named, which stands there, with what stands against it. `is_new` when nobody has named
+    /// it before.
     pub(crate) fn name(
         &mut self,
         id: &SessionId<'_>,
         root: &SessionId<'_>,
-        session: &SessionState,
+        (session, place): (&SessionState, &Place),
         is_new: bool,
         max: usize,
     ) {
-        if self.has(id) {
+        self.depth = self.depth.max(place.depth);
+        let named = Member { placed: !session.is_in(root), ..member(id, root, place, session) };
+        if let Some(it) = self.find_mut(named.id) {
+            if it.placed {
+                (it.parent, it.depth) = (named.parent, named.depth);
+            }
             return;
         }
         let of_other_run = !session.belongs_to(root);
         self.sessions_total = self.sessions_total.saturating_add(u32::from(is_new || of_other_run));
-        let place = if of_other_run { Place::unknown(id == root) } else { session.place.clone() };
-        self.depth = self.depth.max(place.depth);
-        self.keep(Member { placed: !session.is_in(root), ..member(id, root, &place, session) }, root, max);
+        self.keep(named, root, max);
     }
 
     /// Takes in the session of a step, its ancestors having been named. `is_new` when nobody has named it before.

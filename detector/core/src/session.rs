@@ -95,10 +95,12 @@ impl SessionState {
         self.counts.steps > 0 && self.belongs_to(root)
     }
 
-    /// Whether the run knows it where this step says it is. One that told its root alone may tell its parent later.
+    /// Whether the run knows it where this step says it is. One that told its root alone may tell its parent later, and what
+    /// is above that may be known later.
     pub(crate) fn is_placed(&self, step: &Step<'_>) -> bool {
         let learns_parent = || parent_of(step).is_some_and(|it| it.as_str() != step.root_session_id.as_str());
-        self.is_in(&step.root_session_id) && !(self.place.is_below_the_root() && learns_parent())
+        let learns = self.place.is_below_the_root() && learns_parent() || self.place.is_short_of(&step.ancestors);
+        self.is_in(&step.root_session_id) && !learns
     }
 
     /// Whether a step of it was seen in the run of `root`, or named it there.

@@ -14,7 +14,9 @@
 use std::sync::Arc;
 
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Control, ControlAction, ControlId, ControlState, Limits, Mode, Scope, SessionId, Timestamp};
+use martingale_schemas::{
+    Control, ControlAction, ControlId, ControlState, Limits, Mode, Scope, SessionId, Step, Timestamp,
+};
 use serde_json::{Value, json};
 
 use crate::{Baselines, Detector, Learner, Observed, Rules};
@@ -54,7 +56,7 @@ fn run_line(detector: &mut Detector, line: &str, number: usize, now: &mut i64) -
     }
     *now += 1_000_000;
     let json = step_json(line, number, now);
-    let step = StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(*now), &Limits::DEFAULT).unwrap();
+    let step = Step::from_topic(json.as_bytes(), Timestamp::from_micros(*now), &Limits::DEFAULT).unwrap();
     shown(&detector.observe(&step))
 }
 
@@ -107,11 +109,15 @@ pub(crate) fn step_json(line: &str, number: usize, now: &mut i64) -> String {
     }
     let mut step = json!({ "session_id": "s", "root_session_id": "s", "step_id": format!("{}", number + 1), "agent": { "id": "a" } });
     if let Some((who, after)) = rest.split_once(": ").filter(|(who, _)| !who.contains([' ', '"', '{'])) {
-        let (session, parent) = who.split_once('<').map_or((who, None), |(session, parent)| (session, Some(parent)));
-        step["session_id"] = session.into();
+        let mut line = who.split('<');
+        step["session_id"] = line.next().into();
         step["root_session_id"] = "root".into();
-        if let Some(parent) = parent {
+        if let Some(parent) = line.next() {
             step["parent_session_id"] = parent.into();
+        }
+        let ancestors: Vec<&str> = line.collect();
+        if !ancestors.is_empty() {
+            step["ancestor_session_ids"] = ancestors.into();
         }
         rest = after;
     }

@@ -3,6 +3,7 @@
 mod controls;
 mod drifted;
 mod leakage;
+mod lineage;
 mod pages;
 mod properties;
 mod recorded;

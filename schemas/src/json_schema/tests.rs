@@ -97,15 +97,25 @@ fn steps_of_v1_are_read_as_ever() {
     }
 }
 
-/// Whether a step was gated is said by the door it came through: a producer's word for it is an attribute.
+/// Whether a step was gated and who is above its parent is said by the door it came through: a producer's word for it is an
+/// attribute.
 #[test]
-fn no_producer_can_say_that_a_step_was_gated() {
-    let line = r#"{"session_id":"s","step_id":"1","kind":"plan","agent":{"id":"a"},"gated":true}"#;
+fn no_producer_speaks_for_the_door() {
+    let line = r#"{"session_id":"s","step_id":"1","kind":"plan","agent":{"id":"a"},"gated":true,"ancestor_session_ids":["r"]}"#;
     let step = StepV1::parse(line.as_bytes()).and_then(|it| it.check(ARRIVAL, &Limits::DEFAULT)).expect(line);
-    assert_eq!(step.gated, None);
-    let logged = Step { gated: Some(false), ..step }.to_json();
+    assert_eq!((step.gated, step.ancestors.len()), (None, 0));
+    let logged = Step { gated: Some(false), ancestors: vec!["b".into()], ..step }.to_json();
     let again = Step::from_log(&logged).expect("as it was written");
-    assert_eq!((again.gated, again.attributes.len(), &*again.attributes[0].0), (Some(false), 1, "gated"));
+    let names: Vec<&str> = again.attributes.iter().map(|it| &*it.0).collect();
+    assert_eq!(
+        (again.gated, &*again.ancestors, &*names),
+        (Some(false), &["b".into()][..], &["gated", "ancestor_session_ids"][..])
+    );
+
+    let lines = fixture("step/v1.ancestors.logged.jsonl");
+    let read: Vec<Step<'_>> = lines.lines().map(|it| Step::from_log(it.as_bytes()).expect(it)).collect();
+    assert_eq!(read[0].ancestors, ["triage-4".into(), "plan-2".into()]);
+    assert_eq!(String::from_utf8(read[0].to_json()).expect("UTF-8"), lines.trim_end());
 
     let lines = fixture("step/v1.gated.logged.jsonl");
     let read: Vec<Step<'_>> = lines.lines().map(|it| Step::from_log(it.as_bytes()).expect(it)).collect();

@@ -2,7 +2,7 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::{Cut, Step};
+use super::{ANCESTORS, Cut, Step};
 
 impl Step<'_> {
     /// The step as one JSON object, defaults filled in. [`Step::from_log`] reads it back.
@@ -51,6 +51,9 @@ impl Serialize for Step<'_> {
         optional(&mut map, "usage", self.usage.as_ref())?;
         optional(&mut map, "duration_ms", self.duration_ms.as_ref())?;
         optional(&mut map, "gated", self.gated.as_ref())?;
+        if !self.ancestors.is_empty() {
+            map.serialize_entry(ANCESTORS, &self.ancestors)?;
+        }
         if !self.attributes.is_empty() {
             map.serialize_entry("attributes", &AsMap(self))?;
         }

@@ -9,9 +9,10 @@ use super::values::{Count, Text};
 use super::{AgentV1, AlternativeV1, ErrorV1, PrincipalV1, StepV1, UsageV1, content};
 use crate::hidden::first_hidden;
 use crate::limits::{COST_USD_MAX, DURATION_MS_MAX, TOKENS_MAX};
+use crate::lineage::LINE_MAX;
 use crate::rejection::shown;
-use crate::step::{Agent, Alternative, ErrorInfo, Principal, Usage};
-use crate::{Kind, Limits, Reason, Rejection, Status, Step, StepId, Timestamp, ids};
+use crate::step::{ANCESTORS, Agent, Alternative, ErrorInfo, Principal, Usage};
+use crate::{Kind, Limits, Reason, Rejection, SessionId, Status, Step, StepId, Timestamp, ids};
 
 pub(super) type Checked<T> = Result<T, Rejection>;
 
@@ -47,8 +48,8 @@ impl<'a> StepV1<'a> {
             future_micros_max: limits.future_micros_max.saturating_add(APART_MICROS_MAX),
             ..limits.clone()
         };
-        let gated = gated(&mut self.fields.extra);
-        Ok(Step { gated, ..self.check(appended_at, &limits)? })
+        let (gated, ancestors) = of_door(&mut self.fields.extra, &limits);
+        Ok(Step { gated, ancestors, ..self.check(appended_at, &limits)? })
     }
 
     /// `arrival` is absent for a record of the log, whose defaults were filled when it came in.
@@ -58,8 +59,8 @@ impl<'a> StepV1<'a> {
         let mut extra = std::mem::take(&mut it.extra);
         let fresh = arrival.is_some();
 
-        // Of a producer it is a name as any other, and an attribute.
-        let gated = if fresh { None } else { gated(&mut extra) };
+        // Of a producer these are names as any other, and attributes.
+        let (gated, ancestors) = if fresh { (None, Vec::new()) } else { of_door(&mut extra, limits) };
         let session_id = id(required(it.session_id.take(), "session_id")?, "session_id", limits)?;
         let kind = kind(&required(it.kind.take(), "kind")?)?;
         let agent = agent(it.agent.take(), limits, &mut extra)?;
@@ -118,6 +119,7 @@ impl<'a> StepV1<'a> {
             usage,
             duration_ms: amount(it.duration_ms, "duration_ms", DURATION_MS_MAX, fresh)?,
             gated,
+            ancestors,
             attributes: attributes(it.attributes.take().map(|it| it.0).unwrap_or_default(), extra, fresh, limits)?,
         })
     }
@@ -254,16 +256,27 @@ fn event_time<'a>(
     })
 }
 
-/// What the door wrote beside what was sent. Anything else of that name is no door's.
-fn gated(extra: &mut Extra<'_>) -> Option<bool> {
-    let at = extra.iter().position(|(name, _)| name == "gated")?;
-    let gated = match extra[at].1.get() {
-        "true" => true,
-        "false" => false,
-        _ => return None,
-    };
+/// What the door wrote beside what was sent: [`Step::gated`] and [`Step::ancestors`]. Anything else of these names is no
+/// door's.
+fn of_door<'a>(extra: &mut Extra<'a>, limits: &Limits) -> (Option<bool>, Vec<SessionId<'a>>) {
+    let gated = taken(extra, "gated", |json| match json {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    });
+    let ancestors = taken(extra, ANCESTORS, |json| {
+        let found: Vec<Text<'a>> = serde_json::from_str(json).ok()?;
+        let found = found.into_iter().map(|it| id(it, ANCESTORS, limits)).collect::<Checked<Vec<_>>>().ok()?;
+        (found.len() <= LINE_MAX).then(|| found.into_iter().map(Into::into).collect())
+    });
+    (gated, ancestors.unwrap_or_default())
+}
+
+fn taken<'a, T>(extra: &mut Extra<'a>, name: &str, read: impl FnOnce(&'a str) -> Option<T>) -> Option<T> {
+    let at = extra.iter().position(|(it, _)| it == name)?;
+    let found = read(extra[at].1.get())?;
     extra.remove(at);
-    Some(gated)
+    Some(found)
 }
 
 type Extra<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;

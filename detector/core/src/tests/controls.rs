@@ -72,6 +72,55 @@ fn a_parent_that_is_told_late_counts_from_then_on() {
     );
 }
 
+/// A parent that has not spoken in this run stands where the door says: a halt above it reaches its children.
+#[test]
+fn a_parent_that_is_known_by_its_children_alone_stands_where_they_say() {
+    check(
+        "",
+        r#"
+        root: plan
+        a<root: plan
+        d<b: plan
+        c<b<a: plan
+        g<f<e<c<b<a: plan
+        other<root: plan
+        halt session a
+        c<b<a: plan             // halt halted_by_control
+        d<b: plan               // halt halted_by_control
+        e<c: plan               // halt halted_by_control
+        g<f<e<c<b<a: plan       // halt halted_by_control
+        h<f: plan               // halt halted_by_control
+        other<root: plan
+        resume session a
+        c<b<a: plan
+        b<a: plan
+        g<f<e<c<b<a: plan
+        halt session b
+        g<f: plan               // halt halted_by_control
+        c<b<a: plan             // halt halted_by_control
+        a<root: plan
+        "#,
+    );
+    // Who was there before that was known, and circles.
+    check(
+        "id: p\ntitle: T\nseverity: low\nmode: enforce\ndelegation: { fan_out_max: 1 }\nthen: { decision: halt }\n",
+        r#"
+        c<b: plan
+        c<b<a: plan
+        c<b<a: plan
+        b<a: plan
+        halt session a
+        c<b<a: plan             // halt halted_by_control
+        resume session a
+        c<b<c<a: plan
+        x<y<x<z<y: plan
+        x<y<x<z<y: plan
+        halt session z
+        x<y: plan               // halt halted_by_control
+        "#,
+    );
+}
+
 #[test]
 fn a_run_is_halted_as_a_whole() {
     check(
