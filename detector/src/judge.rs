@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateKey, Tally};
+use martingale_detector_core::{Applied, Detector, HALTED_BY_CONTROL, Observed, Rules, State, StateKey, Tally};
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
