@@ -132,3 +132,35 @@ async fn the_root_of_a_halted_run_stays_in_it() {
         assert_eq!(gate(session, id, lineage).await, expected, "{session} {id}");
     }
 }
+
+/// A session moves with its parent into another run, where nobody has said who is above that parent but what the door remembers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halt_reaches_below_a_parent_that_has_not_spoken_since() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"));
+    let gate = async |session: &str, id: &str, lineage: Value| {
+        let mut all = lineage;
+        all["tool"] = json!("ls");
+        let (_, answer) = server.post("/v1/gate", step(session, id, "tool_call", all).to_string()).await;
+        answer["decision"].as_str().unwrap_or_default().to_owned()
+    };
+    let below = |parent: &str| json!({ "parent_session_id": parent });
+    assert_eq!(gate("kid", "1", below("mother")).await, "allow");
+    assert_eq!(gate("grandkid", "1", below("kid")).await, "allow");
+    assert_eq!(gate("mother", "1", json!({ "root_session_id": "run", "parent_session_id": "run" })).await, "allow");
+    assert_eq!(gate("sister", "1", json!({ "root_session_id": "run", "parent_session_id": "run" })).await, "allow");
+    let order = json!({ "action": "halt", "session_id": "mother", "by": "ops" }).to_string();
+    assert_eq!(server.post("/v1/controls", order).await.1["state"], "applied");
+    for (session, lineage, expected) in [
+        ("grandkid", json!({}), "halt"),
+        ("new", below("grandkid"), "halt"),
+        ("kid", json!({}), "halt"),
+        ("mother", json!({}), "halt"),
+        ("sister", json!({}), "allow"),
+    ] {
+        assert_eq!(gate(session, "2", lineage).await, expected, "{session}");
+    }
+    // Nor is what the door writes on a step something that a producer can say.
+    let claimed = json!({ "parent_session_id": "sister", "ancestor_session_ids": ["mother"] });
+    assert_eq!(gate("other", "1", claimed).await, "allow");
+}
