@@ -1,10 +1,11 @@
 //! The core of one partition with the state it works on.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use martingale_detector_core::{Applied, Detector, HALTED_BY_CONTROL, Observed, Rules, State, StateKey, Tally};
+use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateKey, Tally};
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
@@ -50,13 +51,28 @@ pub(crate) struct Batch {
     pub(crate) answers: Vec<Append>,
     pub(crate) verdicts: Vec<Append>,
     /// By session.
-    pub(crate) lineages: BTreeMap<String, Option<Append>>,
+    lineages: BTreeMap<String, Remembered>,
     pub(crate) dead_letters: Vec<Append>,
     pub(crate) standings: Vec<Append>,
     pub(crate) counts: Counts,
 }
 
+/// What is remembered of the lineage of a session.
+#[derive(Debug)]
+struct Remembered {
+    lineage: Option<Lineage>,
+    is_new: bool,
+}
+
 impl Batch {
+    /// Takes out the records of what is newly remembered of sessions.
+    pub(crate) fn take_lineages(&mut self) -> impl Iterator<Item = Append> + use<> {
+        let new = std::mem::take(&mut self.lineages).into_iter().filter(|(_, it)| it.is_new);
+        new.filter_map(|(session, it)| {
+            Some(Append::new(topics::LINEAGES, Bytes::from(session), Bytes::from(it.lineage?.to_json())))
+        })
+    }
+
     fn dead_step(&mut self, partition: Partition, record: &Record, rejection: Rejection) {
         self.counts.dead_step();
         self.dead_letters.push(dead_letter::append(topics::STEPS, partition, record, rejection));
@@ -172,10 +188,12 @@ impl Judge {
         }
         let Applied { known, changed } = self.detector.apply(&order.control);
         batch.counts.order();
-        if let (Scope::Run { root_session_id }, ControlAction::Halt, true) =
-            (&order.control.scope, order.control.action, known)
+        // Also where no step of the run was seen: its first one stays in it.
+        let is_here = |id: &SessionId<'_>| self.log.partition_of(id.as_str().as_bytes()) == self.partition;
+        if let (Scope::Run { root_session_id }, ControlAction::Halt) = (&order.control.scope, order.control.action)
+            && (known || is_here(root_session_id))
         {
-            self.keep_in_run(root_session_id, Lineage::of_root(root_session_id), batch).await?;
+            self.remember(root_session_id, Lineage::of_root(root_session_id), batch).await?;
         }
         if order.answered {
             return Ok(());
@@ -211,32 +229,31 @@ impl Judge {
             batch.standing(self.partition, record, &step, self.detector.standing(&step));
             return Ok(());
         };
+        let hold = judgement.hold;
         let position = Position { partition: self.partition.0, offset: record.offset.0 };
         let verdict = judgement.into_verdict(&step, position);
         batch.counts.verdict(&verdict);
         // Beside its step, also where a foreign producer has put that into a partition its key does not belong to.
         let append = Append::new(topics::VERDICTS, record.key.clone(), json(&verdict)).to_partition(self.partition);
         batch.verdicts.push(append);
-        if verdict.findings.iter().any(|it| it.effective() == Decision::Halt && it.rule != HALTED_BY_CONTROL) {
-            // It is known in this run alone: who is in it stays.
-            self.keep_in_run(&step.session_id, Lineage::of(&step), batch).await?;
-            self.keep_in_run(&step.root_session_id, Lineage::of_root(&step.root_session_id), batch).await?;
-        } else if verdict.standing == Decision::Halt {
-            self.keep_in_run(&step.session_id, Lineage::with_parent(&step), batch).await?;
+        for (session, lineage) in hold.into_iter().flat_map(|it| Lineage::held(&step, it)) {
+            self.remember(&session, lineage, batch).await?;
         }
         Ok(())
     }
 
-    /// Remembers what is known of a session under a halt, where it might still tell something else.
-    async fn keep_in_run(&self, session: &SessionId<'_>, lineage: Lineage, batch: &mut Batch) -> Result<(), Error> {
-        if batch.lineages.contains_key(session.as_str()) {
-            return Ok(());
+    /// Remembers of a session what leaves it less freedom than what is remembered.
+    async fn remember(&self, session: &SessionId<'_>, lineage: Lineage, batch: &mut Batch) -> Result<(), Error> {
+        let known = match batch.lineages.entry(session.as_str().to_owned()) {
+            Entry::Occupied(it) => it.into_mut(),
+            Entry::Vacant(it) => {
+                let told = self.log.newest(topics::LINEAGES, session.as_str().as_bytes()).await?;
+                it.insert(Remembered { lineage: told.and_then(|it| Lineage::from_log(&it)), is_new: false })
+            }
+        };
+        if lineage.tightens(known.lineage.as_ref()) {
+            *known = Remembered { lineage: Some(lineage), is_new: true };
         }
-        let key = Bytes::copy_from_slice(session.as_str().as_bytes());
-        let told = self.log.newest(topics::LINEAGES, &key).await?.and_then(|it| Lineage::from_log(&it));
-        let append = lineage.tightens(told.as_ref());
-        let append = append.then(|| Append::new(topics::LINEAGES, key, Bytes::from(lineage.to_json())));
-        batch.lineages.insert(session.as_str().to_owned(), append);
         Ok(())
     }
 
@@ -260,6 +277,8 @@ impl Judge {
                 detector.load(key, state);
             }
         }
+        // Its session may have moved since, with its parent, into a run that has seen no step of it.
+        detector.place(&step);
         batch.standing(self.partition, record, &step, detector.standing(&step));
         Ok(())
     }

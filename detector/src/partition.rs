@@ -309,15 +309,16 @@ impl<'a> Loop<'a> {
         self.next_step = keep_below(records, until, self.next_step);
     }
 
-    async fn commit(&mut self, batch: Batch) -> Result<Counts, Error> {
+    async fn commit(&mut self, mut batch: Batch) -> Result<Counts, Error> {
         // Verdicts below are of earlier commits, unless some of a lost one lie ahead still.
         let verdicts =
             if self.next_step >= self.orders.floor() { *self.verdicts_grown.borrow() } else { self.verdicts };
         self.verdicts = verdicts.max(self.verdicts);
         let at = |topic, next| Progress { topic, partition: self.partition, next };
-        let Batch { mut answers, verdicts, lineages, dead_letters, standings, counts } = batch;
+        let lineages = batch.take_lineages();
+        let Batch { mut answers, verdicts, dead_letters, standings, counts, .. } = batch;
         // Below the verdict that a gate waits for: its next step is put into the run that is kept here.
-        answers.extend(lineages.into_values().flatten());
+        answers.extend(lineages);
         answers.extend(verdicts);
         answers.extend(dead_letters);
         answers.extend(standings);

@@ -7,8 +7,9 @@ use martingale_detector_core::{Part, PartState, State, StateKey, StateRef, State
 use postcard::ser_flavors::Flavor;
 
 /// 1: a session in one piece. 2: its histories in parts, which are entries of their own. 3: and what it was asked and read, as
-/// hijack scoring needs it. 4: and how far it departs from its agent's baseline.
-const VERSION: u8 = 4;
+/// hijack scoring needs it. 4: and how far it departs from its agent's baseline. 5: and which other runs it
+/// stands in.
+const VERSION: u8 = 5;
 const HEADER_BYTES: usize = 1 + size_of::<i64>();
 /// First byte of the state of a session.
 const SESSION: u8 = 0;
@@ -119,8 +120,8 @@ impl Entry<'_> {
         let (state, rest) = match self.version {
             1 => postcard::take_from_bytes(self.body).map(|(StateV1(state), rest)| (state, rest)),
             // The last fields came later: a zero says that there is nothing in one.
-            2 | 3 if self.body.first() == Some(&SESSION) => {
-                longer = [self.body, &[0, 0][..usize::from(VERSION - self.version)]].concat();
+            2..VERSION if self.body.first() == Some(&SESSION) => {
+                longer = [self.body, &[0, 0, 0][..usize::from(VERSION - self.version)]].concat();
                 postcard::take_from_bytes(&longer)
             }
             _ => postcard::take_from_bytes(self.body),

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::rejection::shown;
 use crate::{Reason, Rejection, SessionId, Step};
 
-/// How many sessions above one are asked for a root, where none of them was told its own.
-pub(crate) const LINE_MAX: usize = 16;
+/// How many sessions above one are looked at, where not all is known of them.
+pub(crate) const ABOVE_MAX: usize = 16;
 
 /// What is remembered of a session: a record of [`crate::topics::LINEAGES`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,8 @@ pub enum Basis {
     /// Its first step said so, or said nothing, and its parent is settled in the same run: it stays.
     #[default]
     Settled,
-    /// The root stays, and who is above it is not all known: that is looked at again with each step.
+    /// The root was told and stays. Whether it is one, or who is between it and the session, is not all known: that is looked at
+    /// again with each step.
     Unchecked,
     /// The parent was told and no root, and the run of the parent is not known: the root is that of the parent, whatever that
     /// will be.
@@ -66,6 +67,15 @@ impl From<Stored> for Lineage {
     }
 }
 
+/// What has to stay as it is where a halt stands against a step, so that the halt stays over whoever it reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// The parent: the halt is the order of a person for a session, which every run knows, and goes where that goes.
+    Parent,
+    /// The run: the halt is that of a rule, or of a run, and known in this one alone.
+    Run,
+}
+
 /// What a step says of its lineage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
@@ -78,6 +88,16 @@ pub enum Said {
 impl Said {
     const fn tells(self) -> bool {
         matches!(self, Self::Told { root: true, .. } | Self::Told { parent: true, .. })
+    }
+
+    const fn root(self) -> bool {
+        matches!(self, Self::Told { root: true, .. })
+    }
+
+    /// The session above: the parent, or the root where that alone is told.
+    fn above<'s>(self, step: &'s Step<'_>) -> Option<&'s SessionId<'s>> {
+        let root = || Some(&step.root_session_id).filter(|it| self.root() && it.as_str() != step.session_id.as_str());
+        self.parent(step).or_else(root)
     }
 
     fn parent<'s>(self, step: &'s Step<'_>) -> Option<&'s SessionId<'s>> {
@@ -104,11 +124,16 @@ impl Lineage {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// What the step says, where the root is that of the parent, whatever that will be.
+    /// What is to be remembered, and of whom, where a halt stands against a step: as far as it [`Self::tightens`] what is.
     #[must_use]
-    pub fn with_parent(step: &Step<'_>) -> Self {
-        let basis = if step.parent_session_id.is_some() { Basis::Implied } else { Basis::Settled };
-        Self { basis, ..Self::of(step) }
+    pub fn held(step: &Step<'_>, hold: Hold) -> Vec<(SessionId<'static>, Self)> {
+        let own = Self::of(step);
+        let (session, root) = (step.session_id.to_static(), own.root_session_id.clone());
+        match hold {
+            Hold::Parent if own.parent_session_id.is_some() => vec![(session, Self { basis: Basis::Implied, ..own })],
+            Hold::Run if root != session => vec![(session, own), (root.clone(), Self::of_root(&root))],
+            Hold::Parent | Hold::Run => vec![(session, own)],
+        }
     }
 
     /// The root of a run, settled.
@@ -142,15 +167,18 @@ impl Lineage {
         })
     }
 
-    /// Whether the root may still become another one.
-    #[must_use]
-    pub const fn is_open(&self) -> bool {
-        matches!(self.basis, Basis::Implied | Basis::Inferred)
+    /// Who is above it, where that is to be looked at again: its parent, else the root.
+    fn asks(&self) -> Option<&SessionId<'static>> {
+        match (self.basis, &self.parent_session_id) {
+            (Basis::Settled, _) => None,
+            (Basis::Unchecked, None) => Some(&self.root_session_id),
+            (_, parent) => parent.as_ref(),
+        }
     }
 
-    /// The parent, where its run is to be looked at again.
-    fn asks(&self) -> Option<&SessionId<'static>> {
-        self.parent_session_id.as_ref().filter(|_| !self.basis.is_settled())
+    /// The root, where it was told and it is to be looked at again whether it is one.
+    fn asks_root(&self) -> Option<&SessionId<'static>> {
+        (self.basis == Basis::Unchecked).then_some(&self.root_session_id)
     }
 
     /// Copies nothing where the step says the same, as nearly every step does.
@@ -185,8 +213,13 @@ impl Lineages {
     /// The next session to [`Self::load`] before [`Self::settle`] knows all that it asks for.
     #[must_use]
     pub fn absent<'s>(&'s self, step: &'s Step<'_>, said: Said) -> Option<&'s str> {
-        let above = self.asked(step, said).into_iter().flat_map(|it| self.line(it));
-        std::iter::once(step.session_id.as_str()).chain(above).find(|it| !self.0.contains_key(*it))
+        let own = self.of(step.session_id.as_str());
+        let line = self.asked(step, said).into_iter().flat_map(|it| self.line(it));
+        let above = line.flat_map(|it| std::iter::once(it).chain(self.root_asked(self.of(it))));
+        let told =
+            Some(step.root_session_id.as_str()).filter(|_| own.is_none_or(|it| !it.basis.is_settled()) && said.root());
+        let ids = std::iter::once(step.session_id.as_str()).chain(told).chain(self.root_asked(own)).chain(above);
+        ids.into_iter().find(|it| !self.0.contains_key(*it))
     }
 
     /// Takes in what is remembered of a session, if anything is.
@@ -219,10 +252,14 @@ impl Lineages {
             },
         };
         let Some(mut news) = news else { return Ok(None) };
-        if let (Said::Told { .. }, Some(parent)) = (said, news.asks())
-            && let Some(above) = self.above(parent).filter(|it| it.is_torn)
-        {
-            return Err(torn(step, parent, above.root));
+        if let (Said::Told { .. }, Some(above)) = (said, news.asks()) {
+            let root = &news.root_session_id;
+            if news.basis == Basis::Unchecked && !self.is_root(root) {
+                return Err(no_root(step, root));
+            }
+            if self.above(above).is_some_and(|it| it.is_torn) {
+                return Err(torn(step, above, root));
+            }
         }
         news.ancestors = self.between(&news, &step.session_id);
         news.put_on(step);
@@ -232,6 +269,16 @@ impl Lineages {
         Ok(self.0.entry(step.session_id.as_str().to_owned()).insert_entry(Some(news)).into_mut().as_ref())
     }
 
+    fn root_asked<'k>(&'k self, known: Option<&'k Lineage>) -> Option<&'k str> {
+        known?.asks_root().map(SessionId::as_str)
+    }
+
+    /// Whether a session is in no other run than its own, as far as is known and told.
+    fn is_root(&self, session: &SessionId<'_>) -> bool {
+        self.of(session.as_str())
+            .is_none_or(|it| it.basis == Basis::Inferred || it.root_session_id.as_str() == session.as_str())
+    }
+
     fn of(&self, session: &str) -> Option<&Lineage> {
         self.0.get(session)?.as_ref()
     }
@@ -239,9 +286,9 @@ impl Lineages {
     /// The session above whose run is asked for.
     fn asked<'s>(&'s self, step: &'s Step<'_>, said: Said) -> Option<&'s SessionId<'s>> {
         match self.of(step.session_id.as_str()) {
-            None => said.parent(step),
+            None => said.above(step),
             Some(known) if known.basis == Basis::Inferred || known.parent_session_id.is_none() => {
-                said.parent(step).or_else(|| known.asks())
+                said.above(step).or_else(|| known.asks())
             }
             Some(known) => known.asks(),
         }
@@ -250,7 +297,7 @@ impl Lineages {
     /// A session, and those above it for as long as not all is known of one.
     fn line<'k>(&'k self, first: &'k SessionId<'k>) -> impl Iterator<Item = &'k str> {
         let above = |it: &&str| self.of(it)?.asks().map(SessionId::as_str);
-        successors(Some(first.as_str()), above).take(LINE_MAX)
+        successors(Some(first.as_str()), above).take(ABOVE_MAX)
     }
 
     /// Those between the parent of a session and its root, the nearest first, for as long as the steps of one may never have
@@ -277,7 +324,7 @@ impl Lineages {
             Some(match known.basis {
                 Basis::Settled => Above { root, basis: Basis::Settled, is_torn },
                 Basis::Unchecked => {
-                    let is_torn = is_torn || certain.is_some_and(|it| it.root != root);
+                    let is_torn = is_torn || certain.is_some_and(|it| it.root != root) || !self.is_root(root);
                     Above { root, basis: Basis::Unchecked, is_torn }
                 }
                 Basis::Implied if certain.is_some() => Above { basis: Basis::Unchecked, ..above? },
@@ -291,16 +338,20 @@ impl Lineages {
     /// A step of a session of which nothing is known, or nothing but what telemetry showed.
     fn begin(&self, inferred: Option<&Lineage>, step: &Step<'_>, said: Said) -> Result<Lineage, Rejection> {
         let said_all = Lineage::of(step);
-        let Some(parent) = said.parent(step) else {
+        let Some(next) = said.above(step) else {
             let is_root = step.root_session_id.as_str() == step.session_id.as_str();
             let parent_session_id = inferred.filter(|_| !is_root).and_then(|it| it.parent_session_id.clone());
             let basis = if said == Said::Shown { Basis::Inferred } else { Basis::Settled };
             return Ok(Lineage { parent_session_id, basis, ..said_all });
         };
-        let above = self.above(parent);
-        if let Said::Told { root: true, .. } = said {
-            let basis = in_run_of(above, step, parent, &step.root_session_id)?;
-            return Ok(Lineage { basis, ..said_all });
+        let above = self.above(next);
+        if said.root() {
+            let basis = in_run_of(above, step, next, &step.root_session_id)?;
+            // What was shown of its parent is all that is known of that.
+            let shown = inferred.and_then(|it| it.parent_session_id.clone());
+            let parent_session_id =
+                said_all.parent_session_id.clone().filter(|_| said.parent(step).is_some()).or(shown);
+            return Ok(Lineage { parent_session_id, basis, ..said_all });
         }
         let shown = inferred.filter(|it| it.parent_session_id == said_all.parent_session_id);
         let root = above.map(|it| it.root).or_else(|| shown.map(|it| &it.root_session_id));
@@ -354,7 +405,7 @@ impl Lineages {
             return Err(differs(step, "root_session_id", &step.root_session_id, &before));
         }
         let is_new = known.parent_session_id.is_none() || (root && known.basis == Basis::Implied);
-        if let Some(parent) = told_parent.or_else(|| known.asks()).filter(|_| is_new) {
+        if let Some(parent) = told_parent.or(known.parent_session_id.as_ref()).filter(|_| is_new) {
             let basis = in_run_of(self.above(parent), step, parent, current)?;
             let parent_session_id = Some(parent.to_static());
             return Ok(Some(Lineage {
@@ -381,14 +432,24 @@ fn in_run_of(
         Some(above) => {
             let (run, above) = (shown(root.as_str()), shown(above.root.as_str()));
             let message = format!(
-                "session \"{}\" cannot be in run \"{run}\", since its parent \"{}\" is in run \"{above}\": send that root or the \
-                 parent alone, or name a parent of run \"{run}\"",
+                "session \"{}\" cannot be in run \"{run}\", since \"{}\", which is above it, is in run \"{above}\": send that root or \
+                 the parent alone, or name a parent of run \"{run}\"",
                 shown(step.session_id.as_str()),
                 shown(parent.as_str()),
             );
             Err(Rejection::field(Reason::Contradiction, "root_session_id", message))
         }
     }
+}
+
+fn no_root(step: &Step<'_>, root: &SessionId<'_>) -> Rejection {
+    let message = format!(
+        "session \"{}\" cannot be in run \"{root}\": session \"{root}\" has said that another one started it, so it is the root of \
+         no run; send the root of its run, or the parent alone",
+        shown(step.session_id.as_str()),
+        root = shown(root.as_str()),
+    );
+    Rejection::field(Reason::Contradiction, "root_session_id", message)
 }
 
 fn torn(step: &Step<'_>, parent: &SessionId<'_>, root: &SessionId<'_>) -> Rejection {
@@ -404,7 +465,7 @@ fn torn(step: &Step<'_>, parent: &SessionId<'_>, root: &SessionId<'_>) -> Reject
 
 fn differs(step: &Step<'_>, field: &'static str, now: &SessionId<'_>, before: &str) -> Rejection {
     let message = format!(
-        "`{field}` is \"{}\", and that of session \"{}\" is {before} since its first step: send that, or nothing, and tell root \
+        "`{field}` is \"{}\", and that of session \"{}\" is {before} since its first step, or since a halt in its run: send that, or nothing, and tell root \
          and parent on the first step; what runs elsewhere is another session",
         shown(now.as_str()),
         shown(step.session_id.as_str()),
@@ -645,7 +706,7 @@ mod tests {
     #[test]
     fn a_line_of_sessions_that_tell_their_parents_alone_ends() {
         let above = |parent: u32| {
-            let between = (1..parent).rev().take(super::LINE_MAX - 1).map(|it| format!(" s{it}"));
+            let between = (1..parent).rev().take(super::ABOVE_MAX - 1).map(|it| format!(" s{it}"));
             format!("s0 s{parent}{}", between.collect::<String>())
         };
         let mut script: Vec<_> = (1..40).map(|n| (format!("s{n} parent=s{}", n - 1), above(n - 1))).collect();

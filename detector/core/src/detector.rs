@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use martingale_schemas::lineage::Hold;
 use martingale_schemas::{
     Calibration, Column, Control, ControlAction, Decision, Finding, Kind, Mode, Scope, Scores, SessionId, Severity,
     Step,
@@ -211,6 +212,13 @@ impl Detector {
         standing_halt(&session.state, &run.state, step)
     }
 
+    /// Puts the session of a step where a step of it would, and judges nothing: before [`Self::standing`] is asked of one that its
+    /// run may not have seen yet. For a detector of its own, since it changes state.
+    pub fn place(&mut self, step: &Step<'_>) {
+        let (at, run_at) = (self.sessions.touch(&step.session_id), self.runs.touch(&step.root_session_id));
+        self.join(step, at, run_at, self.rules.limits.run_sessions_max);
+    }
+
     /// Takes the session into its run when a step of it is seen there for the first time, and under its parent when one tells
     /// that for the first time.
     fn join(&mut self, step: &Step<'_>, at: usize, run_at: usize, sessions_max: usize) {
@@ -235,6 +243,7 @@ impl Detector {
                 slot.state.root = Some(root.to_static());
             }
             let of_this_run = slot.state.belongs_to(root);
+            let enters = slot.state.stands_in(root);
             let mut stands = if of_this_run { slot.state.place.clone() } else { run.state.place_of(ancestor, root) };
             let learns = !slot.state.is_in(root) && stands.is_below_the_root() && place.depth > 1;
             if learns {
@@ -244,10 +253,11 @@ impl Detector {
                 }
             }
             run.state.name(ancestor, root, (&slot.state, &stands), is_new, sessions_max);
+            run.state.mirror(ancestor, root, &slot.state, sessions_max);
             place = stands.child(ancestor);
             let is_child = counts && parent_of(step) == Some(ancestor);
             slot.state.children = slot.state.children.saturating_add(u32::from(is_child));
-            if is_new || is_child || learns {
+            if is_new || is_child || learns || enters {
                 self.sessions.mark(ancestor_at);
             }
         }
@@ -255,7 +265,7 @@ impl Detector {
         let (session, run) = (&mut slot.state, &mut run.state);
         session.place = if comes_back { run.place_of(&step.session_id, root) } else { place };
         let is_new = !comes_back && !session.belongs_to(root);
-        session.root = Some(root.to_static());
+        session.enter(root);
         run.join(&step.session_id, root, session, is_new, sessions_max);
         run.mirror(&step.session_id, root, session, sessions_max);
     }
@@ -357,19 +367,31 @@ impl Detector {
     }
 }
 
-/// Runs in which a halt of this session counts: the one it is in, and the one that it is the root of for sessions that
-/// named it as their parent and no root.
+/// Runs in which a halt of this session counts: the one it is in, the one that it is the root of for sessions that named it as
+/// their parent and no root, and others in which it stands.
 fn runs_of(id: &SessionId<'static>, session: &SessionState) -> Vec<SessionId<'static>> {
-    session.root.iter().filter(|it| *it != id).chain([id]).cloned().collect()
+    session.root.iter().chain(&session.also_in).filter(|it| *it != id).chain([id]).cloned().collect()
 }
 
-/// The finding that a halt stands against this step: of its session, of an ancestor, or of the run.
+/// Halts that stand against this step: of its session, of the nearest ancestor that has one, and of the run.
+fn halts<'s>(session: &'s SessionState, run: &'s RunState, step: &Step<'_>) -> [Option<&'s Halt>; 3] {
+    [session.halt.as_deref(), run.of_ancestor(step, &session.place), run.halt.as_deref()]
+}
+
+/// What of the session's lineage has to stay for these halts.
+fn hold([own, above, of_run]: [Option<&Halt>; 3]) -> Option<Hold> {
+    let nearest = || own.into_iter().chain(above);
+    let is_of_this_run = of_run.is_some() || nearest().any(|it| matches!(it.cause, Cause::Step { .. }));
+    if is_of_this_run { Some(Hold::Run) } else { nearest().next().map(|_| Hold::Parent) }
+}
+
+/// The finding that a halt stands against this step.
 fn standing_halt(session: &SessionState, run: &RunState, step: &Step<'_>) -> Option<Finding> {
-    let (halt, whose) = match (&session.halt, run.of_ancestor(step, &session.place), &run.halt) {
-        (Some(halt), _, _) => (halt.as_ref(), "This session".to_owned()),
-        (None, Some(halt), _) => (halt, format!("Session {}, from which this one descends,", halt.of)),
-        (None, None, Some(halt)) => (halt.as_ref(), format!("Run {}", halt.of)),
-        (None, None, None) => return None,
+    let (halt, whose) = match halts(session, run, step) {
+        [Some(halt), _, _] => (halt, "This session".to_owned()),
+        [None, Some(halt), _] => (halt, format!("Session {}, from which this one descends,", halt.of)),
+        [None, None, Some(halt)] => (halt, format!("Run {}", halt.of)),
+        [None, None, None] => return None,
     };
     let own = session.halt.is_some();
     let cause = match &halt.cause {
@@ -413,6 +435,7 @@ fn conclude(
         session.halt = Some(Box::new(Halt { of: step.session_id.to_static(), since: session.now, cause }));
         run.mirror(&step.session_id, &step.root_session_id, session, run_sessions_max);
     }
+    let hold = hold(halts(session, run, step));
     if step.kind == Kind::SessionEnd {
         session.end();
         run.end(&step.session_id);
@@ -423,5 +446,5 @@ fn conclude(
         *score = score.max(finding.score);
     }
     // A halt finding is there as long as one stands, so the decision already says so.
-    Judgement { decision, standing: decision, scores, findings, edges: Vec::new() }
+    Judgement { decision, standing: decision, scores, findings, edges: Vec::new(), hold }
 }

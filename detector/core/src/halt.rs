@@ -5,9 +5,6 @@ use std::fmt;
 use martingale_schemas::{Control, ControlAction, ControlId, SessionId, StepId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Rule of a finding that says that the order of a person stands.
-pub const HALTED_BY_CONTROL: &str = "halted_by_control";
-
 /// A halt that stands until a person resumes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Halt {
@@ -58,7 +55,7 @@ impl Halt {
     /// Name of what gave the halt, for the finding's rule.
     pub(crate) fn rule(&self) -> &'static str {
         match self.cause {
-            Cause::Control { .. } => HALTED_BY_CONTROL,
+            Cause::Control { .. } => "halted_by_control",
             Cause::Step { .. } => "halted_by_rule",
         }
     }

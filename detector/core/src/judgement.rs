@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use martingale_schemas::lineage::Hold;
 use martingale_schemas::{Decision, Finding, Position, Scores, Step, ValueEdge, Verdict, VerdictId};
 
 /// What became of a step.
@@ -33,6 +34,8 @@ pub struct Judgement {
     pub findings: Vec<Finding>,
     /// Where the arguments of a call come from.
     pub edges: Vec<ValueEdge>,
+    /// What of the session's lineage has to stay, while a halt stands.
+    pub hold: Option<Hold>,
 }
 
 impl Judgement {

@@ -44,7 +44,6 @@ mod yaml;
 pub use baseline::{Baselines, Learner, Profile};
 pub use blame::{BLAME_NUMBERS, Blame, Reason, Suspect};
 pub use detector::Detector;
-pub use halt::HALTED_BY_CONTROL;
 pub use hijack::{HijackRows, HijackRules, hijack_text};
 pub use judgement::{Applied, Judgement, Observed};
 pub use limits::StateLimits;

@@ -14,6 +14,10 @@ use crate::run::{Place, parent_of};
 use crate::state::{Part, PartRef, PartState};
 use crate::tally::Tally;
 
+/// Runs beside its own that a session is remembered to stand in. Steps of one session that tell different roots are refused, so
+/// there are more only where many sessions name it as their parent before it begins, each with another root.
+const RUNS_MAX: usize = 32;
+
 /// Sums over steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -69,6 +73,9 @@ pub struct SessionState {
     /// How far it departs from its agent's baseline, once there is one.
     #[serde(default)]
     pub(crate) drift: Option<Box<drift::Memory>>,
+    /// Other runs in which it stands as well: it was there before, or sessions of them named it. A halt of it counts in each.
+    #[serde(default)]
+    pub(crate) also_in: Vec<SessionId<'static>>,
     /// Pages of what was let go since the last hand-over.
     #[serde(skip)]
     pub(crate) gone: Vec<At>,
@@ -106,6 +113,29 @@ impl SessionState {
     /// Whether a step of it was seen in the run of `root`, or named it there.
     pub(crate) fn belongs_to(&self, root: &SessionId<'_>) -> bool {
         self.root.as_ref().is_some_and(|it| it.as_str() == root.as_str())
+    }
+
+    /// Remembers that it stands in the run of `root` as well, the latest [`RUNS_MAX`] of them. Whether that is new.
+    pub(crate) fn stands_in(&mut self, root: &SessionId<'_>) -> bool {
+        if self.belongs_to(root) || self.also_in.iter().any(|it| it.as_str() == root.as_str()) {
+            return false;
+        }
+        if self.also_in.len() >= RUNS_MAX {
+            self.also_in.remove(0);
+        }
+        self.also_in.push(root.to_static());
+        true
+    }
+
+    /// Puts it into the run of `root`.
+    pub(crate) fn enter(&mut self, root: &SessionId<'_>) {
+        if self.belongs_to(root) {
+            return;
+        }
+        self.also_in.retain(|it| it.as_str() != root.as_str());
+        if let Some(before) = self.root.replace(root.to_static()) {
+            self.stands_in(&before);
+        }
     }
 
     /// Most children it is known to have started, since it was last resumed.
@@ -241,6 +271,7 @@ impl SessionState {
             + self.progress.bytes()
             + self.provenance.as_ref().map_or(0, |it| size_of::<Index>() + it.bytes())
             + self.memory.as_ref().map_or(0, |it| size_of::<Memory>() + it.bytes())
+            + self.also_in.iter().map(|it| size_of::<SessionId<'_>>() + it.as_str().len()).sum::<usize>()
             + self.drift.as_ref().map_or(0, |it| size_of::<drift::Memory>() + it.bytes())
     }
 }

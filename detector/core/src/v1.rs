@@ -131,6 +131,7 @@ impl TryFrom<Form> for StateV1 {
             provenance: None,
             memory: None,
             drift: None,
+            also_in: Vec::new(),
             gone: Vec::new(),
         })))
     }

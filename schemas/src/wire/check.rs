@@ -9,7 +9,7 @@ use super::values::{Count, Text};
 use super::{AgentV1, AlternativeV1, ErrorV1, PrincipalV1, StepV1, UsageV1, content};
 use crate::hidden::first_hidden;
 use crate::limits::{COST_USD_MAX, DURATION_MS_MAX, TOKENS_MAX};
-use crate::lineage::LINE_MAX;
+use crate::lineage::ABOVE_MAX;
 use crate::rejection::shown;
 use crate::step::{ANCESTORS, Agent, Alternative, ErrorInfo, Principal, Usage};
 use crate::{Kind, Limits, Reason, Rejection, SessionId, Status, Step, StepId, Timestamp, ids};
@@ -267,7 +267,7 @@ fn of_door<'a>(extra: &mut Extra<'a>, limits: &Limits) -> (Option<bool>, Vec<Ses
     let ancestors = taken(extra, ANCESTORS, |json| {
         let found: Vec<Text<'a>> = serde_json::from_str(json).ok()?;
         let found = found.into_iter().map(|it| id(it, ANCESTORS, limits)).collect::<Checked<Vec<_>>>().ok()?;
-        (found.len() <= LINE_MAX).then(|| found.into_iter().map(Into::into).collect())
+        (found.len() <= ABOVE_MAX).then(|| found.into_iter().map(Into::into).collect())
     });
     (gated, ancestors.unwrap_or_default())
 }

@@ -8,7 +8,7 @@ use martingale_schemas::{Decision, Limits, Step, Timestamp, wire::StepV1};
 use proptest::prelude::*;
 
 use crate::testing::{BEGIN, control};
-use crate::{Detector, HALTED_BY_CONTROL, Observed, Rules};
+use crate::{Detector, Observed, Rules};
 
 const SESSIONS: usize = 7;
 
@@ -25,24 +25,45 @@ enum Act {
     /// It sends a step, which tells its parent if it is the first. A rule may halt it for that.
     Speak {
         session: usize,
-        tells_root: bool,
+        root: Claim,
         tells_parent: bool,
         offends: bool,
     },
+    /// It asks again about its last step.
+    Again(usize),
     Halt(usize),
     Resume(usize),
+    /// Of a run that may be none, which somebody takes for one.
+    HaltRun(usize),
+    ResumeRun(usize),
 }
 
-/// A door over one log, and a detector for each partition: here one for each run, so that nothing is known by chance.
+/// What it tells of its root.
+#[derive(Clone, Copy, Debug)]
+enum Claim {
+    Nothing,
+    Truth,
+    Any(usize),
+}
+
+/// A door over one log, and a detector for each partition: of one run, so that nothing is known by chance, or of several, so that
+/// one session stands in more than one.
 struct World {
+    partitions: usize,
     /// Of each session the one that started it, which comes before it; its own number is a root.
     parents: [usize; SESSIONS],
     told: BTreeMap<String, Lineage>,
-    detectors: BTreeMap<String, Detector>,
+    detectors: BTreeMap<usize, Detector>,
     orders: Vec<Act>,
     /// Who has spoken, and told its parent where it has one.
     begun: BTreeSet<usize>,
     halted: BTreeSet<usize>,
+    halted_runs: BTreeSet<usize>,
+    /// Roots that were told and not refused.
+    claims: BTreeSet<(usize, usize)>,
+    last: BTreeMap<usize, String>,
+    /// Who was stopped since anything was resumed.
+    stopped: BTreeSet<usize>,
     now: i64,
     rules: Arc<Rules>,
 }
@@ -61,30 +82,45 @@ impl World {
     fn is_under_a_halt(&self, session: usize, known: bool) -> bool {
         let parent = self.parents[session];
         let has_said = !known || self.begun.contains(&session);
-        self.halted.contains(&session) || (parent != session && has_said && self.is_under_a_halt(parent, known))
+        // Known for a run is only that which has no parent, and who is in it where nobody has told another root.
+        let is_run = || parent == session && self.claims.iter().all(|(it, root)| self.root_of(*it) == *root);
+        let is_of_run = self.halted_runs.contains(&session) && (!known || is_run());
+        let is_halted = is_of_run || self.halted.contains(&session);
+        is_halted || (parent != session && has_said && self.is_under_a_halt(parent, known))
+    }
+
+    /// Whether it is said of somebody whom it calls its root, or of one above.
+    fn is_said_to_be_under_a_halt(&self, session: usize, seen: &mut BTreeSet<usize>) -> bool {
+        if !seen.insert(session) {
+            return false;
+        }
+        let claimed: Vec<usize> = self.claims.iter().filter(|it| it.0 == session).map(|it| it.1).collect();
+        self.is_under_a_halt(session, false)
+            || claimed.into_iter().chain([self.parents[session]]).any(|it| self.is_said_to_be_under_a_halt(it, seen))
     }
 
     fn act(&mut self, act: Act) {
         match act {
-            Act::Halt(session) => self.order(act, |it| it.insert(session)),
-            Act::Resume(session) => self.order(act, |it| it.remove(&session)),
-            Act::Speak { session, tells_root, tells_parent, offends } => {
-                self.speak(session, tells_root, tells_parent, offends);
+            Act::Halt(session) => drop(self.halted.insert(session)),
+            Act::HaltRun(root) => drop(self.halted_runs.insert(root)),
+            Act::Resume(session) => drop(self.halted.remove(&session)),
+            Act::ResumeRun(root) => drop(self.halted_runs.remove(&root)),
+            Act::Speak { session, root, tells_parent, offends } => {
+                return self.speak(session, root, tells_parent, offends);
             }
+            Act::Again(session) => return self.again(session),
         }
+        if matches!(act, Act::Resume(_) | Act::ResumeRun(_)) {
+            self.stopped.clear();
+        }
+        // Orders of people reach every detector, also of those that begin later.
+        self.orders.push(act);
+        self.detectors.values_mut().for_each(|it| apply(it, act));
     }
 
-    /// Orders of people reach every detector, also of those that begin later.
-    fn order(&mut self, act: Act, change: impl FnOnce(&mut BTreeSet<usize>) -> bool) {
-        if change(&mut self.halted) {
-            self.orders.push(act);
-            self.detectors.values_mut().for_each(|it| apply(it, act));
-        }
-    }
-
-    fn speak(&mut self, session: usize, tells_root: bool, tells_parent: bool, offends: bool) {
+    fn speak(&mut self, session: usize, claim: Claim, tells_parent: bool, offends: bool) {
         self.now += 1_000_000;
-        let (parent, root) = (self.parents[session], self.root_of(session));
+        let parent = self.parents[session];
         let mut fields =
             format!(r#""session_id":"s{session}","step_id":"{}","kind":"plan","agent":{{"id":"a"}}"#, self.now);
         let is_first = !self.begun.contains(&session);
@@ -94,10 +130,47 @@ impl World {
         if offends {
             fields += r#","text":"no""#;
         }
-        if tells_root {
+        let root = match claim {
+            Claim::Nothing => None,
+            Claim::Truth => Some(self.root_of(session)),
+            Claim::Any(root) => Some(root),
+        };
+        if let Some(root) = root {
             fields += &format!(r#","root_session_id":"s{root}""#);
         }
         let json = format!("{{{fields}}}");
+        let Some((logged, news)) = self.settle(&json) else { return };
+        if let Some(news) = news {
+            self.told.insert(name(session), Lineage::from_log(&news).unwrap());
+        }
+        self.begun.insert(session);
+        self.claims.extend(root.map(|it| (session, it)));
+        self.last.insert(session, json.clone());
+
+        let step = Step::from_log(&logged).unwrap();
+        let Observed::Judged(judged) = self.detector(&step).observe(&step) else { panic!("a duplicate: {json}") };
+        if offends {
+            self.halted.insert(session);
+        }
+        let is_halted = judged.decision == Decision::Halt;
+        let step_is = || format!("{json} as {}", String::from_utf8_lossy(&logged));
+        assert!(is_halted || !self.is_under_a_halt(session, true), "goes on: {}", step_is());
+        let is_said_to_be = self.is_said_to_be_under_a_halt(session, &mut BTreeSet::new());
+        assert!(!is_halted || is_said_to_be, "is stopped: {}", step_is());
+        assert!(is_halted || !self.stopped.contains(&session), "goes on and nothing was resumed: {}", step_is());
+        if is_halted {
+            self.stopped.insert(session);
+        }
+        // As the shell does.
+        for (session, lineage) in judged.hold.into_iter().flat_map(|it| Lineage::held(&step, it)) {
+            if lineage.tightens(self.told.get(session.as_str())) {
+                self.told.insert(session.to_string(), lineage);
+            }
+        }
+    }
+
+    /// What the door puts on the log, and what it remembers if that is new; nothing where it refuses.
+    fn settle(&self, json: &str) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
         let sent = StepV1::parse(json.as_bytes()).unwrap();
         let said = sent.said();
         let mut step = sent.check(Timestamp::from_micros(self.now), &Limits::DEFAULT).unwrap();
@@ -106,64 +179,59 @@ impl World {
             let told = self.told.get(&id).cloned();
             known.load(id, told);
         }
-        // One that says its root before those above it have said theirs is refused now and then.
-        let Ok(news) = known.settle(&mut step, said) else { return };
-        if let Some(news) = news {
-            self.told.insert(name(session), Lineage::from_log(&news.to_json()).unwrap());
-        }
-        self.begun.insert(session);
+        let news = known.settle(&mut step, said).ok()?.map(Lineage::to_json);
+        Some((step.to_json(), news))
+    }
 
-        let logged = step.to_json();
-        let step = Step::from_log(&logged).unwrap();
-        let detector = self.detectors.entry(step.root_session_id.to_string()).or_insert_with(|| {
+    fn detector(&mut self, step: &Step<'_>) -> &mut Detector {
+        let root: usize = step.root_session_id.as_str()[1..].parse().unwrap();
+        self.detectors.entry(root % self.partitions).or_insert_with(|| {
             let mut it = Detector::new(Arc::clone(&self.rules));
             self.orders.iter().for_each(|order| apply(&mut it, *order));
             it
-        });
-        let Observed::Judged(judged) = detector.observe(&step) else { panic!("a duplicate: {json}") };
-        let by_rule = judged.findings.iter().any(|it| it.effective() == Decision::Halt && it.rule != HALTED_BY_CONTROL);
-        if offends {
-            self.halted.insert(session);
-        }
-        let is_halted = judged.decision == Decision::Halt;
-        let step_is = || format!("{json} as {}", String::from_utf8_lossy(&logged));
-        assert!(is_halted || !self.is_under_a_halt(session, true), "goes on: {}", step_is());
-        assert!(!is_halted || self.is_under_a_halt(session, false), "is stopped: {}", step_is());
-        // As the shell does.
-        let root = step.root_session_id.to_string();
-        if by_rule {
-            self.keep(&name(session), Lineage::of(&step));
-            self.keep(&root, Lineage::of_root(&step.root_session_id));
-        } else if is_halted {
-            self.keep(&name(session), Lineage::with_parent(&step));
-        }
+        })
     }
 
-    fn keep(&mut self, session: &str, lineage: Lineage) {
-        if lineage.tightens(self.told.get(session)) {
-            self.told.insert(session.to_owned(), lineage);
-        }
+    fn again(&mut self, session: usize) {
+        let Some((logged, _)) = self.last.get(&session).and_then(|json| self.settle(json)) else { return };
+        let step = Step::from_log(&logged).unwrap();
+        let detector = self.detector(&step);
+        detector.place(&step);
+        let is_halted = detector.standing(&step).is_some();
+        let step_is = || String::from_utf8_lossy(&logged).into_owned();
+        assert!(is_halted || !self.is_under_a_halt(session, true), "is told that it may go on: {}", step_is());
     }
 }
 
 fn apply(detector: &mut Detector, act: Act) {
-    let (action, session) = match act {
-        Act::Halt(session) => ("halt", session),
-        Act::Resume(session) => ("resume", session),
-        Act::Speak { .. } => return,
+    let (action, scope, session) = match act {
+        Act::Halt(session) => ("halt", "session", session),
+        Act::Resume(session) => ("resume", "session", session),
+        Act::HaltRun(root) => ("halt", "run", root),
+        Act::ResumeRun(root) => ("resume", "run", root),
+        Act::Speak { .. } | Act::Again(_) => return,
     };
-    detector.apply(&control(action, "session", &name(session)));
+    detector.apply(&control(action, scope, &name(session)));
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let speak = (0..SESSIONS, any::<bool>(), any::<bool>(), prop::bool::weighted(0.1));
-    let speak = speak.prop_map(|(session, tells_root, tells_parent, offends)| Act::Speak {
-        session,
-        tells_root,
-        tells_parent,
-        offends,
-    });
-    prop_oneof![8 => speak, 2 => (0..SESSIONS).prop_map(Act::Halt), 1 => (0..SESSIONS).prop_map(Act::Resume)]
+    let claim = prop_oneof![
+        6 => Just(Claim::Nothing),
+        3 => Just(Claim::Truth),
+        1 => (0..SESSIONS).prop_map(Claim::Any),
+    ];
+    let speak = (0..SESSIONS, claim, any::<bool>(), prop::bool::weighted(0.1));
+    let speak =
+        speak.prop_map(|(session, root, tells_parent, offends)| Act::Speak { session, root, tells_parent, offends });
+    let order = |order: fn(usize) -> Act| (0..SESSIONS).prop_map(order);
+    prop_oneof![
+        16 => speak,
+        2 => order(Act::Again),
+        3 => order(Act::Halt),
+        2 => order(Act::Resume),
+        1 => order(Act::HaltRun),
+        1 => order(Act::ResumeRun),
+    ]
 }
 
 proptest! {
@@ -172,6 +240,7 @@ proptest! {
     #[test]
     fn a_halt_reaches_everybody_below_it(
         above in prop::array::uniform7(any::<prop::sample::Index>()),
+        partitions in prop_oneof![Just(1), Just(2), Just(SESSIONS)],
         acts in prop::collection::vec(act(), 1..40),
     ) {
         let mut parents = [0; SESSIONS];
@@ -180,12 +249,17 @@ proptest! {
             parents[session] = above.index(session + 1);
         }
         let world = World {
+            partitions,
             parents,
+            claims: BTreeSet::new(),
+            last: BTreeMap::new(),
             told: BTreeMap::new(),
             detectors: BTreeMap::new(),
             orders: Vec::new(),
             begun: BTreeSet::new(),
             halted: BTreeSet::new(),
+            halted_runs: BTreeSet::new(),
+            stopped: BTreeSet::new(),
             now: BEGIN,
             rules: RULES.with(Arc::clone),
         };
