@@ -254,7 +254,8 @@ impl Lineages {
         let Some(mut news) = news else { return Ok(None) };
         if let (Said::Told { .. }, Some(above)) = (said, news.asks()) {
             let root = &news.root_session_id;
-            if news.basis == Basis::Unchecked && !self.is_root(root) {
+            let is_own = root.as_str() == step.session_id.as_str();
+            if news.basis == Basis::Unchecked && (is_own || !self.is_root(root)) {
                 return Err(no_root(step, root));
             }
             if self.above(above).is_some_and(|it| it.is_torn) {
@@ -273,10 +274,12 @@ impl Lineages {
         known?.asks_root().map(SessionId::as_str)
     }
 
-    /// Whether a session is in no other run than its own, as far as is known and told.
+    /// Whether nobody has started a session, as far as is known and told.
     fn is_root(&self, session: &SessionId<'_>) -> bool {
-        self.of(session.as_str())
-            .is_none_or(|it| it.basis == Basis::Inferred || it.root_session_id.as_str() == session.as_str())
+        self.of(session.as_str()).is_none_or(|it| {
+            it.basis == Basis::Inferred
+                || (it.parent_session_id.is_none() && it.root_session_id.as_str() == session.as_str())
+        })
     }
 
     fn of(&self, session: &str) -> Option<&Lineage> {
@@ -444,8 +447,8 @@ fn in_run_of(
 
 fn no_root(step: &Step<'_>, root: &SessionId<'_>) -> Rejection {
     let message = format!(
-        "session \"{}\" cannot be in run \"{root}\": session \"{root}\" has said that another one started it, so it is the root of \
-         no run; send the root of its run, or the parent alone",
+        "session \"{}\" cannot be in run \"{root}\": another session started session \"{root}\", as that says, so it is the root of no \
+         run; send the root of its run, or the parent alone",
         shown(step.session_id.as_str()),
         root = shown(root.as_str()),
     );
@@ -631,6 +634,19 @@ mod tests {
             ("early root=mother", "root_session_id"),
         ]);
         check(&[("early root=r parent=mother", "r mother"), ("mother root=r", "r -"), ("early", "r mother")]);
+        // Nobody is the root of a run whom another one started.
+        check(&[
+            ("kid root=kid parent=mother", "root_session_id"),
+            ("kid parent=mother", "mother mother"),
+            ("grandkid root=kid parent=kid", "root_session_id"),
+            ("other root=kid parent=unknown", "root_session_id"),
+            ("early root=mother", "mother -"),
+            ("early root=mother parent=late", "mother late"),
+            ("below parent=early", "mother early late"),
+            ("mother parent=r", "r r"),
+            ("early", "root_session_id"),
+            ("below", "root_session_id"),
+        ]);
         // Nor does one go on below a session that is refused.
         check(&[
             ("early root=r parent=mother", "r mother"),
@@ -640,7 +656,7 @@ mod tests {
             ("new parent=early", "parent_session_id"),
             ("new root=r parent=kid", "parent_session_id"),
             ("early", "root_session_id"),
-            ("seen root=r parent=early shown", "r early mother"),
+            ("seen root=r parent=early shown", "r early mother q"),
         ]);
         // Told before its own root was certain, which then stays.
         check(&[
