@@ -31,6 +31,7 @@ struct Bench {
     clock: Clock,
     registry: Registry,
     config: Config,
+    rules: Arc<Rules>,
     stop: Option<Trigger>,
 }
 
@@ -39,7 +40,8 @@ impl Bench {
         let clock = Clock::manual(1_767_225_600_000_000);
         let topics = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::of(topics::is_compacted(topic)) });
         let log = MemoryLog::new(1, &topics, clock.clone());
-        Self { log, clock, registry: Registry::new(), config: Config::default(), stop: None }
+        let (config, rules) = (Config::default(), Arc::new(Rules::starter()));
+        Self { log, clock, registry: Registry::new(), config, rules, stop: None }
     }
 
     fn start(&mut self) -> JoinHandle<Result<(), Error>> {
@@ -47,9 +49,8 @@ impl Bench {
         self.stop = Some(trigger);
         self.registry = Registry::new();
         let (config, log, registry) = (self.config.clone(), Arc::clone(&self.log), self.registry.clone());
-        tokio::spawn(async move {
-            run(config, &Limits::DEFAULT, log, Arc::new(Rules::starter()), &registry, shutdown).await
-        })
+        let rules = Arc::clone(&self.rules);
+        tokio::spawn(async move { run(config, &Limits::DEFAULT, log, rules, &registry, shutdown).await })
     }
 
     async fn stop(&mut self, running: JoinHandle<Result<(), Error>>) {
@@ -211,8 +212,49 @@ fn a_halt_stands_after_a_restart() {
     });
 }
 
+/// The order of a person is known to every run, so a session goes with its parent; whatever the halt of a rule reached stays.
 #[test]
-fn a_session_under_a_halt_is_kept_in_its_run() {
+fn a_halt_of_a_rule_keeps_its_run_whatever_else_is_in_the_batch() {
+    simulated(async {
+        let mut bench = Bench::new();
+        // Named as what says that an order stands: the cause counts, and no name.
+        let rule = "id: halted_by_control\ntitle: T\nseverity: low\nmode: enforce\nwhen: step.text == \"no\"\nthen: { decision: halt }\n";
+        bench.rules = Arc::new(Rules::load(&[("p.yaml", rule)]).expect("a rule"));
+        let mother = Lineage::of_root(&SessionId::from("mother"));
+        let parent_session_id = Some(SessionId::from("mother"));
+        let told = Lineage { parent_session_id, basis: Basis::Implied, ..mother.clone() };
+        let record = Append::new(topics::LINEAGES, Bytes::from_static(b"kid"), Bytes::from(told.to_json()));
+        bench.log.append(vec![record]).await.expect("append");
+        bench.order("halt", "mother").await;
+        for (n, more) in [(0, ""), (1, r#""text":"no","#)] {
+            let lineage = format!(r#"{{{more}"parent_session_id":"mother","root_session_id":"mother","#);
+            bench.append(topics::STEPS, step("kid", n).replacen('{', &lineage, 1)).await;
+        }
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 2).await;
+        assert_eq!(bench.metric("batch_steps_count"), 1, "both in one");
+        let kid = Lineage { basis: Basis::Settled, ..told.clone() };
+        assert_eq!(bench.read::<Lineage>(topics::LINEAGES).await, [told, kid, mother]);
+        bench.stop(running).await;
+    });
+}
+
+/// Also where nothing of it was seen: its first step stays in it.
+#[test]
+fn the_root_of_a_run_that_is_halted_is_remembered() {
+    simulated(async {
+        let mut bench = Bench::new();
+        let order = r#"{"control_id":"c","action":"halt","scope":{"type":"run","root_session_id":"r"},"time":"2026-01-01T00:00:00Z","state":"requested"}"#;
+        bench.append(topics::CONTROLS, order).await;
+        let running = bench.start();
+        bench.until(topics::LINEAGES, 1).await;
+        assert_eq!(bench.read::<Lineage>(topics::LINEAGES).await, [Lineage::of_root(&SessionId::from("r"))]);
+        bench.stop(running).await;
+    });
+}
+
+#[test]
+fn what_a_session_under_a_halt_showed_of_its_parent_is_remembered_as_told() {
     simulated(async {
         let mut bench = Bench::new();
         bench.order("halt", "mother").await;

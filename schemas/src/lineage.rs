@@ -258,6 +258,9 @@ impl Lineages {
             if news.basis == Basis::Unchecked && (is_own || !self.is_root(root)) {
                 return Err(no_root(step, root));
             }
+            if self.line(above).any(|it| it == step.session_id.as_str()) {
+                return Err(circle(step, above));
+            }
             if self.above(above).is_some_and(|it| it.is_torn) {
                 return Err(torn(step, above, root));
             }
@@ -455,6 +458,15 @@ fn no_root(step: &Step<'_>, root: &SessionId<'_>) -> Rejection {
     Rejection::field(Reason::Contradiction, "root_session_id", message)
 }
 
+fn circle(step: &Step<'_>, above: &SessionId<'_>) -> Rejection {
+    let message = format!(
+        "session \"{}\" cannot be below \"{}\", which is below it, as those between them say; name the session that started it",
+        shown(step.session_id.as_str()),
+        shown(above.as_str()),
+    );
+    Rejection::field(Reason::Contradiction, "parent_session_id", message)
+}
+
 fn torn(step: &Step<'_>, parent: &SessionId<'_>, root: &SessionId<'_>) -> Rejection {
     let message = format!(
         "session \"{}\" cannot go on in run \"{}\": a session above it is in another run than its own parent, and is refused, \
@@ -634,6 +646,17 @@ mod tests {
             ("early root=mother", "root_session_id"),
         ]);
         check(&[("early root=r parent=mother", "r mother"), ("mother root=r", "r -"), ("early", "r mother")]);
+        // Nor is anybody below itself.
+        check(&[
+            ("a parent=b", "b b"),
+            ("b parent=c", "c c"),
+            ("c parent=a", "parent_session_id"),
+            ("c", "c -"),
+            ("a", "c b"),
+            ("x root=y", "y -"),
+            ("y root=x", "root_session_id"),
+            ("y parent=x", "parent_session_id"),
+        ]);
         // Nobody is the root of a run whom another one started.
         check(&[
             ("kid root=kid parent=mother", "root_session_id"),

@@ -20,8 +20,9 @@ pub const ASKS: &str = "asks";
 /// A [`crate::record::Standing`] as JSON for each of `asks`, and for each step of `steps` that was judged before.
 pub const STANDINGS: &str = "standings";
 
-/// Root and parent of each session, [`crate::Lineage`] as JSON: the newest by `session_id`, its key. Written by the door that its
-/// first step came through, together with it, and by the detector that finds it halted; removed by the one that forgets it.
+/// Root and parent of each session, and who is above that, [`crate::Lineage`] as JSON: the newest by `session_id`, its key. Written by
+/// the door that its first step came through, together with it, and by the detector that finds a halt against it, or whose run it is
+/// the root of; removed by the one that forgets it.
 pub const LINEAGES: &str = "lineages";
 
 /// Every topic.

@@ -164,3 +164,22 @@ async fn a_halt_reaches_below_a_parent_that_has_not_spoken_since() {
     let claimed = json!({ "parent_session_id": "sister", "ancestor_session_ids": ["mother"] });
     assert_eq!(gate("other", "1", claimed).await, "allow");
 }
+
+/// A gate that asks again is answered by what stands where its session is now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_after_its_session_moved_is_answered_by_what_stands_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"));
+    let call = |session: &str, id: &str, parent: &str| {
+        step(session, id, "tool_call", json!({ "tool": "rm", "parent_session_id": parent })).to_string()
+    };
+    let asked = call("kid", "1", "mother");
+    assert_eq!(server.post("/v1/gate", asked.clone()).await.1["decision"], "allow");
+    assert_eq!(server.post("/v1/gate", call("mother", "1", "grandmother")).await.1["decision"], "allow");
+    let order = |action: &str| json!({ "action": action, "session_id": "mother", "by": "ops" }).to_string();
+    assert_eq!(server.post("/v1/controls", order("halt")).await.1["state"], "applied");
+    let (_, again) = server.post("/v1/gate", asked.clone()).await;
+    assert_eq!((&again["decision"], &again["standing"]), (&json!("halt"), &json!("halt")), "{again}");
+    assert_eq!(server.post("/v1/controls", order("resume")).await.1["state"], "applied");
+    assert_eq!(server.post("/v1/gate", asked).await.1["decision"], "allow");
+}

@@ -121,6 +121,37 @@ fn a_parent_that_is_known_by_its_children_alone_stands_where_they_say() {
     );
 }
 
+/// Children of two runs may name the same parent before it begins: it stands in both, and so does a halt of it, until it is lifted.
+#[test]
+fn a_halt_counts_in_every_run_in_which_its_session_stands() {
+    let script = r#"
+        a<p: plan
+        b<p: plan root_session_id=other
+        halt session p
+        a<p: plan                               // halt halted_by_control
+        b<p: plan root_session_id=other         // halt halted_by_control
+        c<p: plan root_session_id=third         // halt halted_by_control
+        resume session p
+        a<p: plan
+        b<p: plan root_session_id=other
+        c<p: plan root_session_id=third
+        p<q: plan root_session_id=fourth
+        halt session p
+        a<p: plan                               // halt halted_by_control
+        c<p: plan root_session_id=third         // halt halted_by_control
+        d<p: plan root_session_id=fourth        // halt halted_by_control
+        resume session p
+        a<p: plan
+        b<p: plan root_session_id=other
+        "#;
+    check("", script);
+    // Of as many as are remembered, the latest.
+    let many: Vec<String> = (0..40).map(|n| format!("k{n}<p: plan root_session_id=r{n}")).collect();
+    let halted = (8..40).map(|n| format!("k{n}<p: plan root_session_id=r{n} // halt halted_by_control"));
+    let lines = many.into_iter().chain(["halt session p".to_owned()]).chain(halted);
+    check("", &lines.collect::<Vec<_>>().join("\n"));
+}
+
 #[test]
 fn a_run_is_halted_as_a_whole() {
     check(

@@ -98,7 +98,7 @@ pub(super) fn table(played: &[Played], seen: &BTreeMap<String, Seen>) -> Table {
         let found = match (rules.is_empty(), family) {
             (false, _) => (rules.join(", "), Paint::Notice),
             (true, HEALTHY) => ("nothing".to_owned(), Paint::Good),
-            (true, _) => ("no rule of this version".to_owned(), Paint::Dim),
+            (true, _) => ("nothing: docs/detection.md says what it takes".to_owned(), Paint::Dim),
         };
         table.row([
             (family.to_owned(), Paint::Plain),
