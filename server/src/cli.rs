@@ -13,6 +13,7 @@ use crate::config::Role;
 pub(crate) mod bench;
 pub(crate) mod blame;
 pub(crate) mod control;
+pub(crate) mod eval;
 pub(crate) mod letters;
 pub(crate) mod policy;
 
@@ -27,6 +28,7 @@ Examples:
   martingale timeline my-session                   one of them, step by step
   martingale why my-session 4                      what was decided at a step, and what led to it
   martingale blame --session my-session            where it went wrong, the most suspect step first
+  martingale eval --labels labels.jsonl steps.jsonl   how often it is right on your own recordings
   martingale tail --min-decision warn              what is being decided, live
   martingale halt my-session --reason \"loops\"      stop it before its next step
   martingale resume my-session --reason \"mended\"   let it go on
@@ -56,6 +58,7 @@ pub(crate) enum Command {
     Timeline(Timeline),
     Why(Why),
     Blame(blame::Blame),
+    Eval(eval::Eval),
     Tail(Tail),
     Halt(control::Halt),
     Resume(control::Resume),

@@ -85,6 +85,11 @@ impl Faults {
         Self { told: AtomicU64::new(0), progress }
     }
 
+    /// Tells nothing: what is read once more was told of the first time.
+    pub(crate) fn told_before(progress: ProgressBar) -> Self {
+        Self { told: AtomicU64::new(FAULTS_TOLD_MAX + 1), progress }
+    }
+
     pub(crate) fn tell(&self, at: &Place, message: &str) {
         let at = at.to_string();
         match self.told.fetch_add(1, Ordering::Relaxed) {

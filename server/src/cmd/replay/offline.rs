@@ -26,7 +26,7 @@ use super::tally::{Found, Tally};
 use super::{Faults, Outcomes, Sessions, Summary, lineages};
 
 /// Steps between two updates of the progress bar.
-const TELL_EVERY: u64 = 8_192;
+pub(crate) const TELL_EVERY: u64 = 8_192;
 
 pub(super) fn run(
     mut source: Source,
@@ -91,9 +91,20 @@ pub(super) fn run(
 }
 
 /// The same rules, held against what these sessions did. A line that is no step is told and left out.
-pub(crate) fn learn(mut source: Source, rules: Rules, arrival: Timestamp) -> Result<Rules> {
+pub(crate) fn learn(source: Source, rules: Rules, arrival: Timestamp) -> Result<Rules> {
+    let faults = Faults::new(source.progress());
+    learn_some(source, rules, arrival, &faults, |_| true)
+}
+
+/// The same of those steps that are wanted.
+pub(crate) fn learn_some(
+    mut source: Source,
+    rules: Rules,
+    arrival: Timestamp,
+    faults: &Faults,
+    is_wanted: impl Fn(&Step<'_>) -> bool,
+) -> Result<Rules> {
     let progress = source.progress();
-    let faults = Faults::new(progress.clone());
     let (mut learner, mut seen, mut json, mut steps) = (Learner::default(), HashSet::new(), Vec::new(), 0_u64);
     while let Some(place) = source.next_line(&mut json)? {
         steps += 1;
@@ -101,7 +112,7 @@ pub(crate) fn learn(mut source: Source, rules: Rules, arrival: Timestamp) -> Res
             progress.set_message(format!("learning: {steps} steps"));
         }
         match StepV1::parse(&json).and_then(|it| it.check(arrival, &Limits::DEFAULT)) {
-            Ok(step) if seen.insert(step.key()) => learner.observe(&step, &rules),
+            Ok(step) if is_wanted(&step) && seen.insert(step.key()) => learner.observe(&step, &rules),
             Ok(_) => {}
             Err(rejection) => faults.tell(&place, &rejection.message),
         }

@@ -64,7 +64,7 @@ impl Source {
         }
         // Drawn on standard error, and only when that is a terminal.
         let progress = ProgressBar::new(bytes);
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent:>3}% {msg} {elapsed} eta {eta}") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent:>3}% {prefix}{msg} {elapsed} eta {eta}") {
             progress.set_style(style);
         }
         Ok(Self { files: files.into_iter(), current: None, progress })
