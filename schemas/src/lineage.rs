@@ -655,7 +655,7 @@ mod tests {
             ("a", "c b"),
             ("x root=y", "y -"),
             ("y root=x", "root_session_id"),
-            ("y parent=x", "parent_session_id"),
+            ("y parent=x", "root_session_id"),
         ]);
         // Nobody is the root of a run whom another one started.
         check(&[
