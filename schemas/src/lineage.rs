@@ -131,7 +131,10 @@ impl Lineage {
         let (session, root) = (step.session_id.to_static(), own.root_session_id.clone());
         match hold {
             Hold::Parent if own.parent_session_id.is_some() => vec![(session, Self { basis: Basis::Implied, ..own })],
-            Hold::Run if root != session => vec![(session, own), (root.clone(), Self::of_root(&root))],
+            // Not settled: where the root turns out to be none by then, what the session proposes is refused.
+            Hold::Run if root != session => {
+                vec![(session, Self { basis: Basis::Unchecked, ..own }), (root.clone(), Self::of_root(&root))]
+            }
             Hold::Parent | Hold::Run => vec![(session, own)],
         }
     }
@@ -158,12 +161,13 @@ impl Lineage {
         }
     }
 
-    /// Whether it leaves a session less freedom to tell another root than what was `told`.
+    /// Whether it leaves a session less freedom to tell another root than what was `told`. What holds a session in its run does
+    /// so too where it has moved since the step that it was halted for: whoever sends both at once is refused then, in any run.
     #[must_use]
     pub fn tightens(&self, told: Option<&Self>) -> bool {
         told.is_none_or(|it| {
-            let is_looser = it.basis == Basis::Inferred || (it.basis == Basis::Implied && self.basis == Basis::Settled);
-            is_looser && it.root_session_id == self.root_session_id
+            let is_looser = it.basis == Basis::Inferred || (it.basis == Basis::Implied && self.basis != Basis::Implied);
+            if it.root_session_id == self.root_session_id { is_looser } else { self.basis == Basis::Unchecked }
         })
     }
 
@@ -306,12 +310,16 @@ impl Lineages {
         successors(Some(first.as_str()), above).take(ABOVE_MAX)
     }
 
-    /// Those between the parent of a session and its root, the nearest first, for as long as the steps of one may never have
-    /// said in this run whose it is.
+    /// Those between the parent of a session and its root, the nearest first. The tree of the run may know less: of one whose own
+    /// steps never said in this run whose it is, and of one for which there was no place.
     fn between(&self, of: &Lineage, session: &SessionId<'_>) -> Vec<SessionId<'static>> {
         let mut out: Vec<SessionId<'static>> = Vec::new();
         let Some(parent) = &of.parent_session_id else { return out };
-        for above in self.line(parent).skip(1) {
+        let line = || self.line(parent);
+        let top = line().last().and_then(|it| self.of(it)).filter(|it| it.basis.is_settled());
+        let known =
+            top.into_iter().flat_map(|it| it.parent_session_id.iter().chain(&it.ancestors)).map(SessionId::as_str);
+        for above in line().skip(1).chain(known).take(ABOVE_MAX - 1) {
             let ends = [session.as_str(), parent.as_str(), of.root_session_id.as_str()];
             if ends.contains(&above) || out.iter().any(|it| it.as_str() == above) {
                 break;

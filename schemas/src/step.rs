@@ -242,8 +242,8 @@ pub struct Step<'a> {
     /// Whether it came through the gate, so that whoever sent it could wait for the verdict, or was only reported. Set by
     /// the door it came through and by nothing that was sent; absent in records of before this was kept.
     pub gated: Option<bool>,
-    /// Sessions between the parent and the root, the nearest first, whose own steps may never have said in this run who is
-    /// above them. Set by the door, from what is remembered of them, and by nothing that was sent. Mostly none.
+    /// Sessions between the parent and the root, the nearest first, as far as is remembered. Set by the door and by nothing that
+    /// was sent: the tree of the run may not have them. None where the parent is the root.
     pub ancestors: Vec<SessionId<'a>>,
     /// Whatever else the producer sent, under its own names.
     pub attributes: Vec<(Cow<'a, str>, Cow<'a, RawValue>)>,

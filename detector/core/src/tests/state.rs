@@ -155,7 +155,7 @@ fn the_binary_form_is_fixed() {
         let bytes = postcard::to_allocvec(state).unwrap();
         martingale_schemas::ids::derive("", &[&bytes])
     };
-    let digests: Vec<String> = read(4).iter().map(digest).collect();
+    let digests: Vec<String> = read(5).iter().map(digest).collect();
     expect_test::expect![[r#"
         [
             "8f85c8dd733b579dc1a175be715f5bc7",
@@ -168,8 +168,8 @@ fn the_binary_form_is_fixed() {
             "f49a833272277447ef229986511ee3f7",
             "9057aa86ba903b61edf3580813fb8db2",
             "8624331ad1e0f5e844213e9a454c310b",
-            "83e48b40d794e38d293210d4af5b201f",
-            "aa8da2dd4fdd2e49e5637ab7857d5204",
+            "057780ff1ec42043bc6f6294e2d81dca",
+            "4b4c79b13b7654e32f937adb3cf98329",
             "7d6e9211e25b092570a3e25c3440ec7a",
             "88fe36e4cbfe57bdf84fa3a2744813cf",
         ]

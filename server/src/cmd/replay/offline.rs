@@ -16,8 +16,7 @@ use anyhow::Result;
 use martingale_detector_core::{Detector, Learner, Observed, Rules};
 use martingale_platform::clock::Clock;
 use martingale_schemas::lineage::Lineages;
-use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Limits, Step, Timestamp, ids};
+use martingale_schemas::{Step, Timestamp, ids};
 
 use super::line::{self, Line};
 use super::source::Source;
@@ -106,12 +105,13 @@ pub(crate) fn learn_some(
 ) -> Result<Rules> {
     let progress = source.progress();
     let (mut learner, mut seen, mut json, mut steps) = (Learner::default(), HashSet::new(), Vec::new(), 0_u64);
+    let mut lineages = Lineages::default();
     while let Some(place) = source.next_line(&mut json)? {
         steps += 1;
         if steps % TELL_EVERY == 0 {
             progress.set_message(format!("learning: {steps} steps"));
         }
-        match StepV1::parse(&json).and_then(|it| it.check(arrival, &Limits::DEFAULT)) {
+        match lineages::read(&mut lineages, &json, arrival) {
             Ok(step) if is_wanted(&step) && seen.insert(step.key()) => learner.observe(&step, &rules),
             Ok(_) => {}
             Err(rejection) => faults.tell(&place, &rejection.message),
