@@ -16,8 +16,8 @@ pub struct Config {
     /// comes, so this bounds memory and never what is remembered.
     pub sessions_in_memory_max: usize,
     /// How long a session may be silent, by the time the log takes steps in, until it is forgotten. It is forgotten no
-    /// earlier and at most an eighth later; a step that still comes starts the session anew. What a halt stands against
-    /// is never forgotten.
+    /// earlier and at most an eighth later; a step that still comes starts the session anew. A session above one that goes on
+    /// is not silent, and what a halt stands against is never forgotten.
     pub session_idle: Span,
 }
 

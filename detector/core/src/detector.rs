@@ -56,10 +56,10 @@ impl Detector {
                 if !slot.whole {
                     absent.extend(slot.state.missing().map(|it| StateKey::Part(step.session_id.to_static(), it)));
                 }
-                if !slot.state.is_placed(step) {
-                    let unseen = ancestors_of(step).filter(|it| !self.sessions.has(it));
-                    absent.extend(unseen.map(|it| StateKey::Session(it.to_static())));
-                }
+                // Also those of one that has its place: who loads them keeps them, so that nobody above a session that goes on is
+                // forgotten, and a halt of it finds the runs it is in.
+                let unseen = ancestors_of(step).filter(|it| !self.sessions.has(it));
+                absent.extend(unseen.map(|it| StateKey::Session(it.to_static())));
             }
         }
         match self.runs.get(&step.root_session_id) {

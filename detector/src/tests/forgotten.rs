@@ -80,6 +80,42 @@ fn what_a_session_told_goes_with_it_once_its_run_is_not_halted() {
     });
 }
 
+/// Who goes on keeps those above it, whatever they do: a halt of one of them, or of the run, has to reach it.
+#[test]
+fn a_silent_session_stays_while_one_that_it_started_goes_on() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.config.session_idle = Span::from_millis(3_600_000);
+        bench.config.sessions_in_memory_max = 1;
+        let of_run = |session: &str, parent: &str, n: u64| {
+            let lineage = format!(r#"{{"root_session_id":"r","parent_session_id":"{parent}","#);
+            step(session, n).replacen('{', &lineage, 1)
+        };
+        bench.step("r", 0).await;
+        for (session, parent) in [("mother", "r"), ("kid", "mother"), ("other", "r")] {
+            let lineage = Bytes::from(format!(r#"{{"root_session_id":"r","parent_session_id":"{parent}"}}"#));
+            let record = Append::new(topics::LINEAGES, Bytes::from_static(session.as_bytes()), lineage);
+            bench.log.append(vec![record]).await.expect("append");
+            bench.append(topics::STEPS, of_run(session, parent, 0)).await;
+        }
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 4).await;
+        for n in 1..6 {
+            bench.clock.advance(HOUR_MICROS / 2);
+            bench.append(topics::STEPS, of_run("kid", "mother", n)).await;
+            settle().await;
+        }
+        assert_eq!(bench.state().await, ["r/r", "s/kid", "s/mother", "s/r", "tick"]);
+        let left = bench.log.latest(topics::LINEAGES, None, 9).await.expect("latest");
+        assert_eq!(left.iter().map(|(key, _)| &key[..]).collect::<Vec<_>>(), [&b"kid"[..], b"mother"]);
+        bench.order("halt", "mother").await;
+        bench.append(topics::STEPS, of_run("kid", "mother", 6)).await;
+        bench.until(topics::VERDICTS, 10).await;
+        assert_eq!(bench.decisions().await.last(), Some(&Decision::Halt));
+        bench.stop(running).await;
+    });
+}
+
 /// A session so long that its state has parts: they are read back with it, also when it halted and silent, written only when
 /// they change, and go when it is forgotten.
 #[test]
