@@ -65,11 +65,12 @@ struct Remembered {
 }
 
 impl Batch {
-    /// Takes out the records of what is newly remembered of sessions.
+    /// Takes out the records of what is newly remembered of sessions, and the removals of what is no more.
     pub(crate) fn take_lineages(&mut self) -> impl Iterator<Item = Append> + use<> {
         let new = std::mem::take(&mut self.lineages).into_iter().filter(|(_, it)| it.is_new);
-        new.filter_map(|(session, it)| {
-            Some(Append::new(topics::LINEAGES, Bytes::from(session), Bytes::from(it.lineage?.to_json())))
+        new.map(|(session, it)| {
+            let lineage = it.lineage.map_or_else(Bytes::new, |it| it.to_json().into());
+            Append::new(topics::LINEAGES, Bytes::from(session), lineage)
         })
     }
 
@@ -190,10 +191,20 @@ impl Judge {
         batch.counts.order();
         // Also where no step of the run was seen: its first one stays in it.
         let is_here = |id: &SessionId<'_>| self.log.partition_of(id.as_str().as_bytes()) == self.partition;
-        if let (Scope::Run { root_session_id }, ControlAction::Halt) = (&order.control.scope, order.control.action)
-            && (known || is_here(root_session_id))
-        {
-            self.remember(root_session_id, Lineage::of_root(root_session_id), batch).await?;
+        if let Scope::Run { root_session_id: root } = &order.control.scope {
+            match order.control.action {
+                ControlAction::Halt if known || is_here(root) => {
+                    self.remember(root, Lineage::of_root(root), batch).await?;
+                }
+                // It was no run, or has not begun: who has that id is free again to be somebody's child.
+                ControlAction::Resume if changed && !known && is_here(root) => {
+                    let known = self.remembered(root, batch).await?;
+                    if known.lineage == Some(Lineage::of_root(root)) {
+                        *known = Remembered { lineage: None, is_new: true };
+                    }
+                }
+                ControlAction::Halt | ControlAction::Resume => {}
+            }
         }
         if order.answered {
             return Ok(());
@@ -244,17 +255,22 @@ impl Judge {
 
     /// Remembers of a session what leaves it less freedom than what is remembered.
     async fn remember(&self, session: &SessionId<'_>, lineage: Lineage, batch: &mut Batch) -> Result<(), Error> {
-        let known = match batch.lineages.entry(session.as_str().to_owned()) {
+        let known = self.remembered(session, batch).await?;
+        if lineage.tightens(known.lineage.as_ref()) {
+            *known = Remembered { lineage: Some(lineage), is_new: true };
+        }
+        Ok(())
+    }
+
+    /// What is remembered of a session, with what this batch adds.
+    async fn remembered<'b>(&self, session: &SessionId<'_>, batch: &'b mut Batch) -> Result<&'b mut Remembered, Error> {
+        Ok(match batch.lineages.entry(session.as_str().to_owned()) {
             Entry::Occupied(it) => it.into_mut(),
             Entry::Vacant(it) => {
                 let told = self.log.newest(topics::LINEAGES, session.as_str().as_bytes()).await?;
                 it.insert(Remembered { lineage: told.and_then(|it| Lineage::from_log(&it)), is_new: false })
             }
-        };
-        if lineage.tightens(known.lineage.as_ref()) {
-            *known = Remembered { lineage: Some(lineage), is_new: true };
-        }
-        Ok(())
+        })
     }
 
     /// Answers a gate that asks again about a step. From what is stored and in a detector of its own: a question is no step,
