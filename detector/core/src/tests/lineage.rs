@@ -28,6 +28,8 @@ enum Act {
         root: Claim,
         tells_parent: bool,
         offends: bool,
+        /// The door takes more in before it is judged, as of one request.
+        waits: bool,
     },
     /// It asks again about its last step.
     Again(usize),
@@ -62,10 +64,23 @@ struct World {
     /// Roots that were told and not refused.
     claims: BTreeSet<(usize, usize)>,
     last: BTreeMap<usize, String>,
+    /// Taken in and not judged yet.
+    waiting: Vec<Taken>,
+    /// Something was made certain by a halt, which may turn out to be no truth where the root of a run was not known.
+    is_held: bool,
     /// Who was stopped since anything was resumed.
     stopped: BTreeSet<usize>,
     now: i64,
     rules: Arc<Rules>,
+}
+
+/// A step on the log, with how things stood when it was taken in.
+struct Taken {
+    session: usize,
+    logged: Vec<u8>,
+    offends: bool,
+    was_under_a_halt: bool,
+    was_stopped: bool,
 }
 
 fn name(session: usize) -> String {
@@ -105,8 +120,12 @@ impl World {
             Act::HaltRun(root) => drop(self.halted_runs.insert(root)),
             Act::Resume(session) => drop(self.halted.remove(&session)),
             Act::ResumeRun(root) => drop(self.halted_runs.remove(&root)),
-            Act::Speak { session, root, tells_parent, offends } => {
-                return self.speak(session, root, tells_parent, offends);
+            Act::Speak { session, root, tells_parent, offends, waits } => {
+                self.speak(session, root, tells_parent, offends);
+                if !waits {
+                    self.judge();
+                }
+                return;
             }
             Act::Again(session) => return self.again(session),
         }
@@ -139,32 +158,52 @@ impl World {
             fields += &format!(r#","root_session_id":"s{root}""#);
         }
         let json = format!("{{{fields}}}");
-        let Some((logged, news)) = self.settle(&json) else { return };
+        let settled = self.settle(&json);
+        let told = root.map(|it| (session, it));
+        let has_lied = self.claims.iter().copied().chain(told).any(|(it, root)| self.root_of(it) != root);
+        // What the first step left away is told too late.
+        let is_late = told.is_some_and(|it| !is_first && !self.claims.contains(&it));
+        let is_honest = !has_lied && !is_late;
+        assert!(settled.is_some() || !is_honest || self.is_held, "nobody lied, and it is refused: {json}");
+        let Some((logged, news)) = settled else { return };
         if let Some(news) = news {
             self.told.insert(name(session), Lineage::from_log(&news).unwrap());
         }
         self.begun.insert(session);
-        self.claims.extend(root.map(|it| (session, it)));
-        self.last.insert(session, json.clone());
+        self.claims.extend(told);
+        self.last.insert(session, json);
+        let was_under_a_halt = self.is_under_a_halt(session, true);
+        let was_stopped = self.stopped.contains(&session);
+        self.waiting.push(Taken { session, logged, offends, was_under_a_halt, was_stopped });
+    }
 
-        let step = Step::from_log(&logged).unwrap();
-        let Observed::Judged(judged) = self.detector(&step).observe(&step) else { panic!("a duplicate: {json}") };
-        if offends {
-            self.halted.insert(session);
-        }
-        let is_halted = judged.decision == Decision::Halt;
-        let step_is = || format!("{json} as {}", String::from_utf8_lossy(&logged));
-        assert!(is_halted || !self.is_under_a_halt(session, true), "goes on: {}", step_is());
-        let is_said_to_be = self.is_said_to_be_under_a_halt(session, &mut BTreeSet::new());
-        assert!(!is_halted || is_said_to_be, "is stopped: {}", step_is());
-        assert!(is_halted || !self.stopped.contains(&session), "goes on and nothing was resumed: {}", step_is());
-        if is_halted {
-            self.stopped.insert(session);
-        }
-        // As the shell does.
-        for (session, lineage) in judged.hold.into_iter().flat_map(|it| Lineage::held(&step, it)) {
-            if lineage.tightens(self.told.get(session.as_str())) {
-                self.told.insert(session.to_string(), lineage);
+    /// Judges what was taken in.
+    fn judge(&mut self) {
+        for Taken { session, logged, offends, was_under_a_halt, was_stopped } in std::mem::take(&mut self.waiting) {
+            let step_is = || String::from_utf8_lossy(&logged);
+            let step = Step::from_log(&logged).unwrap();
+            let Observed::Judged(judged) = self.detector(&step).observe(&step) else {
+                panic!("a duplicate: {}", step_is())
+            };
+            if offends {
+                self.halted.insert(session);
+            }
+            let is_halted = judged.decision == Decision::Halt;
+            let is_under_a_halt = was_under_a_halt && self.is_under_a_halt(session, true);
+            assert!(is_halted || !(is_under_a_halt || offends), "goes on: {}", step_is());
+            let is_said_to_be = self.is_said_to_be_under_a_halt(session, &mut BTreeSet::new());
+            assert!(!is_halted || is_said_to_be, "is stopped: {}", step_is());
+            let is_stopped = was_stopped && self.stopped.contains(&session);
+            assert!(is_halted || !is_stopped, "goes on and nothing was resumed: {}", step_is());
+            if is_halted {
+                self.stopped.insert(session);
+            }
+            // As the shell does.
+            for (session, lineage) in judged.hold.into_iter().flat_map(|it| Lineage::held(&step, it)) {
+                self.is_held = true;
+                if lineage.tightens(self.told.get(session.as_str())) {
+                    self.told.insert(session.to_string(), lineage);
+                }
             }
         }
     }
@@ -193,6 +232,8 @@ impl World {
     }
 
     fn again(&mut self, session: usize) {
+        // Answered by what is judged by then.
+        self.judge();
         let Some((logged, _)) = self.last.get(&session).and_then(|json| self.settle(json)) else { return };
         let step = Step::from_log(&logged).unwrap();
         let detector = self.detector(&step);
@@ -220,9 +261,10 @@ fn act() -> impl Strategy<Value = Act> {
         3 => Just(Claim::Truth),
         1 => (0..SESSIONS).prop_map(Claim::Any),
     ];
-    let speak = (0..SESSIONS, claim, any::<bool>(), prop::bool::weighted(0.1));
-    let speak =
-        speak.prop_map(|(session, root, tells_parent, offends)| Act::Speak { session, root, tells_parent, offends });
+    let [offends, waits] = [0.1, 0.25].map(prop::bool::weighted);
+    let speak = (0..SESSIONS, claim, any::<bool>(), offends, waits).prop_map(
+        |(session, root, tells_parent, offends, waits)| Act::Speak { session, root, tells_parent, offends, waits },
+    );
     let order = |order: fn(usize) -> Act| (0..SESSIONS).prop_map(order);
     prop_oneof![
         16 => speak,
@@ -253,6 +295,8 @@ proptest! {
             parents,
             claims: BTreeSet::new(),
             last: BTreeMap::new(),
+            waiting: Vec::new(),
+            is_held: false,
             told: BTreeMap::new(),
             detectors: BTreeMap::new(),
             orders: Vec::new(),
