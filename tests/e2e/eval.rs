@@ -118,6 +118,7 @@ fn what_cannot_be_measured_is_said_with_its_remedy() {
     );
     let foreign = file("foreign.jsonl", "{\"session_id\":\"other\",\"label\":{}}\n");
     let broken = file("broken.jsonl", &(std::fs::read_to_string(&steps).expect("reads") + "nonsense\n"));
+    let kept = file("kept.jsonl", "verdicts of before");
     for (args, good, words) in [
         (vec!["--labels", &wrong, &steps], false, vec!["wrong.jsonl:3", "`label.failed` is 3", "true, false or null"]),
         (
@@ -125,7 +126,12 @@ fn what_cannot_be_measured_is_said_with_its_remedy() {
             false,
             vec!["labels.jsonl:1", "info.nothing", "--split"],
         ),
-        (vec!["--labels", &foreign, &steps], false, vec!["0 labelled sessions", "are these the files"]),
+        (
+            vec!["--labels", &foreign, &steps, "--verdicts", &kept],
+            false,
+            vec!["0 labelled sessions", "are these the files"],
+        ),
+        (vec!["--labels", &labels, &steps, "--verdicts", &labels], false, vec!["labels.jsonl, which is read"]),
         (vec!["--labels", &labels, "-"], false, vec!["standard input", "write it to a file"]),
         (vec!["--labels", "/nowhere.jsonl", &steps], false, vec!["/nowhere.jsonl"]),
         (vec!["--labels", &labels, "--labels", &foreign, &steps], true, vec!["1 labelled session without a step"]),
@@ -136,4 +142,9 @@ fn what_cannot_be_measured_is_said_with_its_remedy() {
         assert_eq!(output.status.success(), good, "{args:?}: {said}");
         assert!(words.iter().all(|word| said.contains(word)) && !said.contains("panicked"), "{args:?}: {said}");
     }
+    assert_eq!(
+        std::fs::read_to_string(&kept).expect("reads"),
+        "verdicts of before",
+        "a refused command empties nothing"
+    );
 }

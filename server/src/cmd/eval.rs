@@ -14,9 +14,8 @@ mod split;
 mod stairs;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
@@ -40,9 +39,8 @@ pub(crate) async fn run(args: Eval) -> Result<ExitCode> {
     let asked = Asked { split: args.split.clone(), by: args.by.clone(), with_failed: args.with_failed };
     let labels = labels::read(&args.labels, &asked)?;
     policies::load(args.policies.as_deref(), !args.no_shipped)?;
-    let verdicts = args.verdicts.as_deref().map(create).transpose()?;
     let json = args.json;
-    let report = tokio::task::spawn_blocking(move || evaluate(&args, &labels, verdicts)).await??;
+    let report = tokio::task::spawn_blocking(move || evaluate(&args, &labels)).await??;
     if json {
         say_json(&report)?;
     } else {
@@ -56,7 +54,7 @@ pub(crate) async fn run(args: Eval) -> Result<ExitCode> {
     Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn evaluate(args: &Eval, labels: &[Label], mut verdicts: Option<BufWriter<File>>) -> Result<Report> {
+fn evaluate(args: &Eval, labels: &[Label]) -> Result<Report> {
     let recording = Recording::open(args.files.clone())?;
     let by_place: HashMap<usize, &Label> =
         labels.iter().filter_map(|it| Some((*recording.places.get(&it.session_id)?, it))).collect();
@@ -64,6 +62,9 @@ fn evaluate(args: &Eval, labels: &[Label], mut verdicts: Option<BufWriter<File>>
     let items = items(&recording, &by_place);
     let deal = if args.leave_one_out { Deal::OneOut } else { Deal::InTurn(args.folds as usize) };
     let folds = split::folds(&items, deal, args.calibrate).map_err(|why| cannot_divide(why, args, &sessions))?;
+    // Nothing is refused any more: what the file held is let go.
+    let read = || args.files.iter().chain(&args.labels).map(PathBuf::as_path);
+    let mut verdicts = args.verdicts.as_deref().map(|it| create(it, read())).transpose()?;
     let (mut records, mut bases) = (Vec::new(), Vec::new());
     for (number, fold) in folds.iter().enumerate() {
         // Compiled anew: what is judged by takes the fold's baselines with it.
@@ -127,7 +128,7 @@ fn counted(labels: &[Label], recording: &Recording, labelled: usize) -> Counted 
     let mut counted = Counted {
         without_steps: labels.len() - labelled,
         unlabelled: recording.sessions.len() - labelled,
-        rejected_lines: recording.rejected,
+        rejected_lines: recording.lines.rejected,
         ..Counted::default()
     };
     for label in labels {

@@ -3,22 +3,23 @@
 mod follow;
 mod lanes;
 pub(crate) mod line;
-pub(crate) mod lineages;
 pub(crate) mod offline;
 pub(crate) mod send;
 pub(crate) mod source;
 mod spool;
+pub(crate) mod steps;
 mod summary;
 mod tally;
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::BufWriter;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 
 use crate::cli::Replay;
@@ -37,14 +38,16 @@ type Sessions = HashSet<[u8; 16]>;
 pub(crate) async fn run(args: Replay) -> Result<ExitCode> {
     // Everything that can be refused is refused before the first step goes out.
     let source = Source::open(&args.files)?;
-    let verdicts = args.verdicts.as_deref().map(create).transpose()?;
+    let read = || args.files.iter().chain(&args.baselines).map(PathBuf::as_path);
+    let verdicts = || args.verdicts.as_deref().map(|it| create(it, read())).transpose();
     let summary = if args.offline {
         let rules = crate::policies::load(args.policies.as_deref(), !args.no_shipped)?.rules;
         let baselines = if args.baselines.is_empty() { None } else { Some(Source::open(&args.baselines)?) };
+        let verdicts = verdicts()?;
         tokio::task::spawn_blocking(move || offline::run(source, baselines, rules, verdicts)).await??
     } else {
         let client = Client::new(&args.server)?;
-        send::replay(&client, source, args.concurrency, verdicts).await?
+        send::replay(&client, source, args.concurrency, verdicts()?).await?
     };
     if args.json {
         say_json(&summary.to_json())?;
@@ -65,9 +68,16 @@ pub(crate) async fn run(args: Replay) -> Result<ExitCode> {
     Ok(if shed + rejected > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// A file for results, empty: what it held is gone.
+///
 /// # Errors
-/// When it cannot be written, with its name.
-pub(crate) fn create(path: &Path) -> Result<BufWriter<File>> {
+/// When it is one of the files that are `read`, under whatever name, or cannot be written; with its name.
+pub(crate) fn create<'p>(path: &Path, read: impl IntoIterator<Item = &'p Path>) -> Result<BufWriter<File>> {
+    let regular = |it: &Path| it.metadata().ok().filter(Metadata::is_file).map(|it| (it.dev(), it.ino()));
+    if let Some(same) = regular(path).and_then(|own| read.into_iter().find(|it| regular(it) == Some(own))) {
+        let (path, same) = (path.display(), same.display());
+        bail!("{path} is {same}, which is read: results would replace what is in it; name another file for them");
+    }
     let file = File::create(path).with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(BufWriter::with_capacity(1 << 20, file))
 }
@@ -101,5 +111,38 @@ impl Faults {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use super::create;
+
+    /// Results may go anywhere but over what they are made of.
+    #[test]
+    fn a_file_that_is_read_is_not_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [steps, link, hard, old, new] =
+            ["steps.jsonl", "link", "hard", "old", "new"].map(|it| folder.path().join(it));
+        std::fs::write(&steps, "steps").expect("writes");
+        std::fs::write(&old, "old").expect("writes");
+        symlink(&steps, &link).expect("links");
+        std::fs::hard_link(&steps, &hard).expect("links");
+        let read = || [Path::new("-"), Path::new("/dev/null"), &steps];
+        for path in [&steps, &link, &hard] {
+            let said = create(path, read()).expect_err("refused").to_string();
+            assert!(said.contains("which is read") && said.contains("name another file"), "{said}");
+        }
+        assert_eq!(std::fs::read_to_string(&steps).expect("reads"), "steps");
+        for path in [&old, &new, Path::new("/dev/null")] {
+            create(path, read()).expect("another file");
+        }
+        assert_eq!(std::fs::read_to_string(&old).expect("reads"), "");
+        assert!(
+            create(&folder.path().join("no/where"), read()).expect_err("no folder").to_string().contains("no/where")
+        );
     }
 }

@@ -10,17 +10,17 @@ use anyhow::Result;
 use martingale_detector_core::Rules;
 use martingale_platform::clock::Clock;
 use martingale_schemas::Timestamp;
-use martingale_schemas::lineage::Lineages;
 
 use super::Session;
+use crate::cmd::replay::Faults;
 use crate::cmd::replay::offline::{Judge, learn};
 use crate::cmd::replay::source::Source;
-use crate::cmd::replay::{Faults, lineages};
+use crate::cmd::replay::steps::each_step;
 
 /// The sessions in the order in which they begin, and how many lines were rejected. All sessions are judged, since those of
 /// a run concern each other; those that are not wanted are not kept.
 pub(super) fn sessions(
-    mut source: Source,
+    source: Source,
     baselines: Option<Source>,
     rules: Rules,
     wanted: &[String],
@@ -30,24 +30,14 @@ pub(super) fn sessions(
         Some(source) => learn(source, rules, arrival)?,
         None => rules,
     };
-    let progress = source.progress();
-    let faults = Faults::new(progress.clone());
-    let (mut judge, mut lineages) = (Judge::new(Arc::new(rules)), Lineages::default());
-    let (mut sessions, mut places, mut rejected) = (Vec::new(), HashMap::new(), 0);
-    let mut json = Vec::new();
-    while let Some(place) = source.next_line(&mut json)? {
-        let step = match lineages::read(&mut lineages, &json, arrival) {
-            Ok(step) => step,
-            Err(rejection) => {
-                rejected += 1;
-                faults.tell(&place, &rejection.message);
-                continue;
-            }
-        };
-        let Some(judgement) = judge.judge(&step) else { continue };
+    let faults = Faults::new(source.progress());
+    let mut judge = Judge::new(Arc::new(rules));
+    let (mut sessions, mut places) = (Vec::new(), HashMap::new());
+    let lines = each_step(source, arrival, &faults, |step| {
+        let Some(judgement) = judge.judge(step) else { return Ok(()) };
         let id = step.session_id.as_str();
         if !wanted.is_empty() && wanted.iter().all(|it| it != id) {
-            continue;
+            return Ok(());
         }
         let at = *places.entry(id.to_owned()).or_insert_with(|| {
             sessions.push(Session::new(id.to_owned()));
@@ -55,8 +45,8 @@ pub(super) fn sessions(
         });
         let session: &mut Session = &mut sessions[at];
         session.decision = session.decision.max(judgement.decision);
-        session.blame.observe(&step, &judgement.findings);
-    }
-    progress.finish_and_clear();
-    Ok((sessions, rejected))
+        session.blame.observe(step, &judgement.findings);
+        Ok(())
+    })?;
+    Ok((sessions, lines.rejected))
 }

@@ -10,15 +10,15 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use martingale_detector_core::Rules;
 use martingale_platform::clock::Clock;
-use martingale_schemas::lineage::Lineages;
 use martingale_schemas::{Step, Timestamp, ids};
 
 use super::seen::Seen;
 use super::split::{Fold, Role};
+use crate::cmd::replay::Faults;
 use crate::cmd::replay::line::{self, Line};
-use crate::cmd::replay::offline::{Judge, TELL_EVERY, learn_some};
-use crate::cmd::replay::source::{Place, Source};
-use crate::cmd::replay::{Faults, lineages};
+use crate::cmd::replay::offline::{Judge, learn_some};
+use crate::cmd::replay::source::Source;
+use crate::cmd::replay::steps::{Lines, each_step};
 
 /// A session of the files.
 #[derive(Debug, Default)]
@@ -38,27 +38,18 @@ pub(super) struct Recording {
     /// In the order in which they begin.
     pub(super) sessions: Vec<Met>,
     pub(super) places: HashMap<String, usize>,
-    pub(super) rejected: u64,
-    lines: u64,
+    pub(super) lines: Lines,
 }
 
 impl Recording {
     /// Reads everything once. Lines that are no step are told here, and passed over in silence later.
     pub(super) fn open(files: Vec<PathBuf>) -> Result<Self> {
         let arrival = Timestamp::from_micros(Clock::System.now_micros());
-        let mut it = Self { files, arrival, sessions: Vec::new(), places: HashMap::new(), rejected: 0, lines: 0 };
-        let source = Source::open(&it.files)?;
+        let mut it = Self { files, arrival, sessions: Vec::new(), places: HashMap::new(), lines: Lines::default() };
+        let source = it.source("sessions")?;
         let faults = Faults::new(source.progress());
-        let (mut rejected, sessions, places) = (0, &mut it.sessions, &mut it.places);
-        it.lines = each_step(source, arrival, "sessions", |read| {
-            let step = match read {
-                Ok(step) => step,
-                Err((place, message)) => {
-                    rejected += 1;
-                    faults.tell(&place, &message);
-                    return Ok(());
-                }
-            };
+        let (sessions, places) = (&mut it.sessions, &mut it.places);
+        it.lines = each_step(source, arrival, &faults, |step| {
             let id = step.session_id.as_str();
             let at = match places.get(id) {
                 Some(at) => *at,
@@ -77,7 +68,6 @@ impl Recording {
             }
             Ok(())
         })?;
-        it.rejected = rejected;
         Ok(it)
     }
 
@@ -91,18 +81,18 @@ impl Recording {
     ) -> Result<BTreeMap<usize, Seen>> {
         let item = |step: &Step<'_>| self.places.get(step.session_id.as_str()).copied();
         let role = |item: Option<usize>| item.map_or(Role::Aside, |it| fold.roles[it]);
-        let source = self.source(title)?;
+        let source = self.source(&format!("{title}, learning"))?;
         let silent = Faults::told_before(source.progress());
         let rules = learn_some(source, rules, self.arrival, &silent, |step| role(item(step)) == Role::Learnt)?;
         let (mut judge, mut seen) = (Judge::new(Arc::new(rules)), BTreeMap::<usize, Seen>::new());
-        let lines = each_step(self.source(title)?, self.arrival, "judging", |read| {
-            let Ok(step) = read else { return Ok(()) };
-            let Some(item) = item(&step) else { return Ok(()) };
+        let source = self.source(&format!("{title}, judging"))?;
+        let lines = each_step(source, self.arrival, &silent, |step| {
+            let Some(item) = item(step) else { return Ok(()) };
             let role = fold.roles[item];
             if matches!(role, Role::Aside | Role::Learnt) {
                 return Ok(());
             }
-            let Some(judgement) = judge.judge(&step) else { return Ok(()) };
+            let Some(judgement) = judge.judge(step) else { return Ok(()) };
             if role == Role::Beside {
                 return Ok(());
             }
@@ -110,15 +100,12 @@ impl Recording {
             if role == Role::Judged
                 && let Some(out) = &mut out
             {
-                let (session_id, step_id) = (&step.session_id, &step.step_id);
-                let (scores, findings) = (&judgement.scores, &judgement.findings);
-                let decision = judgement.decision;
-                line::write(out, &Line { session_id, seq: step.seq, step_id, decision, scores, findings })?;
+                line::write(out, &Line::of(step, &judgement))?;
             }
             Ok(())
         })?;
-        if lines != self.lines {
-            let (now, before) = (lines, self.lines);
+        if lines.read != self.lines.read {
+            let (now, before) = (lines.read, self.lines.read);
             bail!(
                 "the files had {before} lines and now have {now}: eval reads them several times, so name files that stay"
             );
@@ -126,30 +113,11 @@ impl Recording {
         Ok(seen)
     }
 
-    fn source(&self, title: &str) -> Result<Source> {
+    fn source(&self, doing: &str) -> Result<Source> {
         let source = Source::open(&self.files)?;
-        source.progress().set_prefix(format!("{title}, "));
+        source.progress().set_prefix(format!("{doing}: "));
         Ok(source)
     }
-}
-
-/// Hands every step to `f`, or where a line stands and why it is none. Answers the number of lines.
-fn each_step(
-    mut source: Source,
-    arrival: Timestamp,
-    doing: &str,
-    mut f: impl FnMut(Result<Step<'_>, (Place, String)>) -> Result<()>,
-) -> Result<u64> {
-    let (progress, mut lineages, mut json, mut steps) = (source.progress(), Lineages::default(), Vec::new(), 0_u64);
-    while let Some(place) = source.next_line(&mut json)? {
-        steps += 1;
-        if steps % TELL_EVERY == 0 {
-            progress.set_message(format!("{doing}: {steps} steps"));
-        }
-        f(lineages::read(&mut lineages, &json, arrival).map_err(|it| (place, it.message)))?;
-    }
-    progress.finish_and_clear();
-    Ok(steps)
 }
 
 #[cfg(test)]
@@ -173,7 +141,7 @@ mod tests {
         let text = line("b", 3, "") + &line("a", 0, "") + "nonsense\n" + &line("c", 0, child) + &line("a", 7, "");
         std::fs::write(&path, &text).expect("writes");
         let recording = Recording::open(vec![path.clone()]).expect("reads");
-        assert_eq!((recording.sessions.len(), recording.rejected), (3, 1));
+        assert_eq!((recording.sessions.len(), recording.lines.rejected), (3, 1));
         let at = |id: &str| recording.places[id];
         let met = |id: &str| &recording.sessions[at(id)];
         assert_eq!([met("b").last, met("a").last], [3, 7]);

@@ -1,6 +1,7 @@
 //! One line for each judged step, byte for byte the same whoever judged it.
 
-use martingale_schemas::{Decision, Finding, Scores, SessionId, StepId, ids};
+use martingale_detector_core::Judgement;
+use martingale_schemas::{Decision, Finding, Scores, SessionId, Step, StepId, ids};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -10,12 +11,20 @@ use super::tally::Found;
 /// A line from a judgement of this process.
 #[derive(Serialize)]
 pub(crate) struct Line<'a> {
-    pub(crate) session_id: &'a SessionId<'a>,
-    pub(crate) seq: Option<u64>,
-    pub(crate) step_id: &'a StepId<'a>,
-    pub(crate) decision: Decision,
-    pub(crate) scores: &'a Scores,
-    pub(crate) findings: &'a [Finding],
+    session_id: &'a SessionId<'a>,
+    seq: Option<u64>,
+    step_id: &'a StepId<'a>,
+    decision: Decision,
+    scores: &'a Scores,
+    findings: &'a [Finding],
+}
+
+impl<'a> Line<'a> {
+    pub(crate) fn of(step: &'a Step<'_>, judgement: &'a Judgement) -> Self {
+        let (session_id, seq, step_id) = (&step.session_id, step.seq, &step.step_id);
+        let Judgement { decision, scores, findings, .. } = judgement;
+        Self { session_id, seq, step_id, decision: *decision, scores, findings }
+    }
 }
 
 /// The same fields of a verdict as the server exports it. Texts and numbers are passed on as they stand: reading a

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use super::follow::{Expected, Followed, Follower};
 use super::lanes::Lanes;
 use super::source::{Place, Source};
-use super::{Faults, Outcomes, Summary, lineages};
+use super::{Faults, Outcomes, Summary, steps};
 use crate::client::{Client, refusal};
 use crate::output::{grouped, plain};
 
@@ -166,7 +166,7 @@ fn read(
     while let Some(place) = next(&mut line)? {
         steps += 1;
         // Read here only for its identity and place. What is wrong with it the server says, and keeps.
-        let step = lineages::read(&mut lineages, &line, arrival).ok();
+        let step = steps::read(&mut lineages, &line, arrival).ok();
         let lane = match &step {
             Some(step) => lanes_of.of(step),
             None => lanes_of.of_refused(&line),
