@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateKey, Tally};
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
+use martingale_schemas::lineage::Lineages;
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
     Control, ControlAction, ControlState, Decision, Finding, Lineage, Position, Reason, Rejection, Scope, SessionId,
@@ -65,12 +66,11 @@ struct Remembered {
 }
 
 impl Batch {
-    /// Takes out the records of what is newly remembered of sessions, and the removals of what is no more.
+    /// Takes out the records of what is newly remembered of sessions.
     pub(crate) fn take_lineages(&mut self) -> impl Iterator<Item = Append> + use<> {
         let new = std::mem::take(&mut self.lineages).into_iter().filter(|(_, it)| it.is_new);
-        new.map(|(session, it)| {
-            let lineage = it.lineage.map_or_else(Bytes::new, |it| it.to_json().into());
-            Append::new(topics::LINEAGES, Bytes::from(session), lineage)
+        new.filter_map(|(session, it)| {
+            Some(Append::new(topics::LINEAGES, Bytes::from(session), Bytes::from(it.lineage?.to_json())))
         })
     }
 
@@ -191,20 +191,10 @@ impl Judge {
         batch.counts.order();
         // Also where no step of the run was seen: its first one stays in it.
         let is_here = |id: &SessionId<'_>| self.log.partition_of(id.as_str().as_bytes()) == self.partition;
-        if let Scope::Run { root_session_id: root } = &order.control.scope {
-            match order.control.action {
-                ControlAction::Halt if known || is_here(root) => {
-                    self.remember(root, Lineage::of_root(root), batch).await?;
-                }
-                // It was no run, or has not begun: who has that id is free again to be somebody's child.
-                ControlAction::Resume if changed && !known && is_here(root) => {
-                    let known = self.remembered(root, batch).await?;
-                    if known.lineage == Some(Lineage::of_root(root)) {
-                        *known = Remembered { lineage: None, is_new: true };
-                    }
-                }
-                ControlAction::Halt | ControlAction::Resume => {}
-            }
+        if let (Scope::Run { root_session_id }, ControlAction::Halt) = (&order.control.scope, order.control.action)
+            && (known || is_here(root_session_id))
+        {
+            self.remember(root_session_id, Lineage::of_root(root_session_id), batch).await?;
         }
         if order.answered {
             return Ok(());
@@ -255,22 +245,17 @@ impl Judge {
 
     /// Remembers of a session what leaves it less freedom than what is remembered.
     async fn remember(&self, session: &SessionId<'_>, lineage: Lineage, batch: &mut Batch) -> Result<(), Error> {
-        let known = self.remembered(session, batch).await?;
-        if lineage.tightens(known.lineage.as_ref()) {
-            *known = Remembered { lineage: Some(lineage), is_new: true };
-        }
-        Ok(())
-    }
-
-    /// What is remembered of a session, with what this batch adds.
-    async fn remembered<'b>(&self, session: &SessionId<'_>, batch: &'b mut Batch) -> Result<&'b mut Remembered, Error> {
-        Ok(match batch.lineages.entry(session.as_str().to_owned()) {
+        let known = match batch.lineages.entry(session.as_str().to_owned()) {
             Entry::Occupied(it) => it.into_mut(),
             Entry::Vacant(it) => {
                 let told = self.log.newest(topics::LINEAGES, session.as_str().as_bytes()).await?;
                 it.insert(Remembered { lineage: told.and_then(|it| Lineage::from_log(&it)), is_new: false })
             }
-        })
+        };
+        if lineage.tightens(known.lineage.as_ref()) {
+            *known = Remembered { lineage: Some(lineage), is_new: true };
+        }
+        Ok(())
     }
 
     /// Answers a gate that asks again about a step. From what is stored and in a detector of its own: a question is no step,
@@ -375,10 +360,14 @@ impl Judge {
     /// What becomes of what a silent session told of its lineage.
     async fn lineage_of(&self, key: &StateKey<'_>, state: &State) -> Result<Told, Error> {
         let (StateKey::Session(id), Some(root)) = (key, state.root()) else { return Ok(Told::Nothing) };
-        let id = id.as_str().as_bytes();
-        let Some(told) = self.log.newest(topics::LINEAGES, id).await? else { return Ok(Told::Nothing) };
-        // What it told of another run is removed where that is.
-        if Lineage::from_log(&told).is_some_and(|it| it.root_session_id != *root) {
+        let mut known = Lineages::default();
+        while let Some(above) = known.absent_above(id).map(str::to_owned) {
+            let told = self.log.newest(topics::LINEAGES, above.as_bytes()).await?;
+            known.load(above, told.and_then(|it| Lineage::from_log(&it)));
+        }
+        // Where it is in another run by now, also because those above it have moved, its record goes with its state there:
+        // sessions below it may go on, and keep it.
+        if known.root_of(id).is_none_or(|it| it != root) {
             return Ok(Told::Nothing);
         }
         let run = StateKey::Run(root.clone());
@@ -389,7 +378,7 @@ impl Judge {
         if run.map_err(|source| self.unreadable(&name, source))?.is_some_and(|it| it.is_halted()) {
             return Ok(Told::Stays);
         }
-        Ok(Told::Goes(Append::new(topics::LINEAGES, Bytes::copy_from_slice(id), Bytes::new())))
+        Ok(Told::Goes(Append::new(topics::LINEAGES, Bytes::copy_from_slice(id.as_str().as_bytes()), Bytes::new())))
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use martingale_detector_core::Rules;
 use martingale_platform::log::{Error, Log, Offset, Partition, Record};
 use martingale_schemas::{
-    Control, ControlAction, ControlId, ControlState, Decision, SessionId, Step, Verdict, VerdictId, topics,
+    Control, ControlAction, ControlId, ControlState, Decision, Scope, SessionId, Step, Verdict, VerdictId, topics,
 };
 
 use crate::reference::{self, Expected, records};
@@ -212,20 +212,28 @@ fn halts_stand(
     let mut family = Family { idle_micros, ..Family::default() };
     let mut steps = steps.iter().filter_map(|it| Some((it, Step::from_log(&it.value).ok()?))).peekable();
     let applied = controls.iter().filter_map(|it| serde_json::from_slice::<Control>(&it.value).ok());
-    let mut resumes: Vec<(u64, String)> = applied
+    let mut orders: Vec<(u64, Control)> = applied
         .filter_map(|it| match it.state {
-            ControlState::Applied { before, .. } if it.action == ControlAction::Resume => {
-                Some((before.offset, family_of(it.scope.id())))
-            }
-            _ => None,
+            ControlState::Applied { before, .. } => Some((before.offset, it)),
+            ControlState::Requested => None,
         })
         .collect();
-    resumes.sort_unstable();
-    let mut resumes = resumes.into_iter().peekable();
+    orders.sort_by_key(|(before, _)| *before);
+    let mut orders = orders.into_iter().peekable();
     let mut halted: Halted<'_> = BTreeMap::new();
     for (verdict, _) in live {
-        while let Some((_, root)) = resumes.next_if(|(before, _)| *before <= verdict.position.offset) {
-            halted.retain(|_, (family, _)| *family != root);
+        while let Some((_, order)) = orders.next_if(|(before, _)| *before <= verdict.position.offset) {
+            let id = order.scope.id();
+            match (order.action, &order.scope) {
+                // Whatever it lifted: what still stands shows again.
+                (ControlAction::Resume, _) => halted.retain(|_, (family, _)| *family != family_of(id)),
+                // Also one that says nothing: it is judged by those below it.
+                (_, Scope::Session { .. }) => {
+                    let root = family.roots.get(id.as_str()).cloned().unwrap_or_else(|| id.to_string());
+                    halted.insert(id.clone(), (family_of(id), root));
+                }
+                (_, Scope::Run { .. }) => {}
+            }
         }
         while let Some((record, step)) = steps.next_if(|(it, _)| it.offset.0 <= verdict.position.offset) {
             family.meet(record.appended_at, &step, &halted);

@@ -57,7 +57,7 @@ impl Detector {
                     absent.extend(slot.state.missing().map(|it| StateKey::Part(step.session_id.to_static(), it)));
                 }
                 // Also those of one that has its place: who loads them keeps them, so that nobody above a session that goes on is
-                // forgotten, and a halt of it finds the runs it is in.
+                // forgotten; and one that was, since nothing but an order or a halt kept this session, is named again.
                 let unseen = ancestors_of(step).filter(|it| !self.sessions.has(it));
                 absent.extend(unseen.map(|it| StateKey::Session(it.to_static())));
             }
@@ -220,11 +220,14 @@ impl Detector {
     }
 
     /// Takes the session into its run when a step of it is seen there for the first time, and under its parent when one tells
-    /// that for the first time.
+    /// that for the first time. Whoever is above it and was forgotten is named again, so that a halt finds the run.
     fn join(&mut self, step: &Step<'_>, at: usize, run_at: usize, sessions_max: usize) {
         let root = &step.root_session_id;
+        let is_found = |it: &SessionId<'_>| self.sessions.get(it).is_some_and(|it| it.state.is_found_in(root));
+        let are_above = ancestors_of(step).all(is_found);
         let Some(slot) = self.sessions.slot(at) else { return };
-        if slot.state.is_placed(step) {
+        let is_placed = slot.state.is_placed(step);
+        if is_placed && are_above {
             return;
         }
         let comes_back =
@@ -263,7 +266,10 @@ impl Detector {
         }
         let (Some(slot), Some(run)) = (self.sessions.slot(at), self.runs.slot(run_at)) else { return };
         let (session, run) = (&mut slot.state, &mut run.state);
-        session.place = if comes_back { run.place_of(&step.session_id, root) } else { place };
+        // What it knows of those above is more than is known of one that was forgotten.
+        if !is_placed {
+            session.place = if comes_back { run.place_of(&step.session_id, root) } else { place };
+        }
         let is_new = !comes_back && !session.belongs_to(root);
         session.enter(root);
         run.join(&step.session_id, root, session, is_new, sessions_max);

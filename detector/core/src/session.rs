@@ -115,9 +115,14 @@ impl SessionState {
         self.root.as_ref().is_some_and(|it| it.as_str() == root.as_str())
     }
 
+    /// Whether a halt of it counts in the run of `root`.
+    pub(crate) fn is_found_in(&self, root: &SessionId<'_>) -> bool {
+        self.belongs_to(root) || self.also_in.iter().any(|it| it.as_str() == root.as_str())
+    }
+
     /// Remembers that it stands in the run of `root` as well, the latest [`RUNS_MAX`] of them. Whether that is new.
     pub(crate) fn stands_in(&mut self, root: &SessionId<'_>) -> bool {
-        if self.belongs_to(root) || self.also_in.iter().any(|it| it.as_str() == root.as_str()) {
+        if self.is_found_in(root) {
             return false;
         }
         if self.also_in.len() >= RUNS_MAX {

@@ -116,6 +116,91 @@ fn a_silent_session_stays_while_one_that_it_started_goes_on() {
     });
 }
 
+/// Those above a session may move into another run after it told its own: its record is not the old run's to remove, since sessions
+/// below it may go on in the new one.
+#[test]
+fn what_a_session_told_goes_where_it_is_by_now() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.config.session_idle = Span::from_millis(3_600_000);
+        for (session, told) in [
+            ("mother", r#"{"root_session_id":"run","parent_session_id":"run"}"#),
+            ("there", r#"{"root_session_id":"mother","parent_session_id":"mother","basis":"implied"}"#),
+            ("here", r#"{"root_session_id":"mother","parent_session_id":"mother","basis":"implied"}"#),
+        ] {
+            let record = Append::new(topics::LINEAGES, Bytes::from_static(session.as_bytes()), Bytes::from(told));
+            bench.log.append(vec![record]).await.expect("append");
+        }
+        for (session, root) in [("there", "mother"), ("here", "run")] {
+            let lineage = format!(r#"{{"root_session_id":"{root}","parent_session_id":"mother","#);
+            bench.append(topics::STEPS, step(session, 0).replacen('{', &lineage, 1)).await;
+        }
+        let running = bench.start();
+        bench.until(topics::VERDICTS, 2).await;
+        bench.clock.advance(2 * HOUR_MICROS);
+        bench.step("busy", 0).await;
+        settle().await;
+        assert_eq!(bench.state().await, ["r/busy", "s/busy", "tick"]);
+        let left = bench.log.latest(topics::LINEAGES, None, 9).await.expect("latest");
+        assert_eq!(left.iter().map(|(key, _)| &key[..]).collect::<Vec<_>>(), [&b"mother"[..], b"there"]);
+        bench.stop(running).await;
+    });
+}
+
+/// A halt keeps a session that says nothing, and an order renews it, but neither keeps those above it. Its next step names them
+/// again, and a halt of one of them reaches it, whether that comes before or after.
+#[test]
+fn who_was_forgotten_above_one_that_stayed_is_named_again() {
+    for halts_first in [false, true] {
+        for stays in ["halted", "ordered"] {
+            simulated(async {
+                let mut bench = Bench::new();
+                bench.config.session_idle = Span::from_millis(3_600_000);
+                let of_run = |session: &str, parent: &str, n: u64| {
+                    let lineage = format!(r#"{{"root_session_id":"r","parent_session_id":"{parent}","#);
+                    step(session, n).replacen('{', &lineage, 1)
+                };
+                bench.append(topics::STEPS, of_run("mother", "r", 0)).await;
+                bench.append(topics::STEPS, of_run("kid", "mother", 0)).await;
+                let running = bench.start();
+                bench.until(topics::VERDICTS, 2).await;
+                bench.order("halt", "kid").await;
+                settle().await;
+                if stays == "ordered" {
+                    bench.clock.advance(HOUR_MICROS * 3 / 4);
+                    bench.step("other", 0).await;
+                    settle().await;
+                    bench.order("resume", "kid").await;
+                    settle().await;
+                    bench.clock.advance(HOUR_MICROS * 3 / 4);
+                } else {
+                    bench.clock.advance(HOUR_MICROS * 3);
+                }
+                bench.step("other", 1).await;
+                settle().await;
+                if stays == "halted" {
+                    bench.order("resume", "kid").await;
+                    settle().await;
+                }
+                if halts_first {
+                    bench.order("halt", "mother").await;
+                }
+                bench.append(topics::STEPS, of_run("kid", "mother", 1)).await;
+                settle().await;
+                if !halts_first {
+                    bench.order("halt", "mother").await;
+                }
+                bench.append(topics::STEPS, of_run("kid", "mother", 2)).await;
+                settle().await;
+                let expected = [if halts_first { Decision::Halt } else { Decision::Allow }, Decision::Halt];
+                let decisions = bench.decisions().await;
+                assert_eq!(decisions[decisions.len() - 2..], expected, "{stays}, {halts_first}");
+                bench.stop(running).await;
+            });
+        }
+    }
+}
+
 /// A session so long that its state has parts: they are read back with it, also when it halted and silent, written only when
 /// they change, and go when it is forgotten.
 #[test]

@@ -63,8 +63,8 @@ pub(super) fn differs(
 ) -> Rejection {
     let before = before.map_or_else(|| "none".to_owned(), |it| format!("\"{}\"", shown(it.as_str())));
     let message = format!(
-        "`{field}` is \"{}\", and that of session \"{}\" is {before} since its first step, or since a halt in its run: send that, or nothing, and tell root \
-         and parent on the first step; what runs elsewhere is another session",
+        "`{field}` is \"{}\", and that of session \"{}\" is {before} since its first step, or since a halt in \
+         its run: send that, or nothing, and tell root and parent on the first step; what runs elsewhere is another session",
         shown(now.as_str()),
         shown(step.session_id.as_str()),
     );

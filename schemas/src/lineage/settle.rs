@@ -27,10 +27,10 @@ impl Lineages {
     pub fn absent<'s>(&'s self, step: &'s Step<'_>, said: Said) -> Option<&'s str> {
         let own = self.of(step.session_id.as_str());
         let line = self.asked(step, said).into_iter().flat_map(|it| self.line(it));
-        let above = line.flat_map(|it| std::iter::once(it).chain(self.root_asked(self.of(it))));
+        let above = line.flat_map(|it| std::iter::once(it).chain(root_asked(self.of(it))));
         let told =
             Some(step.root_session_id.as_str()).filter(|_| own.is_none_or(|it| !it.basis.is_settled()) && said.root());
-        let ids = std::iter::once(step.session_id.as_str()).chain(told).chain(self.root_asked(own)).chain(above);
+        let ids = std::iter::once(step.session_id.as_str()).chain(told).chain(root_asked(own)).chain(above);
         ids.into_iter().find(|it| !self.0.contains_key(*it))
     }
 
@@ -85,8 +85,17 @@ impl Lineages {
         Ok(self.0.entry(step.session_id.as_str().to_owned()).insert_entry(Some(news)).into_mut().as_ref())
     }
 
-    fn root_asked<'k>(&'k self, known: Option<&'k Lineage>) -> Option<&'k str> {
-        known?.asks_root().map(SessionId::as_str)
+    /// The next session to [`Self::load`] before [`Self::root_of`] knows all that it asks for.
+    #[must_use]
+    pub fn absent_above<'s>(&'s self, session: &'s SessionId<'_>) -> Option<&'s str> {
+        self.line(session).find(|it| !self.0.contains_key(*it))
+    }
+
+    /// The root of the run a session is in by now: what it told itself may say less, where those above it have moved since.
+    /// Nothing where it has not begun.
+    #[must_use]
+    pub fn root_of(&self, session: &SessionId<'_>) -> Option<&SessionId<'static>> {
+        self.above(session).map(|it| it.root)
     }
 
     /// Whether nobody has started a session, as far as is known and told.
@@ -238,6 +247,10 @@ impl Lineages {
         }
         self.stay(known, step)
     }
+}
+
+fn root_asked(known: Option<&Lineage>) -> Option<&str> {
+    known?.asks_root().map(SessionId::as_str)
 }
 
 /// Refuses a root that is not that of the parent, as far as that is known.

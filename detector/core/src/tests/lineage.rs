@@ -74,12 +74,18 @@ struct World {
     rules: Arc<Rules>,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Halted {
+    Session(usize),
+    Run(usize),
+}
+
 /// A step on the log, with how things stood when it was taken in.
 struct Taken {
     session: usize,
     logged: Vec<u8>,
     offends: bool,
-    was_under_a_halt: bool,
+    halts: Vec<Halted>,
     was_stopped: bool,
 }
 
@@ -93,15 +99,30 @@ impl World {
         if parent == session { session } else { self.root_of(parent) }
     }
 
-    /// Whether it or somebody above it is halted; `known`: as far up as all have said whose they are.
-    fn is_under_a_halt(&self, session: usize, known: bool) -> bool {
+    /// The halts of it and of those above it; `known`: as far up as all have said whose they are.
+    fn halts(&self, session: usize, known: bool) -> Vec<Halted> {
         let parent = self.parents[session];
         let has_said = !known || self.begun.contains(&session);
         // Known for a run is only that which has no parent, and who is in it where nobody has told another root.
         let is_run = || parent == session && self.claims.iter().all(|(it, root)| self.root_of(*it) == *root);
-        let is_of_run = self.halted_runs.contains(&session) && (!known || is_run());
-        let is_halted = is_of_run || self.halted.contains(&session);
-        is_halted || (parent != session && has_said && self.is_under_a_halt(parent, known))
+        let of_run = (!known || is_run()).then_some(Halted::Run(session));
+        let mut halts: Vec<Halted> = of_run.into_iter().chain([Halted::Session(session)]).collect();
+        halts.retain(|it| self.stands(*it));
+        if parent != session && has_said {
+            halts.extend(self.halts(parent, known));
+        }
+        halts
+    }
+
+    fn stands(&self, halt: Halted) -> bool {
+        match halt {
+            Halted::Session(it) => self.halted.contains(&it),
+            Halted::Run(it) => self.halted_runs.contains(&it),
+        }
+    }
+
+    fn is_under_a_halt(&self, session: usize, known: bool) -> bool {
+        !self.halts(session, known).is_empty()
     }
 
     /// Whether it is said of somebody whom it calls its root, or of one above.
@@ -131,6 +152,14 @@ impl World {
         }
         if matches!(act, Act::Resume(_) | Act::ResumeRun(_)) {
             self.stopped.clear();
+        }
+        if let Act::HaltRun(root) = act {
+            // As the shell of the partition of that root does.
+            let (root, lineage) = (name(root), Lineage::of_root(&name(root).into()));
+            if lineage.tightens(self.told.get(&root)) {
+                self.is_held = true;
+                self.told.insert(root, lineage);
+            }
         }
         // Orders of people reach every detector, also of those that begin later.
         self.orders.push(act);
@@ -172,14 +201,14 @@ impl World {
         self.begun.insert(session);
         self.claims.extend(told);
         self.last.insert(session, json);
-        let was_under_a_halt = self.is_under_a_halt(session, true);
+        let halts = self.halts(session, true);
         let was_stopped = self.stopped.contains(&session);
-        self.waiting.push(Taken { session, logged, offends, was_under_a_halt, was_stopped });
+        self.waiting.push(Taken { session, logged, offends, halts, was_stopped });
     }
 
     /// Judges what was taken in.
     fn judge(&mut self) {
-        for Taken { session, logged, offends, was_under_a_halt, was_stopped } in std::mem::take(&mut self.waiting) {
+        for Taken { session, logged, offends, halts, was_stopped } in std::mem::take(&mut self.waiting) {
             let step_is = || String::from_utf8_lossy(&logged);
             let step = Step::from_log(&logged).unwrap();
             let Observed::Judged(judged) = self.detector(&step).observe(&step) else {
@@ -189,7 +218,7 @@ impl World {
                 self.halted.insert(session);
             }
             let is_halted = judged.decision == Decision::Halt;
-            let is_under_a_halt = was_under_a_halt && self.is_under_a_halt(session, true);
+            let is_under_a_halt = halts.into_iter().any(|it| self.stands(it));
             assert!(is_halted || !(is_under_a_halt || offends), "goes on: {}", step_is());
             let is_said_to_be = self.is_said_to_be_under_a_halt(session, &mut BTreeSet::new());
             assert!(!is_halted || is_said_to_be, "is stopped: {}", step_is());
