@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::document;
+
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_martingale");
 
 /// Longest a server may take to become ready, or an answer to arrive: a bound on a broken build, not a measure.
@@ -136,11 +138,11 @@ impl Server {
             .send()
             .await
             .expect("an answer");
-        read(answer).await
+        read("post", path, answer).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
-        read(self.client.get(self.url(path)).send().await.expect("an answer")).await
+        read("get", path, self.client.get(self.url(path)).send().await.expect("an answer")).await
     }
 
     /// Rows of a query that must succeed.
@@ -187,10 +189,12 @@ impl Drop for Server {
     }
 }
 
-async fn read(answer: reqwest::Response) -> (u16, Value) {
+async fn read(method: &str, path: &str, answer: reqwest::Response) -> (u16, Value) {
     let status = answer.status().as_u16();
     let text = answer.text().await.expect("a body");
-    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    let answer = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    document::check(method, path, status, &answer);
+    (status, answer)
 }
 
 /// Runs the binary to its end.

@@ -10,6 +10,7 @@ mod cli;
 mod contract;
 mod crash;
 mod delivery;
+mod document;
 mod eval;
 mod harness;
 mod hostile;

@@ -16,6 +16,9 @@ fn text() -> Value {
 
 fn common() -> Value {
     json!({
+        "AnswerOrError": {
+            "anyOf": [{ "$ref": "#/components/schemas/Answer" }, { "$ref": "#/components/schemas/Error" }],
+        },
         "Object": { "type": "object" },
         "Text": text(),
         "Error": {

@@ -104,6 +104,14 @@ pub(super) const PATHS: &[Operation] = &[
         body: Some((JSON, "Step")),
         answers: &[
             ("200", "The verdict, or with `timed_out` the operator's choice for this agent.", JSON, "Answer"),
+            ("409", "Another step has this `step_id`: `deny`.", JSON, "Answer"),
+            (
+                "429",
+                "A limit is reached; come back after `Retry-After` seconds. `decision` is the operator's choice, and is missing where \
+                 the body was not read.",
+                JSON,
+                "AnswerOrError",
+            ),
             (
                 "503",
                 "No verdict: `decision` is the operator's choice. One that cannot be read: `deny`.",
@@ -111,7 +119,7 @@ pub(super) const PATHS: &[Operation] = &[
                 "Answer",
             ),
         ],
-        errors: &[BAD, ("413", "The step is too large."), ("415", "It is compressed."), BUSY],
+        errors: &[BAD, TOO_SLOW, ("413", "The step is too large."), ("415", "It is compressed.")],
         ..NONE
     },
     Operation {
