@@ -9,12 +9,12 @@
 //! ```
 //!
 //! A step begins with its kind; the value is the tool of a tool step and the text of any other. `after` is the time since
-//! the step before (default 1s), `session` and `parent` name other sessions of the run, `expect` is `allow` by default.
-//! Every other member is a field of the step as on the wire.
+//! the step before (default 1s), `session` (default `test`, the root of the run) and `parent` name sessions of the run, `expect` is
+//! `allow` by default. Every other member is a field of the step as on the wire.
 
 use std::sync::Arc;
 
-use martingale_schemas::wire::StepV1;
+use martingale_schemas::wire::{StepFieldsV1, StepV1};
 use martingale_schemas::{Decision, Kind, Limits, Mode, Timestamp};
 use serde_json::{Value as Json, json};
 
@@ -40,6 +40,9 @@ struct CaseStep {
     at: Timestamp,
     expect: Decision,
 }
+
+/// What a step of a case has beside the fields of a step.
+const MEMBERS: [&str; 4] = ["expect", "after", "session", "parent"];
 
 /// When the first step of a case happens: 2026-01-01T00:00:00Z.
 const BEGIN: i64 = 1_767_225_600_000_000;
@@ -72,6 +75,7 @@ fn step(node: &Node, number: usize, path: &str, now: &mut i64, faults: &mut Faul
         "session_id": "test", "root_session_id": "test", "step_id": (number + 1).to_string(), "agent": { "id": "test" }
     });
     let (mut expect, mut shown, mut after) = (Decision::Allow, String::new(), 1_000_000);
+    let mut unknown = Vec::new();
     for (key, value) in members {
         let fault = |faults: &mut Faults<'_>, message: String, suggestion: Option<String>| {
             faults.error(&format!("{path}.{}", key.name), (value.line, value.column), message, suggestion);
@@ -95,11 +99,24 @@ fn step(node: &Node, number: usize, path: &str, now: &mut i64, faults: &mut Faul
             (name, _) if Kind::from_name(name).is_some() && shown.is_empty() => {
                 shown = kind(&mut sent, key, value);
             }
-            (name, _) => sent[name] = value.to_json(),
+            (name, _) if StepFieldsV1::FIELDS.contains(&name) && name != "kind" => sent[name] = value.to_json(),
+            _ => unknown.push(key),
         }
     }
+    let kinds = Kind::ALL.map(Kind::as_str);
+    for key in unknown {
+        let name = key.name.as_str();
+        if shown.is_empty() && closest(name, kinds).is_some() {
+            continue;
+        }
+        let message = match Kind::from_name(name) {
+            Some(_) => format!("`{name}` is a second kind: write it as a step of its own"),
+            None => format!("unknown name `{name}`: no field of a step; an attribute goes under `attributes`"),
+        };
+        let suggestion = closest(name, StepFieldsV1::FIELDS.iter().chain(&MEMBERS).copied());
+        faults.error(&format!("{path}.{name}"), (key.line, key.column), message, suggestion);
+    }
     if shown.is_empty() {
-        let kinds = Kind::ALL.map(Kind::as_str);
         let meant = members.iter().find_map(|(key, _)| closest(&key.name, kinds));
         let message = "the step has no kind: begin with one, as `tool_call: send_email` or `user_message: hello`";
         faults.error(path, (node.line, node.column), message, meant);
