@@ -5,14 +5,13 @@ mod history;
 mod shown;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use martingale_detector_core::Blame;
 use martingale_schemas::Decision;
 
-use super::replay::create;
+use super::replay::Results;
 use super::replay::line::write;
 use super::replay::source::Source;
 use crate::cli::blame::Blame as Args;
@@ -36,27 +35,25 @@ impl Session {
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     // Everything that can be refused is refused before the first step is read.
-    let read = || args.files.iter().chain(&args.baselines).map(PathBuf::as_path);
-    let ranked = || args.ranked.as_deref().map(|it| create(it, read())).transpose();
-    let (sessions, rejected, ranked) = if args.files.is_empty() {
+    let read = args.files.iter().chain(&args.baselines);
+    let ranked = args.ranked.as_deref().map(|it| Results::open(it, read)).transpose()?;
+    let (sessions, rejected) = if args.files.is_empty() {
         let client = Client::new(&args.server)?;
-        let ranked = ranked()?;
         let mut sessions = Vec::new();
         for id in &args.sessions {
             sessions.push(history::session(&client, id).await?);
         }
-        (sessions, 0, ranked)
+        (sessions, 0)
     } else {
         let source = Source::open(&args.files)?;
         let baselines = if args.baselines.is_empty() { None } else { Some(Source::open(&args.baselines)?) };
         let rules = crate::policies::load(args.policies.as_deref(), !args.no_shipped)?.rules;
-        let (ranked, wanted) = (ranked()?, args.sessions.clone());
-        let judge = move || files::sessions(source, baselines, rules, &wanted);
-        let (sessions, rejected) = tokio::task::spawn_blocking(judge).await??;
-        (sessions, rejected, ranked)
+        let wanted = args.sessions.clone();
+        tokio::task::spawn_blocking(move || files::sessions(source, baselines, rules, &wanted)).await??
     };
     let missing: Vec<&String> = args.sessions.iter().filter(|id| sessions.iter().all(|it| it.id != **id)).collect();
-    if let Some(mut out) = ranked {
+    if let Some(ranked) = ranked.filter(|_| !sessions.is_empty()) {
+        let mut out = ranked.begin()?;
         for it in &sessions {
             write(&mut out, &shown::ranked(it))?;
         }

@@ -15,13 +15,13 @@ mod stairs;
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
 use martingale_schemas::ids;
 
-use super::replay::create;
+use super::replay::Results;
 use crate::cli::eval::Eval;
 use crate::output::{note, say, say_json};
 use crate::policies::{self, count};
@@ -39,8 +39,10 @@ pub(crate) async fn run(args: Eval) -> Result<ExitCode> {
     let asked = Asked { split: args.split.clone(), by: args.by.clone(), with_failed: args.with_failed };
     let labels = labels::read(&args.labels, &asked)?;
     policies::load(args.policies.as_deref(), !args.no_shipped)?;
+    let read = args.files.iter().chain(&args.labels);
+    let verdicts = args.verdicts.as_deref().map(|it| Results::open(it, read)).transpose()?;
     let json = args.json;
-    let report = tokio::task::spawn_blocking(move || evaluate(&args, &labels)).await??;
+    let report = tokio::task::spawn_blocking(move || evaluate(&args, &labels, verdicts)).await??;
     if json {
         say_json(&report)?;
     } else {
@@ -54,7 +56,7 @@ pub(crate) async fn run(args: Eval) -> Result<ExitCode> {
     Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn evaluate(args: &Eval, labels: &[Label]) -> Result<Report> {
+fn evaluate(args: &Eval, labels: &[Label], verdicts: Option<Results>) -> Result<Report> {
     let recording = Recording::open(args.files.clone())?;
     let by_place: HashMap<usize, &Label> =
         labels.iter().filter_map(|it| Some((*recording.places.get(&it.session_id)?, it))).collect();
@@ -62,9 +64,7 @@ fn evaluate(args: &Eval, labels: &[Label]) -> Result<Report> {
     let items = items(&recording, &by_place);
     let deal = if args.leave_one_out { Deal::OneOut } else { Deal::InTurn(args.folds as usize) };
     let folds = split::folds(&items, deal, args.calibrate).map_err(|why| cannot_divide(why, args, &sessions))?;
-    // Nothing is refused any more: what the file held is let go.
-    let read = || args.files.iter().chain(&args.labels).map(PathBuf::as_path);
-    let mut verdicts = args.verdicts.as_deref().map(|it| create(it, read())).transpose()?;
+    let mut verdicts = verdicts.map(Results::begin).transpose()?;
     let (mut records, mut bases) = (Vec::new(), Vec::new());
     for (number, fold) in folds.iter().enumerate() {
         // Compiled anew: what is judged by takes the fold's baselines with it.

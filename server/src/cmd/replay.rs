@@ -38,16 +38,15 @@ type Sessions = HashSet<[u8; 16]>;
 pub(crate) async fn run(args: Replay) -> Result<ExitCode> {
     // Everything that can be refused is refused before the first step goes out.
     let source = Source::open(&args.files)?;
-    let read = || args.files.iter().chain(&args.baselines).map(PathBuf::as_path);
-    let verdicts = || args.verdicts.as_deref().map(|it| create(it, read())).transpose();
+    let read = args.files.iter().chain(&args.baselines);
+    let verdicts = args.verdicts.as_deref().map(|it| Results::open(it, read)).transpose()?;
     let summary = if args.offline {
         let rules = crate::policies::load(args.policies.as_deref(), !args.no_shipped)?.rules;
         let baselines = if args.baselines.is_empty() { None } else { Some(Source::open(&args.baselines)?) };
-        let verdicts = verdicts()?;
         tokio::task::spawn_blocking(move || offline::run(source, baselines, rules, verdicts)).await??
     } else {
         let client = Client::new(&args.server)?;
-        send::replay(&client, source, args.concurrency, verdicts()?).await?
+        send::replay(&client, source, args.concurrency, verdicts).await?
     };
     if args.json {
         say_json(&summary.to_json())?;
@@ -68,18 +67,34 @@ pub(crate) async fn run(args: Replay) -> Result<ExitCode> {
     Ok(if shed + rejected > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// A file for results, empty: what it held is gone.
-///
-/// # Errors
-/// When it is one of the files that are `read`, under whatever name, or cannot be written; with its name.
-pub(crate) fn create<'p>(path: &Path, read: impl IntoIterator<Item = &'p Path>) -> Result<BufWriter<File>> {
-    let regular = |it: &Path| it.metadata().ok().filter(Metadata::is_file).map(|it| (it.dev(), it.ino()));
-    if let Some(same) = regular(path).and_then(|own| read.into_iter().find(|it| regular(it) == Some(own))) {
-        let (path, same) = (path.display(), same.display());
-        bail!("{path} is {same}, which is read: results would replace what is in it; name another file for them");
+/// A file for results, which keeps what it held until there are some.
+#[derive(Debug)]
+pub(crate) struct Results(File);
+
+impl Results {
+    /// # Errors
+    /// When it is one of the files that are `read`, under whatever name, or cannot be written; with its name.
+    pub(crate) fn open<'p>(path: &Path, read: impl IntoIterator<Item = &'p PathBuf>) -> Result<Self> {
+        let regular = |it: &Path| it.metadata().ok().filter(Metadata::is_file).map(|it| (it.dev(), it.ino()));
+        if let Some(same) = regular(path).and_then(|own| read.into_iter().find(|it| regular(it) == Some(own))) {
+            let (path, same) = (path.display(), same.display());
+            bail!("{path} is {same}, which is read: results would replace what is in it; name another file for them");
+        }
+        let file = File::options().write(true).create(true).truncate(false).open(path);
+        Ok(Self(file.with_context(|| format!("{} cannot be written", path.display()))?))
     }
-    let file = File::create(path).with_context(|| format!("{} cannot be written", path.display()))?;
-    Ok(BufWriter::with_capacity(1 << 20, file))
+
+    /// Lets go of what the file held.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn begin(self) -> Result<BufWriter<File>> {
+        // A pipe or a terminal holds nothing.
+        if self.0.metadata()?.is_file() {
+            self.0.set_len(0)?;
+        }
+        Ok(BufWriter::with_capacity(1 << 20, self.0))
+    }
 }
 
 /// Tells the first few faults of lines on standard error.
@@ -117,9 +132,9 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
-    use std::path::Path;
+    use std::path::PathBuf;
 
-    use super::create;
+    use super::Results;
 
     /// Results may go anywhere but over what they are made of.
     #[test]
@@ -131,18 +146,22 @@ mod tests {
         std::fs::write(&old, "old").expect("writes");
         symlink(&steps, &link).expect("links");
         std::fs::hard_link(&steps, &hard).expect("links");
-        let read = || [Path::new("-"), Path::new("/dev/null"), &steps];
+        let read = [PathBuf::from("-"), "/dev/null".into(), steps.clone()];
         for path in [&steps, &link, &hard] {
-            let said = create(path, read()).expect_err("refused").to_string();
+            let said = Results::open(path, &read).expect_err("refused").to_string();
             assert!(said.contains("which is read") && said.contains("name another file"), "{said}");
         }
-        assert_eq!(std::fs::read_to_string(&steps).expect("reads"), "steps");
-        for path in [&old, &new, Path::new("/dev/null")] {
-            create(path, read()).expect("another file");
+        let held = || [&steps, &old].map(|it| std::fs::read_to_string(it).expect("reads"));
+        assert_eq!(held(), ["steps", "old"]);
+        for path in [&old, &new, &PathBuf::from("/dev/null")] {
+            let results = Results::open(path, &read).expect("another file");
+            assert_eq!(held(), ["steps", "old"]);
+            results.begin().expect("writes");
+            std::fs::write(&old, "old").expect("writes");
         }
-        assert_eq!(std::fs::read_to_string(&old).expect("reads"), "");
-        assert!(
-            create(&folder.path().join("no/where"), read()).expect_err("no folder").to_string().contains("no/where")
-        );
+        Results::open(&old, &read).and_then(Results::begin).expect("writes");
+        assert_eq!(held(), ["steps", ""]);
+        let said = Results::open(&folder.path().join("no/where"), &read).expect_err("no folder").to_string();
+        assert!(said.contains("no/where"), "{said}");
     }
 }

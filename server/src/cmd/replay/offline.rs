@@ -7,8 +7,7 @@
 //! hundred thousand sessions take about a gigabyte.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,19 +21,15 @@ use super::source::Source;
 use super::steps::each_step;
 use super::summary::Decisions;
 use super::tally::{Found, Tally};
-use super::{Faults, Outcomes, Sessions, Summary};
+use super::{Faults, Outcomes, Results, Sessions, Summary};
 
-pub(super) fn run(
-    source: Source,
-    baselines: Option<Source>,
-    rules: Rules,
-    mut out: Option<BufWriter<File>>,
-) -> Result<Summary> {
+pub(super) fn run(source: Source, baselines: Option<Source>, rules: Rules, out: Option<Results>) -> Result<Summary> {
     let arrival = Timestamp::from_micros(Clock::System.now_micros());
     let rules = match baselines {
         Some(source) => learn(source, rules, arrival)?,
         None => rules,
     };
+    let mut out = out.map(Results::begin).transpose()?;
     let mut judge = Judge::new(Arc::new(rules));
     let mut sessions = Sessions::default();
     let faults = Faults::new(source.progress());

@@ -4,8 +4,7 @@
 //! never overtaken by itself. A server that is busy (429, 503) is waited for as it asks, for a bounded time; after that
 //! the steps that are left are shed, and counted.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -25,7 +24,7 @@ use tokio::task::JoinSet;
 use super::follow::{Expected, Followed, Follower};
 use super::lanes::Lanes;
 use super::source::{Place, Source};
-use super::{Faults, Outcomes, Summary, steps};
+use super::{Faults, Outcomes, Results, Summary, steps};
 use crate::client::{Client, refusal};
 use crate::output::{grouped, plain};
 
@@ -76,15 +75,12 @@ pub(crate) struct Sent {
     pub(crate) outcomes: Outcomes,
 }
 
-pub(super) async fn replay(
-    client: &Client,
-    mut source: Source,
-    lanes: u32,
-    out: Option<BufWriter<File>>,
-) -> Result<Summary> {
+pub(super) async fn replay(client: &Client, mut source: Source, lanes: u32, out: Option<Results>) -> Result<Summary> {
     let progress = source.progress();
     let begun = Instant::now();
     let follower = Follower::start(client.clone(), out.is_some()).await?;
+    // The server is there.
+    let out = out.map(Results::begin).transpose()?;
     let faults = Faults::new(progress.clone());
     let acknowledged = Arc::new(AtomicU64::new(0));
     let next = move |line: &mut Vec<u8>| source.next_line(line);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use flate2::bufread::MultiGzDecoder;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 /// Longest line that is read, in bytes: well above the largest step that is ever taken.
 const LINE_BYTES_MAX: usize = 64 << 20;
@@ -62,8 +62,8 @@ impl Source {
             bytes += about.len();
             files.push((path.clone(), Some(file)));
         }
-        // Drawn on standard error, and only when that is a terminal.
-        let progress = ProgressBar::new(bytes);
+        // Drawn on standard error, and only when that is a terminal; cleared also where it ends early.
+        let progress = ProgressBar::new(bytes).with_finish(ProgressFinish::AndClear);
         if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent:>3}% {prefix}{msg} {elapsed} eta {eta}") {
             progress.set_style(style);
         }

@@ -30,8 +30,8 @@ pub(crate) fn each_step(
     faults: &Faults,
     mut f: impl FnMut(&Step<'_>) -> Result<()>,
 ) -> Result<Lines> {
-    let (progress, mut lineages, mut json) = (source.progress(), Lineages::default(), Vec::new());
-    let mut lines = Lines::default();
+    let progress = source.progress();
+    let (mut lineages, mut json, mut lines) = (Lineages::default(), Vec::new(), Lines::default());
     while let Some(place) = source.next_line(&mut json)? {
         lines.read += 1;
         if lines.read % TELL_EVERY == 0 {
