@@ -22,6 +22,9 @@ use std::time::Duration;
 const VERSION: &str = "4.3.1";
 /// `martingale-kafka` in the alphabet of Kafka's ids.
 const CLUSTER_ID: &str = "bWFydGluZ2FsZS1rYWZrYQ";
+/// Keys for TLS, and what opens them: of servers on loopback that live as long as a test.
+const KEYS: &str = "keys.p12";
+const KEYS_PASSWORD: &str = "of-a-test";
 /// A broker that is not there by then will not be.
 const START_MAX: Duration = Duration::from_secs(120);
 
@@ -36,9 +39,19 @@ pub struct KafkaCluster {
 #[derive(Debug)]
 struct Broker {
     dir: PathBuf,
-    port: u16,
-    sasl_port: u16,
+    ports: Ports,
     running: Mutex<Option<Child>>,
+}
+
+/// Where a broker listens.
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    plain: u16,
+    /// SASL without TLS.
+    sasl: u16,
+    /// SASL within TLS.
+    tls: u16,
+    controller: u16,
 }
 
 impl KafkaCluster {
@@ -70,21 +83,23 @@ impl KafkaCluster {
         };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("martingale-kafka-{}-{number}", std::process::id()));
-        let ports = free_ports(brokers * 3);
-        let voters: Vec<_> = (0..brokers).map(|it| format!("{}@127.0.0.1:{}", it + 1, ports[it * 3 + 2])).collect();
-        let cluster = Self {
-            libs,
-            brokers: (0..brokers).map(|it| Broker::new(&dir, it, ports[it * 3], ports[it * 3 + 1])).collect(),
-            dir,
-        };
+        let ports = free_ports(brokers * 4);
+        let ports = ports.chunks_exact(4).map(|it| Ports { plain: it[0], sasl: it[1], tls: it[2], controller: it[3] });
+        let brokers: Vec<_> = ports.enumerate().map(|(index, ports)| Broker::new(&dir, index, ports)).collect();
+        let voter = |(index, it): (usize, &Broker)| format!("{}@127.0.0.1:{}", index + 1, it.ports.controller);
+        let voters: Vec<_> = brokers.iter().enumerate().map(voter).collect();
+        let cluster = Self { libs, brokers, dir };
         for (index, broker) in cluster.brokers.iter().enumerate() {
-            let replicas = brokers.min(3);
+            let (replicas, ports) = (cluster.brokers.len().min(3), broker.ports);
             let words = [
                 ("ID", (index + 1).to_string()),
                 ("VOTERS", voters.join(",")),
-                ("PORT", broker.port.to_string()),
-                ("SASL_PORT", broker.sasl_port.to_string()),
-                ("CONTROLLER_PORT", ports[index * 3 + 2].to_string()),
+                ("PORT", ports.plain.to_string()),
+                ("SASL_PORT", ports.sasl.to_string()),
+                ("TLS_PORT", ports.tls.to_string()),
+                ("CONTROLLER_PORT", ports.controller.to_string()),
+                ("KEYS", cluster.dir.join(KEYS).display().to_string()),
+                ("KEYS_PASSWORD", KEYS_PASSWORD.to_owned()),
                 ("DIR", broker.dir.display().to_string()),
                 ("REPLICAS", replicas.to_string()),
                 ("IN_SYNC", replicas.div_ceil(2).to_string()),
@@ -95,6 +110,7 @@ impl KafkaCluster {
             fs::write(broker.properties(), words.into_iter().fold(template, fill)).expect("broker.properties");
         }
         std::thread::scope(|scope| {
+            scope.spawn(|| cluster.make_keys());
             for broker in &cluster.brokers {
                 scope.spawn(|| broker.format(&cluster.libs));
             }
@@ -116,18 +132,48 @@ impl KafkaCluster {
         });
     }
 
+    /// A key for TLS on this machine, and its certificate beside it.
+    fn make_keys(&self) {
+        let keytool = |args: &[&str]| {
+            let mut keytool = Command::new("keytool");
+            keytool.args(args).args(["-alias", "broker", "-storetype", "PKCS12", "-storepass", KEYS_PASSWORD]);
+            let done =
+                keytool.arg("-keystore").arg(self.dir.join(KEYS)).output().expect("keytool, which comes with java");
+            assert!(done.status.success(), "no key for TLS: {}", text(&done.stdout, &done.stderr));
+            done.stdout
+        };
+        let made_of = ["-keyalg", "EC", "-groupname", "secp256r1", "-validity", "2", "-dname", "CN=localhost"];
+        keytool(&[&["-genkeypair", "-ext", "SAN=IP:127.0.0.1"], &made_of[..]].concat());
+        fs::write(self.certificate(), keytool(&["-exportcert", "-rfc"])).expect("certificate of the brokers");
+    }
+
+    /// The certificate that all brokers show, in PEM.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.dir.join("certificate.pem")
+    }
+
     /// Addresses for `brokers` of the configuration.
     #[must_use]
     pub fn brokers(&self) -> String {
-        let address = |it: &Broker| format!("127.0.0.1:{}", it.port);
-        self.brokers.iter().map(address).collect::<Vec<_>>().join(",")
+        self.addresses(|it| it.plain)
     }
 
-    /// Addresses that ask for SASL PLAIN; the user is `martingale`, the password `right`.
+    /// Addresses that ask for SASL: PLAIN and SCRAM-SHA-512, of the user `martingale` with the password `right`, and OAUTHBEARER,
+    /// which takes unsigned tokens.
     #[must_use]
     pub fn sasl_brokers(&self) -> String {
-        let address = |it: &Broker| format!("127.0.0.1:{}", it.sasl_port);
-        self.brokers.iter().map(address).collect::<Vec<_>>().join(",")
+        self.addresses(|it| it.sasl)
+    }
+
+    /// Addresses that ask for the same user and password within TLS.
+    #[must_use]
+    pub fn tls_brokers(&self) -> String {
+        self.addresses(|it| it.tls)
+    }
+
+    fn addresses(&self, port: impl Fn(&Ports) -> u16) -> String {
+        self.brokers.iter().map(|it| format!("127.0.0.1:{}", port(&it.ports))).collect::<Vec<_>>().join(",")
     }
 
     /// `kill -9`. Its data stays.
@@ -157,8 +203,8 @@ impl Drop for KafkaCluster {
 }
 
 impl Broker {
-    fn new(dir: &Path, index: usize, port: u16, sasl_port: u16) -> Self {
-        Self { dir: dir.join(format!("broker-{}", index + 1)), port, sasl_port, running: Mutex::default() }
+    fn new(dir: &Path, index: usize, ports: Ports) -> Self {
+        Self { dir: dir.join(format!("broker-{}", index + 1)), ports, running: Mutex::default() }
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Child>> {
@@ -173,6 +219,7 @@ impl Broker {
         let mut java = Command::new("java");
         java.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]).arg(libs.join("*"));
         java.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(self.properties());
+        java.args(["--add-scram", "SCRAM-SHA-512=[name=martingale,password=right]"]);
         let done = java.output().expect("java");
         assert!(done.status.success(), "the folder of a broker cannot be made: {}", text(&done.stdout, &done.stderr));
     }

@@ -14,6 +14,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 
 use super::*;
+use crate::clock::Clock;
 use crate::config::Span;
 use crate::log::conformance::{A, B, TOPICS};
 use crate::log::kafka_config::Properties;

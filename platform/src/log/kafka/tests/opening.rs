@@ -49,21 +49,57 @@ async fn a_broker_that_is_not_there_is_named() {
 #[tokio::test]
 async fn wrong_credentials_are_told_from_right_ones() {
     let Some(cluster) = cluster().await else { return };
-    let with = |password: &str| {
-        let pairs = [
-            ("security.protocol", "SASL_PLAINTEXT"),
-            ("sasl.mechanisms", "PLAIN"),
-            ("sasl.username", "martingale"),
-            ("sasl.password", password),
-        ];
-        let properties = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        KafkaConfig { properties: Properties(properties), ..config(cluster.sasl_brokers()) }
+    let folder = tempfile::tempdir().expect("a folder");
+    let with = |protocol: &str, mechanism: &str, password: &str| {
+        let is_tls = protocol == "SASL_SSL";
+        let mut pairs = vec![("security.protocol", protocol.to_owned()), ("sasl.mechanisms", mechanism.to_owned())];
+        if is_tls {
+            pairs.push(("ssl.ca.location", cluster.certificate().display().to_string()));
+        }
+        let mut it = config(if is_tls { cluster.tls_brokers() } else { cluster.sasl_brokers() });
+        if mechanism == "OAUTHBEARER" {
+            it.oauth_token_file = folder.path().join(password);
+            std::fs::write(&it.oauth_token_file, token(password == "right")).expect("writes");
+        } else {
+            let user = [("sasl.username", "martingale"), ("sasl.password", password)];
+            pairs.extend(user.map(|(name, value)| (name, value.to_owned())));
+        }
+        it.properties = Properties(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
+        it
     };
-    let error = refused(&with("wrong")).await;
-    assert!(error.contains("uthentication failed") && !error.contains("wrong"), "{error}");
-    let log = open(&with("right")).await.expect("open");
-    log.append(vec![at(A, P0, "in")]).await.expect("append");
-    assert_eq!(values(&*log, A, P0).await, ["in"]);
+    for (protocol, mechanism) in [
+        ("SASL_PLAINTEXT", "PLAIN"),
+        ("SASL_PLAINTEXT", "SCRAM-SHA-512"),
+        ("SASL_PLAINTEXT", "OAUTHBEARER"),
+        ("SASL_SSL", "SCRAM-SHA-512"),
+    ] {
+        let error = refused(&with(protocol, mechanism, "wrong")).await;
+        assert!(error.contains("uthentication") && !error.contains("wrong"), "{mechanism}: {error}");
+        let log = open(&with(protocol, mechanism, "right")).await.expect(mechanism);
+        log.append(vec![at(A, P0, "in")]).await.expect("append");
+        assert_eq!(values(&*log, A, P0).await, ["in"], "{mechanism}");
+    }
+    // Brokers that nobody vouches for.
+    let mut unknown = with("SASL_SSL", "SCRAM-SHA-512", "right");
+    unknown.properties.0.remove("ssl.ca.location");
+    let error = refused(&unknown).await;
+    assert!(error.contains("certificate verify failed") && error.contains("ssl.ca.location"), "{error}");
+    // A token that is not there.
+    let mut without = with("SASL_PLAINTEXT", "OAUTHBEARER", "right");
+    without.oauth_token_file = folder.path().join("nowhere");
+    let error = refused(&without).await;
+    assert!(error.contains("oauth_token_file") && error.contains("nowhere"), "{error}");
+}
+
+/// An unsigned JWT of the user, which holds for an hour or has ended.
+fn token(holds: bool) -> String {
+    use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+
+    let now = Clock::System.now_micros() / 1_000_000;
+    let until = if holds { now + 3_600 } else { now - 3_600 };
+    let claims = format!(r#"{{"sub":"martingale","iat":{},"exp":{until}}}"#, now - 7_200);
+    let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    format!("{}.{}.", part(r#"{"alg":"none"}"#), part(&claims))
 }
 
 #[tokio::test]
