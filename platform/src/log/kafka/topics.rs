@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{
     AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
 };
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::client::{Clients, Context, millis, unusable};
+use super::client::{Clients, Context, Isolation, Reader, millis, unusable};
+use super::cursor::END_WAIT;
 use super::{Cleanup, Consumer, ConsumerSpec, Error, KafkaConfig, Partition, Topic, TopicSpec};
 
 /// Before it is looked again whether new topics are there.
@@ -82,22 +84,31 @@ impl Topics {
 
     /// Creates what is missing, where that is allowed, and checks what is there.
     pub(super) async fn ensure(&self, clients: &Clients) -> Result<(), Error> {
+        // Existence is asked for through a reader, since a token (OAUTHBEARER) is fetched by a client that polls, and the client
+        // that creates topics does not: with a token none is created, and no setting is looked at.
+        let has_token = !clients.config.oauth_token_file.as_os_str().is_empty();
+        let reader = Arc::new(clients.reader(Isolation::Uncommitted, 0, END_WAIT)?);
+        let missing = self.check(clients, &reader).await?;
+        if has_token && missing.is_empty() {
+            return Ok(());
+        }
+        if let Some((name, cleanup)) = missing.first().filter(|_| has_token || !clients.config.create_topics) {
+            let (partitions, policy) = (self.partitions, policy(*cleanup));
+            let or =
+                if has_token { "; with `oauth_token_file` topics are not created" } else { ", or set create_topics" };
+            return Err(Error::Open(format!(
+                "kafka: topic `{name}` does not exist: create it with {partitions} partitions, cleanup.policy={policy} and \
+                 {CLOCK}={CLOCK_OF_THE_BROKERS}{or}"
+            )));
+        }
         let admin: AdminClient<Context> = clients.base().create_with_context(clients.context()).map_err(unusable)?;
-        let admin = Arc::new(admin);
-        let missing = self.check(clients, &admin).await?;
         if missing.is_empty() {
             return self.check_settings(clients, &admin).await;
-        }
-        if !clients.config.create_topics {
-            return Err(Error::Open(format!(
-                "kafka: topic `{}` does not exist: create it with {} partitions, or set create_topics",
-                missing[0].0, self.partitions
-            )));
         }
         self.create(clients, &admin, &missing).await?;
         // A broker hears of a new topic some moments after the controller has made it.
         let deadline = Instant::now() + clients.request_timeout();
-        while let Some((name, _)) = self.check(clients, &admin).await?.first() {
+        while let Some((name, _)) = self.check(clients, &reader).await?.first() {
             if Instant::now() > deadline {
                 return Err(Error::Open(format!(
                     "kafka: topic `{name}` was created and is not there: look at the brokers"
@@ -109,13 +120,9 @@ impl Topics {
     }
 
     /// The topics that do not exist.
-    async fn check(
-        &self,
-        clients: &Clients,
-        admin: &Arc<AdminClient<Context>>,
-    ) -> Result<Vec<(Arc<str>, Cleanup)>, Error> {
-        let (asked, timeout) = (Arc::clone(admin), clients.request_timeout());
-        let metadata = tokio::task::spawn_blocking(move || asked.inner().fetch_metadata(None, timeout));
+    async fn check(&self, clients: &Clients, reader: &Arc<Reader>) -> Result<Vec<(Arc<str>, Cleanup)>, Error> {
+        let (asked, timeout) = (Arc::clone(reader), clients.request_timeout());
+        let metadata = tokio::task::spawn_blocking(move || asked.fetch_metadata(None, timeout));
         let metadata = metadata.await.map_err(|_| Error::Closed)?.map_err(|error| {
             let brokers = &clients.config.brokers;
             Error::Open(format!(
@@ -203,11 +210,7 @@ impl Topics {
         for resource in described.iter().flatten() {
             let OwnedResourceSpecifier::Topic(name) = &resource.specifier else { continue };
             let Some(cleanup) = wanted.get(&**name) else { continue };
-            let policy = match cleanup {
-                Cleanup::Retain => "delete",
-                Cleanup::Compact => "compact",
-            };
-            for (setting, wanted) in [("cleanup.policy", policy), (CLOCK, CLOCK_OF_THE_BROKERS)] {
+            for (setting, wanted) in [("cleanup.policy", policy(*cleanup)), (CLOCK, CLOCK_OF_THE_BROKERS)] {
                 let found = resource.get(setting).and_then(|it| it.value.as_deref());
                 if let Some(found) = found.filter(|it| *it != wanted) {
                     return Err(Error::Open(format!(
@@ -217,5 +220,13 @@ impl Topics {
             }
         }
         Ok(())
+    }
+}
+
+/// `cleanup.policy` of a topic.
+const fn policy(cleanup: Cleanup) -> &'static str {
+    match cleanup {
+        Cleanup::Retain => "delete",
+        Cleanup::Compact => "compact",
     }
 }

@@ -75,7 +75,18 @@ async fn wrong_credentials_are_told_from_right_ones() {
     ] {
         let error = refused(&with(protocol, mechanism, "wrong")).await;
         assert!(error.contains("uthentication") && !error.contains("wrong"), "{mechanism}: {error}");
-        let log = open(&with(protocol, mechanism, "right")).await.expect(mechanism);
+        let right = with(protocol, mechanism, "right");
+        if mechanism == "OAUTHBEARER" {
+            let error = refused(&right).await;
+            assert!(
+                error.contains("does not exist: create it with 4 partitions, cleanup.policy=")
+                    && error.contains("oauth"),
+                "{error}"
+            );
+            let plain = KafkaConfig { topic_prefix: right.topic_prefix.clone(), ..config(cluster.brokers()) };
+            open(&plain).await.expect("created");
+        }
+        let log = open(&right).await.expect(mechanism);
         log.append(vec![at(A, P0, "in")]).await.expect("append");
         assert_eq!(values(&*log, A, P0).await, ["in"], "{mechanism}");
     }
@@ -108,8 +119,11 @@ async fn topics_that_are_missing_or_of_another_shape_are_named() {
     let config = config(cluster.brokers());
     let strict = KafkaConfig { create_topics: false, ..config.clone() };
     let error = refused(&strict).await;
-    let expected =
-        format!("topic `{}a` does not exist: create it with 4 partitions, or set create_topics", config.topic_prefix);
+    let expected = format!(
+        "topic `{}a` does not exist: create it with 4 partitions, cleanup.policy=delete and \
+                             message.timestamp.type=LogAppendTime, or set create_topics",
+        config.topic_prefix
+    );
     assert!(error.contains(&expected), "{error}");
     open(&config).await.expect("created");
     open(&strict).await.expect("there");
