@@ -17,7 +17,7 @@ pub struct Config {
     pub sessions_in_memory_max: usize,
     /// How long a session may be silent, by the time the log takes steps in, until it is forgotten. It is forgotten no
     /// earlier and at most an eighth later; a step that still comes starts the session anew. A session above one that goes on
-    /// is not silent, and what a halt stands against is never forgotten.
+    /// is not silent, and a halt that stands is never forgotten.
     pub session_idle: Span,
 }
 

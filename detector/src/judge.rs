@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateKey, Tally};
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
-use martingale_schemas::lineage::Lineages;
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
     Control, ControlAction, ControlState, Decision, Finding, Lineage, Position, Reason, Rejection, Scope, SessionId,
@@ -66,11 +65,12 @@ struct Remembered {
 }
 
 impl Batch {
-    /// Takes out the records of what is newly remembered of sessions.
+    /// Takes out the records of what is newly remembered of sessions, and the removals of what is no more.
     pub(crate) fn take_lineages(&mut self) -> impl Iterator<Item = Append> + use<> {
         let new = std::mem::take(&mut self.lineages).into_iter().filter(|(_, it)| it.is_new);
-        new.filter_map(|(session, it)| {
-            Some(Append::new(topics::LINEAGES, Bytes::from(session), Bytes::from(it.lineage?.to_json())))
+        new.map(|(session, it)| {
+            let lineage = it.lineage.map_or_else(Bytes::new, |it| it.to_json().into());
+            Append::new(topics::LINEAGES, Bytes::from(session), lineage)
         })
     }
 
@@ -191,10 +191,14 @@ impl Judge {
         batch.counts.order();
         // Also where no step of the run was seen: its first one stays in it.
         let is_here = |id: &SessionId<'_>| self.log.partition_of(id.as_str().as_bytes()) == self.partition;
-        if let (Scope::Run { root_session_id }, ControlAction::Halt) = (&order.control.scope, order.control.action)
-            && (known || is_here(root_session_id))
+        if let Scope::Run { root_session_id: root } = &order.control.scope
+            && (known || is_here(root))
         {
-            self.remember(root_session_id, Lineage::of_root(root_session_id), batch).await?;
+            let tie = Lineage { unheard_since: (!known).then_some(self.time.tick()), ..Lineage::of_root(root) };
+            match order.control.action {
+                ControlAction::Halt => self.remember(root, tie, batch).await?,
+                ControlAction::Resume => self.untie(root, batch).await?,
+            }
         }
         if order.answered {
             return Ok(());
@@ -243,19 +247,33 @@ impl Judge {
         Ok(())
     }
 
+    /// Lets go of a run that was halted and of which nothing was ever heard: whoever has that id may begin as somebody's child.
+    async fn untie(&self, root: &SessionId<'_>, batch: &mut Batch) -> Result<(), Error> {
+        let told = self.remembered(root, batch).await?;
+        if told.lineage.as_ref().is_some_and(|it| it.unheard_since.is_some() && it.basis.is_settled()) {
+            *told = Remembered { lineage: None, is_new: true };
+        }
+        Ok(())
+    }
+
     /// Remembers of a session what leaves it less freedom than what is remembered.
     async fn remember(&self, session: &SessionId<'_>, lineage: Lineage, batch: &mut Batch) -> Result<(), Error> {
-        let known = match batch.lineages.entry(session.as_str().to_owned()) {
+        let known = self.remembered(session, batch).await?;
+        if lineage.tightens(known.lineage.as_ref()) {
+            *known = Remembered { lineage: Some(lineage), is_new: true };
+        }
+        Ok(())
+    }
+
+    /// What is remembered of a session, with what this batch adds.
+    async fn remembered<'b>(&self, session: &SessionId<'_>, batch: &'b mut Batch) -> Result<&'b mut Remembered, Error> {
+        Ok(match batch.lineages.entry(session.as_str().to_owned()) {
             Entry::Occupied(it) => it.into_mut(),
             Entry::Vacant(it) => {
                 let told = self.log.newest(topics::LINEAGES, session.as_str().as_bytes()).await?;
                 it.insert(Remembered { lineage: told.and_then(|it| Lineage::from_log(&it)), is_new: false })
             }
-        };
-        if lineage.tightens(known.lineage.as_ref()) {
-            *known = Remembered { lineage: Some(lineage), is_new: true };
-        }
-        Ok(())
+        })
     }
 
     /// Answers a gate that asks again about a step. From what is stored and in a detector of its own: a question is no step,
@@ -346,6 +364,10 @@ impl Judge {
             }
             let lineage = match self.lineage_of(&key, &state).await? {
                 Told::Stays => continue,
+                Told::Asked(record) => {
+                    out.lineages.push(record);
+                    continue;
+                }
                 Told::Nothing => None,
                 Told::Goes(removal) => Some(removal),
             };
@@ -360,14 +382,11 @@ impl Judge {
     /// What becomes of what a silent session told of its lineage.
     async fn lineage_of(&self, key: &StateKey<'_>, state: &State) -> Result<Told, Error> {
         let (StateKey::Session(id), Some(root)) = (key, state.root()) else { return Ok(Told::Nothing) };
-        let mut known = Lineages::default();
-        while let Some(above) = known.absent_above(id).map(str::to_owned) {
-            let told = self.log.newest(topics::LINEAGES, above.as_bytes()).await?;
-            known.load(above, told.and_then(|it| Lineage::from_log(&it)));
-        }
-        // Where it is in another run by now, also because those above it have moved, its record goes with its state there:
-        // sessions below it may go on, and keep it.
-        if known.root_of(id).is_none_or(|it| it != root) {
+        let key = Bytes::copy_from_slice(id.as_str().as_bytes());
+        let Some(told) = self.log.newest(topics::LINEAGES, &key).await? else { return Ok(Told::Nothing) };
+        let told = Lineage::from_log(&told);
+        // What it told of another run is removed where that is.
+        if told.as_ref().is_some_and(|it| it.root_session_id != *root) {
             return Ok(Told::Nothing);
         }
         let run = StateKey::Run(root.clone());
@@ -378,7 +397,16 @@ impl Judge {
         if run.map_err(|source| self.unreadable(&name, source))?.is_some_and(|it| it.is_halted()) {
             return Ok(Told::Stays);
         }
-        Ok(Told::Goes(Append::new(topics::LINEAGES, Bytes::copy_from_slice(id.as_str().as_bytes()), Bytes::new())))
+        // Not settled: sessions below it may go on in a run of another partition. The doors that they come through are asked,
+        // for as long as a session may be silent.
+        match told.filter(|it| !it.basis.is_settled()) {
+            Some(Lineage { unheard_since: Some(since), .. }) if !self.time.is_over(since) => Ok(Told::Stays),
+            Some(told @ Lineage { unheard_since: None, .. }) => {
+                let asked = Lineage { unheard_since: Some(self.time.tick()), ..told };
+                Ok(Told::Asked(Append::new(topics::LINEAGES, key, Bytes::from(asked.to_json()))))
+            }
+            _ => Ok(Told::Goes(Append::new(topics::LINEAGES, key, Bytes::new()))),
+        }
     }
 }
 
@@ -386,9 +414,11 @@ impl Judge {
 enum Told {
     /// Nothing that is removed with it.
     Nothing,
-    /// Its run is halted: whatever it sends is refused under that halt, and it must not get out of it by silence. The
-    /// session's state stays with it, so that both are found when the halt is lifted.
+    /// Its run is halted: whatever it sends is refused under that halt, and it must not get out of it by silence. Or doors are
+    /// asked whether they hear of one below it. The session's entry stays with it, so that both are found later.
     Stays,
+    /// The doors are asked from now on.
+    Asked(Append),
     Goes(Append),
 }
 

@@ -355,7 +355,7 @@ impl<'a> Loop<'a> {
     async fn sweep(&mut self) -> Result<bool, Error> {
         let Sweep::After(after) = std::mem::replace(&mut self.sweep, Sweep::Done) else { return Ok(false) };
         let (forgotten, next) = self.judge.forgotten(after).await?;
-        if !forgotten.state.is_empty() {
+        if !(forgotten.state.is_empty() && forgotten.lineages.is_empty()) {
             self.shared.metrics.forgotten.inc_by(forgotten.state.len() as u64);
             let Forgotten { state, lineages } = forgotten;
             self.write(Commit { consumer: CONSUMER, publish: lineages, state, ..Commit::default() }).await?;

@@ -239,16 +239,46 @@ fn a_halt_of_a_rule_keeps_its_run_whatever_else_is_in_the_batch() {
     });
 }
 
-/// Also where nothing of it was seen: its first step stays in it.
+/// Also where nothing of it was seen: its first step stays in it. Where none was heard of before the halt is lifted, there is nothing
+/// to stay in.
 #[test]
 fn the_root_of_a_run_that_is_halted_is_remembered() {
     simulated(async {
         let mut bench = Bench::new();
-        let order = r#"{"control_id":"c","action":"halt","scope":{"type":"run","root_session_id":"r"},"time":"2026-01-01T00:00:00Z","state":"requested"}"#;
-        bench.append(topics::CONTROLS, order).await;
+        let order = async |bench: &Bench, n: usize, action: &str| {
+            let order = format!(
+                r#"{{"control_id":"c{n}","action":"{action}","scope":{{"type":"run","root_session_id":"r"}},"time":"2026-01-01T00:00:00Z","state":"requested"}}"#
+            );
+            bench.append(topics::CONTROLS, order).await;
+        };
         let running = bench.start();
-        bench.until(topics::LINEAGES, 1).await;
-        assert_eq!(bench.read::<Lineage>(topics::LINEAGES).await, [Lineage::of_root(&SessionId::from("r"))]);
+        let root = Lineage::of_root(&SessionId::from("r"));
+        // `heard`: a door has taken in a first step, which may be judged later.
+        for (n, (action, expected)) in [
+            ("halt", Some(true)),
+            ("resume", None),
+            ("halt", Some(true)),
+            ("heard", Some(false)),
+            ("resume", Some(false)),
+            ("halt", Some(false)),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            match action {
+                "heard" => {
+                    let record = Append::new(topics::LINEAGES, Bytes::from_static(b"r"), Bytes::from(root.to_json()));
+                    bench.log.append(vec![record]).await.expect("append");
+                }
+                action => order(&bench, n, action).await,
+            }
+            settle().await;
+            let left = bench.log.latest(topics::LINEAGES, None, 9).await.expect("latest");
+            let left: Vec<_> = left.into_iter().filter_map(|(_, it)| Lineage::from_log(&it)).collect();
+            let unheard = left.first().map(|it| it.unheard_since.is_some());
+            assert_eq!((left.len(), unheard), (usize::from(expected.is_some()), expected), "{n} {action}");
+            assert!(left.iter().all(|it| Lineage { unheard_since: None, ..it.clone() } == root), "{left:?}");
+        }
         bench.stop(running).await;
     });
 }

@@ -141,7 +141,7 @@ impl Intake {
                         break;
                     }
                     Ok(Ok((told, append))) => {
-                        if let Some(told) = told {
+                        for told in told {
                             chunk.push(told, Whose::Session);
                         }
                         chunk.push_step(index, append);
@@ -182,7 +182,7 @@ impl Intake {
         json: &[u8],
         arrival: Timestamp,
         lineages: &mut Lineages<'_>,
-    ) -> Result<Result<(Option<Append>, Append), Rejection>, log::Error> {
+    ) -> Result<Result<(Vec<Append>, Append), Rejection>, log::Error> {
         let checked = StepV1::parse(json).and_then(|it| {
             let said = it.said();
             it.check(arrival, &self.limits).map(|step| (step, said))

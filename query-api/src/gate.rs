@@ -172,13 +172,8 @@ async fn pass(
 }
 
 impl Gate {
-    /// `told`: what the step tells of its session for the first time, if that could be found out.
-    async fn judge(
-        &self,
-        step: &Step<'_>,
-        told: Result<Option<Append>, Failure>,
-        deadline: Instant,
-    ) -> (Answer, Outcome) {
+    /// `told`: what is heard with the step for the first time, if that could be found out.
+    async fn judge(&self, step: &Step<'_>, told: Result<Vec<Append>, Failure>, deadline: Instant) -> (Answer, Outcome) {
         let asked = async { self.ask(step, told?).await };
         match tokio::time::timeout_at(deadline, asked).await {
             Ok(Ok(answered)) => answered,
@@ -197,7 +192,7 @@ impl Gate {
         }
     }
 
-    async fn ask(&self, step: &Step<'_>, told: Option<Append>) -> Result<(Answer, Outcome), Trouble> {
+    async fn ask(&self, step: &Step<'_>, told: Vec<Append>) -> Result<(Answer, Outcome), Trouble> {
         let root = step.root_session_id.as_str().as_bytes();
         let partition = self.log.partition_of(root);
         let mut waiting =

@@ -10,7 +10,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::settle::Lineages;
+pub use self::settle::{Lineages, News};
 use crate::{SessionId, Step};
 
 /// How many sessions above one are looked at, where not all is known of them.
@@ -28,6 +28,10 @@ pub struct Lineage {
     pub ancestors: Vec<SessionId<'static>>,
     #[serde(skip_serializing_if = "Basis::is_settled")]
     pub basis: Basis,
+    /// Since when nobody was heard of under it, by the time of the log, in microseconds since the Unix epoch: neither the session nor
+    /// one below it. Who forgets sessions writes it, and a door that hears of one takes it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unheard_since: Option<i64>,
 }
 
 /// How certain it is.
@@ -59,13 +63,15 @@ struct Stored {
     basis: Basis,
     #[serde(default)]
     inferred: bool,
+    #[serde(default)]
+    unheard_since: Option<i64>,
 }
 
 impl From<Stored> for Lineage {
     fn from(it: Stored) -> Self {
         let basis = if it.inferred { Basis::Inferred } else { it.basis };
-        let Stored { root_session_id, parent_session_id, ancestors, .. } = it;
-        Self { root_session_id, parent_session_id, ancestors, basis }
+        let Stored { root_session_id, parent_session_id, ancestors, unheard_since, .. } = it;
+        Self { root_session_id, parent_session_id, ancestors, basis, unheard_since }
     }
 }
 
@@ -108,7 +114,8 @@ impl Said {
 }
 
 impl Basis {
-    const fn is_settled(&self) -> bool {
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
         matches!(self, Self::Settled)
     }
 }
@@ -149,6 +156,7 @@ impl Lineage {
             parent_session_id: None,
             ancestors: Vec::new(),
             basis: Basis::Settled,
+            unheard_since: None,
         }
     }
 
@@ -160,6 +168,7 @@ impl Lineage {
             parent_session_id: step.parent_session_id.as_ref().map(SessionId::to_static),
             ancestors: step.ancestors.iter().map(SessionId::to_static).collect(),
             basis: Basis::Settled,
+            unheard_since: None,
         }
     }
 

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use martingale_detector_core::Rules;
 use martingale_platform::log::{Error, Log, Offset, Partition, Record};
 use martingale_schemas::{
-    Control, ControlAction, ControlId, ControlState, Decision, Scope, SessionId, Step, Verdict, VerdictId, topics,
+    Control, ControlAction, ControlId, ControlState, Decision, Lineage, Scope, SessionId, Step, Verdict, VerdictId,
+    topics,
 };
 
 use crate::reference::{self, Expected, records};
@@ -113,9 +114,12 @@ pub async fn check(log: &dyn Log, rules: &Arc<Rules>, witness: &Witness) -> Resu
         let live = published(&verdicts, &mut tally)?;
         same_verdicts(partition, &expected, &live)?;
         let mut remembered = BTreeSet::new();
-        for (session, _) in expected.over.values() {
-            let told = log.newest(topics::LINEAGES, session.as_str().as_bytes()).await.map_err(unreadable)?;
-            remembered.extend(told.map(|_| session.clone()));
+        for it in expected.over.values() {
+            let told = log.newest(topics::LINEAGES, it.session.as_str().as_bytes()).await.map_err(unreadable)?;
+            let told = told.and_then(|it| Lineage::from_log(&it));
+            // Of one whose run is not settled the doors are asked first.
+            let stays = told.is_some_and(|told| it.is_held || !told.basis.is_settled());
+            remembered.extend(stays.then(|| it.session.clone()));
         }
         same_state(partition, &expected, &state, &remembered)?;
         halts_stand(&live, &steps, &controls, witness.idle_micros, &mut tally)?;
@@ -185,8 +189,8 @@ fn same_state(
     remembered: &BTreeSet<SessionId<'static>>,
 ) -> Result<(), Violation> {
     let may_stay = |key: &Bytes| {
-        let over = expected.over.get(key).filter(|(session, _)| remembered.contains(session));
-        over.map(|(_, value)| value).filter(|it| Some(*it) == state.get(key))
+        let over = expected.over.get(key).filter(|it| remembered.contains(&it.session));
+        over.map(|it| &it.value).filter(|it| Some(*it) == state.get(key))
     };
     let keys: BTreeSet<_> = expected.state.keys().chain(state.keys()).collect();
     for key in keys {

@@ -18,11 +18,20 @@ pub struct Expected {
     pub verdicts: Vec<(VerdictId<'static>, Bytes)>,
     /// Entries of the state store, as they are stored.
     pub state: BTreeMap<Bytes, Bytes>,
-    /// Entries of sessions that are over, as they were stored, with the session: kept with what is remembered of its lineage,
-    /// for as long as something is halted in its run. After a resume they may stay until the next tick.
-    pub over: BTreeMap<Bytes, (SessionId<'static>, Bytes)>,
+    /// Entries of sessions that are over.
+    pub over: BTreeMap<Bytes, Over>,
     /// Records that are no steps.
     pub dead_letters: usize,
+}
+
+/// An entry of a session that is over: it may be kept with what is remembered of the session's lineage.
+#[derive(Debug)]
+pub struct Over {
+    pub session: SessionId<'static>,
+    /// As it was stored.
+    pub value: Bytes,
+    /// Something is halted in its run, or was until a resume in this tick.
+    pub is_held: bool,
 }
 
 struct Kept {
@@ -173,18 +182,18 @@ impl Replay {
         }
     }
 
-    fn over(&self) -> BTreeMap<Bytes, (SessionId<'static>, Bytes)> {
-        let may_stay = |head: &StateKey<'static>| {
+    fn over(&self) -> BTreeMap<Bytes, Over> {
+        let is_held = |head: &StateKey<'static>| {
             let root = self.kept.get(head).and_then(|it| it.state.root());
             let run = root.and_then(|it| self.kept.get(&StateKey::Run(it.clone())));
             self.resumed || run.is_some_and(|it| it.state.is_halted())
         };
         let over = self.kept.iter().filter(|(key, it)| !self.lives(key, it));
-        let over = over.filter(|(key, _)| may_stay(&head_of(key).unwrap_or_else(|| (*key).clone())));
         let of_sessions = over.filter_map(|(key, it)| match key {
             StateKey::Session(id) | StateKey::Part(id, _) => {
                 let (name, value) = it.entry(key);
-                Some((name, (id.clone(), value)))
+                let is_held = is_held(&head_of(key).unwrap_or_else(|| key.clone()));
+                Some((name, Over { session: id.clone(), value, is_held }))
             }
             StateKey::Run(_) => None,
         });

@@ -116,33 +116,47 @@ fn a_silent_session_stays_while_one_that_it_started_goes_on() {
     });
 }
 
-/// Those above a session may move into another run after it told its own: its record is not the old run's to remove, since sessions
-/// below it may go on in the new one.
+/// Of a session whose run is not settled, those below it may go on in the run of another partition: the doors are asked for as long
+/// as a session may be silent, and one that hears of somebody takes the question away.
 #[test]
-fn what_a_session_told_goes_where_it_is_by_now() {
+fn what_a_session_told_goes_when_no_door_hears_of_one_below_it() {
     simulated(async {
         let mut bench = Bench::new();
         bench.config.session_idle = Span::from_millis(3_600_000);
-        for (session, told) in [
-            ("mother", r#"{"root_session_id":"run","parent_session_id":"run"}"#),
-            ("there", r#"{"root_session_id":"mother","parent_session_id":"mother","basis":"implied"}"#),
-            ("here", r#"{"root_session_id":"mother","parent_session_id":"mother","basis":"implied"}"#),
-        ] {
-            let record = Append::new(topics::LINEAGES, Bytes::from_static(session.as_bytes()), Bytes::from(told));
+        let implied = r#"{"root_session_id":"mother","parent_session_id":"mother","basis":"implied"}"#;
+        let tell = async |bench: &Bench, session: &'static str| {
+            let record = Append::new(topics::LINEAGES, Bytes::from_static(session.as_bytes()), Bytes::from(implied));
             bench.log.append(vec![record]).await.expect("append");
-        }
-        for (session, root) in [("there", "mother"), ("here", "run")] {
-            let lineage = format!(r#"{{"root_session_id":"{root}","parent_session_id":"mother","#);
-            bench.append(topics::STEPS, step(session, 0).replacen('{', &lineage, 1)).await;
+        };
+        for session in ["kept", "silent"] {
+            tell(&bench, session).await;
+            let lineage = r#"{"root_session_id":"mother","parent_session_id":"mother","#;
+            bench.append(topics::STEPS, step(session, 0).replacen('{', lineage, 1)).await;
         }
         let running = bench.start();
         bench.until(topics::VERDICTS, 2).await;
-        bench.clock.advance(2 * HOUR_MICROS);
-        bench.step("busy", 0).await;
-        settle().await;
-        assert_eq!(bench.state().await, ["r/busy", "s/busy", "tick"]);
-        let left = bench.log.latest(topics::LINEAGES, None, 9).await.expect("latest");
-        assert_eq!(left.iter().map(|(key, _)| &key[..]).collect::<Vec<_>>(), [&b"mother"[..], b"there"]);
+        let rest = ["r/busy", "s/busy"];
+        for (n, (quarters, is_heard, asked)) in [
+            (8, true, &["s/kept", "s/silent"][..]),
+            (3, false, &["s/kept", "s/silent"]),
+            (2, false, &["s/kept"]),
+            (8, false, &[]),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            bench.clock.advance(quarters * HOUR_MICROS / 4);
+            bench.step("busy", n as u64).await;
+            settle().await;
+            assert_eq!(bench.state().await, [&rest[..], asked, &["tick"]].concat(), "{n}");
+            let left = bench.log.latest(topics::LINEAGES, None, 9).await.expect("latest");
+            assert_eq!(left.len(), asked.len(), "{n}");
+            let is_asked = |it: &Bytes| Lineage::from_log(it).is_some_and(|it| it.unheard_since.is_some());
+            assert!(left.iter().all(|(_, it)| is_asked(it)), "{n}");
+            if is_heard {
+                tell(&bench, "kept").await;
+            }
+        }
         bench.stop(running).await;
     });
 }

@@ -11,6 +11,13 @@ use crate::{Rejection, SessionId, Step};
 #[derive(Debug, Default)]
 pub struct Lineages(HashMap<String, Option<Lineage>>);
 
+/// What is to be remembered of a session from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    pub session_id: SessionId<'static>,
+    pub lineage: Lineage,
+}
+
 /// What a session means for those that it started.
 #[derive(Clone, Copy, Debug)]
 struct Above<'k> {
@@ -19,6 +26,14 @@ struct Above<'k> {
     basis: Basis,
     /// Whether one further up is in another run than its parent, as it turned out: it is refused, and so is who is below it.
     is_torn: bool,
+}
+
+impl News {
+    /// Key and value of its record on [`crate::topics::LINEAGES`].
+    #[must_use]
+    pub fn into_record(self) -> (String, Vec<u8>) {
+        (self.session_id.as_str().to_owned(), self.lineage.to_json())
+    }
 }
 
 impl Lineages {
@@ -40,7 +55,7 @@ impl Lineages {
     }
 
     /// Puts a step into its run, by what it says, what is known of its session, and of those above it. Answers what is to be
-    /// remembered of its session from now on, if that is new.
+    /// remembered from now on, where that is new: of its session, and of those above it of which nobody had been heard.
     ///
     /// The first step decides: one that names neither root nor parent begins a run of its own. It fills in what a later step
     /// leaves away, and a step that tells another root or parent is refused: otherwise a session could leave a run that is
@@ -50,7 +65,7 @@ impl Lineages {
     ///
     /// # Errors
     /// [`crate::Reason::Contradiction`].
-    pub fn settle(&mut self, step: &mut Step<'_>, said: Said) -> Result<Option<&Lineage>, Rejection> {
+    pub fn settle(&mut self, step: &mut Step<'_>, said: Said) -> Result<Vec<News>, Rejection> {
         let news = match self.of(step.session_id.as_str()) {
             None => Some(self.begin(None, step, said)?),
             Some(known) if known.basis == Basis::Inferred => match (said, &known.parent_session_id) {
@@ -63,7 +78,9 @@ impl Lineages {
                 _ => self.stay(known, step)?,
             },
         };
-        let Some(mut news) = news else { return Ok(None) };
+        let unheard = || self.of(step.session_id.as_str()).filter(|it| it.unheard_since.is_some());
+        let Some(mut news) = news.or_else(|| unheard().cloned()) else { return Ok(Vec::new()) };
+        news.unheard_since = None;
         if let (Said::Told { .. }, Some(above)) = (said, news.asks()) {
             let root = &news.root_session_id;
             let is_own = root.as_str() == step.session_id.as_str();
@@ -79,23 +96,26 @@ impl Lineages {
         }
         news.ancestors = self.between(&news, &step.session_id);
         news.put_on(step);
-        if self.of(step.session_id.as_str()) == Some(&news) {
-            return Ok(None);
+        let mut all = self.heard(&news);
+        if self.of(step.session_id.as_str()) != Some(&news) {
+            all.push(News { session_id: step.session_id.to_static(), lineage: news });
         }
-        Ok(self.0.entry(step.session_id.as_str().to_owned()).insert_entry(Some(news)).into_mut().as_ref())
+        for News { session_id, lineage } in &all {
+            self.0.insert(session_id.as_str().to_owned(), Some(lineage.clone()));
+        }
+        Ok(all)
     }
 
-    /// The next session to [`Self::load`] before [`Self::root_of`] knows all that it asks for.
-    #[must_use]
-    pub fn absent_above<'s>(&'s self, session: &'s SessionId<'_>) -> Option<&'s str> {
-        self.line(session).find(|it| !self.0.contains_key(*it))
-    }
-
-    /// The root of the run a session is in by now: what it told itself may say less, where those above it have moved since.
-    /// Nothing where it has not begun.
-    #[must_use]
-    pub fn root_of(&self, session: &SessionId<'_>) -> Option<&SessionId<'static>> {
-        self.above(session).map(|it| it.root)
+    /// Those above a session of which nobody had been heard, and now somebody is.
+    fn heard(&self, of: &Lineage) -> Vec<News> {
+        let above = of.asks().into_iter().flat_map(|it| self.line(it));
+        let unheard = above.filter_map(|it| Some((it, self.of(it).filter(|it| it.unheard_since.is_some())?)));
+        unheard
+            .map(|(id, it)| News {
+                session_id: SessionId::from(id.to_owned()),
+                lineage: Lineage { unheard_since: None, ..it.clone() },
+            })
+            .collect()
     }
 
     /// Whether nobody has started a session, as far as is known and told.
@@ -243,6 +263,7 @@ impl Lineages {
                 parent_session_id,
                 basis,
                 ancestors: Vec::new(),
+                unheard_since: None,
             }));
         }
         self.stay(known, step)

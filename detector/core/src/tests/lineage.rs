@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use martingale_schemas::lineage::{Lineage, Lineages};
+use martingale_schemas::lineage::{Lineage, Lineages, News};
 use martingale_schemas::{Decision, Limits, Step, Timestamp, wire::StepV1};
 use proptest::prelude::*;
 
@@ -195,8 +195,8 @@ impl World {
         let is_honest = !has_lied && !is_late;
         assert!(settled.is_some() || !is_honest || self.is_held, "nobody lied, and it is refused: {json}");
         let Some((logged, news)) = settled else { return };
-        if let Some(news) = news {
-            self.told.insert(name(session), Lineage::from_log(&news).unwrap());
+        for (session, news) in news.into_iter().map(News::into_record) {
+            self.told.insert(session, Lineage::from_log(&news).unwrap());
         }
         self.begun.insert(session);
         self.claims.extend(told);
@@ -237,8 +237,8 @@ impl World {
         }
     }
 
-    /// What the door puts on the log, and what it remembers if that is new; nothing where it refuses.
-    fn settle(&self, json: &str) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+    /// What the door puts on the log, and what it remembers that is new; nothing where it refuses.
+    fn settle(&self, json: &str) -> Option<(Vec<u8>, Vec<News>)> {
         let sent = StepV1::parse(json.as_bytes()).unwrap();
         let said = sent.said();
         let mut step = sent.check(Timestamp::from_micros(self.now), &Limits::DEFAULT).unwrap();
@@ -247,7 +247,7 @@ impl World {
             let told = self.told.get(&id).cloned();
             known.load(id, told);
         }
-        let news = known.settle(&mut step, said).ok()?.map(Lineage::to_json);
+        let news = known.settle(&mut step, said).ok()?;
         Some((step.to_json(), news))
     }
 
