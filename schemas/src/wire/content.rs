@@ -61,8 +61,9 @@ pub(super) fn text<'a>(
     (Some(clipped(text, limits.content_bytes_max)), Some(cut))
 }
 
-/// JSON over the limit becomes a JSON string of its beginning: half a document is no document. All of it is scanned
-/// before, if it is `fresh` from a producer: what is cut off would have been refused as well.
+/// JSON over the limit becomes a JSON string of its beginning, as it is written within the limit: half a document is no document, and
+/// who reads it from a topic, and checks it again, must not cut it again. All of it is scanned before, if it is `fresh` from a producer: what is cut off
+/// would have been refused as well.
 pub(super) fn json<'a>(
     sent: Option<&'a RawValue>,
     field: &'static str,
@@ -78,9 +79,23 @@ pub(super) fn json<'a>(
     if json.len() <= limits.content_bytes_max {
         return Ok((Some(Cow::Borrowed(raw)), declared));
     }
-    let head = serde_json::value::to_raw_value(&clipped(Cow::Borrowed(json), limits.content_bytes_max))
+    let head = serde_json::value::to_raw_value(quotable(json, limits.content_bytes_max))
         .map_err(|error| Rejection::field(Reason::InvalidValue, field, error.to_string()))?;
     Ok((Some(Cow::Owned(head)), Some(cut_of(json, declared))))
+}
+
+/// The longest beginning that takes at most `bytes_max` bytes as a JSON string, quotes and escapes counted.
+fn quotable(text: &str, bytes_max: usize) -> &str {
+    let mut bytes = 2;
+    let end = text.char_indices().find(|(_, it)| {
+        bytes += match it {
+            '"' | '\\' | '\u{8}' | '\u{c}' | '\n' | '\r' | '\t' => 2,
+            '\0'..='\u{1f}' => 6,
+            other => other.len_utf8(),
+        };
+        bytes > bytes_max
+    });
+    end.map_or(text, |(end, _)| &text[..end])
 }
 
 /// Text that has no field to say how it was cut (an error's message, an alternative): it says so at its own end.
@@ -105,6 +120,25 @@ pub(super) fn clipped(text: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
         Cow::Owned(mut text) => {
             text.truncate(end);
             Cow::Owned(text)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quotable;
+
+    #[test]
+    fn a_beginning_is_as_long_as_it_may_be_when_it_is_quoted() {
+        for text in ["", "plain", r#"{"a":"b\\c"}"#, "\n\t\u{8}\u{c}\r", "\0\u{1f}\u{7f}", "ü🦀\"ü"] {
+            for max in 2..40 {
+                let head = quotable(text, max);
+                let written = |text: &str| serde_json::to_string(text).expect("a string").len();
+                assert!(text.starts_with(head) && written(head) <= max, "{text:?} at {max}: {head:?}");
+                let next = text[head.len()..].chars().next();
+                let is_longest = next.is_none_or(|it| written(&format!("{head}{it}")) > max);
+                assert!(is_longest, "{text:?} at {max}: {head:?}");
+            }
         }
     }
 }

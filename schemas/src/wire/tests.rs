@@ -409,9 +409,9 @@ fn content_over_the_limit_is_cut_and_says_so() {
     let json = r#"{"a":"0123456789"}"#;
     assert_eq!(
         cut(&format!(r#""input":{json}"#)),
-        format!(r#""input":"{{\"a\":\"0123","input_truncated_from":18,"input_fingerprint":"{}"}}"#, print(json))
+        format!(r#""input":"{{\"a\":","input_truncated_from":18,"input_fingerprint":"{}"}}"#, print(json))
     );
-    assert!(cut(&format!(r#""output":{json}"#)).starts_with(r#""output":"{\"a\":\"0123","output_truncated_from":18"#));
+    assert!(cut(&format!(r#""output":{json}"#)).starts_with(r#""output":"{\"a\":","output_truncated_from":18"#));
     // What the producer says it cut stands, unless it claims less than it sent.
     let declared = |n: u32| cut(&format!(r#""text":"{whole}","text_truncated_from":{n}"#));
     assert_eq!(declared(500), r#""text":"0123456789","text_truncated_from":500}"#);
