@@ -12,12 +12,12 @@ use axum::Router;
 use axum::http::header;
 use axum::routing::get;
 use martingale_schemas::record::DeadLetter;
-use martingale_schemas::{Control, Verdict};
+use martingale_schemas::{Control, Verdict, json_schema};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::{alerts, controls, gate};
-use paths::{GUARD, In, OPEN, Operation, PATHS, Param};
+use paths::{BODIES, GUARD, In, OPEN, Operation, PATHS, Param};
 
 const FILE: &str = include_str!("../generated/openapi.json");
 
@@ -77,11 +77,16 @@ fn shown(operation: &Operation) -> Value {
     shown
 }
 
-/// Its own errors and those of the guard in front of it.
+/// Its own errors, those of the guard in front of it, and those of reading a body; where an answer of the same status has a form of its
+/// own, that is the one.
 fn errors(operation: &Operation) -> BTreeMap<&'static str, String> {
     let guard = GUARD.iter().filter(|(status, _)| operation.path != OPEN || *status != "401");
+    let bodies = BODIES.iter().filter(|_| operation.body.is_some());
     let mut errors = BTreeMap::<_, String>::new();
-    for (status, what) in operation.errors.iter().chain(guard) {
+    for (status, what) in operation.errors.iter().chain(guard).chain(bodies) {
+        if operation.answers.iter().any(|(answer, ..)| answer == status) {
+            continue;
+        }
         let said = errors.entry(*status).or_default();
         let or = if said.is_empty() { "" } else { " Or: " };
         *said = format!("{said}{or}{what}");
@@ -130,7 +135,31 @@ fn schemas() -> Value {
     generator.subschema_for::<alerts::List>();
     let mut schemas = generator.take_definitions(true);
     schemas.extend(by_hand::schemas());
+    schemas.insert("Step".to_owned(), step());
     Value::Object(schemas)
+}
+
+/// The wire format of a step, which has a document of its own.
+fn step() -> Value {
+    /// What it refers to lies within it, and its place in this document is another.
+    fn moved(value: &mut Value) {
+        match value {
+            Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| match value {
+                Value::String(target) if name == "$ref" => {
+                    *target = target.replacen('#', "#/components/schemas/Step", 1);
+                }
+                _ => moved(value),
+            }),
+            Value::Array(values) => values.iter_mut().for_each(moved),
+            _ => {}
+        }
+    }
+    let mut step = json_schema::step().to_value();
+    if let Value::Object(fields) = &mut step {
+        fields.retain(|name, _| !matches!(name.as_str(), "$schema" | "$id"));
+    }
+    moved(&mut step);
+    step
 }
 
 #[cfg(test)]

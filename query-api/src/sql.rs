@@ -65,7 +65,7 @@ struct Inner {
 }
 
 /// A column of an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Column {
     pub name: String,
     /// Arrow's name of the type, as `Utf8`, `Int64`, `Timestamp(µs, "UTC")`.
@@ -74,7 +74,7 @@ pub struct Column {
 }
 
 /// Columns and rows; times are RFC 3339, lists are arrays, a missing value is null.
-#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Answer {
     pub columns: Vec<Column>,
     pub rows: Vec<Vec<serde_json::Value>>,
@@ -108,6 +108,12 @@ impl Inner {
 }
 
 impl Engine {
+    /// Of a request, in bytes: the longest query that is taken, with each byte escaped.
+    pub(crate) fn body_bytes_max(&self) -> usize {
+        const ESCAPED: usize = "\\u0000".len();
+        self.0.config.query_bytes_max.saturating_mul(ESCAPED).saturating_add(1_024)
+    }
+
     /// # Errors
     /// When threads for queries cannot be started.
     pub fn new(history: Arc<History>, config: Config) -> Result<Self, Error> {

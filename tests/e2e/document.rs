@@ -1,4 +1,4 @@
-//! Every answer that a test gets is held against the description of it that the server publishes.
+//! Every answer in JSON that a test gets through the harness, of a path that is described, is held against the description of it that the server publishes.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -27,6 +27,10 @@ fn path_of(path: &str) -> Option<&'static Value> {
 /// When the answer is not as described: its status, or the shape of its JSON.
 pub(crate) fn check(method: &str, path: &str, status: u16, answer: &Value) {
     let Some(operation) = path_of(path).and_then(|it| it.get(method)) else { return };
+    // A process of other roles does not have the path.
+    if status == 404 && answer["error"]["message"].as_str().is_some_and(|it| it.starts_with("no path ")) {
+        return;
+    }
     let described = &operation["responses"][status.to_string()];
     assert!(!described.is_null(), "{method} {path} is answered {status}, which /openapi.json does not name: {answer}");
     let Some(reference) = described["content"]["application/json"]["schema"]["$ref"].as_str() else { return };

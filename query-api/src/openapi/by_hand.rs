@@ -43,36 +43,6 @@ fn common() -> Value {
 
 fn steps() -> Value {
     json!({
-        "Step": {
-            "description": "Step, wire format v1. Unknown fields are kept as attributes.",
-            "type": "object",
-            "required": ["session_id", "kind", "agent"],
-            "properties": {
-                "session_id": text(),
-                "root_session_id": text(),
-                "parent_session_id": text(),
-                "step_id": text(),
-                "seq": { "type": "integer", "minimum": 0 },
-                "time": { "type": "string", "format": "date-time" },
-                "kind": { "$ref": "#/components/schemas/Kind" },
-                "agent": {
-                    "type": "object",
-                    "required": ["id"],
-                    "properties": { "id": text(), "name": text(), "version": text() },
-                },
-                "environment": text(),
-                "owner": text(),
-                "causes": { "type": "array", "items": text() },
-                "tool": text(),
-                "model": text(),
-                "input": {},
-                "output": {},
-                "text": text(),
-                "status": { "enum": ["ok", "error"] },
-                "duration_ms": { "type": "number" },
-                "attributes": { "type": "object" },
-            },
-        },
         "Steps": {
             "oneOf": [
                 { "$ref": "#/components/schemas/Step" },

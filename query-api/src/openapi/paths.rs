@@ -42,10 +42,11 @@ const BAD: (&str, &str) = ("400", "A field is wrong: its name, its value and the
 const MISSING: (&str, &str) = ("404", "There is none.");
 const BUSY: (&str, &str) = ("429", "A limit is reached, nothing was done; come back after `Retry-After` seconds.");
 const DOWN: (&str, &str) = ("503", "The log cannot be used just now.");
-const TOO_SLOW: (&str, &str) = ("408", "The body came too slowly.");
 const ENCODING: (&str, &str) = ("415", "Its `content-encoding` is not known.");
 const QUERY_TOO_SLOW: (&str, &str) = ("408", "It took longer than `sql.time_max`.");
 const QUERY_TOO_LARGE: (&str, &str) = ("413", "It needs more memory, or its answer is larger, than `[sql]` grants.");
+const CATCHING_UP: (&str, &str) =
+    ("503", "History still reads what was on the log at the start, or cannot be read just now; ask again later.");
 const FAILED: (&str, &str) = ("500", "It failed inside the server, whose log has the reason.");
 
 /// The one path that needs no token.
@@ -57,6 +58,13 @@ pub(super) const GUARD: [(&str, &str); 2] = [
         "403",
         "Where no token is set: a page of another host or port asks, or, on loopback, the `Host` is not this machine.",
     ),
+];
+
+/// What every path that takes a body may be answered with before that is looked at.
+pub(super) const BODIES: [(&str, &str); 3] = [
+    ("408", "The body came too slowly."),
+    ("413", "The body is too large."),
+    ("429", "Too many bytes are in progress; come back later."),
 ];
 
 const NONE: Operation =
@@ -73,7 +81,7 @@ pub(super) const PATHS: &[Operation] = &[
             ("200", "Durable; rejected steps are listed.", JSON, "Accepted"),
             ("400", "Every step was rejected, or the body is no JSON.", JSON, "NotAccepted"),
         ],
-        errors: &[TOO_SLOW, ("413", "The body or the number of its steps is too large."), ENCODING, BUSY, DOWN],
+        errors: &[("413", "The body or the number of its steps is too large."), ENCODING, BUSY, DOWN],
     },
     Operation {
         path: "/v1/dead-letters",
@@ -94,7 +102,7 @@ pub(super) const PATHS: &[Operation] = &[
         summary: "Feeds dead letters in again, those that are named or all that are open, and puts down what came of it.",
         body: Some((JSON, "ReplayRequest")),
         answers: &[("200", "What became of them.", JSON, "Replayed")],
-        errors: &[BAD, TOO_SLOW, ("413", "The body is too large."), ENCODING, BUSY, DOWN],
+        errors: &[BAD, ENCODING, BUSY, DOWN],
         ..NONE
     },
     Operation {
@@ -119,7 +127,7 @@ pub(super) const PATHS: &[Operation] = &[
                 "Answer",
             ),
         ],
-        errors: &[BAD, TOO_SLOW, ("413", "The step is too large."), ("415", "It is compressed.")],
+        errors: &[BAD, ("415", "It is compressed.")],
         ..NONE
     },
     Operation {
@@ -230,7 +238,7 @@ pub(super) const PATHS: &[Operation] = &[
         summary: "SQL over history: tables steps, sessions, verdicts, findings, edges, controls. Read only.",
         body: Some((JSON, "SqlRequest")),
         answers: &[("200", "Columns and rows.", JSON, "SqlAnswer")],
-        errors: &[BAD, ("403", "The statement would write."), QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED],
+        errors: &[BAD, ("403", "The statement would write."), QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED, CATCHING_UP],
         ..NONE
     },
     Operation {
@@ -245,7 +253,7 @@ pub(super) const PATHS: &[Operation] = &[
             LIMIT,
         ],
         answers: &[("200", "A page of sessions.", JSON, "Object")],
-        errors: &[BAD, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED],
+        errors: &[BAD, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED, CATCHING_UP],
         ..NONE
     },
     Operation {
@@ -253,7 +261,7 @@ pub(super) const PATHS: &[Operation] = &[
         summary: "One session.",
         params: &[path("session", "`session_id`.")],
         answers: &[("200", "The session.", JSON, "Object")],
-        errors: &[MISSING, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED],
+        errors: &[MISSING, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED, CATCHING_UP],
         ..NONE
     },
     Operation {
@@ -261,7 +269,7 @@ pub(super) const PATHS: &[Operation] = &[
         summary: "The steps of a session in order, with what was decided and found, and in `orders` what was ordered by hand for it, its parent, its root or its run: each holds for the steps of its `partition` from offset `before_offset` on.",
         params: &[path("session", "`session_id`."), LIMIT, query("after", "string", "`next` of the page before.")],
         answers: &[("200", "A page of steps, and the orders that came before one of them.", JSON, "Object")],
-        errors: &[BAD, MISSING, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED],
+        errors: &[BAD, MISSING, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED, CATCHING_UP],
         ..NONE
     },
     Operation {
@@ -273,7 +281,7 @@ pub(super) const PATHS: &[Operation] = &[
             query("depth", "integer", "How many edges back."),
         ],
         answers: &[("200", "Steps and edges.", JSON, "Object")],
-        errors: &[BAD, MISSING, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED],
+        errors: &[BAD, MISSING, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED, CATCHING_UP],
         ..NONE
     },
     Operation {

@@ -1,7 +1,7 @@
 //! `POST /v1/sql`.
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -11,13 +11,13 @@ use serde::Deserialize;
 
 use super::encode::{self, Form};
 use super::{Engine, Error};
-use crate::http::Failure;
+use crate::http::{self, Failure};
 
 /// Header of a CSV or Arrow answer whose rows beyond the limit were left out.
 const TRUNCATED: &str = "martingale-truncated";
 
 /// What is asked.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Request {
     query: String,
@@ -28,7 +28,8 @@ pub fn router(engine: Engine) -> Router {
     Router::new().route("/v1/sql", post(sql)).with_state(engine)
 }
 
-async fn sql(State(engine): State<Engine>, headers: HeaderMap, body: Bytes) -> Result<Response, Failure> {
+async fn sql(State(engine): State<Engine>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    let body = http::body(body, engine.body_bytes_max()).await?;
     let request: Request = serde_json::from_slice(&body)
         .map_err(|error| Error::invalid(format!("send {{\"query\": \"SELECT …\"}}: {error}")))?;
     let form = Form::wanted(&headers);
