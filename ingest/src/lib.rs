@@ -32,6 +32,7 @@ use tonic::service::Routes;
 pub use config::Config;
 pub use intake::Outcome;
 pub use metrics::Door;
+pub use otlp::http::refusal as otlp_refusal;
 pub use otlp::topic::{Later, Topics};
 
 use intake::Intake;

@@ -25,7 +25,12 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(crate) struct Guard {
     token: Option<Arc<str>>,
     loopback: bool,
+    /// Of OTLP over HTTP, whose errors have a form of their own.
+    is_otlp_http: bool,
 }
+
+/// The flag of the listener for OTLP over HTTP.
+pub(crate) const OTLP_HTTP: &str = "--otlp-http";
 
 const FOREIGN_ORIGIN: &str = "a page of another host or port asks: only programs, and pages of this server's own address, are \
                               answered; set auth.token to let other pages ask with it";
@@ -50,7 +55,7 @@ impl Guard {
                  did: set auth.token or auth.token_file, listen on 127.0.0.1, or set auth.allow_unauthenticated = true"
             )));
         }
-        Ok(Self { token, loopback })
+        Ok(Self { token, loopback, is_otlp_http: flag == OTLP_HTTP })
     }
 
     fn check(&self, path: &str, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -85,13 +90,26 @@ impl Guard {
 pub(crate) async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     match guard.check(request.uri().path(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => {
+            let (status, reason, message) = refusal.words();
+            let mut response = if guard.is_otlp_http {
+                martingale_ingest::otlp_refusal(request.headers(), status, message)
+            } else {
+                let body = Json(serde_json::json!({ "error": { "reason": reason, "message": message } }));
+                (status, body).into_response()
+            };
+            if status == StatusCode::UNAUTHORIZED {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            }
+            response
+        }
     }
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let (status, reason, message) = match self {
+impl Refusal {
+    /// Status, reason, and what to do.
+    const fn words(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
             Self::Unauthenticated => {
                 (StatusCode::UNAUTHORIZED, "unauthenticated", "send `Authorization: Bearer` with the server's token")
             }
@@ -99,13 +117,7 @@ impl IntoResponse for Refusal {
                 (StatusCode::FORBIDDEN, "foreign_host", "the `Host` is not this machine: use 127.0.0.1 or localhost")
             }
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign_origin", FOREIGN_ORIGIN),
-        };
-        let body = Json(serde_json::json!({ "error": { "reason": reason, "message": message } }));
-        let mut response = (status, body).into_response();
-        if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
-        response
     }
 }
 
@@ -195,7 +207,7 @@ mod tests {
 
     #[test]
     fn on_loopback_pages_of_others_are_refused() {
-        let guard = Guard { token: None, loopback: true };
+        let guard = Guard { token: None, loopback: true, is_otlp_http: false };
         for (target, headers, expected) in [
             ("/v1/sql", &[("host", "127.0.0.1:7676")][..], Ok(())),
             ("/v1/sql", &[("host", "localhost")], Ok(())),
@@ -247,10 +259,14 @@ mod tests {
             (false, "martingale.internal", &[("sec-fetch-site", "none")], Ok(())),
         ] {
             let headers: Vec<_> = [("host", host)].into_iter().chain(headers.iter().copied()).collect();
-            assert_eq!(check(&Guard { token: None, loopback }, "/v1/sql", &headers), expected, "{headers:?}");
+            assert_eq!(
+                check(&Guard { token: None, loopback, is_otlp_http: false }, "/v1/sql", &headers),
+                expected,
+                "{headers:?}"
+            );
         }
         // HTTP/2 has the name in the target; a page whose request has none cannot be its own.
-        let guard = Guard { token: None, loopback: true };
+        let guard = Guard { token: None, loopback: true, is_otlp_http: false };
         let origin = &[("origin", "http://127.0.0.1:7676")];
         assert_eq!(check(&guard, "http://127.0.0.1:7676/v1/sql", origin), Ok(()));
         assert_eq!(check(&guard, "/v1/sql", origin), refused);
@@ -258,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_token_is_asked_of_everyone() {
-        let guard = Guard { token: Some(TOKEN.into()), loopback: false };
+        let guard = Guard { token: Some(TOKEN.into()), loopback: false, is_otlp_http: false };
         for (target, value, expected) in [
             ("/v1/sql", Some("Bearer 0123456789abcdef"), Ok(())),
             ("/v1/sql", Some("bearer 0123456789abcdef"), Ok(())),

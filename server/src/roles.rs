@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::{Config, Role};
-use crate::guard::Guard;
+use crate::guard::{Guard, OTLP_HTTP};
 use crate::log::Opened;
 use crate::serve::Bound;
 
@@ -72,7 +72,7 @@ pub(crate) async fn start(config: Config, rules: Rules, registry: Registry) -> R
     let server = &config.server;
     let mut listeners = vec![(server.http, "--http")];
     if server.has(Role::Ingest) {
-        listeners.extend([(server.otlp_grpc, "--otlp-grpc"), (server.otlp_http, "--otlp-http")]);
+        listeners.extend([(server.otlp_grpc, "--otlp-grpc"), (server.otlp_http, OTLP_HTTP)]);
     }
     let mut guarded = Vec::with_capacity(listeners.len());
     for (address, flag) in listeners {

@@ -124,6 +124,17 @@ async fn otlp_that_is_no_otlp_is_refused_in_its_own_terms() {
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status().as_u16(), status, "{path} {content_type} {shown}");
     }
+    // Nor is who asks, or how.
+    for (method, origin, status, code) in
+        [(reqwest::Method::POST, "https://evil.example", 403, 7), (reqwest::Method::GET, "", 404, 5)]
+    {
+        let request = server.client.request(method, url("/v1/traces")).header("content-type", "application/json");
+        let request = if origin.is_empty() { request } else { request.header("origin", origin) };
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), status);
+        let answer: Value = answer.json().await.expect("JSON");
+        assert_eq!((&answer["code"], answer["message"].is_string()), (&json!(code), true), "{answer}");
+    }
     let request = server.client.post(url("/v1/traces")).header("content-type", "application/json").body(empty_ids);
     let partial: Value = request.send().await.expect("an answer").json().await.expect("JSON");
     let rejected = &partial["partialSuccess"]["rejectedSpans"];
@@ -156,8 +167,12 @@ async fn sql_reads_and_nothing_else() {
         let message = answer["error"]["message"].as_str().unwrap_or_default();
         assert!(!message.is_empty() && !message.contains(&*folder.path().to_string_lossy()), "{query}: {answer}");
     }
-    for body in ["", "{}", "{\"query\": 1}", "[]", "{\"query\""] {
+    let blank = |bytes: usize| " ".repeat(bytes);
+    for body in ["", "{}", "{\"query\": 1}", "[]", "{\"query\"", &blank(500_000), &blank(2_500_000), &blank(6_000_000)]
+    {
         let (status, answer) = server.post("/v1/sql", body.to_owned()).await;
+        let body = &body[..body.len().min(20)];
+        assert_eq!(answer["error"]["message"].as_str().map(str::is_empty), Some(false), "{body}: {answer}");
         assert!((400..500).contains(&status), "{body}: {status} {answer}");
     }
     assert_eq!(server.count("SELECT count(*) FROM steps").await, 0);

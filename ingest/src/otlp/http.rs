@@ -10,7 +10,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
-use super::status::{Encoding, INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, Status, UNAVAILABLE};
+use super::status::{
+    Encoding, INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED, Status, UNAUTHENTICATED, UNAVAILABLE,
+};
 use super::{Partial, Signal};
 use crate::http::Problem;
 use crate::metrics::Refused;
@@ -29,6 +31,7 @@ pub(crate) fn router(parts: Arc<Parts>) -> Router {
             post(async |State(parts): State<Arc<Parts>>, request: Request| answer(&parts, Signal::Logs, request).await),
         )
         .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_path)
         .with_state(parts)
 }
 
@@ -36,6 +39,12 @@ async fn unknown_path(request: Request) -> Response {
     let encoding = encoding(request.headers()).unwrap_or(Encoding::Json);
     let message = "no such path: OTLP is taken at /v1/traces and /v1/logs";
     failed(encoding, StatusCode::NOT_FOUND, NOT_FOUND, message.to_owned())
+}
+
+/// What is answered to a request that is turned away before it is read, in its encoding.
+pub fn refusal(headers: &HeaderMap, status: StatusCode, message: &str) -> Response {
+    let code = if status == StatusCode::UNAUTHORIZED { UNAUTHENTICATED } else { PERMISSION_DENIED };
+    failed(encoding(headers).unwrap_or(Encoding::Json), status, code, message.to_owned())
 }
 
 fn encoding(headers: &HeaderMap) -> Option<Encoding> {

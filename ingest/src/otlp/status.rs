@@ -11,8 +11,10 @@ use super::{Partial, Signal};
 /// Codes of `google.rpc.Code` that are answered.
 pub(super) const INVALID_ARGUMENT: i32 = 3;
 pub(super) const NOT_FOUND: i32 = 5;
+pub(super) const PERMISSION_DENIED: i32 = 7;
 pub(super) const RESOURCE_EXHAUSTED: i32 = 8;
 pub(super) const UNAVAILABLE: i32 = 14;
+pub(super) const UNAUTHENTICATED: i32 = 16;
 
 #[derive(Clone, PartialEq, Message, Serialize)]
 pub(super) struct Status {
