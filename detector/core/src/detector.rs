@@ -395,6 +395,9 @@ fn hold([own, above, of_run]: [Option<&Halt>; 3]) -> Option<Hold> {
 fn standing_halt(session: &SessionState, run: &RunState, step: &Step<'_>) -> Option<Finding> {
     let (halt, whose) = match halts(session, run, step) {
         [Some(halt), _, _] => (halt, "This session".to_owned()),
+        [None, Some(halt), _] if session.place.is_cut() => {
+            (halt, format!("Session {}, which may be above this one,", halt.of))
+        }
         [None, Some(halt), _] => (halt, format!("Session {}, from which this one descends,", halt.of)),
         [None, None, Some(halt)] => (halt, format!("Run {}", halt.of)),
         [None, None, None] => return None,

@@ -50,6 +50,11 @@ impl Place {
         !above_parent.is_empty() && self.line.len() <= above_parent.len()
     }
 
+    /// Whether more stand above it than it can name.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.line.len() >= LINE_MAX
+    }
+
     /// Whether it stands right below `parent`.
     pub(crate) fn is_below(&self, parent: &SessionId<'_>) -> bool {
         self.line.first() == Some(&hash_text(parent.as_str()))
@@ -333,7 +338,7 @@ impl RunState {
         let in_line = || place.line.iter().find_map(|it| halt_of(*it));
         let any = || self.members.iter().find_map(|it| it.halt.as_deref());
         let found = in_tree.or_else(in_line).or_else(|| halt_of(root));
-        found.or_else(|| if place.line.len() >= LINE_MAX { any() } else { None })
+        found.or_else(|| if place.is_cut() { any() } else { None })
     }
 
     /// The first halt from `id` upwards. Bounded, because declared parents may form a circle.

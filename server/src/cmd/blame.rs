@@ -52,7 +52,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         tokio::task::spawn_blocking(move || files::sessions(source, baselines, rules, &wanted)).await??
     };
     let missing: Vec<&String> = args.sessions.iter().filter(|id| sessions.iter().all(|it| it.id != **id)).collect();
-    if let Some(ranked) = ranked.filter(|_| !sessions.is_empty()) {
+    if let Some(ranked) = ranked.filter(|_| missing.is_empty() || !sessions.is_empty()) {
         let mut out = ranked.begin()?;
         for it in &sessions {
             write(&mut out, &shown::ranked(it))?;

@@ -96,6 +96,13 @@ fn step(node: &Node, number: usize, path: &str, now: &mut i64, faults: &mut Faul
             ("session", Some(text)) => sent["session_id"] = text.into(),
             ("parent", Some(text)) => sent["parent_session_id"] = text.into(),
             ("agent", Some(text)) => sent["agent"] = json!({ "id": text }),
+            ("session" | "parent", None) => {
+                fault(
+                    faults,
+                    format!("is {}: write a text, in quotes where it is a number", value.value.type_name()),
+                    None,
+                );
+            }
             (name, _) if Kind::from_name(name).is_some() && shown.is_empty() => {
                 shown = kind(&mut sent, key, value);
             }

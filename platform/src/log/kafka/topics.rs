@@ -90,6 +90,7 @@ impl Topics {
         let reader = Arc::new(clients.reader(Isolation::Uncommitted, 0, END_WAIT)?);
         let missing = self.check(clients, &reader).await?;
         if has_token && missing.is_empty() {
+            tracing::warn!("with `oauth_token_file` the settings of topics are not looked at: see docs/kafka.md");
             return Ok(());
         }
         if let Some((name, cleanup)) = missing.first().filter(|_| has_token || !clients.config.create_topics) {

@@ -79,8 +79,6 @@ pub(super) async fn replay(client: &Client, mut source: Source, lanes: u32, out:
     let progress = source.progress();
     let begun = Instant::now();
     let follower = Follower::start(client.clone(), out.is_some()).await?;
-    // The server is there.
-    let out = out.map(Results::begin).transpose()?;
     let faults = Faults::new(progress.clone());
     let acknowledged = Arc::new(AtomicU64::new(0));
     let next = move |line: &mut Vec<u8>| source.next_line(line);
@@ -91,7 +89,8 @@ pub(super) async fn replay(client: &Client, mut source: Source, lanes: u32, out:
     let Followed { decisions, findings, spool } = followed.map_err(|error| cut(error, &acknowledged))?;
     let took = begun.elapsed();
     progress.finish_and_clear();
-    if let (Some(mut out), Some(spool)) = (out, spool) {
+    if let (Some(out), Some(spool)) = (out, spool) {
+        let mut out = out.begin()?;
         spool.write_to(&mut out)?;
         out.flush()?;
     }

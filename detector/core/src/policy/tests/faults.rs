@@ -237,11 +237,12 @@ fn shapes_of_other_rules() {
         "#]],
         ),
         (
-            "id: a\ntitle: T\nseverity: low\nwhen: step.kind == \"plan\"\nthen: { decision: warn }\ntests:\n  - { name: x, steps: [{ tol_call: f }, { plan: x, expect: hlt }, { plan: y, seq: -1 }, { plan: z, enviroment: e, expct: deny, reasoning: r }] }",
+            "id: a\ntitle: T\nseverity: low\nwhen: step.kind == \"plan\"\nthen: { decision: warn }\ntests:\n  - { name: x, steps: [{ tol_call: f }, { plan: x, expect: hlt }, { plan: y, seq: -1 }, { plan: z, enviroment: e, expct: deny, reasoning: r, session: 1 }] }",
             expect![[r#"
                 p.yaml:7:24: policy a: tests[0].steps[0]: the step has no kind: begin with one, as `tool_call: send_email` or `user_message: hello`; did you mean `tool_call`?
                 p.yaml:7:60: policy a: tests[0].steps[1].expect: unknown decision `hlt`: expected one of allow, warn, throttle, modify, step_up, deny, halt; did you mean `halt`?
                 p.yaml:7:67: policy a: tests[0].steps[2]: is no valid step: field `seq`: invalid value: integer `-1`, expected a whole number that is not negative at line 1 column 70
+                p.yaml:7:151: policy a: tests[0].steps[3].session: is a whole number: write a text, in quotes where it is a number
                 p.yaml:7:100: policy a: tests[0].steps[3].enviroment: unknown name `enviroment`: no field of a step; an attribute goes under `attributes`; did you mean `environment`?
                 p.yaml:7:115: policy a: tests[0].steps[3].expct: unknown name `expct`: no field of a step; an attribute goes under `attributes`; did you mean `expect`?
                 p.yaml:7:128: policy a: tests[0].steps[3].reasoning: `reasoning` is a second kind: write it as a step of its own
