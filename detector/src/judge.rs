@@ -197,7 +197,8 @@ impl Judge {
             let tie = Lineage { unheard_since: (!known).then_some(self.time.tick()), ..Lineage::of_root(root) };
             match order.control.action {
                 ControlAction::Halt => self.remember(root, tie, batch).await?,
-                ControlAction::Resume => self.untie(root, batch).await?,
+                ControlAction::Resume if !known => self.untie(root, batch).await?,
+                ControlAction::Resume => {}
             }
         }
         if order.answered {

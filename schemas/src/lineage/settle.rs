@@ -106,16 +106,24 @@ impl Lineages {
         Ok(all)
     }
 
-    /// Those above a session of which nobody had been heard, and now somebody is.
+    /// Those above a session of which nobody had been heard, and now somebody is: whom it names, also where nothing of that is open
+    /// any more, and whoever is asked for it.
     fn heard(&self, of: &Lineage) -> Vec<News> {
-        let above = of.asks().into_iter().flat_map(|it| self.line(it));
+        let named = of.parent_session_id.iter().chain([&of.root_session_id]).map(SessionId::as_str);
+        let asked = of.asks().into_iter().flat_map(|it| self.line(it).skip(1));
+        let above = named.chain(asked);
         let unheard = above.filter_map(|it| Some((it, self.of(it).filter(|it| it.unheard_since.is_some())?)));
         unheard
             .map(|(id, it)| News {
                 session_id: SessionId::from(id.to_owned()),
                 lineage: Lineage { unheard_since: None, ..it.clone() },
             })
-            .collect()
+            .fold(Vec::new(), |mut all: Vec<News>, it| {
+                if !all.contains(&it) {
+                    all.push(it);
+                }
+                all
+            })
     }
 
     /// Whether nobody has started a session, as far as is known and told.

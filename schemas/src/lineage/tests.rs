@@ -12,9 +12,14 @@ fn check(script: &[(&str, &str)]) {
     for (line, expected) in script {
         let mut words = line.split(' ');
         let session = words.next().expect("a session");
-        if words.clone().next() == Some("halted") {
-            let settled = |it: &Lineage| Lineage { basis: Basis::Settled, ..it.clone() };
-            let lineage = told.get(session).map_or_else(|| Lineage::of_root(&session.into()), settled);
+        if let Some(what @ ("halted" | "unheard")) = words.clone().next() {
+            let unheard_since = (what == "unheard").then_some(7);
+            let settled = |it: &Lineage| match unheard_since {
+                Some(_) => Lineage { unheard_since, ..it.clone() },
+                None => Lineage { basis: Basis::Settled, ..it.clone() },
+            };
+            let tie = || Lineage { unheard_since, ..Lineage::of_root(&session.into()) };
+            let lineage = told.get(session).map_or_else(tie, settled);
             kept.load(session.to_owned(), Some(lineage.clone()));
             told.insert(session.to_owned(), lineage);
             continue;
@@ -53,11 +58,40 @@ fn check(script: &[(&str, &str)]) {
             };
             assert_eq!(found, *expected, "{line} in {script:?}");
         }
+        for (id, news) in told.iter_mut() {
+            if let Some(now) = fresh.of(id) {
+                news.clone_from(now);
+            }
+        }
         if let Some(news) = fresh.of(session) {
             assert_eq!(Lineage::from_log(&news.to_json()).as_ref(), Some(news), "{line}");
             told.insert(session.to_owned(), news.clone());
         }
+        let heard = |id: &str| told.get(id).is_none_or(|it| it.unheard_since.is_none());
+        let of_session = told.get(session).into_iter();
+        let mut named = of_session.flat_map(|it| it.parent_session_id.iter().chain([&it.root_session_id]));
+        assert!(heard(session) && named.all(|it| heard(it.as_str())), "{line} in {script:?}");
     }
+}
+
+/// Whoever speaks is heard of, and whom it names.
+#[test]
+fn a_mark_is_taken_away_by_the_session_and_by_those_below_it() {
+    check(&[
+        ("r unheard", ""),
+        ("kid parent=r", "r r"),
+        ("r unheard", ""),
+        ("other root=r", "r -"),
+        ("s unheard", ""),
+        ("s", "s -"),
+        ("late parent=mother", "mother mother"),
+        ("later parent=late", "mother late"),
+        ("late unheard", ""),
+        ("later", "mother late"),
+        ("late unheard", ""),
+        ("late", "mother mother"),
+        ("below root=top parent=late", "top late mother"),
+    ]);
 }
 
 #[test]

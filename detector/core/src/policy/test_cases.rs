@@ -96,7 +96,9 @@ fn step(node: &Node, number: usize, path: &str, now: &mut i64, faults: &mut Faul
             ("session", Some(text)) => sent["session_id"] = text.into(),
             ("parent", Some(text)) => sent["parent_session_id"] = text.into(),
             ("agent", Some(text)) => sent["agent"] = json!({ "id": text }),
-            ("session" | "parent", None) => {
+            (name @ ("session" | "parent" | "agent"), None)
+                if name != "agent" || !matches!(value.value, Value::Map(_)) =>
+            {
                 fault(
                     faults,
                     format!("is {}: write a text, in quotes where it is a number", value.value.type_name()),

@@ -153,17 +153,20 @@ impl World {
         if matches!(act, Act::Resume(_) | Act::ResumeRun(_)) {
             self.stopped.clear();
         }
-        if let Act::HaltRun(root) = act {
-            // As the shell of the partition of that root does.
-            let (root, lineage) = (name(root), Lineage::of_root(&name(root).into()));
-            if lineage.tightens(self.told.get(&root)) {
-                self.is_held = true;
-                self.told.insert(root, lineage);
-            }
-        }
         // Orders of people reach every detector, also of those that begin later.
         self.orders.push(act);
-        self.detectors.values_mut().for_each(|it| apply(it, act));
+        let known: BTreeMap<usize, bool> = self.detectors.iter_mut().map(|(at, it)| (*at, apply(it, act))).collect();
+        let (Act::HaltRun(root) | Act::ResumeRun(root)) = act else { return };
+        // As the shell of the partition of that root does.
+        let known = known.get(&(root % self.partitions)).copied().unwrap_or_default();
+        let (root, lineage) = (name(root), Lineage::of_root(&name(root).into()));
+        let told = self.told.get(&root);
+        if matches!(act, Act::HaltRun(_)) && lineage.tightens(told) {
+            self.is_held = true;
+            self.told.insert(root, Lineage { unheard_since: (!known).then_some(self.now), ..lineage });
+        } else if matches!(act, Act::ResumeRun(_)) && !known && told.is_some_and(|it| it.unheard_since.is_some()) {
+            self.told.remove(&root);
+        }
     }
 
     fn speak(&mut self, session: usize, claim: Claim, tells_parent: bool, offends: bool) {
@@ -255,7 +258,9 @@ impl World {
         let root: usize = step.root_session_id.as_str()[1..].parse().unwrap();
         self.detectors.entry(root % self.partitions).or_insert_with(|| {
             let mut it = Detector::new(Arc::clone(&self.rules));
-            self.orders.iter().for_each(|order| apply(&mut it, *order));
+            for order in &self.orders {
+                apply(&mut it, *order);
+            }
             it
         })
     }
@@ -273,15 +278,16 @@ impl World {
     }
 }
 
-fn apply(detector: &mut Detector, act: Act) {
+/// Whether it was for something that is known there.
+fn apply(detector: &mut Detector, act: Act) -> bool {
     let (action, scope, session) = match act {
         Act::Halt(session) => ("halt", "session", session),
         Act::Resume(session) => ("resume", "session", session),
         Act::HaltRun(root) => ("halt", "run", root),
         Act::ResumeRun(root) => ("resume", "run", root),
-        Act::Speak { .. } | Act::Again(_) => return,
+        Act::Speak { .. } | Act::Again(_) => return false,
     };
-    detector.apply(&control(action, scope, &name(session)));
+    detector.apply(&control(action, scope, &name(session))).known
 }
 
 fn act() -> impl Strategy<Value = Act> {
