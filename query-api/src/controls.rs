@@ -73,7 +73,12 @@ pub(crate) fn router(controls: Arc<Controls>) -> Router {
     Router::new().route("/v1/controls", get(list).post(give)).route("/v1/controls/{id}", get(one)).with_state(controls)
 }
 
-async fn give(State(controls): State<Arc<Controls>>, body: axum::body::Body) -> Result<Response, Failure> {
+async fn give(
+    State(controls): State<Arc<Controls>>,
+    headers: axum::http::HeaderMap,
+    body: axum::body::Body,
+) -> Result<Response, Failure> {
+    http::refuse_encoded(&headers)?;
     let body = http::body(body, controls.config.body_bytes_max).await?;
     let request = Request::parse(&body, controls.id_bytes_max)?;
     let given = controls.give(request).await?;

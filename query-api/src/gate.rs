@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
@@ -125,10 +125,7 @@ async fn pass(
     headers: HeaderMap,
     body: axum::body::Body,
 ) -> Result<Response, Failure> {
-    if let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|it| it.as_bytes() != b"identity") {
-        let message = format!("content-encoding {coding:?} is not taken here: send the step as it is");
-        return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message));
-    }
+    http::refuse_encoded(&headers)?;
     let body = http::body(body, gate.limits.step_bytes_max).await?;
     let arrival = Timestamp::from_micros(gate.clock.now_micros());
     let deadline = begun + gate.config.timeout.0;

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use bytes::Bytes;
@@ -116,6 +116,16 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
 fn too_large(bytes_max: usize) -> Failure {
     let message = format!("the body is too large: at most {bytes_max} bytes are taken");
     Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+}
+
+/// # Errors
+/// When the body is compressed: where little is sent, nothing is unpacked.
+pub(crate) fn refuse_encoded(headers: &HeaderMap) -> Result<(), Failure> {
+    let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|it| it.as_bytes() != b"identity") else {
+        return Ok(());
+    };
+    let message = format!("content-encoding {coding:?} is not taken here: send the body as it is");
+    Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message))
 }
 
 /// The body, at most `bytes_max` long. [`bodies::whole`] has read it.

@@ -81,7 +81,8 @@ fn shown(operation: &Operation) -> Value {
 /// own, that is the one.
 fn errors(operation: &Operation) -> BTreeMap<&'static str, String> {
     let guard = GUARD.iter().filter(|(status, _)| operation.path != OPEN || *status != "401");
-    let bodies = BODIES.iter().filter(|_| operation.body.is_some());
+    let has_own = |status: &str| operation.errors.iter().any(|(own, _)| *own == status);
+    let bodies = BODIES.iter().filter(|(status, _)| operation.body.is_some() && !has_own(status));
     let mut errors = BTreeMap::<_, String>::new();
     for (status, what) in operation.errors.iter().chain(guard).chain(bodies) {
         if operation.answers.iter().any(|(answer, ..)| answer == status) {

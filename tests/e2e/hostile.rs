@@ -126,7 +126,7 @@ async fn otlp_that_is_no_otlp_is_refused_in_its_own_terms() {
     }
     // Nor is who asks, or how.
     for (method, origin, status, code) in
-        [(reqwest::Method::POST, "https://evil.example", 403, 7), (reqwest::Method::GET, "", 404, 5)]
+        [(reqwest::Method::POST, "https://evil.example", 403, 7), (reqwest::Method::GET, "", 405, 12)]
     {
         let request = server.client.request(method, url("/v1/traces")).header("content-type", "application/json");
         let request = if origin.is_empty() { request } else { request.header("origin", origin) };

@@ -12,6 +12,7 @@ use axum::routing::post;
 
 use super::status::{
     Encoding, INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED, Status, UNAUTHENTICATED, UNAVAILABLE,
+    UNIMPLEMENTED,
 };
 use super::{Partial, Signal};
 use crate::http::Problem;
@@ -31,7 +32,7 @@ pub(crate) fn router(parts: Arc<Parts>) -> Router {
             post(async |State(parts): State<Arc<Parts>>, request: Request| answer(&parts, Signal::Logs, request).await),
         )
         .fallback(unknown_path)
-        .method_not_allowed_fallback(unknown_path)
+        .method_not_allowed_fallback(other_method)
         .with_state(parts)
 }
 
@@ -39,6 +40,11 @@ async fn unknown_path(request: Request) -> Response {
     let encoding = encoding(request.headers()).unwrap_or(Encoding::Json);
     let message = "no such path: OTLP is taken at /v1/traces and /v1/logs";
     failed(encoding, StatusCode::NOT_FOUND, NOT_FOUND, message.to_owned())
+}
+
+async fn other_method(request: Request) -> Response {
+    let encoding = encoding(request.headers()).unwrap_or(Encoding::Json);
+    failed(encoding, StatusCode::METHOD_NOT_ALLOWED, UNIMPLEMENTED, "OTLP is sent with POST".to_owned())
 }
 
 /// What is answered to a request that is turned away before it is read, in its encoding.

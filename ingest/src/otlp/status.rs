@@ -13,6 +13,7 @@ pub(super) const INVALID_ARGUMENT: i32 = 3;
 pub(super) const NOT_FOUND: i32 = 5;
 pub(super) const PERMISSION_DENIED: i32 = 7;
 pub(super) const RESOURCE_EXHAUSTED: i32 = 8;
+pub(super) const UNIMPLEMENTED: i32 = 12;
 pub(super) const UNAVAILABLE: i32 = 14;
 pub(super) const UNAUTHENTICATED: i32 = 16;
 

@@ -39,9 +39,12 @@ const fn path(name: &'static str, what: &'static str) -> Param {
 
 const LIMIT: Param = query("limit", "integer", "Most entries of the answer.");
 const BAD: (&str, &str) = ("400", "A field is wrong: its name, its value and the remedy.");
+const ELSEWHERE: (&str, &str) =
+    ("503", "Over Kafka: another process of the role keeps them just now; ask that one, or again in some seconds.");
 const MISSING: (&str, &str) = ("404", "There is none.");
 const BUSY: (&str, &str) = ("429", "A limit is reached, nothing was done; come back after `Retry-After` seconds.");
 const DOWN: (&str, &str) = ("503", "The log cannot be used just now.");
+const PLAIN: (&str, &str) = ("415", "It is compressed, which is not taken here.");
 const ENCODING: (&str, &str) = ("415", "Its `content-encoding` is not known.");
 const QUERY_TOO_SLOW: (&str, &str) = ("408", "It took longer than `sql.time_max`.");
 const QUERY_TOO_LARGE: (&str, &str) = ("413", "It needs more memory, or its answer is larger, than `[sql]` grants.");
@@ -127,7 +130,7 @@ pub(super) const PATHS: &[Operation] = &[
                 "Answer",
             ),
         ],
-        errors: &[BAD, ("415", "It is compressed.")],
+        errors: &[BAD, PLAIN],
         ..NONE
     },
     Operation {
@@ -143,6 +146,7 @@ pub(super) const PATHS: &[Operation] = &[
             BAD,
             ("409", "The id is taken by another order."),
             ("413", "The body is larger than `controls.body_bytes_max`."),
+            PLAIN,
             BUSY,
             DOWN,
         ],
@@ -165,7 +169,7 @@ pub(super) const PATHS: &[Operation] = &[
         summary: "One control and how far it has come.",
         params: &[path("id", "`control_id`.")],
         answers: &[("200", "The control.", JSON, "Given")],
-        errors: &[MISSING],
+        errors: &[BAD, MISSING],
         ..NONE
     },
     Operation {
@@ -209,7 +213,7 @@ pub(super) const PATHS: &[Operation] = &[
         summary: "Webhook deliveries, newest first, and the state of the endpoint.",
         params: &[LIMIT, query("state", "string", "`pending`, `delivered` or `failed`.")],
         answers: &[("200", "Newest first.", JSON, "Deliveries")],
-        errors: &[BAD],
+        errors: &[BAD, ELSEWHERE],
         ..NONE
     },
     Operation {
@@ -218,7 +222,12 @@ pub(super) const PATHS: &[Operation] = &[
         summary: "Sends a delivery again, with all its attempts; a disabled endpoint is enabled.",
         params: &[path("id", "`id` of the delivery.")],
         answers: &[("202", "It is pending again.", JSON, "Delivery")],
-        errors: &[MISSING, ("409", "No endpoint is configured, or this release cannot read the delivery.")],
+        errors: &[
+            BAD,
+            MISSING,
+            ELSEWHERE,
+            ("409", "No endpoint is configured, or this release cannot read the delivery."),
+        ],
         ..NONE
     },
     Operation {
@@ -229,7 +238,7 @@ pub(super) const PATHS: &[Operation] = &[
             query("state", "string", "`pending`, `firing` or `resolved`."),
         ],
         answers: &[("200", "Newest first.", JSON, "List")],
-        errors: &[BAD],
+        errors: &[BAD, ELSEWHERE],
         ..NONE
     },
     Operation {
@@ -237,8 +246,21 @@ pub(super) const PATHS: &[Operation] = &[
         path: "/v1/sql",
         summary: "SQL over history: tables steps, sessions, verdicts, findings, edges, controls. Read only.",
         body: Some((JSON, "SqlRequest")),
-        answers: &[("200", "Columns and rows.", JSON, "SqlAnswer")],
-        errors: &[BAD, ("403", "The statement would write."), QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED, CATCHING_UP],
+        answers: &[(
+            "200",
+            "Columns and rows; as CSV or an Arrow stream where `Accept` asks for `text/csv` or `application/vnd.apache.arrow.stream`, and then `martingale-truncated` says whether rows were left out.",
+            JSON,
+            "SqlAnswer",
+        )],
+        errors: &[
+            BAD,
+            ("403", "The statement would write."),
+            ("408", "It took longer than `sql.time_max`, or its body came too slowly."),
+            ("413", "Its body is too long; or it needs more memory, or its answer is larger, than `[sql]` grants."),
+            PLAIN,
+            FAILED,
+            CATCHING_UP,
+        ],
         ..NONE
     },
     Operation {
@@ -261,7 +283,7 @@ pub(super) const PATHS: &[Operation] = &[
         summary: "One session.",
         params: &[path("session", "`session_id`.")],
         answers: &[("200", "The session.", JSON, "Object")],
-        errors: &[MISSING, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED, CATCHING_UP],
+        errors: &[BAD, MISSING, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED, CATCHING_UP],
         ..NONE
     },
     Operation {

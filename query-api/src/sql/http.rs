@@ -29,6 +29,7 @@ pub fn router(engine: Engine) -> Router {
 }
 
 async fn sql(State(engine): State<Engine>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    http::refuse_encoded(&headers)?;
     let body = http::body(body, engine.body_bytes_max()).await?;
     let request: Request = serde_json::from_slice(&body)
         .map_err(|error| Error::invalid(format!("send {{\"query\": \"SELECT …\"}}: {error}")))?;

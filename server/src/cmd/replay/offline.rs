@@ -29,7 +29,7 @@ pub(super) fn run(source: Source, baselines: Option<Source>, rules: Rules, out: 
         Some(source) => learn(source, rules, arrival)?,
         None => rules,
     };
-    let mut out = out.map(Results::begin).transpose()?;
+    let (mut results, mut out) = (out, None);
     let mut judge = Judge::new(Arc::new(rules));
     let mut sessions = Sessions::default();
     let faults = Faults::new(source.progress());
@@ -45,6 +45,9 @@ pub(super) fn run(source: Source, baselines: Option<Source>, rules: Rules, out: 
         outcomes.accepted += 1;
         decisions.count(judgement.decision);
         findings.count(session, judgement.findings.iter().map(Found::from));
+        if let Some(results) = results.take() {
+            out = Some(results.begin()?);
+        }
         if let Some(out) = &mut out {
             line::write(out, &Line::of(step, &judgement))?;
         }
@@ -52,6 +55,10 @@ pub(super) fn run(source: Source, baselines: Option<Source>, rules: Rules, out: 
     })?;
     outcomes.rejected = lines.rejected;
     let took = begun.elapsed();
+    let out = match results {
+        Some(results) => Some(results.begin()?),
+        None => out,
+    };
     if let Some(mut out) = out {
         out.flush()?;
     }
