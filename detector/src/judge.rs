@@ -9,8 +9,8 @@ use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateK
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
-    Control, ControlAction, ControlState, Decision, Finding, Lineage, Position, Reason, Rejection, Scope, SessionId,
-    Step, VerdictId, topics,
+    Column, Control, ControlAction, ControlId, ControlState, Decision, Finding, Lineage, Position, Reason, Rejection,
+    Scope, SessionId, Step, Timestamp, Verdict, VerdictId, topics,
 };
 
 use crate::controls::Order;
@@ -242,6 +242,9 @@ impl Judge {
         // Beside its step, also where a foreign producer has put that into a partition its key does not belong to.
         let append = Append::new(topics::VERDICTS, record.key.clone(), json(&verdict)).to_partition(self.partition);
         batch.verdicts.push(append);
+        if is_halted_anew(&verdict) {
+            self.halt_everywhere(&verdict, record, batch).await?;
+        }
         for (session, lineage) in hold.into_iter().flat_map(|it| Lineage::held(&step, it)) {
             self.remember(&session, lineage, batch).await?;
         }
@@ -254,6 +257,35 @@ impl Judge {
         if told.lineage.as_ref().is_some_and(|it| it.unheard_since.is_some() && it.basis.is_settled()) {
             *told = Remembered { lineage: None, is_new: true };
         }
+        Ok(())
+    }
+
+    /// A rule has halted a session whose run is not settled: steps of it, or of one below it, may be in another run by now, or come
+    /// to be, where nobody knows of the halt. So it is ordered in every partition, as a person would, and lifted the same way. Always
+    /// the same order for the same verdict.
+    async fn halt_everywhere(
+        &self,
+        verdict: &Verdict<'static>,
+        record: &Record,
+        batch: &mut Batch,
+    ) -> Result<(), Error> {
+        let told = self.remembered(&verdict.session_id, batch).await?;
+        let is_open = |it: &Lineage| !it.basis.is_settled() || it.root_session_id != verdict.root_session_id;
+        if !told.lineage.as_ref().is_some_and(is_open) {
+            return Ok(());
+        }
+        let order = Control {
+            control_id: ControlId::from(format!("c-{}", verdict.verdict_id)),
+            action: ControlAction::Halt,
+            scope: Scope::Session { session_id: verdict.session_id.clone() },
+            time: Timestamp::from_micros(record.appended_at),
+            by: Some("a policy".to_owned()),
+            reason: Some(format!("step {} of run {}", verdict.step_id, verdict.root_session_id)),
+            state: ControlState::Requested,
+        };
+        let (key, json) = (Bytes::from(order.control_id.to_string()), json(&order));
+        let append = |it| Append::new(topics::CONTROLS, key.clone(), json.clone()).to_partition(Partition(it));
+        batch.answers.extend((0..self.log.partitions()).map(append));
         Ok(())
     }
 
@@ -409,6 +441,11 @@ impl Judge {
             _ => Ok(Told::Goes(Append::new(topics::LINEAGES, key, Bytes::new()))),
         }
     }
+}
+
+/// Whether a rule has halted the session with this step.
+fn is_halted_anew(verdict: &Verdict<'_>) -> bool {
+    verdict.decision == Decision::Halt && verdict.findings.iter().all(|it| it.column != Column::Control)
 }
 
 /// What a silent session told of its lineage.

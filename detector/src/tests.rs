@@ -239,6 +239,38 @@ fn a_halt_of_a_rule_keeps_its_run_whatever_else_is_in_the_batch() {
     });
 }
 
+/// A halt of a rule is known in its run alone: where the run of its session is not settled, it is ordered everywhere, once.
+#[test]
+fn a_halt_of_a_rule_is_ordered_where_the_run_is_not_settled() {
+    for basis in ["implied", "unchecked", "settled"] {
+        simulated(async {
+            let mut bench = Bench::new();
+            let rule =
+                "id: p\ntitle: T\nseverity: low\nmode: enforce\nwhen: step.text == \"no\"\nthen: { decision: halt }\n";
+            bench.rules = Arc::new(Rules::load(&[("p.yaml", rule)]).expect("a rule"));
+            let told = format!(r#"{{"root_session_id":"mother","parent_session_id":"mother","basis":"{basis}"}}"#);
+            let record = Append::new(topics::LINEAGES, Bytes::from_static(b"kid"), Bytes::from(told));
+            bench.log.append(vec![record]).await.expect("append");
+            for n in 0..2 {
+                let lineage = r#"{"text":"no","parent_session_id":"mother","root_session_id":"mother","#;
+                bench.append(topics::STEPS, step("kid", n).replacen('{', lineage, 1)).await;
+            }
+            let running = bench.start();
+            bench.until(topics::VERDICTS, 2).await;
+            settle().await;
+            let orders = bench.read::<Control>(topics::CONTROLS).await;
+            let scopes: Vec<_> = orders.iter().map(|it| (it.scope.id().as_str(), it.state)).collect();
+            if basis == "settled" {
+                assert_eq!(scopes, []);
+            } else {
+                assert_eq!(scopes.len(), 2, "asked and answered: {scopes:?}");
+                assert_eq!(scopes[0], ("kid", ControlState::Requested));
+            }
+            bench.stop(running).await;
+        });
+    }
+}
+
 /// Also where nothing of it was seen: its first step stays in it. Where none was heard of before the halt is lifted, there is nothing
 /// to stay in.
 #[test]

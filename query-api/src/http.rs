@@ -121,7 +121,9 @@ fn too_large(bytes_max: usize) -> Failure {
 /// # Errors
 /// When the body is compressed: where little is sent, nothing is unpacked.
 pub(crate) fn refuse_encoded(headers: &HeaderMap) -> Result<(), Failure> {
-    let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|it| it.as_bytes() != b"identity") else {
+    let Some(coding) =
+        headers.get(header::CONTENT_ENCODING).filter(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity"))
+    else {
         return Ok(());
     };
     let message = format!("content-encoding {coding:?} is not taken here: send the body as it is");

@@ -97,6 +97,54 @@ async fn a_session_that_a_rule_halted_stays_in_its_run() {
     }
 }
 
+/// One request has the step that a rule halts, the root that turns out to be a child, and who goes on below: all of it is taken in
+/// before the halt is known, in a run that never hears of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halt_of_a_rule_reaches_those_who_moved_on_before_it_was_known() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let policies = folder.path().join("policies");
+    std::fs::create_dir(&policies).expect("a folder");
+    let rule = "id: no-wipe\ntitle: Something would be wiped\nseverity: critical\nmode: enforce\n\
+        when: step.kind == \"tool_call\" && step.tool == \"wipe\"\nthen: { decision: halt, message: Stopped }\n";
+    std::fs::write(policies.join("wipe.yaml"), rule).expect("writes");
+    let args = ["--policies", policies.to_str().expect("UTF-8")];
+    let server = Server::start_with(&folder.path().join("data"), &args);
+    // Where two runs share a partition there is nothing to show: so several.
+    for n in 0..8 {
+        let name = |of: &str| format!("{of}{n}");
+        let call = |of: &str, id: &str, tool: &str, parent: Option<&str>| {
+            let parent = parent.map(|it| json!(name(it)));
+            step(&name(of), id, "tool_call", json!({ "tool": tool, "parent_session_id": parent }))
+        };
+        let steps = json!([
+            call("c", "1", "wipe", Some("r")),
+            call("z", "1", "ls", None),
+            call("r", "1", "ls", Some("z")),
+            call("c", "2", "ls", None),
+            call("d", "1", "ls", Some("c")),
+        ]);
+        let (_, answer) = server.post("/v1/steps", steps.to_string()).await;
+        assert_eq!(answer["accepted"], 5, "{answer}");
+    }
+    // Whoever is asked after the verdict of the rule is asked under its halt.
+    server
+        .count_reaches(
+            "SELECT count(*) FROM verdicts WHERE decision = 'halt' AND step_id = '1' AND session_id LIKE 'c%'",
+            8,
+        )
+        .await;
+    for n in 0..8 {
+        for (session, parent) in
+            [(format!("d{n}"), None), (format!("new{n}"), Some(format!("d{n}"))), (format!("c{n}"), None)]
+        {
+            let ask = step(&session, "9", "tool_call", json!({ "tool": "ls", "parent_session_id": parent }));
+            let (status, answer) = server.post("/v1/gate", ask.to_string()).await;
+            let is_refused = status == 400 && answer["error"]["reason"] == "contradiction";
+            assert!(is_refused || answer["decision"] == "halt", "{session}: {status} {answer}");
+        }
+    }
+}
+
 /// An order is for a run, and the session that it is named after is in it: before a step of it was refused as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_root_of_a_halted_run_stays_in_it() {

@@ -96,7 +96,7 @@ impl Lineages {
         }
         news.ancestors = self.between(&news, &step.session_id);
         news.put_on(step);
-        let mut all = self.heard(&news);
+        let mut all = self.heard(&news, step.session_id.as_str());
         if self.of(step.session_id.as_str()) != Some(&news) {
             all.push(News { session_id: step.session_id.to_static(), lineage: news });
         }
@@ -108,10 +108,10 @@ impl Lineages {
 
     /// Those above a session of which nobody had been heard, and now somebody is: whom it names, also where nothing of that is open
     /// any more, and whoever is asked for it.
-    fn heard(&self, of: &Lineage) -> Vec<News> {
+    fn heard(&self, of: &Lineage, session: &str) -> Vec<News> {
         let named = of.parent_session_id.iter().chain([&of.root_session_id]).map(SessionId::as_str);
         let asked = of.asks().into_iter().flat_map(|it| self.line(it).skip(1));
-        let above = named.chain(asked);
+        let above = named.chain(asked).filter(|it| *it != session);
         let unheard = above.filter_map(|it| Some((it, self.of(it).filter(|it| it.unheard_since.is_some())?)));
         unheard
             .map(|(id, it)| News {

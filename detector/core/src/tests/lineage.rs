@@ -164,7 +164,10 @@ impl World {
         if matches!(act, Act::HaltRun(_)) && lineage.tightens(told) {
             self.is_held = true;
             self.told.insert(root, Lineage { unheard_since: (!known).then_some(self.now), ..lineage });
-        } else if matches!(act, Act::ResumeRun(_)) && !known && told.is_some_and(|it| it.unheard_since.is_some()) {
+        } else if matches!(act, Act::ResumeRun(_))
+            && !known
+            && told.is_some_and(|it| it.unheard_since.is_some() && it.basis.is_settled())
+        {
             self.told.remove(&root);
         }
     }
