@@ -4,6 +4,16 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, step};
 
+/// A folder of policies: a rule that halts.
+fn policies(folder: &std::path::Path) -> String {
+    let policies = folder.join("policies");
+    std::fs::create_dir(&policies).expect("a folder");
+    let rule = "id: no-wipe\ntitle: Something would be wiped\nseverity: critical\nmode: enforce\n\
+        when: step.kind == \"tool_call\" && step.tool == \"wipe\"\nthen: { decision: halt, message: Stopped }\n";
+    std::fs::write(policies.join("wipe.yaml"), rule).expect("writes");
+    policies.to_str().expect("UTF-8").to_owned()
+}
+
 /// A child says whose it is on its first step alone. What it leaves away later is remembered, by another door and after the
 /// process ended.
 #[tokio::test(flavor = "multi_thread")]
@@ -38,13 +48,9 @@ async fn a_halt_of_a_run_reaches_a_child_that_leaves_its_lineage_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_a_rule_halted_stays_in_its_run() {
     let folder = tempfile::tempdir().expect("a folder");
-    let policies = folder.path().join("policies");
-    std::fs::create_dir(&policies).expect("a folder");
-    let rule = "id: no-wipe\ntitle: Something would be wiped\nseverity: critical\nmode: enforce\n\
-        when: step.kind == \"tool_call\" && step.tool == \"wipe\"\nthen: { decision: halt, message: Stopped }\n";
-    std::fs::write(policies.join("wipe.yaml"), rule).expect("writes");
+    let policies = policies(folder.path());
     let data = folder.path().join("data");
-    let args = ["--policies", policies.to_str().expect("UTF-8")];
+    let args = ["--policies", policies.as_str()];
     let server = Server::start_with(&data, &args);
     let call = |session: &str, id: &str, tool: &str, root: Option<&str>, parent: Option<&str>| {
         let mut more = json!({ "tool": tool });
@@ -102,12 +108,8 @@ async fn a_session_that_a_rule_halted_stays_in_its_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_halt_of_a_rule_reaches_those_who_moved_on_before_it_was_known() {
     let folder = tempfile::tempdir().expect("a folder");
-    let policies = folder.path().join("policies");
-    std::fs::create_dir(&policies).expect("a folder");
-    let rule = "id: no-wipe\ntitle: Something would be wiped\nseverity: critical\nmode: enforce\n\
-        when: step.kind == \"tool_call\" && step.tool == \"wipe\"\nthen: { decision: halt, message: Stopped }\n";
-    std::fs::write(policies.join("wipe.yaml"), rule).expect("writes");
-    let args = ["--policies", policies.to_str().expect("UTF-8")];
+    let policies = policies(folder.path());
+    let args = ["--policies", policies.as_str()];
     let server = Server::start_with(&folder.path().join("data"), &args);
     // Where two runs share a partition there is nothing to show: so several.
     for n in 0..8 {
