@@ -24,7 +24,8 @@ use super::delivery::{self, Placed};
 use super::tail::{Tail, blocking};
 use super::{Consumer, ConsumerSpec, Error, Partition, Progress, Settle, StateChange};
 
-/// A transaction with so many bytes ends without waiting for its time.
+/// A transaction with so many bytes ends without waiting for its time: those it has published, and those of state and
+/// progress that it will write at its end.
 const SETTLE_BYTES: usize = 8 << 20;
 
 /// A claim that holds.
@@ -165,10 +166,14 @@ impl Claim {
         let published = delivery::wait(delivery::send(&producer, &part.publish)).await;
         let offsets = published.map_err(|error| self.fail(&producer, error))?;
         self.view().apply(part.state, &part.progress);
-        let bytes = part.publish.iter().chain(&part.changelog).map(Placed::bytes).sum::<usize>();
         if let Some(open) = &mut work.open {
-            open.bytes += bytes;
-            open.changelog.extend(part.changelog.into_iter().map(|it| (it.key.clone(), it)));
+            open.bytes += part.publish.iter().map(Placed::bytes).sum::<usize>();
+            for record in part.changelog {
+                open.bytes += record.bytes();
+                if let Some(replaced) = open.changelog.insert(record.key.clone(), record) {
+                    open.bytes -= replaced.bytes();
+                }
+            }
         }
         let is_due = work.open.as_ref().is_some_and(|it| it.bytes > SETTLE_BYTES);
         match self.settle {
