@@ -24,7 +24,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            batch_steps_max: 512,
+            batch_steps_max: 2_048,
             batch_bytes_max: 4 << 20,
             sessions_in_memory_max: 50_000,
             session_idle: Span::from_millis(24 * 3_600_000),

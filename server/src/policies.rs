@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use martingale_detector_core::{PolicyError, Rules};
 
+use crate::config::Policies;
+
 pub(crate) use pack::{Document, Origin, Pack, Stock};
 
 /// Most policy files, and the largest of them: a folder of something else is told early.
@@ -19,6 +21,14 @@ pub(crate) struct Loaded {
     pub(crate) rules: Rules,
     pub(crate) shipped: usize,
     pub(crate) own: usize,
+}
+
+/// What the configuration says.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn configured(config: &Policies) -> Result<Loaded> {
+    load(config.folder(), config.shipped)
 }
 
 /// The shipped policies and those of a folder; `shipped` says whether the former stay.

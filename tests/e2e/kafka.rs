@@ -4,6 +4,7 @@
 //! cluster of three for all of them. Those that kill brokers have it alone.
 
 mod any_client;
+mod bench;
 mod brokers_away;
 mod fleet;
 mod input;

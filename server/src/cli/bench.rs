@@ -1,5 +1,8 @@
 //! Arguments of `bench`.
 
+#[cfg(feature = "kafka")]
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::Server;
@@ -30,19 +33,31 @@ pub(crate) enum BenchCommand {
     Ingest(Ingest),
     /// A detector beside brokers of Apache Kafka: steps per second to committed verdicts, latency at a rate, restore.
     #[cfg(feature = "kafka")]
-    #[command(after_help = "Example:\n  martingale bench kafka --brokers 127.0.0.1:9092 --json")]
+    #[command(after_help = "\
+Configured as `up` is: environment and --config hold brokers, security, detector and policies.
+
+Examples:
+  martingale bench kafka --brokers 127.0.0.1:9092 --json
+  martingale bench kafka --config martingale.toml --partitions 8 --processes 2,4,8
+  MARTINGALE__DETECTOR__BATCH_STEPS_MAX=512 martingale bench kafka --brokers 127.0.0.1:9092")]
     Kafka(Kafka),
 }
 
 #[cfg(feature = "kafka")]
 #[derive(Debug, Args)]
 pub(crate) struct Kafka {
-    /// Brokers to measure with; the topics that are made there stay.
+    /// Brokers to measure with [default: those of the configuration]; the topics that are made there stay.
     #[arg(long, value_name = "BROKERS")]
-    pub(crate) brokers: String,
-    /// Numbers of partitions to compare.
+    pub(crate) brokers: Option<String>,
+    /// Configuration file (TOML), as for `up`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Numbers of partitions to compare, one detector process each.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 2, 4], value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) partitions: Vec<u32>,
+    /// Numbers of detector processes to compare, with the most partitions of those above.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [2, 4], value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) processes: Vec<u32>,
     /// Steps on the log for each of them.
     #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     pub(crate) steps: u32,

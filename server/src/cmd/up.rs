@@ -1,6 +1,5 @@
 //! `up`: the server.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -24,8 +23,8 @@ pub(crate) async fn run(args: Up) -> Result<ExitCode> {
     let registry = prometheus::Registry::new();
     registry.register(Box::new(lost_lines))?;
     let mut signals = Signals::new()?;
-    let Loaded { rules, shipped, own } = crate::policies::load(some(&config.policies.dir), config.policies.shipped)?;
-    let policies = match some(&config.policies.dir) {
+    let Loaded { rules, shipped, own } = crate::policies::configured(&config.policies)?;
+    let policies = match config.policies.folder() {
         Some(folder) => format!("{shipped} shipped policies, {own} of {}", folder.display()),
         None => format!("{shipped} shipped policies"),
     };
@@ -84,14 +83,7 @@ impl Signals {
 
 /// The layers over the built-in defaults: file, environment, flags.
 fn configure(args: &Up, variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>) -> Result<Config> {
-    let mut layers = Vec::new();
-    if let Some(path) = &args.config {
-        layers.push(Layer::file(path)?);
-    }
-    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    };
-    layers.extend(Layer::variables(variables.filter_map(text))?);
+    let mut layers = Layer::sources(args.config.as_deref(), variables)?;
     let addresses = [
         ("--http", "server.http", args.http),
         ("--otlp-grpc", "server.otlp_grpc", args.otlp_grpc),
@@ -125,10 +117,6 @@ fn configure(args: &Up, variables: impl Iterator<Item = (std::ffi::OsString, std
         }
     }
     Ok(Config::from_layers(&layers)?)
-}
-
-fn some(path: &Path) -> Option<&Path> {
-    (!path.as_os_str().is_empty()).then_some(path)
 }
 
 /// Where what it knows is kept, and what it does.

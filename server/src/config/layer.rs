@@ -1,5 +1,6 @@
 //! One source of configuration: what it is called and what it says.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use figment::providers::{Format, Toml};
@@ -91,6 +92,20 @@ impl Layer {
         };
         let mut layers: Vec<_> = variables.into_iter().filter_map(layer).collect();
         layers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(layers)
+    }
+
+    /// What every server starts from under its flags: the file, then the environment.
+    ///
+    /// # Errors
+    /// As [`Self::file`] and [`Self::variables`].
+    pub(crate) fn sources(
+        file: Option<&Path>,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Vec<Self>, Error> {
+        let mut layers: Vec<_> = file.map(Self::file).transpose()?.into_iter().collect();
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        layers.extend(Self::variables(variables.filter_map(text))?);
         Ok(layers)
     }
 

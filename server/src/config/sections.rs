@@ -1,7 +1,7 @@
 //! The sections that belong to the process and to none of its services.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use martingale_platform::config::Span;
 use martingale_platform::telemetry::Format;
@@ -156,6 +156,13 @@ pub(crate) struct Policies {
     pub(crate) dir: PathBuf,
     /// Whether the shipped ones are judged by as well, except those that the folder replaces.
     pub(crate) shipped: bool,
+}
+
+impl Policies {
+    /// The folder, where there is one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        (!self.dir.as_os_str().is_empty()).then_some(&self.dir)
+    }
 }
 
 impl Default for Policies {

@@ -1,12 +1,16 @@
 //! `bench kafka`: a detector process beside the brokers it is given.
 //!
-//! * Throughput: steps that lie on the log, from the first that is read to the last whose verdict is committed; for each
-//!   number of partitions on topics of its own, beside a bare consumer that reads the same steps and does nothing.
+//! * Throughput: steps that lie on the log, from the first that are judged to the last whose verdict is committed, by
+//!   detectors in processes of their own; for each number of partitions, and of processes, on topics of its own, beside a
+//!   bare consumer that reads the same steps and does nothing.
 //! * Latency: one step at a time at a fixed rate, from when it was due until its verdict was read back. Open loop: a step
 //!   that is late counts from when it should have been sent.
 //! * Restore: so many sessions are live, and a process takes them all over.
 //!
-//! The topics stay on the brokers, under a prefix of their own: these are brokers to measure with.
+//! Brokers, security, detector and policies are configured as for `up`. The topics stay on the brokers, under a prefix of
+//! their own: these are brokers to measure with.
+
+mod processes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,8 +27,10 @@ use martingale_schemas::{Limits, SessionId, StepId, VerdictId, topics};
 use prometheus::Registry;
 use tokio::task::JoinSet;
 
+use self::processes::Detectors;
 use super::{Facts, steps};
 use crate::cli::bench::Kafka;
+use crate::config::{Config, Layer};
 use crate::log::{CONSUMERS, all_topics};
 
 const SESSION_STEPS: u64 = 50;
@@ -37,35 +43,61 @@ const MICROS_MAX: u64 = 60_000_000;
 /// Before the rate counts: connections are made and caches filled.
 const WARM_UP: u64 = 200;
 
-pub(super) async fn run(args: &Kafka) -> Result<Facts> {
-    let mut facts = Facts::new();
-    let prefix = format!("bench-{:x}-", Clock::System.now_micros() / 1_000);
-    facts.insert("topic_prefix".into(), prefix.clone().into());
-    for partitions in &args.partitions {
-        let config = config(args, &format!("{prefix}p{partitions}."), *partitions);
-        let (bare, judged) = throughput(&config, u64::from(args.steps)).await?;
-        let mut fact =
-            |name: &str, value: f64| drop(facts.insert(format!("{partitions}_partitions_{name}"), value.into()));
-        fact("bare_per_second", bare);
-        fact("judged_per_second", judged);
-        fact("share", judged / bare);
+/// What is measured.
+struct Setup {
+    config: Config,
+    rules: Arc<Rules>,
+    prefix: String,
+}
+
+impl Setup {
+    fn new(args: &Kafka) -> Result<Self> {
+        let mut layers = Layer::sources(args.config.as_deref(), std::env::vars_os())?;
+        layers.extend(args.brokers.as_deref().map(|it| Layer::flag("--brokers", "kafka.brokers", it)));
+        let config = Config::from_layers(&layers)?;
+        ensure!(config.on_kafka(), "no brokers: name them with --brokers, or as kafka.brokers in the configuration");
+        let rules = crate::policies::configured(&config.policies)?.rules;
+        let prefix = format!("bench-{:x}-", Clock::System.now_micros() / 1_000);
+        Ok(Self { config, rules: Arc::new(rules), prefix })
     }
-    let latency = latency(&config(args, &format!("{prefix}latency."), 4), args).await?;
+
+    /// Topics of their own, with so many partitions.
+    fn topics(&self, name: &str, partitions: u32) -> KafkaConfig {
+        let topic_prefix = format!("{}{name}.", self.prefix);
+        KafkaConfig { topic_prefix, partitions, ..self.config.kafka.clone() }
+    }
+
+    fn judging(&self, log: &Arc<KafkaLog>) -> Judging {
+        Judging::start(log, self.config.detector.clone(), Arc::clone(&self.rules))
+    }
+}
+
+pub(super) async fn run(args: &Kafka) -> Result<Facts> {
+    let setup = Setup::new(args)?;
+    let mut facts = Facts::new();
+    facts.insert("topic_prefix".into(), setup.prefix.clone().into());
+    let most = args.partitions.iter().copied().max().unwrap_or(1);
+    let by_partitions = args.partitions.iter().map(|it| (*it, 1, format!("{it}_partitions")));
+    let by_processes = args.processes.iter().map(|it| (most, *it, format!("{it}_processes")));
+    for (partitions, processes, name) in by_partitions.chain(by_processes) {
+        let topics = setup.topics(&name, partitions);
+        let (bare, judged) = throughput(&topics, args, processes).await?;
+        for (figure, value) in [("bare_per_second", bare), ("judged_per_second", judged), ("share", judged / bare)] {
+            facts.insert(format!("{name}_{figure}"), value.into());
+        }
+    }
+    let latency = latency(&setup, args).await?;
     for (name, quantile) in [("p50_ms", 0.5), ("p90_ms", 0.9), ("p99_ms", 0.99), ("p999_ms", 0.999)] {
         let ms = latency.value_at_quantile(quantile) as f64 / 1e3;
         facts.insert(format!("step_to_verdict_{name}"), ms.into());
     }
     facts.insert("rate_per_second".into(), args.rate.into());
     if args.sessions > 0 {
-        let took = restore(&config(args, &format!("{prefix}restore."), 4), u64::from(args.sessions)).await?;
+        let took = restore(&setup, u64::from(args.sessions)).await?;
         facts.insert("restored_sessions".into(), args.sessions.into());
         facts.insert("restore_seconds".into(), took.as_secs_f64().into());
     }
     Ok(facts)
-}
-
-fn config(args: &Kafka, prefix: &str, partitions: u32) -> KafkaConfig {
-    KafkaConfig { brokers: args.brokers.clone(), topic_prefix: prefix.to_owned(), partitions, ..KafkaConfig::default() }
 }
 
 async fn open(config: &KafkaConfig) -> Result<Arc<KafkaLog>> {
@@ -96,8 +128,9 @@ async fn fill(log: &KafkaLog, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Steps per second of a reader that does nothing, and of a detector.
-async fn throughput(config: &KafkaConfig, count: u64) -> Result<(f64, f64)> {
+/// Steps per second of a reader that does nothing, and of so many detectors.
+async fn throughput(config: &KafkaConfig, args: &Kafka, processes: u32) -> Result<(f64, f64)> {
+    let count = u64::from(args.steps);
     let log = open(config).await?;
     fill(&log, count).await?;
     log.close().await;
@@ -125,17 +158,8 @@ async fn throughput(config: &KafkaConfig, count: u64) -> Result<(f64, f64)> {
     ensure!(read == count, "{read} of {count} steps were read");
     log.close().await;
 
-    let log = open(config).await?;
-    // What a group takes to form is not the detector's pace.
-    let mut assigned = log.assigned(martingale_detector::CONSUMER);
-    assigned.wait_for(|it| it.len() == config.partitions as usize).await.context("the log is closed")?;
-    let detector = Judging::start(&log);
-    let began = Instant::now();
-    detector.until(count).await?;
-    let judged = began.elapsed();
-    detector.stop().await?;
-    log.close().await;
-    Ok((count as f64 / bare.as_secs_f64(), count as f64 / judged.as_secs_f64()))
+    let judged = Detectors::start(config, args.config.as_deref(), processes).await?.pace(count).await?;
+    Ok((count as f64 / bare.as_secs_f64(), judged))
 }
 
 /// A detector of this process.
@@ -146,14 +170,14 @@ struct Judging {
 }
 
 impl Judging {
-    fn start(log: &Arc<KafkaLog>) -> Self {
+    fn start(log: &Arc<KafkaLog>, config: martingale_detector::Config, rules: Arc<Rules>) -> Self {
         let registry = Registry::new();
         let (stop, stopping) = shutdown::channel();
-        let (log, rules, of) = (Arc::clone(log) as Arc<dyn Log>, Arc::new(Rules::starter()), registry.clone());
-        let task = tokio::spawn(async move {
-            let config = martingale_detector::Config::default();
-            martingale_detector::run(config, &Limits::DEFAULT, log, rules, &of, stopping).await
-        });
+        let (log, of) = (Arc::clone(log) as Arc<dyn Log>, registry.clone());
+        let task =
+            tokio::spawn(
+                async move { martingale_detector::run(config, &Limits::DEFAULT, log, rules, &of, stopping).await },
+            );
         Self { registry, stop, task }
     }
 
@@ -188,11 +212,12 @@ impl Judging {
 }
 
 /// From when a step was due until its verdict was read, in microseconds.
-async fn latency(config: &KafkaConfig, args: &Kafka) -> Result<Histogram<u64>> {
+async fn latency(setup: &Setup, args: &Kafka) -> Result<Histogram<u64>> {
+    let config = &setup.topics("latency", 4);
     let log = open(config).await?;
     let mut assigned = log.assigned(martingale_detector::CONSUMER);
     assigned.wait_for(|it| it.len() == config.partitions as usize).await.context("the log is closed")?;
-    let detector = Judging::start(&log);
+    let detector = setup.judging(&log);
     let (rate, count) = (u64::from(args.rate), u64::from(args.rate) * u64::from(args.seconds) + WARM_UP);
     let (sender, mut seen) = tokio::sync::mpsc::channel(16_384);
     let mut readers = JoinSet::new();
@@ -283,9 +308,10 @@ async fn follow(
 }
 
 /// How long a process takes until the partitions of so many live sessions are its own, state and all.
-async fn restore(config: &KafkaConfig, sessions: u64) -> Result<Duration> {
+async fn restore(setup: &Setup, sessions: u64) -> Result<Duration> {
+    let config = &setup.topics("restore", 4);
     let log = open(config).await?;
-    let detector = Judging::start(&log);
+    let detector = setup.judging(&log);
     let mut line = Vec::new();
     let mut batch = Vec::new();
     for session in 0..sessions {
