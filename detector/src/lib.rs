@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables of cases"))]
 
+mod baselines;
 mod config;
 mod controls;
 mod dead_letter;
@@ -26,6 +27,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use baselines::{BaselinesError, BaselinesId, MAGIC as BASELINES_MAGIC, read_baselines, write_baselines};
 pub use config::Config;
 pub use error::Error;
 pub use run::run;

@@ -10,6 +10,7 @@ use martingale_schemas::Decision;
 
 use crate::config::Role;
 
+pub(crate) mod baseline;
 pub(crate) mod bench;
 pub(crate) mod blame;
 pub(crate) mod control;
@@ -28,6 +29,7 @@ Examples:
   martingale timeline my-session                   one of them, step by step
   martingale why my-session 4                      what was decided at a step, and what led to it
   martingale blame --session my-session            where it went wrong, the most suspect step first
+  martingale baseline learn steps.jsonl.gz --out normal.baselines   what is normal, to judge by
   martingale eval --labels labels.jsonl steps.jsonl   how often it is right on your own recordings
   martingale tail --min-decision warn              what is being decided, live
   martingale halt my-session --reason \"loops\"      stop it before its next step
@@ -58,6 +60,7 @@ pub(crate) enum Command {
     Timeline(Timeline),
     Why(Why),
     Blame(blame::Blame),
+    Baseline(baseline::Baseline),
     Eval(eval::Eval),
     Tail(Tail),
     Halt(control::Halt),
@@ -105,6 +108,9 @@ pub(crate) struct Up {
     /// `policies.shipped = false` leaves the shipped ones out.
     #[arg(long, value_name = "DIR")]
     pub(crate) policies: Option<PathBuf>,
+    /// File of what is normal, written by `martingale baseline learn`: the columns `hijack` and `drift` judge by it.
+    #[arg(long, value_name = "FILE", overrides_with = "baselines")]
+    pub(crate) baselines: Option<PathBuf>,
     /// Folder of fleet alert rules (`*.yaml`); one there replaces the built-in one of the same id.
     #[arg(long, value_name = "DIR")]
     pub(crate) alerts: Option<PathBuf>,
@@ -158,7 +164,7 @@ pub(crate) struct Replay {
     #[arg(long)]
     pub(crate) offline: bool,
     /// Offline only: sessions to learn the agents' normal behaviour from before any other is judged. They are taken as
-    /// normal, carry no labels and are not judged. May be given several times.
+    /// normal, carry no labels and are not judged. May be given several times. Or one file of `martingale baseline learn`.
     #[arg(long, value_name = "FILE", requires = "offline")]
     pub(crate) baselines: Vec<PathBuf>,
     /// Offline only: folder of policies (`*.yaml`), added to the shipped ones; one there replaces the shipped one of the

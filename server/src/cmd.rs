@@ -1,6 +1,7 @@
 //! One module for each command.
 
 pub(crate) mod alerts;
+pub(crate) mod baseline;
 pub(crate) mod bench;
 pub(crate) mod blame;
 pub(crate) mod control;

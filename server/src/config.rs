@@ -15,7 +15,7 @@ use martingale_query_api as query_api;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use layer::Layer;
-pub(crate) use sections::{Auth, Policies, Role, Server, Telemetry};
+pub(crate) use sections::{Auth, Baselines, Policies, Role, Server, Telemetry};
 
 /// What `martingale up` starts from; see the comments in it.
 pub(crate) const DEFAULT: &str = include_str!("../../deploy/config.default.toml");
@@ -28,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) auth: Auth,
     pub(crate) telemetry: Telemetry,
     pub(crate) policies: Policies,
+    pub(crate) baselines: Baselines,
     pub(crate) log: EmbeddedConfig,
     pub(crate) kafka: KafkaConfig,
     pub(crate) ingest: martingale_ingest::Config,

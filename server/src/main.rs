@@ -58,6 +58,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Timeline(args) => cmd::session::timeline(args).await,
         Command::Why(args) => cmd::session::why(args).await,
         Command::Blame(args) => cmd::blame::run(args).await,
+        Command::Baseline(args) => cmd::baseline::run(args).await,
         Command::Eval(args) => cmd::eval::run(args).await,
         Command::Tail(args) => cmd::tail::run(args).await,
         Command::Halt(args) => cmd::control::halt(args).await,

@@ -3,11 +3,13 @@
 mod pack;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use martingale_detector_core::{PolicyError, Rules};
 
-use crate::config::Policies;
+use crate::cmd::replay::normal;
+use crate::config::{Config, Role};
 
 pub(crate) use pack::{Document, Origin, Pack, Stock};
 
@@ -21,14 +23,21 @@ pub(crate) struct Loaded {
     pub(crate) rules: Rules,
     pub(crate) shipped: usize,
     pub(crate) own: usize,
+    /// Agents whose baseline is judged by.
+    pub(crate) baselines: usize,
 }
 
-/// What the configuration says.
+/// What the configuration says, held against its baselines.
 ///
 /// # Errors
-/// As [`load`].
-pub(crate) fn configured(config: &Policies) -> Result<Loaded> {
-    load(config.folder(), config.shipped)
+/// As [`load`], and when there is a file of baselines that cannot be read.
+pub(crate) fn configured(config: &Config) -> Result<Loaded> {
+    let loaded = load(config.policies.folder(), config.policies.shipped)?;
+    let Some(file) = config.baselines.file().filter(|_| config.server.has(Role::Detector)) else { return Ok(loaded) };
+    let (baselines, id) = normal::read(file).context("baselines.file (--baselines)")?;
+    tracing::info!(%id, agents = baselines.agents(), sessions = baselines.sessions(), "baselines are in force");
+    let with = baselines.agents();
+    Ok(Loaded { rules: loaded.rules.with_baselines(Arc::new(baselines)), baselines: with, ..loaded })
 }
 
 /// The shipped policies and those of a folder; `shipped` says whether the former stay.
@@ -44,7 +53,7 @@ pub(crate) fn load(folder: Option<&Path>, shipped: bool) -> Result<Loaded> {
         anyhow!("{} in the policies of {folder}\n{}", count(errors.len(), "error"), shown.join("\n"))
     })?;
     let shipped = pack.shipped();
-    Ok(Loaded { own: rules.policies().saturating_sub(shipped), rules, shipped })
+    Ok(Loaded { own: rules.policies().saturating_sub(shipped), rules, shipped, baselines: 0 })
 }
 
 /// `(name, text)` of every policy file: the paths themselves, and `*.yaml` and `*.yml` in folders, sorted by name.

@@ -13,9 +13,10 @@ fn every_command_teaches_itself() {
     let help = martingale(&["--help"]);
     let text = String::from_utf8_lossy(&help.stdout).into_owned();
     assert!(help.status.success(), "{text}");
-    for command in
-        ["up", "demo", "replay", "sql", "timeline", "why", "blame", "eval", "tail", "halt", "resume", "policy", "bench"]
-    {
+    for command in [
+        "up", "demo", "replay", "sql", "timeline", "why", "blame", "baseline", "eval", "tail", "halt", "resume",
+        "policy", "bench",
+    ] {
         assert!(text.contains(command), "{command} in:\n{text}");
         let help = martingale(&[command, "--help"]);
         let text = String::from_utf8_lossy(&help.stdout).into_owned();

@@ -5,14 +5,16 @@
 //! Sessions of every version of an agent share one profile, so that a new version starts from its predecessors'.
 
 mod learn;
+mod stored;
 
 use std::collections::HashMap;
 
 use martingale_schemas::Step;
+use serde::{Deserialize, Serialize};
 
 pub use learn::Learner;
 
-use crate::drift::Standard;
+use crate::drift::{DriftCalibration, Standard};
 use crate::hash::{hash_text, mix};
 use crate::hijack::embed::{self, Vector};
 
@@ -84,14 +86,14 @@ impl Counts {
 }
 
 /// Sessions that asked the same.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Request {
     vector: Vector,
     pub(crate) counts: Counts,
 }
 
 /// How a tool is called over all requests.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Usage {
     pub(crate) sessions: u32,
     user_to_tool: i64,
@@ -114,9 +116,17 @@ pub(crate) fn bin(thousandths: i32) -> usize {
     usize::try_from(thousandths.max(0)).unwrap_or(0).div_ceil(64).min(BINS - 1)
 }
 
-/// Behaviour of one agent.
-#[derive(Clone, Debug, Default)]
+/// Whose behaviour it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Who {
+    agent: String,
+    environment: Option<String>,
+}
+
+/// Behaviour of one agent in one environment.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Profile {
+    who: Who,
     pub(crate) all: Counts,
     commands: [u32; BINS],
     usage: HashMap<u64, Usage>,
@@ -143,6 +153,28 @@ impl Near<'_> {
 }
 
 impl Profile {
+    #[must_use]
+    pub fn agent(&self) -> &str {
+        &self.who.agent
+    }
+
+    #[must_use]
+    pub fn environment(&self) -> Option<&str> {
+        self.who.environment.as_deref()
+    }
+
+    /// Distinct tools that were called.
+    #[must_use]
+    pub fn tools(&self) -> usize {
+        self.usage.len()
+    }
+
+    /// What the column `drift` holds a session against; `None` while there are too few sessions to learn from.
+    #[must_use]
+    pub fn drift_calibration(&self) -> Option<DriftCalibration> {
+        self.drift().map(Standard::about)
+    }
+
     #[must_use]
     pub fn sessions(&self) -> u32 {
         self.all.sessions
@@ -185,8 +217,10 @@ impl Profile {
     }
 }
 
-/// Baselines of many agents.
-#[derive(Clone, Debug, Default)]
+/// Baselines of many agents. Serialised, equal ones are equal bytes; a change of any field is a new version for whoever
+/// writes them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(into = "stored::Stored", try_from = "stored::Stored")]
 pub struct Baselines {
     agents: HashMap<u64, Profile>,
 }
@@ -196,6 +230,14 @@ impl Baselines {
     #[must_use]
     pub fn of(&self, step: &Step<'_>) -> Option<&Profile> {
         self.agents.get(&agent(step))
+    }
+
+    /// Every profile, by agent and environment.
+    #[must_use]
+    pub fn profiles(&self) -> Vec<&Profile> {
+        let mut all: Vec<&Profile> = self.agents.values().collect();
+        all.sort_by(|a, b| a.who.cmp(&b.who));
+        all
     }
 
     #[must_use]
@@ -211,4 +253,10 @@ impl Baselines {
 
 fn agent(step: &Step<'_>) -> u64 {
     mix(hash_text(step.agent.id.as_str()), hash_text(step.environment.as_deref().unwrap_or_default()))
+}
+
+impl Who {
+    fn of(step: &Step<'_>) -> Self {
+        Self { agent: step.agent.id.as_str().to_owned(), environment: step.environment.as_deref().map(str::to_owned) }
+    }
 }

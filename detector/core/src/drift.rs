@@ -21,6 +21,7 @@ mod tests;
 use std::borrow::Cow;
 
 use martingale_schemas::{Calibration, Column, Decision, Finding, Severity, Step};
+use serde::{Deserialize, Serialize};
 
 pub(crate) use memory::Memory;
 use model::Model;
@@ -37,7 +38,7 @@ const SLOWED: usize = 10;
 const REQUESTS_MIN: u32 = 30;
 
 /// What sessions of one agent are held against.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Standard {
     model: Model,
     /// What each stream reaches in ordinary sessions, in bits.
@@ -47,6 +48,21 @@ pub(crate) struct Standard {
     /// Sessions it was learnt from, and distinct requests among those that calibrate.
     learnt: u32,
     requests: u32,
+}
+
+/// What the figures of a baseline rest on, and where they begin to be told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DriftCalibration {
+    /// Sessions that were learnt from, and others that calibrate.
+    pub learnt: u32,
+    pub calibrating: usize,
+    /// Distinct requests among those that calibrate.
+    pub requests: u32,
+    /// Bits beyond the ordinary from which on a session is warned of, and slowed down; `None` where too few calibrate.
+    pub warn_bits: Option<f64>,
+    pub throttle_bits: Option<f64>,
+    /// Whether the rates are stated: enough sessions, of enough requests.
+    pub is_calibrated: bool,
 }
 
 /// A level that a session passed.
@@ -63,6 +79,18 @@ impl Standard {
     fn passed_by(&self, thousandths: usize) -> Option<f64> {
         let rank = ((self.reached.len() + 1) * (1000 - thousandths)).div_ceil(1000);
         self.reached.get(rank.checked_sub(1)?).copied()
+    }
+
+    pub(crate) fn about(&self) -> DriftCalibration {
+        let (warn_bits, throttle_bits) = (self.passed_by(WARNED), self.passed_by(SLOWED));
+        DriftCalibration {
+            learnt: self.learnt,
+            calibrating: self.reached.len(),
+            requests: self.requests,
+            warn_bits,
+            throttle_bits,
+            is_calibrated: warn_bits.is_some() && self.requests >= REQUESTS_MIN,
+        }
     }
 
     /// The worst level that lies below.

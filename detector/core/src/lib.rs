@@ -44,6 +44,7 @@ mod yaml;
 pub use baseline::{Baselines, Learner, Profile};
 pub use blame::{BLAME_NUMBERS, Blame, Reason, Suspect};
 pub use detector::Detector;
+pub use drift::DriftCalibration;
 pub use hijack::{HijackRows, HijackRules, hijack_text};
 pub use judgement::{Applied, Judgement, Observed};
 pub use limits::StateLimits;

@@ -35,7 +35,7 @@ pub(crate) struct Blame {
     /// Write one line of JSON for each session: `session_id` and `ranked`, the `seq` of every step, most suspect first.
     #[arg(long, value_name = "OUT.jsonl")]
     pub(crate) ranked: Option<PathBuf>,
-    /// Files only: sessions to learn the agents' normal behaviour from first, as for `replay`. May be given several times.
+    /// Files only: sessions to learn the agents' normal behaviour from first, as for `replay`; or what was learnt. May be given several times.
     #[arg(long, value_name = "FILE", requires = "files")]
     pub(crate) baselines: Vec<PathBuf>,
     /// Files only: folder of policies (`*.yaml`), added to the shipped ones.

@@ -13,6 +13,7 @@ use martingale_schemas::Decision;
 
 use super::replay::Results;
 use super::replay::line::write;
+use super::replay::normal::Normal;
 use super::replay::source::Source;
 use crate::cli::blame::Blame as Args;
 use crate::client::Client;
@@ -46,10 +47,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         (sessions, 0)
     } else {
         let source = Source::open(&args.files)?;
-        let baselines = if args.baselines.is_empty() { None } else { Some(Source::open(&args.baselines)?) };
+        let normal = Normal::open(&args.baselines)?;
         let rules = crate::policies::load(args.policies.as_deref(), !args.no_shipped)?.rules;
         let wanted = args.sessions.clone();
-        tokio::task::spawn_blocking(move || files::sessions(source, baselines, rules, &wanted)).await??
+        tokio::task::spawn_blocking(move || files::sessions(source, normal, rules, &wanted)).await??
     };
     let missing: Vec<&String> = args.sessions.iter().filter(|id| sessions.iter().all(|it| it.id != **id)).collect();
     if let Some(ranked) = ranked.filter(|_| missing.is_empty() || !sessions.is_empty()) {

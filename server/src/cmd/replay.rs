@@ -3,6 +3,7 @@
 mod follow;
 mod lanes;
 pub(crate) mod line;
+pub(crate) mod normal;
 pub(crate) mod offline;
 pub(crate) mod send;
 pub(crate) mod source;
@@ -26,6 +27,7 @@ use crate::cli::Replay;
 use crate::client::Client;
 use crate::output::{note, plain, say, say_json};
 use crate::policies::count;
+use normal::Normal;
 use source::{Place, Source};
 use summary::{Outcomes, Summary};
 
@@ -42,8 +44,8 @@ pub(crate) async fn run(args: Replay) -> Result<ExitCode> {
     let verdicts = args.verdicts.as_deref().map(|it| Results::open(it, read)).transpose()?;
     let summary = if args.offline {
         let rules = crate::policies::load(args.policies.as_deref(), !args.no_shipped)?.rules;
-        let baselines = if args.baselines.is_empty() { None } else { Some(Source::open(&args.baselines)?) };
-        tokio::task::spawn_blocking(move || offline::run(source, baselines, rules, verdicts)).await??
+        let normal = Normal::open(&args.baselines)?;
+        tokio::task::spawn_blocking(move || offline::run(source, normal, rules, verdicts)).await??
     } else {
         let client = Client::new(&args.server)?;
         send::replay(&client, source, args.concurrency, verdicts).await?

@@ -23,11 +23,14 @@ pub(crate) async fn run(args: Up) -> Result<ExitCode> {
     let registry = prometheus::Registry::new();
     registry.register(Box::new(lost_lines))?;
     let mut signals = Signals::new()?;
-    let Loaded { rules, shipped, own } = crate::policies::configured(&config.policies)?;
-    let policies = match config.policies.folder() {
+    let Loaded { rules, shipped, own, baselines } = crate::policies::configured(&config)?;
+    let mut policies = match config.policies.folder() {
         Some(folder) => format!("{shipped} shipped policies, {own} of {}", folder.display()),
         None => format!("{shipped} shipped policies"),
     };
+    if baselines > 0 {
+        policies += &format!(", baselines of {}", crate::policies::count(baselines, "agent"));
+    }
     let place = Place::of(&config);
     let running = tokio::select! {
         running = Box::pin(roles::start(config, rules, registry)) => running?,
@@ -108,6 +111,7 @@ fn configure(args: &Up, variables: impl Iterator<Item = (std::ffi::OsString, std
     let folders = [
         ("--data", "server.data", &args.data),
         ("--policies", "policies.dir", &args.policies),
+        ("--baselines", "baselines.file", &args.baselines),
         ("--alerts", "alerts.dir", &args.alerts),
     ];
     for (flag, key, folder) in folders {

@@ -158,6 +158,21 @@ pub(crate) struct Policies {
     pub(crate) shipped: bool,
 }
 
+/// What is normal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Baselines {
+    /// A file of baselines; empty for none.
+    pub(crate) file: PathBuf,
+}
+
+impl Baselines {
+    /// The file, where there is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        (!self.file.as_os_str().is_empty()).then_some(&self.file)
+    }
+}
+
 impl Policies {
     /// The folder, where there is one.
     pub(crate) fn folder(&self) -> Option<&Path> {

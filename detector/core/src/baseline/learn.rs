@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use martingale_schemas::{Kind, Step};
 
 use super::{
-    AGENTS_MAX, Baselines, COUNTS_MAX, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, Request, What, agent, bin, key,
+    AGENTS_MAX, Baselines, COUNTS_MAX, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, Request, What, Who, agent, bin, key,
 };
 use crate::Rules;
 use crate::drift::learn::{Past, READINGS_MAX, Sessions};
@@ -36,6 +36,7 @@ pub struct Learner {
 #[derive(Debug, Default)]
 struct Session {
     agent: u64,
+    who: Who,
     memory: Memory,
     seen: BTreeSet<u64>,
     sentences: BTreeSet<u64>,
@@ -65,7 +66,7 @@ impl Learner {
                 }
             }
             self.begun += 1;
-            let session = Session { agent: agent(step), ..Session::default() };
+            let session = Session { agent: agent(step), who: Who::of(step), ..Session::default() };
             self.open.insert(id.to_owned(), (self.begun, session));
         }
         let Some((_, session)) = self.open.get_mut(id) else { return };
@@ -142,7 +143,8 @@ impl Baselines {
     fn count(&mut self, session: &Session) -> bool {
         let has_room = self.agents.len() < AGENTS_MAX || self.agents.contains_key(&session.agent);
         if has_room {
-            self.agents.entry(session.agent).or_default().count(session);
+            let new = || Profile { who: session.who.clone(), ..Profile::default() };
+            self.agents.entry(session.agent).or_insert_with(new).count(session);
         }
         has_room
     }

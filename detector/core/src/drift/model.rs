@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::reading::{BINS, Reading, SHARES, Stream};
 use crate::hash::{hash_text, mix};
 
@@ -49,7 +51,7 @@ pub(super) struct Bet {
 pub(super) type Seen = [u8; ACTS];
 
 /// Ascending.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Names(Vec<(u64, u8)>);
 
 impl Names {
@@ -71,7 +73,7 @@ impl Names {
 }
 
 /// Rows of chances by context. The first is for any context.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Table {
     width: usize,
     /// Contexts and their rows, ascending.
@@ -98,7 +100,7 @@ const fn pair(earlier: u8, later: u8) -> u16 {
 }
 
 /// Chances of every stream.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Model {
     acts: Names,
     shapes: Names,

@@ -56,7 +56,7 @@ impl Setup {
         layers.extend(args.brokers.as_deref().map(|it| Layer::flag("--brokers", "kafka.brokers", it)));
         let config = Config::from_layers(&layers)?;
         ensure!(config.on_kafka(), "no brokers: name them with --brokers, or as kafka.brokers in the configuration");
-        let rules = crate::policies::configured(&config.policies)?.rules;
+        let rules = crate::policies::configured(&config)?.rules;
         let prefix = format!("bench-{:x}-", Clock::System.now_micros() / 1_000);
         Ok(Self { config, rules: Arc::new(rules), prefix })
     }

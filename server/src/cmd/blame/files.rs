@@ -13,7 +13,8 @@ use martingale_schemas::Timestamp;
 
 use super::Session;
 use crate::cmd::replay::Faults;
-use crate::cmd::replay::offline::{Judge, learn};
+use crate::cmd::replay::normal::Normal;
+use crate::cmd::replay::offline::Judge;
 use crate::cmd::replay::source::Source;
 use crate::cmd::replay::steps::each_step;
 
@@ -21,13 +22,13 @@ use crate::cmd::replay::steps::each_step;
 /// a run concern each other; those that are not wanted are not kept.
 pub(super) fn sessions(
     source: Source,
-    baselines: Option<Source>,
+    normal: Option<Normal>,
     rules: Rules,
     wanted: &[String],
 ) -> Result<(Vec<Session>, u64)> {
     let arrival = Timestamp::from_micros(Clock::System.now_micros());
-    let rules = match baselines {
-        Some(source) => learn(source, rules, arrival)?,
+    let rules = match normal {
+        Some(normal) => normal.into_rules(rules, arrival)?,
         None => rules,
     };
     let faults = Faults::new(source.progress());

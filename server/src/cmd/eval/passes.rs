@@ -83,7 +83,9 @@ impl Recording {
         let role = |item: Option<usize>| item.map_or(Role::Aside, |it| fold.roles[it]);
         let source = self.source(&format!("{title}, learning"))?;
         let silent = Faults::told_before(source.progress());
-        let rules = learn_some(source, rules, self.arrival, &silent, |step| role(item(step)) == Role::Learnt)?;
+        let (baselines, _) =
+            learn_some(source, &rules, self.arrival, &silent, |step| role(item(step)) == Role::Learnt)?;
+        let rules = rules.with_baselines(Arc::new(baselines));
         let (mut judge, mut seen) = (Judge::new(Arc::new(rules)), BTreeMap::<usize, Seen>::new());
         let source = self.source(&format!("{title}, judging"))?;
         let lines = each_step(source, self.arrival, &silent, |step| {

@@ -12,21 +12,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
-use martingale_detector_core::{Detector, Learner, Observed, Rules};
+use martingale_detector_core::{Baselines, Detector, Learner, Observed, Rules};
 use martingale_platform::clock::Clock;
 use martingale_schemas::{Step, Timestamp, ids};
 
 use super::line::{self, Line};
+use super::normal::Normal;
 use super::source::Source;
-use super::steps::each_step;
+use super::steps::{Lines, each_step};
 use super::summary::Decisions;
 use super::tally::{Found, Tally};
 use super::{Faults, Outcomes, Results, Sessions, Summary};
 
-pub(super) fn run(source: Source, baselines: Option<Source>, rules: Rules, out: Option<Results>) -> Result<Summary> {
+pub(super) fn run(source: Source, normal: Option<Normal>, rules: Rules, out: Option<Results>) -> Result<Summary> {
     let arrival = Timestamp::from_micros(Clock::System.now_micros());
-    let rules = match baselines {
-        Some(source) => learn(source, rules, arrival)?,
+    let rules = match normal {
+        Some(normal) => normal.into_rules(rules, arrival)?,
         None => rules,
     };
     let (mut results, mut out) = (out, None);
@@ -65,29 +66,22 @@ pub(super) fn run(source: Source, baselines: Option<Source>, rules: Rules, out: 
     Ok(Summary { sessions: sessions.len() as u64, steps: lines.read, took, decisions, findings, outcomes })
 }
 
-/// The same rules, held against what these sessions did. A line that is no step is told and left out.
-pub(crate) fn learn(source: Source, rules: Rules, arrival: Timestamp) -> Result<Rules> {
-    source.progress().set_prefix("learning: ");
-    let faults = Faults::new(source.progress());
-    learn_some(source, rules, arrival, &faults, |_| true)
-}
-
-/// The same of those steps that are wanted.
+/// What the sessions of the wanted steps did.
 pub(crate) fn learn_some(
     source: Source,
-    rules: Rules,
+    rules: &Rules,
     arrival: Timestamp,
     faults: &Faults,
     is_wanted: impl Fn(&Step<'_>) -> bool,
-) -> Result<Rules> {
+) -> Result<(Baselines, Lines)> {
     let (mut learner, mut seen) = (Learner::default(), HashSet::new());
-    each_step(source, arrival, faults, |step| {
+    let lines = each_step(source, arrival, faults, |step| {
         if is_wanted(step) && seen.insert(step.key()) {
-            learner.observe(step, &rules);
+            learner.observe(step, rules);
         }
         Ok(())
     })?;
-    Ok(rules.with_baselines(Arc::new(learner.finish())))
+    Ok((learner.finish(), lines))
 }
 
 /// A detector without a log: what is not in memory was never there.

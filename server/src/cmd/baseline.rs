@@ -1,0 +1,127 @@
+//! `baseline`: what is normal, learnt from recordings and kept as a file.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use martingale_detector::{read_baselines, write_baselines};
+use martingale_detector_core::{Baselines, Profile};
+use martingale_platform::clock::Clock;
+use martingale_schemas::Timestamp;
+use serde_json::{Value, json};
+
+use super::replay::source::Source;
+use super::replay::{Faults, Results, normal, offline};
+use crate::cli::baseline::{Baseline, BaselineCommand, Learn, Show};
+use crate::output::{Paint, Table, note, say, say_json};
+use crate::policies::count;
+
+pub(crate) async fn run(args: Baseline) -> Result<ExitCode> {
+    tokio::task::spawn_blocking(move || match args.command {
+        BaselineCommand::Learn(args) => learn(&args),
+        BaselineCommand::Show(args) => show(&args),
+    })
+    .await?
+}
+
+fn learn(args: &Learn) -> Result<ExitCode> {
+    let out = Results::open(&args.out, &args.files)?;
+    let rules = crate::policies::load(args.policies.as_deref(), true)?.rules;
+    let source = Source::open(&args.files)?;
+    let faults = Faults::new(source.progress());
+    let arrival = Timestamp::from_micros(Clock::System.now_micros());
+    let (baselines, lines) = offline::learn_some(source, &rules, arrival, &faults, |_| true)?;
+    if baselines.agents() == 0 {
+        bail!("nothing was learnt: {} holds what it held", args.out.display());
+    }
+    let bytes = write_baselines(&baselines)?;
+    let written = || format!("{} cannot be written", args.out.display());
+    let mut out = out.begin().with_context(written)?;
+    out.write_all(&bytes).and_then(|()| out.flush()).with_context(written)?;
+    tell(&args.out, &bytes, args.json)?;
+    if lines.rejected > 0 {
+        let rejected = usize::try_from(lines.rejected).unwrap_or(usize::MAX);
+        note(format_args!("error: {} rejected and not learnt from", count(rejected, "line")));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(args: &Show) -> Result<ExitCode> {
+    let bytes = normal::bytes(&args.file)?;
+    tell(&args.file, &bytes, args.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a file holds.
+fn tell(path: &Path, bytes: &[u8], as_json: bool) -> Result<()> {
+    let (baselines, id) = read_baselines(bytes).with_context(|| format!("{} is not taken", path.display()))?;
+    if as_json {
+        let agents: Vec<Value> = baselines.profiles().into_iter().map(facts).collect();
+        say_json(&json!({ "baselines_id": id.to_string(), "bytes": bytes.len(), "agents": agents }))?;
+        return Ok(());
+    }
+    say(table(&baselines))?;
+    note(format_args!("baselines {id}, {} of {}", count(bytes.len(), "byte"), count(baselines.agents(), "agent")));
+    Ok(())
+}
+
+fn facts(profile: &Profile) -> Value {
+    let drift = profile.drift_calibration().map(|it| {
+        json!({
+            "learnt": it.learnt,
+            "calibrating": it.calibrating,
+            "requests": it.requests,
+            "warn_bits": it.warn_bits,
+            "throttle_bits": it.throttle_bits,
+            "calibration": if it.is_calibrated { "conformal" } else { "uncalibrated" },
+        })
+    });
+    json!({
+        "agent_id": profile.agent(),
+        "environment": profile.environment(),
+        "sessions": profile.sessions(),
+        "requests": profile.requests(),
+        "tools": profile.tools(),
+        "drift": drift,
+    })
+}
+
+fn table(baselines: &Baselines) -> Table {
+    let header = [
+        "agent",
+        "environment",
+        "sessions",
+        "requests",
+        "tools",
+        "drift",
+        "calibrating",
+        "warns from",
+        "throttles from",
+    ];
+    let mut table = Table::with_sentences(header, &[]);
+    let bits = |it: Option<f64>| it.map_or_else(String::new, |it| format!("{it:.1} bits"));
+    for profile in baselines.profiles() {
+        let (state, calibrating, warn, throttle) = match profile.drift_calibration() {
+            None => ("too few sessions", String::new(), None, None),
+            Some(it) => {
+                let state = if it.is_calibrated { "conformal" } else { "uncalibrated" };
+                (state, it.calibrating.to_string(), it.warn_bits, it.throttle_bits)
+            }
+        };
+        let cells = [
+            profile.agent().to_owned(),
+            profile.environment().unwrap_or_default().to_owned(),
+            profile.sessions().to_string(),
+            profile.requests().to_string(),
+            profile.tools().to_string(),
+            state.to_owned(),
+            calibrating,
+            bits(warn),
+            bits(throttle),
+        ];
+        table.row(cells.into_iter().map(|it| (it, Paint::Plain)));
+    }
+    table
+}
