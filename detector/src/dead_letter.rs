@@ -5,15 +5,18 @@ use martingale_platform::log::{Append, Partition, Record, Topic};
 use martingale_schemas::record::DeadLetter;
 use martingale_schemas::{Rejection, Timestamp, topics};
 
-/// Bytes of a payload that are kept.
+/// Bytes of a payload that are kept, as JSON writes them; with all else far below what a log takes as one record.
 const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a key that are kept: those of ours are ids, and what is no step may have any.
+const KEY_BYTES_MAX: usize = 1024;
 
 /// The dead letter for a record of `topic`. Derived from the record's place, so that it is the same one each time.
 pub(crate) fn append(topic: Topic, partition: Partition, record: &Record, rejection: Rejection) -> Append {
     let identity: [&[u8]; 2] = [&partition.0.to_le_bytes(), &record.offset.0.to_le_bytes()];
     let time = Timestamp::from_micros(record.appended_at);
     let letter = DeadLetter::new(format!("log_{topic}"), &identity, time, rejection, &record.value, PAYLOAD_BYTES_MAX);
-    Append::new(topics::DEAD_LETTER, record.key.clone(), json(&letter)).to_partition(partition)
+    let key = record.key.slice(..record.key.len().min(KEY_BYTES_MAX));
+    Append::new(topics::DEAD_LETTER, key, json(&letter)).to_partition(partition)
 }
 
 /// A record of ours as JSON.

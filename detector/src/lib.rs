@@ -17,6 +17,7 @@ mod config;
 mod controls;
 mod dead_letter;
 mod error;
+mod health;
 mod idle;
 mod judge;
 mod metrics;
@@ -30,7 +31,8 @@ mod tests;
 pub use baselines::{BaselinesError, BaselinesId, MAGIC as BASELINES_MAGIC, read_baselines, write_baselines};
 pub use config::Config;
 pub use error::Error;
-pub use run::run;
+pub use health::Health;
+pub use run::{Watched, run};
 pub use state::{Error as StateError, write as write_state};
 
 use martingale_platform::log::{Consumer, Store};

@@ -14,7 +14,7 @@ use crate::controls::Orders;
 use crate::judge::{Batch, Forgotten, Judge};
 use crate::metrics::{Counts, Gauges, Metrics};
 use crate::published::{Committed, Published};
-use crate::{CONSUMER, Config, Error};
+use crate::{CONSUMER, Config, Error, Health};
 
 /// What every loop shares.
 #[derive(Clone)]
@@ -24,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) rules: Arc<Rules>,
     pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
 }
 
 /// Waits before a loop starts again.
@@ -61,6 +62,8 @@ pub(crate) async fn follow(shared: Shared, partition: Partition, mut stop: Shutd
             wait.next = wait.max;
         } else if !error.is_transient() {
             return Err(error);
+        } else {
+            shared.health.failed(partition, &error);
         }
         shared.metrics.restarts.inc();
         tracing::warn!(%partition, error = &error as &dyn std::error::Error, "partition starts again from its last commit");
@@ -68,6 +71,7 @@ pub(crate) async fn follow(shared: Shared, partition: Partition, mut stop: Shutd
             break;
         }
     }
+    shared.health.goes_on(partition);
     Ok(())
 }
 
@@ -94,7 +98,9 @@ impl Wait {
 async fn live(shared: &Shared, partition: Partition, stop: &mut Shutdown, wait: &mut Wait) -> Result<(), Error> {
     let mut it = Loop::restore(shared, partition, stop.clone()).await?;
     while !stop.is_stopping() {
-        if it.turn().await? {
+        let judged = it.turn().await?;
+        shared.health.goes_on(partition);
+        if judged {
             *wait = RESTART;
         } else if !it.sweep().await? {
             tokio::select! {
@@ -152,7 +158,7 @@ impl<'a> Loop<'a> {
         let published = Published::read(log, partition, &committed).await?;
         let judge = Judge::restore(shared, partition).await?;
         tracing::info!(%partition, next_step = %committed.steps, judged_to = %published.judged_to, "partition starts");
-        Ok(Self {
+        let mut it = Self {
             shared,
             partition,
             stop,
@@ -170,7 +176,10 @@ impl<'a> Loop<'a> {
             sweep: Sweep::After(None),
             turns_to_sweep: TURNS_PER_SWEEP,
             measured: None,
-        })
+        };
+        // A loop that cannot commit shows what it leaves undone.
+        it.gauge();
+        Ok(it)
     }
 
     /// Judges what is there; false when that was nothing.

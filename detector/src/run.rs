@@ -12,7 +12,14 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::metrics::Metrics;
 use crate::partition::{Shared, follow};
-use crate::{CONSUMER, Config, Error};
+use crate::{CONSUMER, Config, Error, Health};
+
+/// Where it says how it does.
+#[derive(Debug)]
+pub struct Watched<'a> {
+    pub registry: &'a Registry,
+    pub health: Health,
+}
 
 /// Judges the steps of every partition that is assigned to this process, until `shutdown`. A loop in the middle of a
 /// commit finishes it first. Steps that others than ingest have put on the log are checked by `limits`, as ingest would.
@@ -25,13 +32,14 @@ pub async fn run(
     limits: &Limits,
     log: Arc<dyn Log>,
     rules: Arc<Rules>,
-    registry: &Registry,
+    watched: Watched<'_>,
     mut shutdown: Shutdown,
 ) -> Result<(), Error> {
     config.validate()?;
     let mut assigned = log.assigned(CONSUMER);
     let reader = StepReader::new(log.is_open(), limits);
-    let shared = Shared { config: Arc::new(config), reader, log, rules, metrics: Metrics::new(registry)? };
+    let metrics = Metrics::new(watched.registry)?;
+    let shared = Shared { config: Arc::new(config), reader, log, rules, metrics, health: watched.health };
     let mut loops = Loops { shared, tasks: JoinSet::new(), running: BTreeMap::new() };
     let outcome = loop {
         let owned = assigned.borrow_and_update().clone();

@@ -21,7 +21,7 @@ use prometheus::{Registry, TextEncoder};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::{Config, Error, STORE, run};
+use crate::{Config, Error, Health, STORE, Watched, run};
 
 const ONLY: Partition = Partition(0);
 const HOUR_MICROS: i64 = 3_600_000_000;
@@ -30,6 +30,7 @@ struct Bench {
     log: Arc<MemoryLog>,
     clock: Clock,
     registry: Registry,
+    health: Health,
     config: Config,
     rules: Arc<Rules>,
     stop: Option<Trigger>,
@@ -41,7 +42,7 @@ impl Bench {
         let topics = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::of(topics::is_compacted(topic)) });
         let log = MemoryLog::new(1, &topics, clock.clone());
         let (config, rules) = (Config::default(), Arc::new(Rules::starter()));
-        Self { log, clock, registry: Registry::new(), config, rules, stop: None }
+        Self { log, clock, registry: Registry::new(), health: Health::default(), config, rules, stop: None }
     }
 
     fn start(&mut self) -> JoinHandle<Result<(), Error>> {
@@ -49,8 +50,11 @@ impl Bench {
         self.stop = Some(trigger);
         self.registry = Registry::new();
         let (config, log, registry) = (self.config.clone(), Arc::clone(&self.log), self.registry.clone());
-        let rules = Arc::clone(&self.rules);
-        tokio::spawn(async move { run(config, &Limits::DEFAULT, log, rules, &registry, shutdown).await })
+        let (rules, health) = (Arc::clone(&self.rules), self.health.clone());
+        tokio::spawn(async move {
+            let watched = Watched { registry: &registry, health };
+            run(config, &Limits::DEFAULT, log, rules, watched, shutdown).await
+        })
     }
 
     async fn stop(&mut self, running: JoinHandle<Result<(), Error>>) {

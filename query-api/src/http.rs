@@ -96,6 +96,7 @@ impl From<log::Error> for Failure {
     fn from(error: log::Error) -> Self {
         match error {
             log::Error::Full { .. } => Self::busy(error.to_string()),
+            log::Error::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error.to_string()),
             _ => Self::unavailable(with_causes(&error)),
         }
     }

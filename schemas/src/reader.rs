@@ -26,6 +26,14 @@ impl StepReader {
                            `root_session_id` as the key, which is the `session_id` where there is no other";
             return Err(Rejection::field(Reason::MissingField, "key", message));
         }
+        if key.len() > limits.id_bytes_max {
+            let message = format!(
+                "the key has {} bytes, at most {} are taken: send the record with its `root_session_id` as the key",
+                key.len(),
+                limits.id_bytes_max
+            );
+            return Err(Rejection::field(Reason::TooLong, "key", message));
+        }
         Step::from_topic(value, appended_at, limits)
     }
 }

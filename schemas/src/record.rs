@@ -73,7 +73,8 @@ impl LetterReplay {
 
 impl DeadLetter {
     /// The letter of a `payload` that came through `source` and was rejected. `identity` tells it from every other one of
-    /// its source; beyond `payload_bytes_max` the payload is cut.
+    /// its source. The payload is cut where it takes more than `payload_bytes_max` as JSON writes it, so that a letter is no
+    /// larger whatever is in it.
     #[must_use]
     pub fn new(
         source: impl Into<String>,
@@ -85,10 +86,12 @@ impl DeadLetter {
     ) -> Self {
         let source = source.into();
         let parts: Vec<&[u8]> = std::iter::once(source.as_bytes()).chain(identity.iter().copied()).collect();
-        let (text, payload_is_base64) = match std::str::from_utf8(payload) {
-            Ok(text) => (text[..text.floor_char_boundary(payload_bytes_max)].to_owned(), false),
-            Err(_) => (BASE64.encode(&payload[..payload.len().min(payload_bytes_max)]), true),
+        let (kept, payload_is_base64) = match std::str::from_utf8(payload) {
+            Ok(text) => (&text.as_bytes()[..fits(text, payload_bytes_max)], false),
+            Err(_) => (&payload[..payload.len().min(payload_bytes_max / 4 * 3)], true),
         };
+        let is_cut = kept.len() < payload.len();
+        let text = if payload_is_base64 { BASE64.encode(kept) } else { String::from_utf8_lossy(kept).into_owned() };
         Self {
             id: ids::derive("dl-", &parts),
             time,
@@ -98,7 +101,7 @@ impl DeadLetter {
             message: rejection.message,
             payload: text,
             payload_is_base64,
-            payload_truncated_from: (payload.len() > payload_bytes_max).then_some(payload.len() as u64),
+            payload_truncated_from: is_cut.then_some(payload.len() as u64),
         }
     }
 
@@ -115,6 +118,23 @@ impl DeadLetter {
         }
         Ok(self.payload.clone().into_bytes())
     }
+}
+
+/// How many bytes of a text JSON writes in at most `bytes_max`: a control character takes six, a quote two.
+fn fits(text: &str, bytes_max: usize) -> usize {
+    let mut left = bytes_max;
+    for (at, character) in text.char_indices() {
+        let takes = match character {
+            '"' | '\\' | '\u{8}' | '\t' | '\n' | '\u{c}' | '\r' => 2,
+            '\0'..='\u{1f}' => 6,
+            other => other.len_utf8(),
+        };
+        match left.checked_sub(takes) {
+            Some(rest) => left = rest,
+            None => return at,
+        }
+    }
+    text.len()
 }
 
 #[cfg(test)]

@@ -153,6 +153,7 @@ Lines that are rejected are named with file and line, and the exit code is not 0
 Examples:
   martingale replay steps.jsonl.gz                              to the server on this machine
   martingale replay a.jsonl b.jsonl.gz --server http://10.0.0.5:7676
+  martingale replay a.jsonl --server http://ingest:7676 --query-api http://query-api:7676
   martingale replay steps.jsonl.gz --offline --verdicts out.jsonl --json
   zcat steps.jsonl.gz | martingale replay - --offline --policies ./policies")]
 pub(crate) struct Replay {
@@ -183,6 +184,10 @@ pub(crate) struct Replay {
     /// Requests under way at once. Steps of one run always go in the order of the files.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) concurrency: u32,
+    /// Server of the role query-api that tells the verdicts, where that with --server takes steps only; with the same token
+    /// [default: the one with --server].
+    #[arg(long, value_name = "URL")]
+    pub(crate) query_api: Option<String>,
     #[command(flatten)]
     pub(crate) server: Server,
 }
@@ -327,9 +332,10 @@ impl Cli {
 fn contradiction(replay: &ArgMatches) -> Option<String> {
     let given = |name: &str| replay.value_source(name) == Some(ValueSource::CommandLine);
     if replay.get_flag("offline") {
-        return ["server", "token", "concurrency"].into_iter().find(|it| given(it)).map(|name| {
+        return ["server", "token", "concurrency", "query_api"].into_iter().find(|it| given(it)).map(|name| {
             format!(
-                "--offline judges in this process and sends nothing, so --{name} has no meaning: leave out one of the two"
+                "--offline judges in this process and sends nothing, so --{} has no meaning: leave out one of the two",
+                name.replace('_', "-")
             )
         });
     }

@@ -114,9 +114,11 @@ async fn open(config: Config, rules: Rules, registry: Registry) -> Result<Open> 
     let mut tasks = JoinSet::new();
 
     let mut checks = Vec::new();
+    let judging = martingale_detector::Health::default();
     if has(Role::Detector) {
-        let log = Arc::clone(&log);
-        checks.push(Check::new("detector", move || log.gaining(martingale_detector::CONSUMER)));
+        let (log, judging) = (Arc::clone(&log), judging.clone());
+        let trouble = move || log.gaining(martingale_detector::CONSUMER).or_else(|| judging.trouble());
+        checks.push(Check::new("detector", trouble));
     }
     let mut router = if has(Role::QueryApi) {
         let query_api = query_api(&config, Arc::clone(&log), clock.clone(), &registry, checks, &stopping).await?;
@@ -148,7 +150,8 @@ async fn open(config: Config, rules: Rules, registry: Registry) -> Result<Open> 
     if has(Role::Detector) {
         tasks.spawn(async move {
             let (config, limits, rules) = (config.detector, config.ingest.limits, Arc::new(rules));
-            let ended = martingale_detector::run(config, &limits, log, rules, &registry, stopping).await;
+            let watched = martingale_detector::Watched { registry: &registry, health: judging };
+            let ended = martingale_detector::run(config, &limits, log, rules, watched, stopping).await;
             ("the detector", ended.map_err(Into::into))
         });
     }

@@ -45,7 +45,10 @@ fn every_role_has_a_service_and_a_token() {
         let (role, _) = configuration::check_arguments(name, &texts(&service["command"], name));
         assert_eq!(role, name, "a service is named after its role");
         for (variable, value) in members(&service["environment"]) {
-            configuration::check_variable(name, variable, value);
+            // Those of the object store's clients are not ours.
+            if !variable.starts_with("AWS_") {
+                configuration::check_variable(name, variable, value);
+            }
         }
         let token = text(&service["environment"]["MARTINGALE__AUTH__TOKEN_FILE"], name);
         let secrets = texts(&service["secrets"], name);
@@ -84,12 +87,41 @@ fn what_is_used_is_declared() {
             assert!(file["services"][other]["healthcheck"].is_object(), "{name} waits for {other}");
         }
     }
-    for (name, secret) in members(&file["secrets"]) {
-        assert!(text(&secret["file"], name).starts_with("secrets/"), "{name} is not ignored by git");
+    let files = members(&file["secrets"]).map(|(name, secret)| text(&secret["file"], name));
+    let of_variables = services(&file).flat_map(|(_, it)| it["env_file"].as_array().into_iter().flatten());
+    let of_variables = of_variables.map(|it| text(it, "env_file"));
+    for path in files.chain(of_variables) {
+        let name = path.strip_prefix("secrets/").unwrap_or_else(|| panic!("{path} is not ignored by git"));
+        assert!(
+            read("deploy/README.md").contains(&format!("> deploy/secrets/{name}\n")),
+            "nobody says how to make {path}"
+        );
     }
     assert!(read(".gitignore").lines().any(|it| it == "/deploy/secrets"));
-    // What is written is kept: the history by our own image, the others by theirs.
-    assert_eq!(texts(&file["services"]["query-api"]["volumes"], "query-api"), ["history:/var/lib/martingale"]);
+}
+
+#[test]
+fn history_is_in_the_object_store_of_the_tests() {
+    let file = document(PATH);
+    let (query_api, objects) = (&file["services"]["query-api"], &file["services"]["objects"]);
+    assert_eq!(objects["image"], format!("ghcr.io/versity/versitygw:{}", read("deploy/s3/VERSION").trim()));
+    let script = texts(&objects["command"], "objects").join("\n");
+    let bucket = text(&query_api["environment"]["MARTINGALE__HISTORY__DIR"], "history");
+    let bucket = bucket.strip_prefix("s3://").and_then(|it| it.split('/').next()).expect("a bucket");
+    assert!(script.contains(&format!("mkdir -p /data/buckets/{bucket} ")), "nobody makes {bucket}");
+    let user = text(&query_api["environment"]["AWS_ACCESS_KEY_ID"], "a user");
+    assert!(
+        script.contains(&format!("ROOT_ACCESS_KEY={user} ROOT_SECRET_KEY=\"$$AWS_SECRET_ACCESS_KEY\"")),
+        "{script}"
+    );
+    let endpoint = text(&query_api["environment"]["MARTINGALE__HISTORY__OPTIONS__ENDPOINT"], "endpoint");
+    let port = endpoint.strip_prefix("http://objects:").expect("it is reached by its name");
+    assert!(script.contains(&format!("--port :{port} --health /health ")), "{script}");
+    for (name, service) in [("query-api", query_api), ("objects", objects)] {
+        assert!(texts(&service["networks"], name).contains(&"objects"), "{name} is on another network");
+    }
+    // What is written is kept.
+    assert_eq!(texts(&objects["volumes"], "objects"), ["objects:/data"]);
 }
 
 #[test]

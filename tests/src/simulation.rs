@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use martingale_detector::{CONSUMER, Config};
+use martingale_detector::{CONSUMER, Config, Health, Watched};
 use martingale_detector_core::{Rules, StateLimits};
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
@@ -152,7 +152,10 @@ impl Simulation {
         let (config, log, rules) = (self.plan.config.clone(), Arc::clone(&member), Arc::clone(&self.rules));
         let task = tokio::spawn({
             let registry = registry.clone();
-            async move { martingale_detector::run(config, &Limits::DEFAULT, log, rules, &registry, shutdown).await }
+            async move {
+                let watched = Watched { registry: &registry, health: Health::default() };
+                martingale_detector::run(config, &Limits::DEFAULT, log, rules, watched, shutdown).await
+            }
         });
         Process { member, registry, task, stop }
     }

@@ -154,7 +154,17 @@ impl Default for KafkaConfig {
     }
 }
 
+/// `message.max.bytes` of librdkafka when nobody sets it.
+const MESSAGE_BYTES_MAX: usize = 1_000_000;
+
 impl KafkaConfig {
+    /// Most bytes of a record, key and value together: beyond it the client refuses to send.
+    #[must_use]
+    pub fn record_bytes_max(&self) -> usize {
+        let set = self.properties.0.get("message.max.bytes").and_then(|it| it.parse().ok());
+        set.unwrap_or(MESSAGE_BYTES_MAX)
+    }
+
     /// # Errors
     /// A sentence that names the field, its value and what it may be.
     pub fn validate(&self) -> Result<(), Error> {

@@ -277,6 +277,12 @@ pub trait Log: Send + Sync + 'static {
         None
     }
 
+    /// Most bytes of a record, key and value together. A larger one is [`Error::TooLarge`], and all that was to be written
+    /// with it.
+    fn record_bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// Whether other programs write to the topics by other means. Then a record may be anything, and the log knows no
     /// duplicates: what is appended again is there again.
     fn is_open(&self) -> bool {
@@ -308,6 +314,12 @@ pub enum Error {
     /// The storage refused: disk full or broken.
     #[error("the log cannot be written")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The log takes no record so large. Nothing was written.
+    #[error(
+        "a record of {bytes} bytes is too large, at most {bytes_max} are taken: send less, or raise message.max.bytes of \
+         kafka.properties and max.message.bytes of the topics"
+    )]
+    TooLarge { bytes: usize, bytes_max: usize },
     /// The reader is behind what retention kept.
     #[error("records before offset {start} have been removed, {asked} was asked for")]
     Expired { asked: Offset, start: Offset },

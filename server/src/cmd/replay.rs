@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 
-use crate::cli::Replay;
+use crate::cli::{Replay, Server};
 use crate::client::Client;
 use crate::output::{note, plain, say, say_json};
 use crate::policies::count;
@@ -48,7 +48,11 @@ pub(crate) async fn run(args: Replay) -> Result<ExitCode> {
         tokio::task::spawn_blocking(move || offline::run(source, normal, rules, verdicts)).await??
     } else {
         let client = Client::new(&args.server)?;
-        send::replay(&client, source, args.concurrency, verdicts).await?
+        let exporting = match args.query_api {
+            Some(server) => Client::new(&Server { server, token: args.server.token.clone() })?,
+            None => client.clone(),
+        };
+        send::replay((&client, &exporting), source, args.concurrency, verdicts).await?
     };
     if args.json {
         say_json(&summary.to_json())?;

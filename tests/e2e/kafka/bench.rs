@@ -12,6 +12,7 @@ async fn detectors_of_one_and_of_two_processes_are_measured() {
         let mut command = binary();
         command.args(["bench", "kafka", "--json", "--partitions", "2", "--processes", "2", "--steps", "2000"]);
         command.args(["--rate", "100", "--seconds", "1", "--sessions", "200"]);
+        command.env("MARTINGALE__AUTH__TOKEN", "a token of sixteen or more".replace(' ', "-"));
         command.env("MARTINGALE__KAFKA__BROKERS", addresses).output().expect("it runs")
     });
     let output = output.await.expect("no panic");

@@ -228,7 +228,9 @@ impl Claim {
         let lane = &mut work.lanes[index];
         let (claim, producer, number) = (Arc::clone(self), Arc::clone(&lane.producer), open.number);
         lane.ending = Some(tokio::spawn(async move {
-            if claim.ended(number).await.is_err() {
+            // What was published in part must not become visible without its progress: left open, it is undone by whoever
+            // claims the partition next.
+            if claim.ended(number).await.is_err() || claim.check().is_err() {
                 return;
             }
             let changelog: Vec<Placed> = open.changelog.into_values().collect();

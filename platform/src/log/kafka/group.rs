@@ -132,9 +132,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Held {
-    fn add(&self, partition: Partition) {
-        lock(&self.held).insert(partition);
+    /// Adds it if it is still wanted; whether it was. Who takes it away says first that it is not wanted and then removes
+    /// it, so it never stays.
+    fn add_if(&self, partition: Partition, is_wanted: impl FnOnce() -> bool) -> bool {
+        let mut held = lock(&self.held);
+        if !is_wanted() {
+            return false;
+        }
+        held.insert(partition);
+        drop(held);
         self.publish();
+        true
     }
 
     fn remove(&self, partitions: &[Partition]) {
@@ -177,7 +185,7 @@ impl Member {
                 while owners.is_assigned(consumer, partition) {
                     let Ok(turn) = turns.acquire().await else { return };
                     match owners.claim(consumer, partition, Intent::Start).await {
-                        Ok(_) if owners.is_assigned(consumer, partition) => return held.add(partition),
+                        Ok(_) if held.add_if(partition, || owners.is_assigned(consumer, partition)) => return,
                         // Taken away while its state was restored.
                         Ok(_) => return owners.release(consumer, partition).await,
                         Err(error) => {
@@ -196,6 +204,7 @@ impl Member {
     /// First nobody is told any more that they own it; then what is under way ends; then the group goes on.
     fn lost(&self, partitions: Vec<Partition>) {
         let partitions = self.meant(partitions);
+        partitions.iter().for_each(|partition| self.owners.unassign(self.consumer, *partition));
         self.held.remove(&partitions);
         let release = partitions.iter().map(|partition| {
             tracing::info!(consumer = self.consumer, %partition, "partition given up");

@@ -189,6 +189,11 @@ impl KafkaLog {
         };
         let named = self.topics.at(record.topic, partition)?;
         let is_removal = named.cleanup == Cleanup::Compact && record.value.is_empty();
+        let bytes = record.key.len() + record.value.len();
+        let bytes_max = self.record_bytes_max();
+        if bytes > bytes_max {
+            return Err(Error::TooLarge { bytes, bytes_max });
+        }
         let value = (!is_removal).then_some(record.value);
         Ok(Placed { topic: Arc::clone(&named.name), partition, key: record.key, value })
     }
@@ -456,6 +461,10 @@ impl Log for KafkaLog {
             Some(group) => group.gaining(&self.owners),
             None => Some("it has not joined its consumer group".to_owned()),
         }
+    }
+
+    fn record_bytes_max(&self) -> usize {
+        self.clients.config.record_bytes_max()
     }
 
     fn is_open(&self) -> bool {

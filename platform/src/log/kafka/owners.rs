@@ -18,6 +18,8 @@ const RECLAIM_AFTER: Duration = Duration::from_secs(3);
 
 /// How long a partition that is given away may take to end what is under way. Then the next owner fences it.
 const RETIRE_MAX: Duration = Duration::from_secs(5);
+/// A claim is looked up in far less than this, and made in more.
+const LOOKED_UP_WITHIN: Duration = Duration::from_millis(100);
 
 /// Why a claim is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +92,11 @@ impl Owners {
         lock(&self.assigned).insert((consumer, partition));
     }
 
+    /// From now on no claim is made for it, and [`Self::release`] is due.
+    pub(super) fn unassign(&self, consumer: Consumer, partition: Partition) {
+        lock(&self.assigned).remove(&(consumer, partition));
+    }
+
     pub(super) fn is_assigned(&self, consumer: Consumer, partition: Partition) -> bool {
         lock(&self.assigned).contains(&(consumer, partition))
     }
@@ -159,11 +166,11 @@ impl Owners {
 
     /// Gives a partition up: ends what is under way, in time.
     pub(super) async fn release(&self, consumer: Consumer, partition: Partition) {
-        lock(&self.assigned).remove(&(consumer, partition));
+        self.unassign(consumer, partition);
         lock(&self.failed).remove(&(consumer, partition));
         let slot = self.slot(consumer, partition);
-        // Somebody is making the claim just now, and will look whether it is still wanted.
-        let Ok(mut slot) = slot.try_lock() else { return };
+        // Who looks a claim up has it for a moment. Who has it longer is making it, and will look whether it is still wanted.
+        let Ok(mut slot) = tokio::time::timeout(LOOKED_UP_WITHIN, slot.lock()).await else { return };
         let Some(claim) = slot.take() else { return };
         retire(claim, consumer, partition).await;
     }

@@ -13,23 +13,25 @@
 mod processes;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use martingale_detector_core::Rules;
 use martingale_platform::clock::Clock;
 use martingale_platform::log::{Append, KafkaConfig, KafkaLog, Log, Offset, Partition, ReadLimit};
 use martingale_platform::shutdown;
-use martingale_schemas::{Limits, SessionId, StepId, VerdictId, topics};
+use martingale_schemas::{SessionId, StepId, VerdictId, topics};
 use prometheus::Registry;
 use tokio::task::JoinSet;
 
 use self::processes::Detectors;
 use super::{Facts, steps};
 use crate::cli::bench::Kafka;
+use crate::cmd::up::Signals;
 use crate::config::{Config, Layer};
 use crate::log::{CONSUMERS, all_topics};
 
@@ -68,12 +70,22 @@ impl Setup {
     }
 
     fn judging(&self, log: &Arc<KafkaLog>) -> Judging {
-        Judging::start(log, self.config.detector.clone(), Arc::clone(&self.rules))
+        Judging::start(log, &self.config, Arc::clone(&self.rules))
     }
 }
 
+/// Ends the processes it started, also when it is told to stop.
 pub(super) async fn run(args: &Kafka) -> Result<Facts> {
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        facts = measure(args) => facts,
+        () = signals.next() => bail!("stopped before everything was measured"),
+    }
+}
+
+async fn measure(args: &Kafka) -> Result<Facts> {
     let setup = Setup::new(args)?;
+    let token = setup.config.auth.secret()?;
     let mut facts = Facts::new();
     facts.insert("topic_prefix".into(), setup.prefix.clone().into());
     let most = args.partitions.iter().copied().max().unwrap_or(1);
@@ -81,7 +93,8 @@ pub(super) async fn run(args: &Kafka) -> Result<Facts> {
     let by_processes = args.processes.iter().map(|it| (most, *it, format!("{it}_processes")));
     for (partitions, processes, name) in by_partitions.chain(by_processes) {
         let topics = setup.topics(&name, partitions);
-        let (bare, judged) = throughput(&topics, args, processes).await?;
+        let theirs = (args.config.as_deref(), token.as_deref());
+        let (bare, judged) = throughput(&topics, theirs, (u64::from(args.steps), processes)).await?;
         for (figure, value) in [("bare_per_second", bare), ("judged_per_second", judged), ("share", judged / bare)] {
             facts.insert(format!("{name}_{figure}"), value.into());
         }
@@ -129,8 +142,11 @@ async fn fill(log: &KafkaLog, count: u64) -> Result<()> {
 }
 
 /// Steps per second of a reader that does nothing, and of so many detectors.
-async fn throughput(config: &KafkaConfig, args: &Kafka, processes: u32) -> Result<(f64, f64)> {
-    let count = u64::from(args.steps);
+async fn throughput(
+    config: &KafkaConfig,
+    theirs: (Option<&Path>, Option<&str>),
+    (count, processes): (u64, u32),
+) -> Result<(f64, f64)> {
     let log = open(config).await?;
     fill(&log, count).await?;
     log.close().await;
@@ -158,7 +174,7 @@ async fn throughput(config: &KafkaConfig, args: &Kafka, processes: u32) -> Resul
     ensure!(read == count, "{read} of {count} steps were read");
     log.close().await;
 
-    let judged = Detectors::start(config, args.config.as_deref(), processes).await?.pace(count).await?;
+    let judged = Detectors::start(config, theirs, processes).await?.pace(count).await?;
     Ok((count as f64 / bare.as_secs_f64(), judged))
 }
 
@@ -170,14 +186,16 @@ struct Judging {
 }
 
 impl Judging {
-    fn start(log: &Arc<KafkaLog>, config: martingale_detector::Config, rules: Arc<Rules>) -> Self {
+    fn start(log: &Arc<KafkaLog>, config: &Config, rules: Arc<Rules>) -> Self {
         let registry = Registry::new();
         let (stop, stopping) = shutdown::channel();
         let (log, of) = (Arc::clone(log) as Arc<dyn Log>, registry.clone());
-        let task =
-            tokio::spawn(
-                async move { martingale_detector::run(config, &Limits::DEFAULT, log, rules, &of, stopping).await },
-            );
+        let (config, limits) = (config.detector.clone(), config.ingest.limits.clone());
+        let task = tokio::spawn(async move {
+            let watched =
+                martingale_detector::Watched { registry: &of, health: martingale_detector::Health::default() };
+            martingale_detector::run(config, &limits, log, rules, watched, stopping).await
+        });
         Self { registry, stop, task }
     }
 

@@ -176,6 +176,11 @@ async fn page(client: &Client, after: &str, limit: &str, wait: &str) -> Result<(
                 .await
                 .context("verdicts of steps that were sent before are no longer on the log"));
         }
+        StatusCode::NOT_FOUND => {
+            let remedy = "the server does not export verdicts: where its roles are processes of their own, name a query-api \
+                          with --query-api beside the ingest with --server";
+            return Err(refusal(answer).await.context(remedy));
+        }
         _ => return Err(refusal(answer).await.context("the server does not export verdicts")),
     }
     let cursor = answer.headers().get(CURSOR).and_then(|it| it.to_str().ok()).map(str::to_owned);

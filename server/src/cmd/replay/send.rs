@@ -75,10 +75,16 @@ pub(crate) struct Sent {
     pub(crate) outcomes: Outcomes,
 }
 
-pub(super) async fn replay(client: &Client, mut source: Source, lanes: u32, out: Option<Results>) -> Result<Summary> {
+/// Sends to one server and reads verdicts from the other, which usually is the same.
+pub(super) async fn replay(
+    (client, verdicts): (&Client, &Client),
+    mut source: Source,
+    lanes: u32,
+    out: Option<Results>,
+) -> Result<Summary> {
     let progress = source.progress();
     let begun = Instant::now();
-    let follower = Follower::start(client.clone(), out.is_some()).await?;
+    let follower = Follower::start(verdicts.clone(), out.is_some()).await?;
     let faults = Faults::new(progress.clone());
     let acknowledged = Arc::new(AtomicU64::new(0));
     let next = move |line: &mut Vec<u8>| source.next_line(line);

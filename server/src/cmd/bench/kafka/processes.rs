@@ -34,8 +34,13 @@ struct Progress {
 
 impl Detectors {
     /// So many processes that share the partitions. They are started at once, so that a group that waits for members
-    /// (`group.initial.rebalance.delay.ms` of the brokers) divides them once.
-    pub(super) async fn start(config: &KafkaConfig, file: Option<&Path>, count: u32) -> Result<Self> {
+    /// (`group.initial.rebalance.delay.ms` of the brokers) divides them once. `token`: theirs, which they have from the
+    /// same configuration.
+    pub(super) async fn start(
+        config: &KafkaConfig,
+        (file, token): (Option<&Path>, Option<&str>),
+        count: u32,
+    ) -> Result<Self> {
         let started = Instant::now();
         let mut starting = Vec::new();
         for _ in 0..count {
@@ -43,7 +48,7 @@ impl Detectors {
         }
         let mut running = Vec::new();
         for mut process in starting {
-            let client = client(&mut process).await?;
+            let client = client(&mut process, token).await?;
             running.push((process, client));
         }
         Ok(Self { started, running, partitions: config.partitions as usize })
@@ -117,7 +122,7 @@ fn spawn(config: &KafkaConfig, file: Option<&Path>) -> Result<Child> {
 }
 
 /// Reads where it listens, which it tells when it is ready.
-async fn client(process: &mut Child) -> Result<Client> {
+async fn client(process: &mut Child, token: Option<&str>) -> Result<Client> {
     #[derive(Deserialize)]
     struct Addresses {
         http: String,
@@ -126,7 +131,7 @@ async fn client(process: &mut Child) -> Result<Client> {
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line).await?;
     let Addresses { http } = serde_json::from_str(&line).context("a detector did not start")?;
-    Client::new(&Server { server: format!("http://{http}"), token: None })
+    Client::new(&Server { server: format!("http://{http}"), token: token.map(str::to_owned) })
 }
 
 #[cfg(test)]
