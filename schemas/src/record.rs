@@ -160,6 +160,30 @@ mod tests {
     }
 
     #[test]
+    fn a_letter_is_no_larger_whatever_is_in_it() {
+        const MAX: usize = 1_000;
+        let empty = serde_json::to_vec(&letter(0, b"", MAX)).expect("JSON").len();
+        for (unit, kept) in [
+            ("x", 1_000),
+            ("\u{1}", 166),
+            ("\0", 166),
+            ("\"", 500),
+            ("\\", 500),
+            ("\n", 500),
+            ("\u{7f}", 1_000),
+            ("ß", 1_000),
+        ] {
+            let payload = unit.repeat(2_000);
+            let letter = letter(0, payload.as_bytes(), MAX);
+            assert_eq!(letter.payload.len(), kept, "{unit:?}");
+            let bytes = serde_json::to_vec(&letter).expect("JSON").len();
+            assert!(bytes <= empty + MAX + 40, "{bytes} bytes of {unit:?}");
+        }
+        let letter = letter(0, &[0xff; 2_000], MAX);
+        assert!(letter.payload.len() <= MAX && letter.payload_truncated_from == Some(2_000));
+    }
+
+    #[test]
     fn its_identity_is_its_id() {
         assert_eq!(letter(1, b"a", 9).id, letter(1, b"b", 9).id);
         assert_ne!(letter(1, b"a", 9).id, letter(2, b"a", 9).id);

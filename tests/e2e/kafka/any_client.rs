@@ -84,6 +84,9 @@ async fn any_client_may_produce_steps_and_none_stops_a_partition() {
         records.push((topic, key(), bare(session, json!({ "text": "x".repeat(400_000) }))));
         records.push((topic, None, bare(session, json!({ "step_id": "no key" }))));
         records.push((topic, key(), Vec::new()));
+        // Each takes six bytes where it is kept, and a record of a million bytes is the largest there is.
+        records.push((topic, key(), vec![1; 200_000]));
+        records.push((topic, Some("k".repeat(700_000)), bare(session, json!({ "step_id": "long key" }))));
         records.push((topic, key(), bare(session, json!({ "step_id": "far", "time": "2999-01-01T00:00:00Z" }))));
         // The same bytes are the same step.
         records.push((topic, key(), bare(session, json!({}))));
@@ -101,7 +104,8 @@ async fn any_client_may_produce_steps_and_none_stops_a_partition() {
     for letter in letters["dead_letters"].as_array().expect("a list") {
         *reasons.entry(letter["reason"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
     }
-    let expected = [("invalid_json", 32), ("missing_field", 16), ("too_large", 16), ("unknown_kind", 16)];
+    let expected =
+        [("invalid_json", 48), ("missing_field", 16), ("too_large", 16), ("too_long", 16), ("unknown_kind", 16)];
     assert_eq!(reasons, expected.map(|(reason, count)| (reason.to_owned(), count)).into());
 }
 

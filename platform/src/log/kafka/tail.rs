@@ -3,7 +3,7 @@
 //! A partition is followed from the first time it is read until nobody reads it any more. So a process fetches what
 //! somebody in it follows, each record once, however many follow it; and a reader at the end asks no broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 
 use super::client::{Clients, Isolation, Reader};
@@ -26,6 +26,8 @@ const POLL: Duration = Duration::from_millis(100);
 const AHEAD: usize = 16 << 20;
 /// How long a broker waits for records at the end; they are sent as soon as they are there.
 const END_WAIT: Duration = Duration::from_millis(500);
+/// The same for a reader that is to find an end at once.
+const TRIAL_WAIT: Duration = Duration::from_millis(10);
 /// Before a partition without a leader is asked for again.
 const LEADER_AGAIN: Duration = Duration::from_millis(20);
 
@@ -55,13 +57,13 @@ impl Tail {
         let reader = clients.reader(Isolation::Uncommitted, AHEAD, END_WAIT)?;
         let asks = clients.reader(Isolation::Uncommitted, 0, END_WAIT)?;
         let mut rings = BTreeMap::new();
+        let trial = clients.reader(Isolation::Uncommitted, 0, TRIAL_WAIT)?;
         for name in names {
-            let ring = |partition| {
-                let Bounds { end, .. } = bounds(clients, &asks, name, partition)?;
-                Ok(Arc::new(Ring::new(Arc::clone(name), partition, end)))
-            };
-            let of_topic: Result<Vec<_>, Error> = (0..partitions).map(Partition).map(ring).collect();
-            rings.insert(Arc::clone(name), of_topic?);
+            let end = |partition| bounds(clients, &asks, name, partition).map(|it| (partition, it.end));
+            let ends: Vec<_> = (0..partitions).map(Partition).map(end).collect::<Result<_, Error>>()?;
+            try_reading(clients, &trial, name, &ends)?;
+            let ring = |(partition, end)| Arc::new(Ring::new(Arc::clone(name), partition, end));
+            rings.insert(Arc::clone(name), ends.into_iter().map(ring).collect());
         }
         let clients = clients.clone();
         let shared = Arc::new(Shared {
@@ -162,6 +164,35 @@ impl Shared {
             tracing::debug!(%error, topic = &*ring.topic, "cannot stop to follow");
         }
     }
+}
+
+/// Fetches once from every partition of a topic. That it may not be read is told by a fetch alone: who only asks for its end
+/// and waits there for records would wait for ever.
+fn try_reading(clients: &Clients, reader: &Reader, topic: &str, ends: &[(Partition, Offset)]) -> Result<(), Error> {
+    let failed = |error| clients.failed(format_args!("`{topic}` cannot be read"), error);
+    let mut places = TopicPartitionList::new();
+    for (partition, end) in ends {
+        let at = rdkafka::Offset::Offset(i64::try_from(end.0).unwrap_or(i64::MAX));
+        places.add_partition_offset(topic, number(*partition), at).map_err(failed)?;
+    }
+    reader.assign(&places).map_err(failed)?;
+    let deadline = Instant::now() + clients.request_timeout();
+    let mut unread: BTreeSet<i32> = ends.iter().map(|(partition, _)| number(*partition)).collect();
+    while !unread.is_empty() && Instant::now() < deadline {
+        let read = match reader.poll(POLL) {
+            Some(Ok(message)) => message.partition(),
+            Some(Err(KafkaError::PartitionEOF(partition))) => partition,
+            Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                return Err(Error::Open(format!(
+                    "kafka: topic `{topic}` cannot be read: {error}. Give this user Read on the topics, beside Write and Describe"
+                )));
+            }
+            // What has no leader just now will be read when it has one.
+            Some(Err(_)) | None => continue,
+        };
+        unread.remove(&read);
+    }
+    reader.unassign().map_err(failed)
 }
 
 /// Whether a reader's position is not on the log.

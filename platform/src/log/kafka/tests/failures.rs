@@ -80,6 +80,25 @@ async fn one_of_three_brokers_may_be_killed() {
     assert_eq!(values(&*log, B, P0).await, ["0", "10", "1", "11", "2", "12"]);
 }
 
+/// A record that no broker takes is told before anything is sent, and harms nothing that comes after it.
+#[tokio::test]
+async fn a_record_that_is_too_large_leaves_the_log_as_it_was() {
+    let Some((log, _)) = subject().await else { return };
+    let max = log.record_bytes_max();
+    let large = || at(A, P0, &"x".repeat(max));
+    let refused = log.append(vec![at(A, P0, "with it"), large()]).await.expect_err("refused");
+    assert!(
+        matches!(refused, Error::TooLarge { bytes, bytes_max } if bytes == max + 1 && bytes_max == max),
+        "{refused}"
+    );
+    let commit = Commit { publish: vec![at(B, P0, "with it"), large()], ..numbered("c", "s", P0, 1) };
+    assert!(matches!(log.commit(commit).await, Err(Error::TooLarge { .. })));
+    log.commit(numbered("c", "s", P0, 2)).await.expect("commit");
+    log.append(vec![at(A, P0, &"x".repeat(max - 1))]).await.expect("as large as may be");
+    assert_eq!((values(&*log, A, P0).await.len(), values(&*log, B, P0).await), (1, vec!["2".to_owned()]));
+    assert_eq!(log.committed("c", A, P0).await.expect("committed"), Some(Offset(2)));
+}
+
 #[tokio::test]
 async fn without_a_broker_writes_fail_in_time_and_say_why() {
     let Some((cluster, _turn)) = brokers(1).await else { return };
