@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -33,7 +33,12 @@ pub(super) struct Health {
     down: Mutex<Option<String>>,
     /// The newest complaint of a client, to explain a failure with.
     last: Mutex<Option<String>>,
+    /// When an append failed after the last one that did not, and why.
+    failed: Mutex<Option<(Instant, String)>>,
 }
+
+/// How long a failed append counts when no other follows: brokers may all answer, and too few replicas be there to write to.
+const FAILED_FOR: Duration = Duration::from_secs(10);
 
 impl Health {
     pub(super) fn get(&self) -> Result<(), String> {
@@ -48,6 +53,21 @@ impl Health {
             _ => {}
         }
         *down = outcome.err();
+    }
+
+    /// What became of an append.
+    pub(super) fn wrote(&self, outcome: Result<(), &KafkaError>) {
+        let failed = outcome.err().map(|error| (Instant::now(), error.to_string()));
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    }
+
+    /// Why appends fail just now.
+    pub(super) fn failing(&self) -> Option<String> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed
+            .as_ref()
+            .filter(|(at, _)| at.elapsed() < FAILED_FOR)
+            .map(|(_, why)| format!("the last append failed: {why}"))
     }
 
     fn complain(&self, error: &KafkaError, reason: &str) {

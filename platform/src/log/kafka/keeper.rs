@@ -41,7 +41,7 @@ impl KafkaLog {
                 let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
                 match partitions.into_iter().find(|it| it.leader() < 0) {
                     Some(it) => Err(format!("partition {} of `{topic}` has no leader", it.id())),
-                    None => Ok(()),
+                    None => self.clients.health.failing().map_or(Ok(()), Err),
                 }
             }
         };

@@ -282,6 +282,7 @@ impl Log for KafkaLog {
         let placed: Vec<Placed> = records.into_iter().map(|it| self.place(it)).collect::<Result<_, _>>()?;
         let _reserved = self.reserve(placed.iter().map(Placed::bytes).sum())?;
         let sent = delivery::wait(delivery::send(&self.producer, &placed)).await;
+        self.clients.health.wrote(sent.as_ref().map(drop));
         let offsets = sent.map_err(|error| {
             self.metrics.write_failures.inc();
             self.clients.failed("records cannot be appended", error)
