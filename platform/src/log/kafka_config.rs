@@ -156,13 +156,15 @@ impl Default for KafkaConfig {
 
 /// `message.max.bytes` of librdkafka when nobody sets it.
 const MESSAGE_BYTES_MAX: usize = 1_000_000;
+/// What a client writes around a record and the batch that holds it alone, at most: some 130 bytes.
+const FRAME_BYTES: usize = 512;
 
 impl KafkaConfig {
     /// Most bytes of a record, key and value together: beyond it the client refuses to send.
     #[must_use]
     pub fn record_bytes_max(&self) -> usize {
         let set = self.properties.0.get("message.max.bytes").and_then(|it| it.parse().ok());
-        set.unwrap_or(MESSAGE_BYTES_MAX)
+        set.unwrap_or(MESSAGE_BYTES_MAX).saturating_sub(FRAME_BYTES)
     }
 
     /// # Errors
