@@ -67,10 +67,12 @@ async fn turn(turn: Guard) -> Option<Turn> {
     Some(Turn { cluster: cluster.await.expect("a cluster")?, _turn: turn })
 }
 
-/// The binary with what tests want of the log: that a process which is gone is missed soon.
+/// The binary with what tests want: that a process which is gone is missed soon, and that a verdict is waited for on a
+/// machine that has brokers and other tests to carry. Who tests the wait sets another.
 fn binary() -> Command {
     let mut command = Command::new(BINARY);
     command.env("MARTINGALE__KAFKA__SESSION_TIMEOUT", "3s");
+    command.env("MARTINGALE__GATE__TIMEOUT", "30s");
     command
 }
 
