@@ -5,10 +5,11 @@ mod catalogue;
 mod heuristic;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::hash::RandomState;
 use std::ops::{BitOr, BitOrAssign};
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use martingale_schemas::Step;
 use serde::Deserialize;
 
@@ -77,7 +78,7 @@ impl Tool {
 /// Classified tool names, bounded.
 #[derive(Debug, Default)]
 pub(crate) struct Tools {
-    known: HashMap<Box<str>, Tool>,
+    known: HashMap<String, Tool, RandomState>,
 }
 
 impl Tools {
@@ -85,14 +86,12 @@ impl Tools {
     /// verdict depend on what else was seen.
     pub(crate) fn of(&mut self, step: &Step<'_>, catalogue: &Catalogue, tools_max: usize) -> Cow<'_, Tool> {
         let Some(name) = step.tool.as_deref() else { return Cow::Owned(Tool::none()) };
-        if !self.known.contains_key(name) {
-            if self.known.len() >= tools_max {
-                self.known.clear();
-            }
-            let tool = catalogue.find(name).unwrap_or_else(|| heuristic::classify(name));
-            self.known.insert(name.into(), tool);
+        if self.known.len() >= tools_max && !self.known.contains_key(name) {
+            self.known.clear();
         }
-        let mut tool = self.known.get(name).map_or_else(|| Cow::Owned(Tool::none()), Cow::Borrowed);
+        let known = self.known.entry_ref(name);
+        let tool = known.or_insert_with(|| catalogue.find(name).unwrap_or_else(|| heuristic::classify(name)));
+        let mut tool = Cow::Borrowed(&*tool);
         for (name, value) in &step.attributes {
             if matches!(name.as_ref(), "mcp.tool.annotations" | "tool.annotations")
                 && let Ok(hints) = serde_json::from_str::<Hints>(value.get())
