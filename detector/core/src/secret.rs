@@ -114,7 +114,8 @@ pub(crate) fn holds(text: &str) -> bool {
         || bytes.contains(&b'-') && text.match_indices("-----BEGIN ").any(|(at, _)| key_header(&bytes[at..]).is_some());
     let is_opaque =
         |it: &[u8]| it.starts_with(b"eyJ") && it.len() >= OPAQUE_MIN && it[3..].iter().any(u8::is_ascii_digit);
-    !find("", bytes).is_empty() || has_key() || bytes.split(|it| !in_word(*it)).any(is_opaque)
+    let has_opaque = || bytes.contains(&b'J') && bytes.split(|it| !in_word(*it)).any(is_opaque);
+    !find("", bytes).is_empty() || has_key() || has_opaque()
 }
 
 /// A secret in a text.

@@ -141,13 +141,19 @@ impl<'a> Facts<'a> {
 
     /// Text, input and output, one below the other, as somebody would read them: with the escapes of JSON decoded.
     fn content(&self) -> &str {
+        if let Some(it) = self.content.get() {
+            return it;
+        }
         let max = self.limits.condition_text_bytes_max;
         let text = self.step.text.as_deref().map(|it| Cow::Borrowed(prefix(it, max)));
         let jsons = [self.step.input.as_ref(), self.step.output.as_ref()];
-        self.content.get_or_init(|| {
-            let jsons = jsons.into_iter().flatten().map(|it| json::text(it.get(), max));
-            text.into_iter().chain(jsons).collect::<Vec<_>>().join("\n")
-        })
+        let mut parts = text.into_iter().chain(jsons.into_iter().flatten().map(|it| json::text(it.get(), max)));
+        let (first, second) = (parts.next(), parts.next());
+        if let (Some(Cow::Borrowed(only)), None) = (&first, &second) {
+            // Most steps have one, and without escapes.
+            return only;
+        }
+        self.content.get_or_init(|| first.into_iter().chain(second).chain(parts).collect::<Vec<_>>().join("\n"))
     }
 
     /// Whether the producer sent the field.
