@@ -15,8 +15,9 @@ pub fn string_end(json: &str, from: usize) -> usize {
     }
 }
 
-/// The first of them at or behind `at`, eight bytes at a time: strings are most of what there is.
-fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
+/// The first of them at or behind `at`, or the end; eight bytes at a time: strings are most of what there is.
+#[must_use]
+pub fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 0xff;
     const HIGH_BITS: u64 = ONES << 7;
     // Sets the high bit of the first zero byte, and none below it.

@@ -3,6 +3,8 @@
 //! Insignificant white space and the order of an object's members do not count; everything else does. Strings are
 //! compared as they are escaped: one producer escapes one way.
 
+use martingale_schemas::json_text::quote_or_backslash;
+
 use crate::hash::{hash, mix};
 
 /// Deeper than any step that ingest lets through.
@@ -151,15 +153,16 @@ impl Scanner<'_> {
     fn string(&mut self) -> (usize, usize) {
         let from = self.at + 1;
         let mut to = from;
-        while let Some(skip) =
-            self.json.get(to..).and_then(|rest| rest.iter().position(|it| matches!(it, b'"' | b'\\')))
-        {
-            to += skip;
-            if self.json[to] == b'"' {
-                self.at = to + 1;
-                return (from, to);
+        loop {
+            to = quote_or_backslash(self.json, to);
+            match self.json.get(to) {
+                Some(b'"') => {
+                    self.at = to + 1;
+                    return (from, to);
+                }
+                Some(_) => to += 2,
+                None => break,
             }
-            to = (to + 2).min(self.json.len());
         }
         self.at = self.json.len();
         (from.min(self.at), self.at)

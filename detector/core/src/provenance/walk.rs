@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use martingale_schemas::json_text::quote_or_backslash;
+
 use super::paths::PATH_MAX;
 
 /// What is read of one value, in bytes.
@@ -250,14 +252,17 @@ impl Walker<'_, '_> {
         let from = self.at + 1;
         let bytes = self.json.as_bytes();
         let (mut to, mut escaped) = (from, false);
-        while let Some(skip) = bytes.get(to..).and_then(|rest| rest.iter().position(|it| matches!(it, b'"' | b'\\'))) {
-            to += skip;
-            if bytes[to] == b'"' {
-                self.at = to + 1;
-                return (from, to, escaped);
+        loop {
+            to = quote_or_backslash(bytes, to);
+            match bytes.get(to) {
+                Some(b'"') => {
+                    self.at = to + 1;
+                    return (from, to, escaped);
+                }
+                Some(_) => escaped = true,
+                None => break,
             }
-            escaped = true;
-            to = (to + 2).min(bytes.len());
+            to += 2;
         }
         self.at = bytes.len();
         // No end: JSON that was cut, or no JSON.
