@@ -267,14 +267,15 @@ fn part(
         command_min = command_min.min(command);
         command_max = command_max.max(command);
     }
+    let is_url = is_url(lower);
     Some(Part {
         at,
         argument: hash_text(argument),
         value: value.iter().fold(1, |print, it| mix(print, u64::from(*it))),
         origin,
         is_content,
-        is_address: !is_content && is_address(lower),
-        is_url: is_url(lower),
+        is_address: !is_content && (is_url || is_address(lower)),
+        is_url,
         command_min: if carriers.is_empty() { 0 } else { command_min },
         command_max,
         carrier_to_tool,
@@ -297,18 +298,24 @@ fn count_together(parts: &mut [Part]) {
     }
 }
 
-/// Whether a value is of the form that reaches somebody or something: an `@`, a path, a host, a long number.
+/// Whether a value that is no URL is of the form that reaches somebody or something: an `@`, a path, a long number.
 fn is_address(value: &str) -> bool {
-    let digits = value.split(|it: char| !it.is_ascii_digit()).map(str::len).max().unwrap_or(0);
-    value.contains(['@', '/']) || digits >= 5 || is_url(value)
+    let mut digits = 0;
+    value.bytes().any(|it| {
+        digits = if it.is_ascii_digit() { digits + 1 } else { 0 };
+        digits >= 5 || matches!(it, b'@' | b'/')
+    })
 }
 
+/// An address of the web, or a host with or without a path.
 fn is_url(value: &str) -> bool {
+    let bytes = value.as_bytes();
     // Values are short: a searcher would take longer to make than to use.
-    if value.as_bytes().windows(3).any(|it| it == b"://") {
+    if bytes.contains(&b':') && bytes.windows(3).any(|it| it == b"://") {
         return true;
     }
-    let host = value.split('/').next().unwrap_or_default();
-    let ending = host.rsplit_once('.').map_or("", |it| it.1);
-    !host.contains(char::is_whitespace) && ending.len() >= 2 && ending.chars().all(|it| it.is_ascii_lowercase())
+    let host = &value[..bytes.iter().position(|it| *it == b'/').unwrap_or(bytes.len())];
+    let Some(dot) = host.bytes().rposition(|it| it == b'.') else { return false };
+    let ending = &host.as_bytes()[dot + 1..];
+    ending.len() >= 2 && ending.iter().all(u8::is_ascii_lowercase) && !host.contains(char::is_whitespace)
 }
