@@ -91,13 +91,7 @@ pub(crate) fn observe(
         return None;
     }
     let rows = features::rows(&call, memory, profile);
-    // Values of one origin often have the same row.
-    let mut last: Option<(i32, &Row)> = None;
-    let scored = rows.iter().map(|(part, row)| {
-        let score = last.filter(|it| it.1 == row).map_or_else(|| model::score(row), |it| it.0);
-        last = Some((score, row));
-        (score, *part, row)
-    });
+    let scored = rows.iter().map(|(part, row)| (meanings.scores.of(row), *part, row));
     let (score, part, row) = scored.max_by_key(|it| it.0)?;
     let score = score.saturating_add(OFFSET).max(1);
     let decision = match score {

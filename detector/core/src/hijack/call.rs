@@ -6,6 +6,7 @@ use martingale_schemas::Step;
 
 use super::embed::{self, Vector};
 use super::memory::Memory;
+use super::model::Scores;
 use super::reads::{Carrier, Fresh};
 use super::words;
 use crate::hash::{hash_text, mix};
@@ -172,6 +173,7 @@ pub(crate) struct Meanings {
     names: String,
     /// Room for what is read of one step.
     pub(crate) fresh: Fresh,
+    pub(crate) scores: Scores,
     lower: String,
     value: Vec<u32>,
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 
 use super::features::Row;
+use crate::hash::mix;
 
 /// A tree as a list of nodes, the root first.
 #[derive(Debug, Deserialize)]
@@ -99,6 +100,36 @@ impl Full {
     }
 }
 
+/// Scores of rows that were weighed lately: values of one origin, and calls of one session, often have the same row, and to
+/// find one takes a tenth of weighing it. A row has one place; what was there before is forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct Scores {
+    known: Vec<Option<(Row, i32)>>,
+}
+
+const SCORES_MAX: u64 = 256;
+
+impl Scores {
+    pub(super) fn of(&mut self, row: &Row) -> i32 {
+        let (pairs, last) = row.as_chunks::<2>();
+        let number = |a: i32, b: i32| u64::from(a.cast_unsigned()) << 32 | u64::from(b.cast_unsigned());
+        let print = pairs.iter().fold(1, |print, [a, b]| mix(print, number(*a, *b)));
+        let print = last.iter().fold(print, |print, it| mix(print, number(*it, 0)));
+        let at = usize::try_from(print % SCORES_MAX).unwrap_or(0);
+        if self.known.len() <= at {
+            self.known.resize(at + 1, None);
+        }
+        match &self.known[at] {
+            Some((known, score)) if known == row => *score,
+            _ => {
+                let score = score(row);
+                self.known[at] = Some((*row, score));
+                score
+            }
+        }
+    }
+}
+
 /// Score of a row in thousandths of a logit: it ranks, and is no probability.
 pub(super) fn score(row: &Row) -> i32 {
     let row = wide(row);
@@ -112,7 +143,7 @@ pub(super) fn ways() -> &'static [Option<i32>] {
 
 #[cfg(test)]
 mod tests {
-    use super::{DEPTH, Full, Model, Node, trees};
+    use super::{DEPTH, Full, Model, Node, SCORES_MAX, Scores, score, trees};
     use crate::hijack::features::{NAMES, Row};
 
     fn slow(tree: &[Node], row: &Row, at: usize, depth: usize) -> i32 {
@@ -123,6 +154,19 @@ mod tests {
                 slow(tree, row, if row[number] <= most { left } else { right }, depth + 1)
             }
         }
+    }
+
+    /// Also of rows that share a place, and when one comes back.
+    #[test]
+    fn a_score_that_is_remembered_is_the_one_of_the_row() {
+        let mut scores = Scores::default();
+        let rows = 4 * i32::try_from(SCORES_MAX).unwrap();
+        for number in (0..rows).chain((0..rows).rev()) {
+            let mut row: Row = [0; NAMES.len()];
+            (row[0], row[7], row[NAMES.len() - 1]) = (number - 500, number % 7 * 150, number % 2);
+            assert_eq!((scores.of(&row), scores.of(&row)), (score(&row), score(&row)), "{row:?}");
+        }
+        assert_eq!(scores.known.len(), usize::try_from(SCORES_MAX).unwrap());
     }
 
     /// Filled up, a tree says the same.
