@@ -3,6 +3,8 @@
 //! Ten million steps: `MARTINGALE_SIMULATED=10000000 cargo test -p martingale-detector-core drift::simulation -- --nocapture`;
 //! a tenth of it without the variable.
 
+mod export;
+
 use martingale_schemas::StepId;
 
 use crate::drift::learn::{Past, Sessions};
@@ -72,60 +74,96 @@ enum Change {
     Astray,
 }
 
-/// One session: 5 to 60 steps, each a call and what came of it.
+/// A call and what came of it.
+struct Act {
+    tool: u64,
+    /// Which of the forms of its arguments, and of its answer.
+    form: u64,
+    answer: u64,
+    took: f64,
+    tokens: f64,
+    failed: bool,
+}
+
+/// One session: 5 to 60 acts.
+struct Simulated {
+    request: u64,
+    /// The hour of the day at which it begins.
+    hour: f64,
+    acts: Vec<Act>,
+}
+
+impl Simulated {
+    fn new(fleet: Fleet, change: Change, random: &mut Random) -> Self {
+        let hour = if change == Change::Night { 2.0 } else { random.unit() * 24.0 };
+        let night = f64::from(u8::from(hour < 8.0));
+        let tasks = if fleet == Fleet::Heterogeneous || fleet == Fleet::Daily { TASKS } else { 1 };
+        let mut task = random.below(tasks);
+        if fleet == Fleet::Heterogeneous {
+            task = task % 10 + if change == Change::NewTasks { 10 } else { 0 };
+        }
+        if fleet == Fleet::Daily && night > 0.0 {
+            task %= 4;
+        }
+        let request = task * 8 + random.below(8);
+        let speed = 12.0
+            + if fleet == Fleet::Heterogeneous { (task % 5) as f64 } else { 0.0 }
+            + 2.0 * night * f64::from(u8::from(fleet == Fleet::Daily));
+        let (mut tool, mut recent, mut drift, mut burst) = (task, [0_u64; 5], 0.0_f64, false);
+        let acts = (0..5 + random.below(56)).map(|at| {
+            burst = fleet == Fleet::Bursty && (if burst { random.below(8) > 0 } else { random.below(60) == 0 });
+            let follows = if fleet == Fleet::Autocorrelated { recent[4] } else { tool };
+            tool = match random.below(10) {
+                0 => random.below(TOOLS),
+                1..=3 => (follows + mix(task, follows) % 3 + 1) % TOOLS,
+                _ => (follows + mix(task, 1) % TOOLS) % TOOLS,
+            };
+            recent.rotate_right(1);
+            recent[0] = tool;
+            drift = if fleet == Fleet::Autocorrelated { 0.95 * drift + 0.3 * random.normal() } else { 0.0 };
+            let slow = speed + drift + 3.0 * f64::from(u8::from(burst)) + f64::from(u8::from(change == Change::Slower));
+            Act {
+                tool: if change == Change::Astray && at >= 8 { 100 + at % 3 } else { tool },
+                took: slow.exp2() * (0.1 + random.exponential()),
+                tokens: (5.0 + drift + random.normal() * 0.5 + (tool % 3) as f64).exp2(),
+                form: random.below(4) * random.below(2),
+                failed: random.below(100) < if burst { 40 } else { 3 },
+                answer: random.below(5),
+            }
+        });
+        let acts = acts.collect();
+        Self { request, hour, acts }
+    }
+
+    fn past(&self) -> Past {
+        let mut past = Past::default();
+        past.request = self.request;
+        for act in &self.acts {
+            let chosen = Reading {
+                act: mix(1, act.tool),
+                is_chosen: true,
+                shape: Some(mix(act.tool, act.form)),
+                tokens: Some(bin(act.tokens as u64)),
+                cost: Some(bin((act.tokens * 15.0) as u64)),
+                ..Reading::default()
+            };
+            let answer = Reading {
+                act: mix(2, act.tool),
+                is_chosen: false,
+                shape: Some(mix(act.tool, 7 + act.answer)),
+                latency: Some(bin(act.took as u64)),
+                failed: Some(act.failed),
+                ..Reading::default()
+            };
+            past.extend(Some(chosen));
+            past.extend(Some(answer));
+        }
+        past
+    }
+}
+
 fn session(fleet: Fleet, change: Change, random: &mut Random) -> Past {
-    let mut past = Past::default();
-    let hour = if change == Change::Night { 2.0 } else { random.unit() * 24.0 };
-    let night = f64::from(u8::from(hour < 8.0));
-    let tasks = if fleet == Fleet::Heterogeneous || fleet == Fleet::Daily { TASKS } else { 1 };
-    let mut task = random.below(tasks);
-    if fleet == Fleet::Heterogeneous {
-        task = task % 10 + if change == Change::NewTasks { 10 } else { 0 };
-    }
-    if fleet == Fleet::Daily && night > 0.0 {
-        task %= 4;
-    }
-    past.request = task * 8 + random.below(8);
-    let speed = 12.0
-        + if fleet == Fleet::Heterogeneous { (task % 5) as f64 } else { 0.0 }
-        + 2.0 * night * f64::from(u8::from(fleet == Fleet::Daily));
-    let (mut tool, mut recent, mut drift, mut burst) = (task, [0_u64; 5], 0.0_f64, false);
-    for at in 0..5 + random.below(56) {
-        burst = fleet == Fleet::Bursty && (if burst { random.below(8) > 0 } else { random.below(60) == 0 });
-        let follows = if fleet == Fleet::Autocorrelated { recent[4] } else { tool };
-        tool = match random.below(10) {
-            0 => random.below(TOOLS),
-            1..=3 => (follows + mix(task, follows) % 3 + 1) % TOOLS,
-            _ => (follows + mix(task, 1) % TOOLS) % TOOLS,
-        };
-        recent.rotate_right(1);
-        recent[0] = tool;
-        drift = if fleet == Fleet::Autocorrelated { 0.95 * drift + 0.3 * random.normal() } else { 0.0 };
-        let act = if change == Change::Astray && at >= 8 { 100 + at % 3 } else { tool };
-        let slow = speed + drift + 3.0 * f64::from(u8::from(burst)) + f64::from(u8::from(change == Change::Slower));
-        let took = slow.exp2() * (0.1 + random.exponential());
-        let tokens = (5.0 + drift + random.normal() * 0.5 + (tool % 3) as f64).exp2();
-        let chosen = Reading {
-            act: mix(1, act),
-            is_chosen: true,
-            shape: Some(mix(act, random.below(4) * random.below(2))),
-            tokens: Some(bin(tokens as u64)),
-            cost: Some(bin((tokens * 15.0) as u64)),
-            ..Reading::default()
-        };
-        let failed = random.below(100) < if burst { 40 } else { 3 };
-        let answer = Reading {
-            act: mix(2, act),
-            is_chosen: false,
-            shape: Some(mix(act, 7 + random.below(5))),
-            latency: Some(bin(took as u64)),
-            failed: Some(failed),
-            ..Reading::default()
-        };
-        past.extend(Some(chosen));
-        past.extend(Some(answer));
-    }
-    past
+    Simulated::new(fleet, change, random).past()
 }
 
 /// Shares of sessions told of, per level, and by the bounds that hold for the true law alone.
