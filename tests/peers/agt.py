@@ -8,7 +8,7 @@ How a session is fed, and what counts as an alarm, is said at each detector. A d
 toolkit's own middleware does.
 """
 
-import collections, gzip, hashlib, itertools, json, logging, os, statistics, sys
+import collections, functools, gzip, hashlib, itertools, json, logging, os, statistics, sys
 import warnings
 from datetime import datetime, timezone
 
@@ -50,6 +50,11 @@ def sessions(path):
             took = step.get("duration_ms", (seconds(step["time"]) - calls[at].time) * 1000)
             calls[at] = calls[at]._replace(failed=step.get("status") == "error", latency_ms=took)
     return {it: calls for it, calls in out.items() if calls}
+
+
+@functools.lru_cache(maxsize=8)
+def learnt(folder, fleet, draw):
+    return sessions(os.path.join(folder, f"{fleet}-{draw}-learn.jsonl.gz"))
 
 
 def in_turn(some):
@@ -281,10 +286,10 @@ def simulated(folder, draws=8, most=250):
         if row["draw"] < draws and int(row["session_id"][1:]) < most:
             ours[row["fleet"], row["change"]].append((row["warned"], row["slowed"]))
     found = {}
-    for fleet, change in ours:
+    for fleet, change in sorted(ours):
         parts = []
         for draw in range(draws):
-            learn = sessions(os.path.join(folder, f"{fleet}-{draw}-learn.jsonl.gz"))
+            learn = learnt(folder, fleet, draw)
             judge = sessions(os.path.join(folder, f"{fleet}-{change}-{draw}-judge.jsonl.gz"))
             parts.append(judge_all(learn, dict(list(judge.items())[:most])))
         found[fleet, change] = join(parts)
