@@ -8,11 +8,12 @@ use postcard::ser_flavors::Flavor;
 
 /// 1: a session in one piece. 2: its histories in parts, which are entries of their own. 3: and what it was asked and read, as
 /// hijack scoring needs it. 4: and how far it departs from its agent's baseline. 5: and which other runs it
-/// stands in.
-const VERSION: u8 = 5;
+/// stands in. 6: and what it, and its run, was granted.
+const VERSION: u8 = 6;
 const HEADER_BYTES: usize = 1 + size_of::<i64>();
-/// First byte of the state of a session.
+/// First byte of the state of a session, and of a run.
 const SESSION: u8 = 0;
+const RUN: u8 = 1;
 
 /// An entry whose state has not been read yet.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +122,11 @@ impl Entry<'_> {
             1 => postcard::take_from_bytes(self.body).map(|(StateV1(state), rest)| (state, rest)),
             // The last fields came later: a zero says that there is nothing in one.
             2..VERSION if self.body.first() == Some(&SESSION) => {
-                longer = [self.body, &[0, 0, 0][..usize::from(VERSION - self.version)]].concat();
+                longer = [self.body, &[0; 4][..usize::from(VERSION - self.version)]].concat();
+                postcard::take_from_bytes(&longer)
+            }
+            2..VERSION if self.body.first() == Some(&RUN) => {
+                longer = [self.body, &[0]].concat();
                 postcard::take_from_bytes(&longer)
             }
             _ => postcard::take_from_bytes(self.body),
@@ -167,6 +172,7 @@ mod tests {
         format!(
             r#"{{"session_id":"{session}","root_session_id":"root","parent_session_id":{parent},"step_id":"s{n}","seq":{second},
             "time":"2026-01-01T00:00:{second:02}Z","kind":"{kind}","agent":{{"id":"a"}},"tool":"read_secret","input":{{"n":1}},
+            "principal":{{"id":"agent","on_behalf_of":"ada","scopes":["records:read","mail:*"]}},
             "output":{{"mail":"user{second}@example.com","password":"hunter22x"}},"usage":{{"input_tokens":3,"cost_usd":0.5}}}}"#
         )
     }

@@ -32,10 +32,12 @@ pub enum Column {
     Hijack,
     /// A session that works otherwise than its agent's sessions do.
     Drift,
+    /// A call above what its principal was granted, or above what its run has done so far.
+    Escalation,
 }
 
 impl Column {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Control,
         Self::Policy,
         Self::Loop,
@@ -44,6 +46,7 @@ impl Column {
         Self::Chain,
         Self::Hijack,
         Self::Drift,
+        Self::Escalation,
     ];
 
     #[must_use]
@@ -57,6 +60,7 @@ impl Column {
             Self::Chain => "chain",
             Self::Hijack => "hijack",
             Self::Drift => "drift",
+            Self::Escalation => "escalation",
         }
     }
 }

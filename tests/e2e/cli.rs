@@ -107,8 +107,8 @@ fn a_folder_is_added_to_the_shipped_policies() {
     let shipped = listed(&[]);
     let of = |source: &str| shipped.iter().filter(|it| it["source"] == source).count();
     let built_in = of("built-in");
-    assert!(built_in == 9 && of("shipped") == shipped.len() - 9 && shipped.len() > 14, "{shipped:?}");
-    for id in ["secret_leak", "secret_given", "trifecta", "hijack", "drift"] {
+    assert!(built_in == 14 && of("shipped") == shipped.len() - 14 && shipped.len() > 14, "{shipped:?}");
+    for id in ["secret_leak", "secret_given", "trifecta", "hijack", "drift", "scope_widened", "confused_deputy"] {
         let shown = martingale(&["policy", "show", id]);
         write("core.yaml", &String::from_utf8_lossy(&shown.stdout).replace("mode: shadow", "mode: enforce"));
         let all = listed(&[path]);

@@ -12,6 +12,7 @@ use martingale_schemas::{
 use crate::baseline::Profile;
 use crate::condition::{Facts, RunFacts, SessionFacts};
 use crate::drift;
+use crate::escalation;
 use crate::flow::{self, Sources};
 use crate::halt::{Cause, Halt};
 use crate::hijack::{self, Meanings};
@@ -158,6 +159,7 @@ impl Detector {
         let heard = if tool.flags.has(Flags::POLL) { None } else { session.calls.hear(step) };
         let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, &rules);
         findings.append(&mut flow.findings);
+        findings.append(&mut escalation::observe(step, &tool, session, run, &rules));
         let sources = Sources::new(&flow, session.provenance.as_deref());
         let profile = rules.baselines.as_ref().and_then(|it| it.of(step));
         let scored = rules.hijack.as_ref().filter(|_| hijack::concerns(step)).and_then(|hijack| {

@@ -79,7 +79,7 @@ pub(crate) fn observe(
         return Flow::default();
     }
     if matches!(step.kind, Kind::ToolCall | Kind::MemoryWrite | Kind::Handoff | Kind::Spawn | Kind::FinalMessage) {
-        return call(step, tool, index.as_deref(), run, rules);
+        return call(step, tool, is_root, index.as_deref(), run, rules);
     }
     let traits = tool.traits();
     if let Some(integrity) = Integrity::of(step, traits, is_root) {
@@ -90,7 +90,14 @@ pub(crate) fn observe(
     Flow::default()
 }
 
-fn call(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &mut RunState, rules: &Rules) -> Flow {
+fn call(
+    step: &Step<'_>,
+    tool: &Tool,
+    is_root: bool,
+    index: Option<&Index>,
+    run: &mut RunState,
+    rules: &Rules,
+) -> Flow {
     let mut flow = Flow::default();
     let mut destinations = Destinations::default();
     if let Some(index) = index {
@@ -103,8 +110,11 @@ fn call(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &mut RunState,
             }
         });
     }
+    // What a session says last is for the one that started it.
+    let hands_over = matches!(step.kind, Kind::MemoryWrite | Kind::Handoff | Kind::Spawn)
+        || step.kind == Kind::FinalMessage && !is_root;
     if let Some(index) = index
-        && matches!(step.kind, Kind::MemoryWrite | Kind::Handoff | Kind::Spawn)
+        && hands_over
     {
         run.shared.get_or_insert_default().hand_over(step, index);
     }

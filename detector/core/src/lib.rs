@@ -14,6 +14,7 @@ mod columns;
 mod condition;
 mod detector;
 mod drift;
+mod escalation;
 mod flow;
 mod glob;
 mod halt;

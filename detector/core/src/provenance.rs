@@ -33,7 +33,7 @@ pub use pages::{Page, PageRef, Shelf};
 pub use probe::{Argument, Trace};
 pub use rarity::GATE_BITS;
 pub use role::Role;
-pub use shared::{Mark, Shared};
+pub use shared::{Handed, Mark, Shared};
 pub use source::{Confidentiality, Integrity, Source};
 pub use vault::{Leak, Secret, Vault};
 pub use walk::Leaf;

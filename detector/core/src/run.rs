@@ -7,6 +7,7 @@
 use martingale_schemas::{SessionId, Step, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::escalation::Authority;
 use crate::halt::Halt;
 use crate::hash::hash_text;
 use crate::provenance::Shared;
@@ -60,6 +61,11 @@ impl Place {
         self.line.first() == Some(&hash_text(parent.as_str()))
     }
 
+    /// Hashes of the sessions between it and the root, the nearest first.
+    pub(crate) fn above(&self) -> impl Iterator<Item = u64> {
+        self.line.iter().copied()
+    }
+
     fn parent(&self, root: u64) -> u64 {
         if self.depth == 0 { 0 } else { self.line.first().copied().unwrap_or(root) }
     }
@@ -89,6 +95,9 @@ pub struct RunState {
     pub(crate) members: Vec<Member>,
     /// What its sessions share of what they read.
     pub(crate) shared: Option<Box<Shared>>,
+    /// What they were granted and how high their tools have reached, once there is something.
+    #[serde(default)]
+    pub(crate) authority: Option<Box<Authority>>,
 }
 
 /// One session of the run.
@@ -361,6 +370,7 @@ impl RunState {
             + self.members.capacity() * size_of::<Member>()
             + halts
             + self.shared.as_ref().map_or(0, |it| size_of::<Shared>() + it.bytes())
+            + self.authority.as_ref().map_or(0, |it| size_of::<Authority>() + it.bytes())
             + self.halt.as_ref().map_or(0, |it| it.bytes())
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::columns::Calls;
 use crate::drift;
+use crate::escalation::Entitled;
 use crate::halt::Halt;
 use crate::hijack::Memory;
 use crate::policy::Progress;
@@ -76,6 +77,9 @@ pub struct SessionState {
     /// Other runs in which it stands as well: it was there before, or sessions of them named it. A halt of it counts in each.
     #[serde(default)]
     pub(crate) also_in: Vec<SessionId<'static>>,
+    /// What it was granted, once something was declared or approved. Outlives its end: to end is not to be granted anew.
+    #[serde(default)]
+    pub(crate) entitled: Option<Box<Entitled>>,
     /// Pages of what was let go since the last hand-over.
     #[serde(skip)]
     pub(crate) gone: Vec<At>,
@@ -277,6 +281,7 @@ impl SessionState {
             + self.provenance.as_ref().map_or(0, |it| size_of::<Index>() + it.bytes())
             + self.memory.as_ref().map_or(0, |it| size_of::<Memory>() + it.bytes())
             + self.also_in.iter().map(|it| size_of::<SessionId<'_>>() + it.as_str().len()).sum::<usize>()
+            + self.entitled.as_ref().map_or(0, |it| size_of::<Entitled>() + it.bytes())
             + self.drift.as_ref().map_or(0, |it| size_of::<drift::Memory>() + it.bytes())
     }
 }

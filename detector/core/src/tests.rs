@@ -6,6 +6,7 @@ mod heirs;
 mod leakage;
 mod lineage;
 mod pages;
+mod privilege;
 mod properties;
 mod recorded;
 mod state;

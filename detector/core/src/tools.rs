@@ -14,6 +14,7 @@ use martingale_schemas::Step;
 use serde::Deserialize;
 
 pub(crate) use catalogue::{Catalogue, read as read_catalogue};
+pub(crate) use heuristic::words;
 
 /// Properties of a tool as bits. The first four are the annotations of the Model Context Protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,12 +67,33 @@ pub(crate) struct Tool {
     pub(crate) annotated: bool,
     /// Of `flags`, those that a description says in so many words, whatever the name suggests beside them.
     pub(crate) described: Flags,
+    /// What says the level.
+    pub(crate) level_by: Said,
+    /// Scopes that a call of it needs, as the operator says; none where nothing is said.
+    pub(crate) scopes: Arc<[Box<str>]>,
+}
+
+/// Who says something of a tool, the least believed first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Said {
+    /// Nobody: its name suggests it.
+    Name,
+    /// The annotations that its own server gives.
+    Annotations,
+    /// The operator's catalogue.
+    Catalogue,
 }
 
 impl Tool {
     /// A step without a tool.
     pub(crate) fn none() -> Self {
-        Self { flags: Flags::NONE, level: 0, labels: Arc::default(), annotated: false, described: Flags::NONE }
+        Self::guessed(Flags::NONE, 0)
+    }
+
+    /// One that nobody has described.
+    fn guessed(flags: Flags, level: u8) -> Self {
+        let (labels, scopes, described) = (Arc::default(), Arc::default(), Flags::NONE);
+        Self { flags, level, labels, annotated: false, described, level_by: Said::Name, scopes }
     }
 }
 
@@ -114,12 +136,22 @@ struct Hints {
     open_world_hint: Option<bool>,
 }
 
+impl Tool {
+    /// Its own server says that its level is at least this.
+    fn raise(&mut self, level: u8) {
+        if level > self.level || level == self.level && self.level_by == Said::Name {
+            self.level_by = Said::Annotations;
+        }
+        self.level = self.level.max(level);
+    }
+}
+
 impl Hints {
     fn caution(&self, tool: &mut Tool) {
         if self.destructive_hint == Some(true) && self.read_only_hint != Some(true) {
             tool.flags |= Flags::DESTRUCTIVE;
             tool.described |= Flags::DESTRUCTIVE;
-            tool.level = tool.level.max(3);
+            tool.raise(3);
         }
         if self.open_world_hint == Some(true) {
             tool.flags |= Flags::OPEN_WORLD;
@@ -128,7 +160,7 @@ impl Hints {
         let writes = self.read_only_hint == Some(false) || tool.flags.has(Flags::DESTRUCTIVE);
         if writes {
             tool.flags = tool.flags.without(Flags::READ_ONLY);
-            tool.level = tool.level.max(2);
+            tool.raise(2);
         }
         if self.idempotent_hint == Some(false) {
             tool.flags = tool.flags.without(Flags::IDEMPOTENT);

@@ -58,8 +58,8 @@ struct RunForm {
 impl RunForm {
     fn read(self) -> RunState {
         let Self { counts, base, base_time, started, now, sessions_total, depth, halt, halted, members } = self;
-        let shared = None;
-        RunState { counts, base, base_time, started, now, sessions_total, depth, halt, halted, members, shared }
+        let (shared, authority) = (None, None);
+        RunState { counts, base, base_time, started, now, sessions_total, depth, halt, halted, members, shared, authority }
     }
 }
 
@@ -132,6 +132,7 @@ impl TryFrom<Form> for StateV1 {
             memory: None,
             drift: None,
             also_in: Vec::new(),
+            entitled: None,
             gone: Vec::new(),
         })))
     }

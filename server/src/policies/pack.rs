@@ -213,7 +213,7 @@ mod tests {
     const OWN: &str = "# mine\nid: ping-pong\ntitle: Mine\nseverity: low\nmode: off\nwhen: step.kind == \"handoff\"\nthen: { decision: halt }\n--- # a second one\nid: extra\ntitle: Extra\nseverity: high\nwhen: step.kind == \"spawn\"\nthen: { decision: deny }\ntests:\n  - name: one\n    steps: [{ spawn: ~, expect: deny }]\n---\ntools: [{ name: send_email, level: 1 }]\n";
 
     /// Policies that come with the core.
-    const BUILT_IN: usize = 9;
+    const BUILT_IN: usize = 14;
 
     fn pack(text: &str, shipped: bool) -> Pack {
         Pack::new(vec![("own.yaml".to_owned(), text.to_owned())], shipped)
@@ -269,6 +269,11 @@ mod tests {
                 "trifecta",
                 "hijack",
                 "drift",
+                "scope_exceeded",
+                "scope_widened",
+                "principal_switched",
+                "privilege_rise",
+                "confused_deputy",
             ];
             assert_eq!(stock.map(|it| it.id.as_str()).collect::<Vec<_>>(), left);
             let [mine] = of(&pack, "repeat")[..] else { panic!("one document has the id") };
@@ -291,6 +296,11 @@ mod tests {
             ("trifecta", "shadow", "high", "step_up"),
             ("hijack", "shadow", "high", "step_up"),
             ("drift", "shadow", "medium", "throttle"),
+            ("scope_exceeded", "enforce", "high", "deny"),
+            ("scope_widened", "enforce", "high", "step_up"),
+            ("principal_switched", "enforce", "high", "step_up"),
+            ("privilege_rise", "shadow", "high", "step_up"),
+            ("confused_deputy", "shadow", "high", "step_up"),
         ] {
             let [it] = of(&stock, id)[..] else { panic!("one document has the id {id}") };
             assert_eq!(

@@ -1,4 +1,4 @@
-//! The rules over values, meanings and what is ordinary. They are part of the core and cannot be declared; a document of their id sets
+//! The rules over values, meanings, what is ordinary and what was granted. They are part of the core and cannot be declared; a document of their id sets
 //! their mode, and nothing else.
 
 use martingale_schemas::{Decision, Mode, Severity};
@@ -20,10 +20,31 @@ pub enum CoreRule {
     Hijack,
     /// A session works otherwise than its agent's sessions do.
     Drift,
+    /// A call needs a scope that its principal does not have.
+    ScopeExceeded,
+    /// A principal has more scopes than it, or who started its session, was granted.
+    ScopeWidened,
+    /// A step acts for a person whom nobody above acts for.
+    PrincipalSwitched,
+    /// A call reaches higher than its run has, by what a stranger wrote.
+    PrivilegeRise,
+    /// A call does with its own scopes what a session without them handed over.
+    ConfusedDeputy,
 }
 
 impl CoreRule {
-    pub const ALL: [Self; 5] = [Self::SecretLeak, Self::SecretGiven, Self::Trifecta, Self::Hijack, Self::Drift];
+    pub const ALL: [Self; 10] = [
+        Self::SecretLeak,
+        Self::SecretGiven,
+        Self::Trifecta,
+        Self::Hijack,
+        Self::Drift,
+        Self::ScopeExceeded,
+        Self::ScopeWidened,
+        Self::PrincipalSwitched,
+        Self::PrivilegeRise,
+        Self::ConfusedDeputy,
+    ];
 
     #[must_use]
     pub const fn id(self) -> &'static str {
@@ -33,6 +54,11 @@ impl CoreRule {
             Self::Trifecta => "trifecta",
             Self::Hijack => "hijack",
             Self::Drift => "drift",
+            Self::ScopeExceeded => "scope_exceeded",
+            Self::ScopeWidened => "scope_widened",
+            Self::PrincipalSwitched => "principal_switched",
+            Self::PrivilegeRise => "privilege_rise",
+            Self::ConfusedDeputy => "confused_deputy",
         }
     }
 
@@ -45,8 +71,13 @@ impl CoreRule {
     #[must_use]
     pub const fn default_mode(self) -> Mode {
         match self {
-            Self::SecretLeak => Mode::Enforce,
-            Self::SecretGiven | Self::Trifecta | Self::Hijack | Self::Drift => Mode::Shadow,
+            Self::SecretLeak | Self::ScopeExceeded | Self::ScopeWidened | Self::PrincipalSwitched => Mode::Enforce,
+            Self::SecretGiven
+            | Self::Trifecta
+            | Self::Hijack
+            | Self::Drift
+            | Self::PrivilegeRise
+            | Self::ConfusedDeputy => Mode::Shadow,
         }
     }
 
@@ -55,7 +86,14 @@ impl CoreRule {
     pub const fn decision(self) -> Decision {
         match self {
             Self::SecretLeak => Decision::Halt,
-            Self::SecretGiven | Self::Trifecta | Self::Hijack => Decision::StepUp,
+            Self::ScopeExceeded => Decision::Deny,
+            Self::SecretGiven
+            | Self::Trifecta
+            | Self::Hijack
+            | Self::ScopeWidened
+            | Self::PrincipalSwitched
+            | Self::PrivilegeRise
+            | Self::ConfusedDeputy => Decision::StepUp,
             Self::Drift => Decision::Throttle,
         }
     }
@@ -66,7 +104,13 @@ impl CoreRule {
         match self {
             Self::SecretLeak => Severity::Critical,
             Self::SecretGiven | Self::Drift => Severity::Medium,
-            Self::Trifecta | Self::Hijack => Severity::High,
+            Self::Trifecta
+            | Self::Hijack
+            | Self::ScopeExceeded
+            | Self::ScopeWidened
+            | Self::PrincipalSwitched
+            | Self::PrivilegeRise
+            | Self::ConfusedDeputy => Severity::High,
         }
     }
 }

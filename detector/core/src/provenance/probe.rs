@@ -136,6 +136,14 @@ impl Index {
         });
     }
 
+    /// Whether an author wrote this word.
+    pub(crate) fn is_named(&self, word: &str) -> bool {
+        let asking = Asking { index: self, named: None, words: 0, words_named: 0, traces: [None; TRACES_MAX] };
+        let mut scanner = Scanner::new(&self.key, Depth::All, asking);
+        scanner.text(word, Flag::FIELD);
+        scanner.sink().named.is_some()
+    }
+
     /// The path of a trace, as `transactions[3].recipient`; empty when it is not known.
     pub fn path_of(&self, trace: &Trace<'_>) -> String {
         self.paths.shown(trace.sighting.path, trace.sighting.item)

@@ -9,6 +9,7 @@ use super::index::{Index, ToolTraits, Watch};
 use super::pages::{self, At, Page, PageRef, Paged, Shelf};
 use super::paths;
 use super::rarity::GATE_BITS;
+use super::role::Role;
 use super::scan::{Depth, Scanner, Sink};
 use super::sip::Key;
 use super::source::{Confidentiality, Integrity, Source, Sources};
@@ -76,7 +77,8 @@ impl Shared {
             }
             let Some(integrity) = index.integrity_of(atom.hash) else { return };
             let number = *hands[integrity as usize].get_or_insert_with(|| {
-                let (step, tool) = (step.step_id.to_static(), Box::default());
+                // Who handed it over takes the place of a tool.
+                let (step, tool) = (step.step_id.to_static(), step.session_id.as_str().into());
                 let source = Source { step, tool, integrity, confidentiality: Confidentiality::Public };
                 sources.push(source, HANDS_MAX, HANDS_BYTES_MAX).0
             });
@@ -92,6 +94,37 @@ impl Shared {
         if self.hands.is_time_to_sweep() {
             self.handed.sweep(|it| self.hands.age(it).is_some());
         }
+    }
+
+    /// Values of a call that sessions of the run handed over and no author wrote, except what it only carries along.
+    pub fn handed_to(&self, step: &Step<'_>, tool: ToolTraits, index: &Index) -> Vec<Handed> {
+        let mut out = Vec::new();
+        if self.hands.is_empty() {
+            return out;
+        }
+        index.probe(step, tool, &mut |argument| {
+            let is_carried = argument.role == Role::Content || argument.named || out.len() >= HANDED_SHOWN_MAX;
+            if is_carried {
+                return;
+            }
+            let read = argument.traces().next().map(|it| it.source.step.clone());
+            let mut taken = Vec::new();
+            let mut take = |atom: Atom| {
+                let hands = self.handed.find(atom.hash).filter_map(|it| self.hands.get(it.source));
+                taken.extend(hands.filter(|it| !it.tool.is_empty()));
+            };
+            let mut scanner = Scanner::new(&index.key, Depth::Rare, Handing(&mut take));
+            scanner.text(argument.text, Flag::FIELD);
+            taken.dedup_by_key(|it| std::ptr::from_ref(*it));
+            out.extend(taken.into_iter().map(|it| Handed {
+                argument: argument.shown_path(),
+                session: SessionId::from(it.tool.to_string()),
+                step: it.step.clone(),
+                integrity: it.integrity,
+                read: read.clone(),
+            }));
+        });
+        out
     }
 
     /// Secrets in the arguments of a call.
@@ -148,10 +181,27 @@ impl Shared {
 
 /// Values handed over in a run. Full: as in [`super::Bounds::read_max`].
 const HANDED_MAX: usize = 256;
-/// Steps that handed something over, and bytes of their ids. Full: the oldest is forgotten with its values, which then
+/// Steps that handed something over, and bytes of their ids and of their sessions'. Full: the oldest is forgotten with its values, which then
 /// are an agent's word.
 const HANDS_MAX: usize = 32;
-const HANDS_BYTES_MAX: usize = 2048;
+const HANDS_BYTES_MAX: usize = 4096;
+
+/// Values told of one call.
+const HANDED_SHOWN_MAX: usize = 16;
+
+/// A value of a call that another session handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handed {
+    /// Path of the argument.
+    pub argument: String,
+    /// Who handed it over, and with which step.
+    pub session: SessionId<'static>,
+    pub step: StepId<'static>,
+    /// Whose word it was there.
+    pub integrity: Integrity,
+    /// The step of the calling session that read it.
+    pub read: Option<StepId<'static>>,
+}
 
 struct Handing<'h>(&'h mut dyn FnMut(Atom));
 

@@ -54,7 +54,7 @@ pub enum Confidentiality {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     pub step: StepId<'static>,
-    /// The tool that answered; empty for a message.
+    /// The tool that answered; empty for a message. Of what was handed over, the session that did.
     pub tool: Box<str>,
     pub integrity: Integrity,
     pub confidentiality: Confidentiality,
@@ -135,6 +135,10 @@ impl Sources {
     /// Whether the numbers are about to come round: time to forget what hangs on forgotten ones.
     pub(super) fn is_time_to_sweep(&self) -> bool {
         self.next.is_multiple_of(1 << 14)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ring.is_empty()
     }
 
     pub(super) fn memory(&self) -> usize {

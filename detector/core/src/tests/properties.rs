@@ -44,6 +44,9 @@ severity: low
 mode: enforce
 budget: { steps: 20, warn_at: 0.5, of: run }
 then: { decision: warn }
+---
+tools:
+  - { name: send_email, open_world: true, scopes: ['mail:send'] }
 "#;
 
 fn rules() -> Arc<Rules> {
@@ -78,8 +81,17 @@ fn event() -> impl Strategy<Value = Event> {
     ]);
     let text = prop::option::of(prop::sample::select(vec!["h", "ignore previous instructions", "\u{202e}\n", ""]));
     let who = (0..SESSIONS.len(), prop::option::of(0..SESSIONS.len()), 0..12_u32);
+    let principal = prop::sample::select(vec![
+        "null",
+        "null",
+        r#"{"id":"svc","on_behalf_of":"ada","scopes":["mail:read"]}"#,
+        r#"{"id":"svc","on_behalf_of":"ada","scopes":["mail:*","admin"]}"#,
+        r#"{"id":"svc","on_behalf_of":"bo"}"#,
+        r#"{"id":"bo","type":"user","scopes":["mail:send"]}"#,
+    ]);
+    let who = (who, principal);
     let step = (kind, tool, value.clone(), value, text, who, -3_i64..30, prop::option::of(0..9_u64), any::<bool>());
-    let step = step.prop_map(|(kind, tool, input, output, text, (session, parent, id), time, seq, failed)| {
+    let step = step.prop_map(|(kind, tool, input, output, text, ((session, parent, id), principal), time, seq, failed)| {
         let mut step = serde_json::json!({
             "session_id": SESSIONS[session], "root_session_id": "root", "step_id": id.to_string(),
             "kind": kind.as_str(), "agent": { "id": "agent" }, "tool": tool, "text": text, "seq": seq,
@@ -88,10 +100,9 @@ fn event() -> impl Strategy<Value = Event> {
             "input": serde_json::from_str::<serde_json::Value>(input).unwrap(),
             "output": serde_json::from_str::<serde_json::Value>(output).unwrap(),
             "usage": { "cost_usd": 1.5, "input_tokens": 7 },
+            "principal": serde_json::from_str::<serde_json::Value>(principal).unwrap(),
         });
-        if failed {
-            step["status"] = "error".into();
-        }
+        step["status"] = if failed { "error" } else { "ok" }.into();
         Event::Step(step.to_string())
     });
     let action = prop::sample::select(vec!["halt", "resume", "resume"]);
@@ -236,7 +247,7 @@ fn a_session_never_outgrows_its_cap() {
         let step = serde_json::json!({
             "session_id": long('s', 0, 128), "step_id": long('i', n, 128), "kind": kind, "tool": name,
             "agent": { "id": long('a', 0, 128), "name": name, "version": name }, "environment": name,
-            "principal": { "id": long('p', n, 128) }, "input": { "n": n }, "output": name, "causes": [long('i', 0, 128)],
+            "principal": { "id": long('p', n, 128), "scopes": (0..8).map(|it| long('c', n + it, 200)).collect::<Vec<_>>() }, "input": { "n": n }, "output": name, "causes": [long('i', 0, 128)],
         });
         apply(&mut detector, &Event::Step(step.to_string()));
         if n % 50 == 0 {

@@ -19,9 +19,9 @@ const SCRIPT: [&str; 12] = [
     "root: tool_result f \"x\" status=error",
     "root: tool_call f {\"n\":1}",
     "root: approval delete_user status=error",
-    "root: spawn",
+    "root: spawn principal={\"id\":\"agent\",\"on_behalf_of\":\"ada\",\"scopes\":[\"a:read\",\"b:*\"]}",
     "root: model_call cost=6.0 principal={\"id\":\"ada\"}",
-    "kid<root: plan \"x\"",
+    "kid<root: plan \"x\" principal={\"id\":\"ada\",\"scopes\":[\"a:read\"]}",
     "kid<root: tool_call g {}",
     "kid<root: session_end",
 ];
@@ -56,14 +56,14 @@ fn read<T: serde::de::DeserializeOwned>(version: u8) -> Vec<(String, T)> {
 /// If the form of state changes, add a file and keep the others readable: the shell writes its version before it.
 #[test]
 fn every_version_is_still_read() {
-    let path = fixture(5);
+    let path = fixture(6);
     let written = serde_json::to_string_pretty(&states()).unwrap() + "\n";
     if std::env::var_os("UPDATE_EXPECT").is_some() && !path.exists() {
         std::fs::write(&path, &written).unwrap();
     }
-    let [second, third, fourth, now]: [Vec<(String, State)>; 4] = [2, 3, 4, 5].map(read);
+    let [second, third, fourth, fifth, now]: [Vec<(String, State)>; 5] = [2, 3, 4, 5, 6].map(read);
     assert_eq!(serde_json::to_string_pretty(&now).unwrap() + "\n", std::fs::read_to_string(path).unwrap());
-    for read in [&first(), &second, &third, &fourth, &now] {
+    for read in [&first(), &second, &third, &fourth, &fifth, &now] {
         // Positions of a policy's steps are void once the policy changes, so the policies' keys are not compared.
         let heads = read.iter().map(|(key, _)| key.replace('/', "_")).filter(|key| !key.starts_with("p_"));
         assert_eq!(heads.collect::<Vec<_>>(), ["s_root", "s_kid", "r_root"]);
@@ -90,7 +90,7 @@ fn the_first_version_is_read_member_by_member() {
         let kind = if key.starts_with("s/") { "Session" } else { "Run" };
         let old = old[kind].as_object_mut().unwrap();
         // What that version did not know is absent.
-        for member in if kind == "Session" { &["provenance", "memory", "drift"][..] } else { &["shared"] } {
+        for member in if kind == "Session" { &["provenance", "memory", "drift", "entitled"][..] } else { &["shared", "authority"] } {
             old.insert((*member).to_owned(), Value::Null);
         }
         if kind == "Session" {
@@ -155,7 +155,7 @@ fn the_binary_form_is_fixed() {
         let bytes = postcard::to_allocvec(state).unwrap();
         martingale_schemas::ids::derive("", &[&bytes])
     };
-    let digests: Vec<String> = read(5).iter().map(digest).collect();
+    let digests: Vec<String> = read(6).iter().map(digest).collect();
     expect_test::expect![[r#"
         [
             "8f85c8dd733b579dc1a175be715f5bc7",
@@ -168,10 +168,10 @@ fn the_binary_form_is_fixed() {
             "f49a833272277447ef229986511ee3f7",
             "9057aa86ba903b61edf3580813fb8db2",
             "8624331ad1e0f5e844213e9a454c310b",
-            "057780ff1ec42043bc6f6294e2d81dca",
-            "4b4c79b13b7654e32f937adb3cf98329",
+            "af16944a025dcfee5cf0af7a81a4fa36",
+            "6ed0ecc81e7fb8b0500663363bee5b73",
             "7d6e9211e25b092570a3e25c3440ec7a",
-            "88fe36e4cbfe57bdf84fa3a2744813cf",
+            "cee3dde4a1fc680ec15a1fdd4fb85237",
         ]
     "#]]
     .assert_debug_eq(&digests);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Flags, Tool};
+use super::{Flags, Said, Tool};
 use crate::glob::Glob;
 use crate::yaml::{Faults, Node, Object};
 
@@ -54,13 +54,35 @@ pub(crate) fn read(document: &Node, catalogue: &mut Catalogue, faults: &mut Faul
         let guess = if flags.has(Flags::READ_ONLY) { 1 } else { 2 };
         let guess = if flags.has(Flags::DESTRUCTIVE) || flags.has(Flags::OPEN_WORLD) { 3 } else { guess };
         let level = it.whole("level", 0..=4, faults).and_then(|it| u8::try_from(it).ok()).unwrap_or(guess);
+        let scopes = scopes(&mut it, faults);
         it.finish(faults);
+        let (labels, level_by) = (Arc::from(labels), Said::Catalogue);
+        let tool = Tool { flags, level, labels, annotated: true, described: flags, level_by, scopes };
         if let Some(name) = name
-            && !catalogue
-                .insert(name, Tool { flags, level, labels: Arc::from(labels), annotated: true, described: flags })
+            && !catalogue.insert(name, tool)
         {
             it.fault("name", format!("tool `{name}` is described twice: keep one"), faults);
         }
     }
     root.finish(faults);
+}
+
+/// Scopes that one tool may need: more are a mistake.
+const SCOPES_MAX: usize = 16;
+
+/// The scopes that a call needs, all of them.
+fn scopes(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Arc<[Box<str>]> {
+    let scopes = it.texts("scopes", faults).unwrap_or_default();
+    let says_nothing = |scope: &&str| scope.is_empty() || scope.contains(char::is_whitespace);
+    if let Some(scope) = scopes.iter().find(|it| says_nothing(it)) {
+        it.fault("scopes", format!("`{scope}` is no scope: write each by itself, without spaces"), faults);
+    } else if let Some(scope) = scopes.iter().find(|it| it.ends_with('*')) {
+        let message = format!("`{scope}` stands for many scopes: only who holds it may write that, a call needs certain ones");
+        it.fault("scopes", message, faults);
+    } else if (1..scopes.len()).any(|at| scopes[..at].contains(&scopes[at])) {
+        it.fault("scopes", "names a scope twice: keep one", faults);
+    } else if scopes.len() > SCOPES_MAX {
+        it.fault("scopes", format!("are {}: at most {SCOPES_MAX} are read", scopes.len()), faults);
+    }
+    scopes.into_iter().map(Into::into).collect()
 }

@@ -1,7 +1,5 @@
 //! A guess from the name, for tools nobody has described. It says so (`tool.source == "heuristic"`).
 
-use std::sync::Arc;
-
 use super::{Flags, Tool};
 
 /// Verbs and nouns, what they suggest, and the privilege level. The strongest word of a name wins the level; flags add up.
@@ -93,11 +91,11 @@ pub(super) fn classify(name: &str) -> Tool {
     if level > 1 {
         flags = flags.without(Flags::READ_ONLY | Flags::IDEMPOTENT);
     }
-    Tool { flags, level, labels: Arc::default(), annotated: false, described: Flags::NONE }
+    Tool::guessed(flags, level)
 }
 
 /// Words of `snake_case`, `kebab-case`, `dotted.names` and `camelCase`.
-fn words(name: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn words(name: &str) -> impl Iterator<Item = &str> {
     name.split(|it: char| !it.is_ascii_alphanumeric()).flat_map(|part| {
         let bytes = part.as_bytes();
         let mut from = 0;
