@@ -60,7 +60,11 @@ pub(crate) fn observe(
     let mut findings = Vec::new();
     let acts = matches!(step.kind, Kind::ToolCall | Kind::Spawn | Kind::Handoff);
     let approved = acts && session.entitled.as_ref().is_some_and(|it| it.approves(step));
-    let mut used = false;
+    if approved && let Some(entitled) = &mut session.entitled {
+        entitled.use_approval();
+    }
+    // Whether a fact speaks against it: what is refused reaches nothing.
+    let mut refused = false;
     let mut find = |rule, certain, found: Option<Found>| {
         findings.extend(found.and_then(|it| rules.in_mode(rule, certain, it.finding(rule, step))));
     };
@@ -75,7 +79,7 @@ pub(crate) fn observe(
             let rule = if switched.is_some() { CoreRule::PrincipalSwitched } else { CoreRule::ScopeWidened };
             find(rule, true, switched.or(widened));
         }
-        used |= is_beyond && approved;
+        refused |= is_beyond && acts && !approved;
         if !is_beyond || approved {
             let entitled = session.entitled.get_or_insert_default();
             if entitled.take(step, principal, is_beyond) {
@@ -84,24 +88,21 @@ pub(crate) fn observe(
         }
         if step.kind == Kind::ToolCall && !tool.scopes.is_empty() && !principal.scopes.is_empty() {
             let exceeded = exceeded(step, tool, principal);
-            let is_exceeded = exceeded.is_some();
+            let is_within = exceeded.is_none();
+            refused |= !is_within;
             find(CoreRule::ScopeExceeded, true, exceeded);
-            if !is_exceeded {
+            if is_within {
                 find(CoreRule::ConfusedDeputy, true, deputy(step, tool, session, run));
             }
         }
     }
     if step.kind == Kind::ToolCall && tool.level > run.authority.as_ref().map_or(0, |it| it.level) {
         let risen = rise::of(step, tool, session.provenance.as_deref(), run);
-        used |= approved && risen.is_some();
-        if approved || risen.is_none() {
-            run.authority.get_or_insert_default().reach(step, tool.level);
-        } else {
+        if risen.is_some() && !approved {
             find(CoreRule::PrivilegeRise, rise::is_described(tool), risen);
+        } else if !refused {
+            run.authority.get_or_insert_default().reach(step, tool.level);
         }
-    }
-    if used && let Some(entitled) = &mut session.entitled {
-        entitled.use_approval();
     }
     findings
 }

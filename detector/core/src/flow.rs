@@ -90,14 +90,7 @@ pub(crate) fn observe(
     Flow::default()
 }
 
-fn call(
-    step: &Step<'_>,
-    tool: &Tool,
-    is_root: bool,
-    index: Option<&Index>,
-    run: &mut RunState,
-    rules: &Rules,
-) -> Flow {
+fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run: &mut RunState, rules: &Rules) -> Flow {
     let mut flow = Flow::default();
     let mut destinations = Destinations::default();
     if let Some(index) = index {

@@ -59,7 +59,20 @@ impl RunForm {
     fn read(self) -> RunState {
         let Self { counts, base, base_time, started, now, sessions_total, depth, halt, halted, members } = self;
         let (shared, authority) = (None, None);
-        RunState { counts, base, base_time, started, now, sessions_total, depth, halt, halted, members, shared, authority }
+        RunState {
+            counts,
+            base,
+            base_time,
+            started,
+            now,
+            sessions_total,
+            depth,
+            halt,
+            halted,
+            members,
+            shared,
+            authority,
+        }
     }
 }
 

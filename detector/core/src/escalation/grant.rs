@@ -83,7 +83,7 @@ impl Entitled {
         self.approval.is_some_and(|it| it == 0 || step.tool.as_deref().is_some_and(|tool| hash_text(tool) == it))
     }
 
-    /// An approval lets through what it was given for, once.
+    /// An approval is for the next step that it fits.
     pub(super) fn use_approval(&mut self) {
         self.approval = None;
     }
@@ -101,7 +101,11 @@ impl Entitled {
 
     /// The grant that a step's scopes go beyond, and the scopes that it does not give. `None` where they do not, or nothing
     /// is known.
-    pub(super) fn beyond<'s>(&self, step: &'s Step<'_>, principal: &'s Principal<'_>) -> Option<(&Grant, Vec<&'s str>)> {
+    pub(super) fn beyond<'s>(
+        &self,
+        step: &'s Step<'_>,
+        principal: &'s Principal<'_>,
+    ) -> Option<(&Grant, Vec<&'s str>)> {
         let (actor, subject) = (actor(step), Who::of(principal).subject());
         let first = self.of(actor, subject).next()?;
         let lacks = |it: &&str| !self.of(actor, subject).any(|grant| grant.scopes.give(it));

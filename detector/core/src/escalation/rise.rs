@@ -20,8 +20,7 @@ impl Authority {
     /// A call that reaches higher than all before it, and is not questioned.
     pub(super) fn reach(&mut self, step: &Step<'_>, level: u8) {
         self.level = level;
-        self.reached =
-            Some(Mark { session: step.session_id.to_static(), step: step.step_id.to_static() });
+        self.reached = Some(Mark { session: step.session_id.to_static(), step: step.step_id.to_static() });
     }
 }
 
@@ -30,26 +29,31 @@ pub(super) fn of(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &RunS
     let untrusted = run.shared.as_deref()?.untrusted.as_ref()?;
     let index = index?;
     let name = step.tool.as_deref()?;
-    if index.is_named(name) || words(name).any(|it| it.len() >= WORD_BYTES_MIN && forms(it).any(|it| index.is_named(&it)))
+    if index.is_named(name)
+        || words(name).any(|it| it.len() >= WORD_BYTES_MIN && forms(it).any(|it| index.is_named(&it)))
     {
         return None;
     }
     let carried = Carried::of(step, tool, index);
-    let (argument, source) = carried.outside.filter(|_| carried.asks_elsewhere || !carried.asks)?;
+    let (argument, source) = carried.suspect()?;
     let own = |it: &Mark| it.session.as_str() == step.session_id.as_str();
     let read = own(untrusted).then(|| untrusted.step.clone());
     let evidence = read.into_iter().chain([source.clone()]).collect();
-    let (before, reached) = match run.authority.as_deref() {
-        Some(Authority { level, reached: Some(it), .. }) => (*level, format!(", step {}", quoted(it.step.as_str(), 60))),
-        _ => (0, String::new()),
-    };
-    let against = carried.authored.map_or(String::new(), |it| format!(" Against it: `{}` is the user's own.", quoted(&it, 60)));
+    let before = run.authority.as_deref().map_or(0, |it| it.level);
+    let reached = run.authority.as_deref().and_then(|it| it.reached.as_ref());
+    let reached = reached.map_or_else(
+        || "no call of this run so far is known to do anything".to_owned(),
+        |it| format!("calls of this run so far could {} at most (step {})", does(before), shown(it, step)),
+    );
+    let against = carried
+        .authored
+        .as_ref()
+        .map_or(String::new(), |it| format!(" Against it: `{}` is the user's own.", quoted(it, 60)));
     let message = format!(
-        "{} {} ({}), and the run has not gone beyond what {}{reached}. Neither user nor operator named it, and `{}` stood in text that anybody could have written (step {}).{against}",
+        "{} can {}, {}; {reached}. Neither user nor operator named it, and `{}` stood in text that anybody could have written (step {}).{against}",
         quoted(name, 60),
         does(tool.level),
         says(tool.level_by),
-        does(before),
         quoted(&argument, 60),
         quoted(source.as_str(), 60),
     );
@@ -59,13 +63,15 @@ pub(super) fn of(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &RunS
 /// What the arguments of a call carry.
 #[derive(Default)]
 struct Carried {
-    /// The first argument with something of a stranger's, and the step that read it.
+    /// The first argument with something of a stranger's that decides what the call does, and the step that read it.
     outside: Option<(String, StepId<'static>)>,
-    /// The first one that is an author's own.
+    /// The same of what it only carries along.
+    content: Option<(String, StepId<'static>)>,
+    /// The first argument that is an author's own.
     authored: Option<String>,
-    /// It goes to some address, and to one that no author gave.
-    asks: bool,
-    asks_elsewhere: bool,
+    /// It goes to an address that an author gave, and to one that none did.
+    to_authors: bool,
+    elsewhere: bool,
 }
 
 impl Carried {
@@ -73,17 +79,39 @@ impl Carried {
         let mut out = Self::default();
         index.probe(step, tool.traits(), &mut |argument| {
             let authored = argument.named || argument.words > 0 && argument.words == argument.words_named;
-            let is_address = argument.role == Role::Destination;
-            out.asks |= is_address;
-            out.asks_elsewhere |= is_address && !authored;
+            if argument.role == Role::Destination {
+                out.to_authors |= authored;
+                out.elsewhere |= !authored;
+            }
             if authored {
                 out.authored.get_or_insert_with(|| argument.shown_path());
-            } else if out.outside.is_none() {
+                return;
+            }
+            let place = if argument.role == Role::Content { &mut out.content } else { &mut out.outside };
+            if place.is_none() {
                 let outside = argument.traces().find(|it| it.source.integrity == Integrity::Untrusted);
-                out.outside = outside.map(|it| (argument.shown_path(), it.source.step.clone()));
+                *place = outside.map(|it| (argument.shown_path(), it.source.step.clone()));
             }
         });
         out
+    }
+
+    /// What is a stranger's of a call that does not go where an author said. What is only carried along counts where it goes
+    /// to an address that none gave.
+    fn suspect(&self) -> Option<&(String, StepId<'static>)> {
+        if self.to_authors && !self.elsewhere {
+            return None;
+        }
+        self.outside.as_ref().or(self.content.as_ref().filter(|_| self.elsewhere))
+    }
+}
+
+/// A step in a sentence, with its session where that is another one.
+fn shown(mark: &Mark, step: &Step<'_>) -> String {
+    let id = quoted(mark.step.as_str(), 60);
+    match mark.session.as_str() == step.session_id.as_str() {
+        true => id,
+        false => format!("{id} of session {}", quoted(mark.session.as_str(), 60)),
     }
 }
 
@@ -96,17 +124,16 @@ fn forms(word: &str) -> impl Iterator<Item = String> {
 
 const fn does(level: u8) -> &'static str {
     match level {
-        0 => "does what is not known",
-        1 => "reads",
-        2 => "writes",
-        3 => "reaches out or destroys",
-        _ => "runs code or administers",
+        0 | 1 => "read",
+        2 => "write",
+        3 => "reach out or destroy",
+        _ => "run code or administer",
     }
 }
 
 const fn says(by: Said) -> &'static str {
     match by {
-        Said::Name => "by its name alone",
+        Said::Name => "going by its name alone",
         Said::Annotations => "as its server says",
         Said::Catalogue => "as the operator says",
     }

@@ -87,7 +87,11 @@ mod tests {
             ("a b", "b", true),
             ("", "a", false),
         ] {
-            assert_eq!(Scopes::new(held.split(' ').filter(|it| !it.is_empty())).give(needed), gives, "{held}: {needed}");
+            assert_eq!(
+                Scopes::new(held.split(' ').filter(|it| !it.is_empty())).give(needed),
+                gives,
+                "{held}: {needed}"
+            );
         }
     }
 

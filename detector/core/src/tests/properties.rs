@@ -91,20 +91,21 @@ fn event() -> impl Strategy<Value = Event> {
     ]);
     let who = (who, principal);
     let step = (kind, tool, value.clone(), value, text, who, -3_i64..30, prop::option::of(0..9_u64), any::<bool>());
-    let step = step.prop_map(|(kind, tool, input, output, text, ((session, parent, id), principal), time, seq, failed)| {
-        let mut step = serde_json::json!({
-            "session_id": SESSIONS[session], "root_session_id": "root", "step_id": id.to_string(),
-            "kind": kind.as_str(), "agent": { "id": "agent" }, "tool": tool, "text": text, "seq": seq,
-            "time": Timestamp::from_micros(BEGIN + time * 1_000_000).to_string(),
-            "parent_session_id": parent.filter(|it| *it != session).map(|it| SESSIONS[it]),
-            "input": serde_json::from_str::<serde_json::Value>(input).unwrap(),
-            "output": serde_json::from_str::<serde_json::Value>(output).unwrap(),
-            "usage": { "cost_usd": 1.5, "input_tokens": 7 },
-            "principal": serde_json::from_str::<serde_json::Value>(principal).unwrap(),
+    let step =
+        step.prop_map(|(kind, tool, input, output, text, ((session, parent, id), principal), time, seq, failed)| {
+            let mut step = serde_json::json!({
+                "session_id": SESSIONS[session], "root_session_id": "root", "step_id": id.to_string(),
+                "kind": kind.as_str(), "agent": { "id": "agent" }, "tool": tool, "text": text, "seq": seq,
+                "time": Timestamp::from_micros(BEGIN + time * 1_000_000).to_string(),
+                "parent_session_id": parent.filter(|it| *it != session).map(|it| SESSIONS[it]),
+                "input": serde_json::from_str::<serde_json::Value>(input).unwrap(),
+                "output": serde_json::from_str::<serde_json::Value>(output).unwrap(),
+                "usage": { "cost_usd": 1.5, "input_tokens": 7 },
+                "principal": serde_json::from_str::<serde_json::Value>(principal).unwrap(),
+            });
+            step["status"] = if failed { "error" } else { "ok" }.into();
+            Event::Step(step.to_string())
         });
-        step["status"] = if failed { "error" } else { "ok" }.into();
-        Event::Step(step.to_string())
-    });
     let action = prop::sample::select(vec!["halt", "resume", "resume"]);
     let scope = prop::sample::select(vec!["session", "run"]);
     let control = (action, scope, 0..SESSIONS.len());

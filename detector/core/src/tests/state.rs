@@ -90,7 +90,11 @@ fn the_first_version_is_read_member_by_member() {
         let kind = if key.starts_with("s/") { "Session" } else { "Run" };
         let old = old[kind].as_object_mut().unwrap();
         // What that version did not know is absent.
-        for member in if kind == "Session" { &["provenance", "memory", "drift", "entitled"][..] } else { &["shared", "authority"] } {
+        for member in if kind == "Session" {
+            &["provenance", "memory", "drift", "entitled"][..]
+        } else {
+            &["shared", "authority"]
+        } {
             old.insert((*member).to_owned(), Value::Null);
         }
         if kind == "Session" {

@@ -15,7 +15,8 @@ const CATALOGUE: &str = "tools:\n  - { name: get_page, open_world: true, read_on
 /// Judges `[session, kind, tool, content]` and answers what the last said and its edges, `argument < step path match`.
 /// The states are stored and read again before each step.
 fn last(steps: &[[Value; 4]]) -> String {
-    let mut detector = Detector::new(Arc::new(Rules::load(&[("tools.yaml", CATALOGUE)]).unwrap().with_hijack(None)));
+    let files = [("tools.yaml", CATALOGUE), ("p.yaml", "id: privilege_rise\nmode: off\n")];
+    let mut detector = Detector::new(Arc::new(Rules::load(&files).unwrap().with_hijack(None)));
     let mut stored: HashMap<StateKey<'static>, Vec<u8>> = HashMap::new();
     let mut out = String::new();
     for (n, [session, kind, tool, content]) in steps.iter().enumerate() {
@@ -247,6 +248,7 @@ fn the_modes_of_the_rules_over_values_are_set() {
         )
     };
     for (mode, expected) in [("off", "allow"), ("shadow", "allow shadow:trifecta"), ("enforce", "step_up trifecta")] {
-        check(&format!("{CATALOGUE}---\nid: trifecta\nmode: {mode}\n"), &script(expected));
+        let alone = "---\nid: privilege_rise\nmode: off\n";
+        check(&format!("{CATALOGUE}{alone}---\nid: trifecta\nmode: {mode}\n"), &script(expected));
     }
 }

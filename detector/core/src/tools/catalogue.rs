@@ -77,7 +77,8 @@ fn scopes(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Arc<[Box<str>]> {
     if let Some(scope) = scopes.iter().find(|it| says_nothing(it)) {
         it.fault("scopes", format!("`{scope}` is no scope: write each by itself, without spaces"), faults);
     } else if let Some(scope) = scopes.iter().find(|it| it.ends_with('*')) {
-        let message = format!("`{scope}` stands for many scopes: only who holds it may write that, a call needs certain ones");
+        let message =
+            format!("`{scope}` stands for many scopes: only who holds it may write that, a call needs certain ones");
         it.fault("scopes", message, faults);
     } else if (1..scopes.len()).any(|at| scopes[..at].contains(&scopes[at])) {
         it.fault("scopes", "names a scope twice: keep one", faults);

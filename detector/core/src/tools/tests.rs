@@ -1,6 +1,6 @@
 use martingale_schemas::{Limits, Timestamp, wire::StepV1};
 
-use super::{Catalogue, Flags, Tools};
+use super::{Catalogue, Flags, Tool, Tools};
 use crate::yaml::{self, Faults};
 
 fn shown(flags: Flags) -> String {
@@ -14,7 +14,8 @@ fn shown(flags: Flags) -> String {
     names.into_iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, name)| name).collect::<Vec<_>>().join(" ")
 }
 
-fn check(catalogue: &str, tool: &str, annotations: &str, expected: &str) {
+/// A tool as it is known after `asked` calls.
+fn tool(catalogue: &str, tool: &str, annotations: &str, asked: usize) -> Tool {
     let mut errors = Vec::new();
     let mut known = Catalogue::default();
     let mut faults = Faults::new("tools.yaml", catalogue, &mut errors);
@@ -27,10 +28,14 @@ fn check(catalogue: &str, tool: &str, annotations: &str, expected: &str) {
     );
     let step = StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap();
     let mut tools = Tools::default();
-    for _ in 0..2 {
-        let it = tools.of(&step, &known, 4);
+    (0..asked).map(|_| tools.of(&step, &known, 4).into_owned()).last().unwrap()
+}
+
+fn check(catalogue: &str, name: &str, annotations: &str, expected: &str) {
+    for asked in 1..3 {
+        let it = tool(catalogue, name, annotations, asked);
         let source = if it.annotated { "annotated" } else { "heuristic" };
-        assert_eq!(format!("{} level {} {source}", shown(it.flags), it.level), expected, "{tool} {annotations}");
+        assert_eq!(format!("{} level {} {source}", shown(it.flags), it.level), expected, "{name} {annotations}");
     }
 }
 
@@ -73,5 +78,24 @@ fn annotations_raise_caution_and_never_lower_it() {
         ("get_x", r#""nonsense""#, "read_only idempotent level 1 heuristic"),
     ] {
         check("", tool, annotations, expected);
+    }
+}
+
+/// The operator goes before a server, and a server before a name, unless it says worse.
+#[test]
+fn who_says_the_level_is_known() {
+    let catalogue = "tools: [{ name: described, level: 2, scopes: ['a', 'b'] }]\n";
+    for (name, annotations, expected) in [
+        ("described", "null", "2 Catalogue a b"),
+        ("described", r#"{"readOnlyHint":false}"#, "2 Catalogue a b"),
+        ("described", r#"{"destructiveHint":true}"#, "3 Annotations a b"),
+        ("delete_x", "null", "3 Name "),
+        ("delete_x", r#"{"destructiveHint":true}"#, "3 Annotations "),
+        ("delete_x", r#"{"readOnlyHint":false}"#, "3 Name "),
+        ("bash", r#"{"destructiveHint":true}"#, "4 Name "),
+        ("get_x", r#"{"readOnlyHint":true}"#, "1 Name "),
+    ] {
+        let it = tool(catalogue, name, annotations, 1);
+        assert_eq!(format!("{} {:?} {}", it.level, it.level_by, it.scopes.join(" ")), expected, "{name} {annotations}");
     }
 }

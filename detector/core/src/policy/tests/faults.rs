@@ -231,10 +231,20 @@ fn shapes_of_other_rules() {
             p.yaml:2:5: tools[0]: `name` is missing
             p.yaml:2:26: tools[0].read_only: is a whole number: write `true` or `false`
             p.yaml:2:36: tools[0].level: is 9: write a whole number from 0 to 4
-            p.yaml:2:7: tools[0].nam: unknown name `nam`: expected one of destructive, idempotent, labels, level, name, open_world, read_only; did you mean `name`?
+            p.yaml:2:7: tools[0].nam: unknown name `nam`: expected one of destructive, idempotent, labels, level, name, open_world, read_only, scopes; did you mean `name`?
             p.yaml:3:5: tools[1]: is both `read_only` and `destructive`: keep one
             p.yaml:5:13: tools[3].name: tool `z` is described twice: keep one
         "#]],
+        ),
+        (
+            "tools:\n  - { name: a, scopes: [\"x y\"] }\n  - { name: b, scopes: ['x:*'] }\n  - { name: c, scopes: [x, y, x] }\n  - { name: d, scopes: x }\n  - { name: e, scopes: [''] }\n  - { name: f, scopes: [a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q] }",
+            expect![[r#"
+                p.yaml:2:24: tools[0].scopes: `x y` is no scope: write each by itself, without spaces
+                p.yaml:3:24: tools[1].scopes: `x:*` stands for many scopes: only who holds it may write that, a call needs certain ones
+                p.yaml:4:24: tools[2].scopes: names a scope twice: keep one
+                p.yaml:6:24: tools[4].scopes: `` is no scope: write each by itself, without spaces
+                p.yaml:7:24: tools[5].scopes: are 17: at most 16 are read
+            "#]],
         ),
         (
             "id: a\ntitle: T\nseverity: low\nwhen: step.kind == \"plan\"\nthen: { decision: warn }\ntests:\n  - { name: x, steps: [{ tol_call: f }, { plan: x, expect: hlt }, { plan: y, seq: -1 }, { plan: z, enviroment: e, expct: deny, reasoning: r, session: 1 }] }",
