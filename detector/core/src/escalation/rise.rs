@@ -54,7 +54,7 @@ pub(super) fn of(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &RunS
         quoted(name, 60),
         does(tool.level),
         says(tool.level_by),
-        quoted(&argument, 60),
+        quoted(argument, 60),
         quoted(source.as_str(), 60),
     );
     Some(Found::judgement(evidence, tool.level - before, message))
@@ -102,7 +102,7 @@ impl Carried {
         if self.to_authors && !self.elsewhere {
             return None;
         }
-        self.outside.as_ref().or(self.content.as_ref().filter(|_| self.elsewhere))
+        self.outside.as_ref().or_else(|| self.content.as_ref().filter(|_| self.elsewhere))
     }
 }
 
