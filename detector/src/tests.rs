@@ -386,7 +386,7 @@ fn a_record_that_is_no_step_is_set_aside() {
 #[test]
 fn state_that_cannot_be_read_ends_it_with_the_key() {
     for (value, says) in [
-        (vec![6, 0, 0], "it has version 6, this program reads up to 5"),
+        (vec![7, 0, 0], "it has version 7, this program reads up to 6"),
         (vec![1, 0, 0], "it has 3 bytes, too few for its header"),
         (vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 9], "it is damaged"),
     ] {
