@@ -57,8 +57,10 @@ pub fn write_baselines(baselines: &Baselines) -> Result<Vec<u8>, BaselinesError>
 pub fn read_baselines(bytes: &[u8]) -> Result<(Baselines, BaselinesId), BaselinesError> {
     let rest = bytes.strip_prefix(MAGIC).ok_or(BaselinesError::Foreign)?;
     let (&version, rest) = rest.split_first().ok_or(BaselinesError::Damaged(None))?;
-    if version > VERSION {
-        return Err(BaselinesError::Newer { found: version });
+    match version {
+        0 => return Err(BaselinesError::Damaged(None)),
+        1..=VERSION => {}
+        found => return Err(BaselinesError::Newer { found }),
     }
     let (digest, body) = rest.split_first_chunk::<DIGEST_BYTES>().ok_or(BaselinesError::Damaged(None))?;
     if ids::digest(&[body]) != *digest {
@@ -124,11 +126,14 @@ mod tests {
         newer[MAGIC.len()] = VERSION + 1;
         let mut flipped = bytes.clone();
         *flipped.last_mut().expect("not empty") ^= 1;
+        let mut nameless = bytes.clone();
+        nameless[MAGIC.len()] = 0;
         for (bytes, said) in [
             (&b"{\"session_id\":\"s\"}"[..], "no baselines"),
             (b"", "no baselines"),
             (&newer, "version 2"),
             (&flipped, "damaged"),
+            (&nameless, "damaged"),
             (MAGIC, "damaged"),
             (&bytes[..bytes.len() - 1], "damaged"),
         ] {

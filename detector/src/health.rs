@@ -10,10 +10,14 @@ use martingale_platform::log::Partition;
 pub struct Health(Arc<Mutex<BTreeMap<Partition, String>>>);
 
 impl Health {
-    /// The first partition whose loop started again since it last went on, with why.
+    /// The partitions whose loops started again since they last got on, and why the first did.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.lock().iter().next().map(|(partition, why)| format!("partition {partition} does not go on: {why}"))
+        let troubled = self.lock();
+        let (first, why) = troubled.iter().next()?;
+        let others = troubled.len() - 1;
+        let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+        Some(format!("partition {first}{more} does not go on: {why}"))
     }
 
     pub(crate) fn failed(&self, partition: Partition, error: &dyn std::error::Error) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use martingale_detector_core::Rules;
-use martingale_platform::log::{self, Commit, Log, Offset, Partition, Progress, ReadLimit, Record, Topic};
+use martingale_platform::log::{self, Commit, Log, Offset, Partition, Progress, ReadLimit, Record, Settled, Topic};
 use martingale_platform::shutdown::Shutdown;
 use martingale_schemas::{StepReader, Timestamp, topics};
 use tokio::sync::watch;
@@ -32,6 +32,9 @@ const RESTART: Wait = Wait { next: Duration::from_millis(10), max: Duration::fro
 /// Waits while the log is busy: it writes a full queue in less than the longest.
 const BUSY: Wait = Wait { next: Duration::from_millis(1), max: Duration::from_millis(50) };
 
+/// While nothing comes, how often it is asked whether what was published has settled.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
 /// State in memory is measured by walking all of it, so seldom.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
@@ -57,7 +60,9 @@ const TURNS_PER_SWEEP: u32 = 32;
 /// fenced does the same, after a longer wait: either it is about to be stopped, or the partition was given away and back.
 pub(crate) async fn follow(shared: Shared, partition: Partition, mut stop: Shutdown) -> Result<(), Error> {
     let mut wait = RESTART;
-    while let Err(error) = live(&shared, partition, &mut stop, &mut wait).await {
+    // Shown while it starts again, too.
+    let gauges = shared.metrics.gauges(partition);
+    while let Err(error) = live(&shared, (partition, &gauges), &mut stop, &mut wait).await {
         if matches!(error, Error::Log(log::Error::Fenced(_))) {
             wait.next = wait.max;
         } else if !error.is_transient() {
@@ -95,17 +100,30 @@ impl Wait {
     }
 }
 
-async fn live(shared: &Shared, partition: Partition, stop: &mut Shutdown, wait: &mut Wait) -> Result<(), Error> {
-    let mut it = Loop::restore(shared, partition, stop.clone()).await?;
+async fn live(
+    shared: &Shared,
+    (partition, gauges): (Partition, &Gauges),
+    stop: &mut Shutdown,
+    wait: &mut Wait,
+) -> Result<(), Error> {
+    let mut it = Loop::restore(shared, (partition, gauges), stop.clone()).await?;
+    let mut unsettled = true;
     while !stop.is_stopping() {
         let judged = it.turn().await?;
-        shared.health.goes_on(partition);
-        if judged {
+        unsettled |= judged;
+        // What is published may be undone yet, and then it is published again: only what is settled is getting on.
+        let settled = if unsettled { shared.log.settled(CONSUMER, partition).await? } else { Settled::All };
+        unsettled = settled != Settled::All;
+        if settled == Settled::Some || !unsettled && it.is_at_the_end() {
             *wait = RESTART;
-        } else if !it.sweep().await? {
+            shared.health.goes_on(partition);
+        }
+        if !judged && !it.sweep().await? {
             tokio::select! {
                 biased;
                 () = stop.stopping() => {}
+                // That it was undone is told to nobody who does not ask.
+                () = tokio::time::sleep(ASK_AGAIN), if unsettled => {}
                 grown = it.steps.grown.changed() => it.steps.woken(grown)?,
                 grown = it.orders_source.grown.changed() => it.orders_source.woken(grown)?,
                 grown = it.asks.grown.changed() => it.asks.woken(grown)?,
@@ -119,7 +137,7 @@ struct Loop<'a> {
     shared: &'a Shared,
     partition: Partition,
     stop: Shutdown,
-    gauges: Gauges,
+    gauges: &'a Gauges,
     judge: Judge,
     steps: Source,
     /// Every step below is judged and committed.
@@ -146,7 +164,11 @@ enum Sweep {
 
 impl<'a> Loop<'a> {
     /// Everything that was decided before, state included, is in place when this returns.
-    async fn restore(shared: &'a Shared, partition: Partition, stop: Shutdown) -> Result<Self, Error> {
+    async fn restore(
+        shared: &'a Shared,
+        (partition, gauges): (Partition, &'a Gauges),
+        stop: Shutdown,
+    ) -> Result<Self, Error> {
         let log = &*shared.log;
         // Subscribed before anything is read: what is appended meanwhile wakes the loop.
         let steps = Source::new(log, topics::STEPS, partition);
@@ -162,7 +184,7 @@ impl<'a> Loop<'a> {
             shared,
             partition,
             stop,
-            gauges: shared.metrics.gauges(partition),
+            gauges,
             judge,
             steps,
             next_step: committed.steps,
@@ -373,6 +395,11 @@ impl<'a> Loop<'a> {
             self.sweep = Sweep::After(next);
         }
         Ok(true)
+    }
+
+    /// Whether nothing waits to be judged, as far as is known.
+    fn is_at_the_end(&self) -> bool {
+        *self.steps.grown.borrow() <= self.next_step
     }
 
     fn steps_limit(&self) -> ReadLimit {

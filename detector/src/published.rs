@@ -42,14 +42,14 @@ impl Committed {
             }
             Ok::<_, Error>(next.max(start))
         };
-        let committed = log.committed(CONSUMER, topics::STEPS, partition).await?;
-        let verdicts = log.bounds(topics::VERDICTS, partition).await?;
         let steps = from(topics::STEPS).await?;
-        if committed.is_none() && verdicts.end > Offset::START {
+        let is_new = log.committed(CONSUMER, topics::STEPS, partition).await?.is_none();
+        if is_new && log.bounds(topics::VERDICTS, partition).await?.end > Offset::START {
             tracing::error!(
                 %partition, from = %steps,
-                "verdicts were published and nothing is known of state and progress: the detector's store was emptied or deleted. \
-                 What is left of the steps is judged again, sessions that began earlier without their beginnings"
+                "verdicts were published and nothing is known of state and progress: the detector's store was emptied or deleted, \
+                 unless the first detector of all ended within its first moments. What is left of the steps is judged again, \
+                 sessions that began earlier without their beginnings"
             );
         }
         Ok(Self { steps, controls: from(topics::CONTROLS).await?, verdicts: from(topics::VERDICTS).await? })

@@ -383,6 +383,30 @@ fn a_record_that_is_no_step_is_set_aside() {
     });
 }
 
+/// Whoever asks whether it is ready hears of a partition that starts again, until it gets on.
+#[test]
+fn a_partition_that_starts_again_is_told_until_it_gets_on() {
+    simulated(async {
+        let mut bench = Bench::new();
+        bench.log.faults(|it| it.fail_commit_after = Some(0));
+        bench.step("a", 0).await;
+        let running = bench.start();
+        let moment = || tokio::time::sleep(Duration::from_millis(1));
+        while bench.health.trouble().is_none() {
+            moment().await;
+        }
+        let told = bench.health.trouble().expect("just seen");
+        assert!(told.starts_with("partition 0 does not go on: ") && told.contains("commit"), "{told}");
+        let shown = bench.registry.gather().into_iter().any(|it| it.name() == "martingale_detector_lag_steps");
+        assert!(shown, "the lag is shown while it starts again");
+        while bench.health.trouble().is_some() {
+            moment().await;
+        }
+        assert_eq!(bench.verdicts().await.len(), 1);
+        bench.stop(running).await;
+    });
+}
+
 #[test]
 fn state_that_cannot_be_read_ends_it_with_the_key() {
     for (value, says) in [

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use martingale_platform::log::{self, Append, Appended, Log};
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Limits, Reason, Rejection, Step, Timestamp, topics};
+use martingale_schemas::{Limits, Rejection, Step, Timestamp, topics};
 
 use crate::lineages::Lineages;
 use crate::metrics::{Metrics, Refused, Tally};
@@ -192,18 +192,16 @@ impl Intake {
             Err(rejection) => return Ok(Err(rejection)),
         };
         let mut step = Step { gated: Some(false), ..step };
+        // Before its session is settled: what is rejected tells nothing of it.
+        if let Err(rejection) = step.fits(json.len(), self.log.record_bytes_max()) {
+            return Ok(Err(rejection));
+        }
         let told = match lineages.settle(&mut step, door.hears(said)).await? {
             Ok(told) => told,
             Err(rejection) => return Ok(Err(rejection)),
         };
         let key = Bytes::copy_from_slice(step.root_session_id.as_str().as_bytes());
-        let value = Bytes::from(step.to_json());
-        let (bytes, bytes_max) = (key.len() + value.len(), self.log.record_bytes_max());
-        if bytes > bytes_max {
-            let full = log::Error::TooLarge { bytes, bytes_max };
-            return Ok(Err(Rejection::new(Reason::TooLarge, full.to_string())));
-        }
-        Ok(Ok((told, Append::new(topics::STEPS, key, value).with_id(step.key()))))
+        Ok(Ok((told, Append::new(topics::STEPS, key, Bytes::from(step.to_json())).with_id(step.key()))))
     }
 
     /// Appends the chunk when it is full or `last`. On failure its envelopes keep the outcome they began with: shed.

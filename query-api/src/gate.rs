@@ -131,7 +131,9 @@ async fn pass(
     let deadline = begun + gate.config.timeout.0;
     let checked = StepV1::parse(&body).and_then(|step| {
         let (has_id, said) = (step.fields.step_id.is_some(), step.said());
-        step.check(arrival, &gate.limits).map(|step| (step, has_id, said))
+        let step = step.check(arrival, &gate.limits)?;
+        // Before its session is settled: what is rejected tells nothing of it.
+        step.fits(body.len(), gate.log.record_bytes_max()).map(|()| (step, has_id, said))
     });
     let settled = match checked {
         Ok((mut step, has_id, said)) => {

@@ -14,8 +14,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use bytes::Bytes;
 use martingale_platform::log;
-use martingale_schemas::Rejection;
 use martingale_schemas::rejection::shown;
+use martingale_schemas::{Reason, Rejection};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -84,7 +84,10 @@ pub(crate) fn may_retry(response: &mut Response) {
 impl From<Rejection> for Failure {
     fn from(rejection: Rejection) -> Self {
         Self {
-            status: StatusCode::BAD_REQUEST,
+            status: match rejection.reason {
+                Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                _ => StatusCode::BAD_REQUEST,
+            },
             reason: Cow::Borrowed(rejection.reason.as_str()),
             field: rejection.field,
             message: rejection.message,

@@ -47,6 +47,24 @@ async fn a_session_that_told_its_lineage_once_keeps_it() {
     assert_eq!(bench.records(topics::LINEAGES).await.len(), 3, "each is written once");
 }
 
+/// Also in the same request: what is rejected was not heard.
+#[tokio::test]
+async fn a_step_that_no_record_holds_tells_nothing_of_its_session() {
+    let bench = Bench::new();
+    bench.log.faults(|it| it.record_bytes_max = Some(20_000));
+    let mut large = step("kid", 1, &json!({ "root": "r" }));
+    large["text"] = "x".repeat(15_000).into();
+    let first = json!([large, step("kid", 2, &json!({}))]).to_string();
+    let answer = bench.steps(first).await.summary();
+    assert_eq!((answer.0, answer.1, answer.3.len()), (200, 1, 1), "{answer:?}");
+    assert!(answer.3[0].starts_with("0 too_large"), "{answer:?}");
+    let mut fits = step("kid", 3, &json!({}));
+    fits["text"] = "x".repeat(10_000).into();
+    assert_eq!(bench.steps(json!([fits]).to_string()).await.summary(), (200, 1, 0, vec![]));
+    assert_eq!(on_the_log(&bench).await, ["kid 2: kid -", "kid 3: kid -"]);
+    assert_eq!(bench.records(topics::DEAD_LETTER).await.len(), 1);
+}
+
 #[tokio::test]
 async fn a_step_that_tells_another_lineage_is_rejected_and_kept() {
     let bench = Bench::new();

@@ -158,6 +158,8 @@ impl Default for KafkaConfig {
 const MESSAGE_BYTES_MAX: usize = 1_000_000;
 /// What a client writes around a record and the batch that holds it alone, at most: some 130 bytes.
 const FRAME_BYTES: usize = 512;
+/// What may be written as one record, whatever others send: the largest is a dead letter, with 256 KiB of a payload.
+const RECORD_BYTES_MIN: usize = 512 << 10;
 
 impl KafkaConfig {
     /// Most bytes of a record, key and value together: beyond it the client refuses to send.
@@ -196,6 +198,14 @@ impl KafkaConfig {
         }
         if self.brokers.trim().is_empty() {
             return Err(Error::Open("kafka: brokers is empty, give for example 127.0.0.1:9092".to_owned()));
+        }
+        let bytes_max = self.record_bytes_max();
+        if bytes_max < RECORD_BYTES_MIN {
+            return Err(Error::Open(format!(
+                "kafka: properties has message.max.bytes={}, give at least {}: dead letters and state need as much",
+                bytes_max + FRAME_BYTES,
+                RECORD_BYTES_MIN + FRAME_BYTES
+            )));
         }
         let is_name = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-');
         if self.topic_prefix.len() > 100 || !self.topic_prefix.chars().all(is_name) {

@@ -39,6 +39,8 @@ pub struct Faults {
     pub fail_reads_of: Option<Topic>,
     /// Who it says it is.
     pub identity: Option<&'static str>,
+    /// Most bytes of a record that it says it takes.
+    pub record_bytes_max: Option<usize>,
     /// State and progress of commits from now on are lost by [`MemoryLog::reopen`]; what they publish is not. What Kafka
     /// does when the process dies before its transactions have ended.
     pub settle_never: bool,
@@ -277,6 +279,10 @@ impl Log for MemoryLog {
 
     fn partitions(&self) -> u32 {
         self.partitions
+    }
+
+    fn record_bytes_max(&self) -> usize {
+        self.lock().faults.record_bytes_max.unwrap_or(usize::MAX)
     }
 
     async fn append(&self, records: Vec<Append>) -> Result<Vec<Appended>, Error> {

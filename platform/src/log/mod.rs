@@ -277,6 +277,15 @@ pub trait Log: Send + Sync + 'static {
         None
     }
 
+    /// How far what a consumer committed for a partition is settled: until then a crash undoes it. Asked by who wants to know
+    /// whether it gets on.
+    ///
+    /// # Errors
+    /// Why it is undone: the consumer has to start again from what is committed.
+    async fn settled(&self, _consumer: Consumer, _partition: Partition) -> Result<Settled, Error> {
+        Ok(Settled::All)
+    }
+
     /// Most bytes of a record, key and value together. A larger one is [`Error::TooLarge`], and all that was to be written
     /// with it.
     fn record_bytes_max(&self) -> usize {
@@ -288,6 +297,15 @@ pub trait Log: Send + Sync + 'static {
     fn is_open(&self) -> bool {
         false
     }
+}
+
+/// See [`Log::settled`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    Nothing,
+    /// Some of it since the partition was taken over.
+    Some,
+    All,
 }
 
 /// [`Log::newest`] of a log without an index: reads the partition of the key.

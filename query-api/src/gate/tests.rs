@@ -196,12 +196,17 @@ async fn what_is_no_step_is_refused_as_ingest_refuses_it() {
     let log = memory_log(1);
     let rig = Rig::judged(&log, |_| {}).await;
     let large = step("s", "1", &"x".repeat(5 << 20));
+    // Taken by every limit, and by no record.
+    log.faults(|it| it.record_bytes_max = Some(20_000));
+    let text = "x".repeat(15_000);
+    let padded = format!(r#"{{"session_id":"s","kind":"tool_call","agent":{{"id":"a"}},"text":"{text}"}}"#);
     for (body, headers, status, reason) in [
         ("{", &[][..], 400, "invalid_json"),
         ("[]", &[], 400, "not_an_object"),
         (r#"{"kind":"tool_call","agent":{"id":"a"}}"#, &[], 400, "missing_field"),
         (r#"{"session_id":"s","kind":"x","agent":{"id":"a"}}"#, &[], 400, "unknown_kind"),
         (&large, &[], 413, "too_large"),
+        (&padded, &[], 413, "too_large"),
         ("{}", &[("content-encoding", "gzip")], 415, "unsupported_encoding"),
     ] {
         let answer = call(&rig.router, "POST", "/v1/gate", headers, body).await;
@@ -211,8 +216,8 @@ async fn what_is_no_step_is_refused_as_ingest_refuses_it() {
     let bounds = log.bounds(topics::STEPS, martingale_platform::log::Partition(0)).await.expect("bounds");
     assert_eq!(bounds.start, bounds.end, "nothing was appended");
     // Whatever could be read is counted and kept; a body that could not has been refused by its size.
-    holds(&log, topics::DEAD_LETTER, 4).await;
-    assert_eq!(rig.metrics.gate_answers.with_label_values(&["none", "rejected"]).get(), 4);
+    holds(&log, topics::DEAD_LETTER, 5).await;
+    assert_eq!(rig.metrics.gate_answers.with_label_values(&["none", "rejected"]).get(), 5);
 }
 
 #[tokio::test(start_paused = true)]

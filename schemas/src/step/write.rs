@@ -3,8 +3,32 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{ANCESTORS, Cut, Step};
+use crate::{Reason, Rejection};
+
+/// More than a record has beside what a producer sent: its key, root and time, and the ids of up to 31 sessions above it.
+const SETTLED_BYTES: usize = 8 << 10;
 
 impl Step<'_> {
+    /// Whether a log that takes records of at most so many bytes, key and value together, takes it; `sent`: bytes of JSON
+    /// that it came in. Only what came large is written to see.
+    ///
+    /// # Errors
+    /// [`Reason::TooLarge`], with both numbers.
+    pub fn fits(&self, sent: usize, record_bytes_max: usize) -> Result<(), Rejection> {
+        if sent.saturating_add(SETTLED_BYTES) <= record_bytes_max {
+            return Ok(());
+        }
+        let bytes = self.to_json().len() + SETTLED_BYTES;
+        if bytes <= record_bytes_max {
+            return Ok(());
+        }
+        let message = format!(
+            "as a record of the log the step takes up to {bytes} bytes, at most {record_bytes_max} are taken: send less, or \
+             raise message.max.bytes of kafka.properties and max.message.bytes of the topics"
+        );
+        Err(Rejection::new(Reason::TooLarge, message))
+    }
+
     /// The step as one JSON object, defaults filled in. [`Step::from_log`] reads it back.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {

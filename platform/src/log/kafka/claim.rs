@@ -22,7 +22,7 @@ use super::changelog::{self, Own, Restoring, View};
 use super::client::{Clients, Producer};
 use super::delivery::{self, Placed};
 use super::tail::{Tail, blocking};
-use super::{Consumer, ConsumerSpec, Error, Partition, Progress, Settle, StateChange};
+use super::{Consumer, ConsumerSpec, Error, Partition, Progress, Settle, Settled, StateChange};
 
 /// A transaction with so many bytes ends without waiting for its time: those it has published, and those of state and
 /// progress that it will write at its end.
@@ -188,6 +188,18 @@ impl Claim {
             Settle::Behind => {}
         }
         Ok(offsets)
+    }
+
+    /// How far its transactions have ended well.
+    pub(super) async fn settled(&self) -> Result<Settled, Error> {
+        let work = self.work.lock().await;
+        self.check()?;
+        let ended = *self.settled.borrow();
+        Ok(match ended {
+            _ if work.open.is_none() && ended >= work.next => Settled::All,
+            0 => Settled::Nothing,
+            _ => Settled::Some,
+        })
     }
 
     /// The producer with the open transaction; opens one when there is none.

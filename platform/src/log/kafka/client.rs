@@ -37,7 +37,7 @@ pub(super) struct Health {
     failed: Mutex<Option<(Instant, String)>>,
 }
 
-/// How long a failed append counts when no other follows: brokers may all answer, and too few replicas be there to write to.
+/// How long a failed append counts when no other follows: afterwards the next one tries.
 const FAILED_FOR: Duration = Duration::from_secs(10);
 
 impl Health {
@@ -55,9 +55,10 @@ impl Health {
         *down = outcome.err();
     }
 
-    /// What became of an append.
+    /// What became of an append. That a topic takes no record so large says nothing of the brokers.
     pub(super) fn wrote(&self, outcome: Result<(), &KafkaError>) {
-        let failed = outcome.err().map(|error| (Instant::now(), error.to_string()));
+        let of_brokers = |it: &&KafkaError| it.rdkafka_error_code() != Some(RDKafkaErrorCode::MessageSizeTooLarge);
+        let failed = outcome.err().filter(of_brokers).map(|error| (Instant::now(), error.to_string()));
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
     }
 

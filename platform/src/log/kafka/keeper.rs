@@ -39,8 +39,15 @@ impl KafkaLog {
             Err(error) => Err(format!("no broker answers: {error}{}", self.clients.health.last())),
             Ok(metadata) => {
                 let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
-                match partitions.into_iter().find(|it| it.leader() < 0) {
-                    Some(it) => Err(format!("partition {} of `{topic}` has no leader", it.id())),
+                // Too few: the leader answers, and takes no writes.
+                let in_sync_min = self.topics.in_sync_min();
+                match partitions.into_iter().find(|it| it.leader() < 0 || it.isr().len() < in_sync_min) {
+                    Some(it) if it.leader() < 0 => Err(format!("partition {} of `{topic}` has no leader", it.id())),
+                    Some(it) => Err(format!(
+                        "partition {} of `{topic}` has {} replicas in sync, a write needs {in_sync_min}",
+                        it.id(),
+                        it.isr().len()
+                    )),
                     None => self.clients.health.failing().map_or(Ok(()), Err),
                 }
             }

@@ -67,7 +67,7 @@ use self::topics::Topics;
 use super::kafka_config::KafkaConfig;
 use super::{
     Append, Appended, Bounds, Cleanup, Commit, Consumer, Error, Log, Offset, Partition, Placement, Position, Progress,
-    ReadLimit, Record, StateChange, Store, Topic, TopicSpec, newest_by_reading,
+    ReadLimit, Record, Settled, StateChange, Store, Topic, TopicSpec, newest_by_reading,
 };
 
 /// See the module. Close it with [`KafkaLog::close`]; dropping it is like the end of the process.
@@ -462,6 +462,10 @@ impl Log for KafkaLog {
             Some(group) => group.gaining(&self.owners),
             None => Some("it has not joined its consumer group".to_owned()),
         }
+    }
+
+    async fn settled(&self, consumer: Consumer, partition: Partition) -> Result<Settled, Error> {
+        self.started(consumer, partition, Intent::GoOn).await?.settled().await
     }
 
     fn record_bytes_max(&self) -> usize {

@@ -142,6 +142,12 @@ impl Owners {
             tokio::task::spawn_blocking(move || drop(old));
         }
         let claim = self.establish(spec, partition).await?;
+        if is_grouped && !self.is_assigned(consumer, partition) {
+            // Taken away meanwhile, by somebody who did not wait for this.
+            drop(slot);
+            retire(claim, consumer, partition).await;
+            return Err(Error::Fenced(partition));
+        }
         *slot = Some(Arc::clone(&claim));
         Ok(claim)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
@@ -36,6 +37,8 @@ pub(super) struct Topics {
     pub(super) partitions: u32,
     by_name: BTreeMap<Topic, Named>,
     changelogs: BTreeMap<Consumer, Arc<str>>,
+    /// Replicas that a write needs in sync (`min.insync.replicas`), the most of any topic; 0 where nobody may know.
+    in_sync_min: AtomicUsize,
 }
 
 impl Topics {
@@ -47,7 +50,12 @@ impl Topics {
             partitions: config.partitions,
             by_name: topics.iter().map(named).collect(),
             changelogs: consumers.iter().map(changelog).collect(),
+            in_sync_min: AtomicUsize::new(0),
         }
+    }
+
+    pub(super) fn in_sync_min(&self) -> usize {
+        self.in_sync_min.load(Ordering::Relaxed)
     }
 
     pub(super) fn topic(&self, topic: Topic) -> Result<&Named, Error> {
@@ -211,6 +219,10 @@ impl Topics {
         for resource in described.iter().flatten() {
             let OwnedResourceSpecifier::Topic(name) = &resource.specifier else { continue };
             let Some(cleanup) = wanted.get(&**name) else { continue };
+            let in_sync = resource.get("min.insync.replicas").and_then(|it| it.value.as_deref()?.parse().ok());
+            if let Some(count) = in_sync {
+                self.in_sync_min.fetch_max(count, Ordering::Relaxed);
+            }
             for (setting, wanted) in [("cleanup.policy", policy(*cleanup)), (CLOCK, CLOCK_OF_THE_BROKERS)] {
                 let found = resource.get(setting).and_then(|it| it.value.as_deref());
                 if let Some(found) = found.filter(|it| *it != wanted) {

@@ -55,6 +55,31 @@ async fn a_broker_that_is_killed_loses_nothing() {
     assert_eq!(log.committed("c", A, P0).await.expect("committed"), Some(Offset(2)));
 }
 
+/// A commit settles some moments after it returned, or it is undone; who asks hears which.
+#[tokio::test]
+async fn what_is_committed_settles_or_is_told_to_be_undone() {
+    let Some((log, config)) = subject().await else { return };
+    let until = async |wanted: &dyn Fn(&Result<Settled, Error>) -> bool| {
+        let began = Instant::now();
+        loop {
+            let told = log.settled("c", P0).await;
+            if wanted(&told) {
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "{told:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert_eq!(log.settled("c", P0).await.expect("settled"), Settled::All, "there is nothing");
+    log.commit(numbered("c", "s", P0, 1)).await.expect("commit");
+    until(&|told| matches!(told, Ok(Settled::All))).await;
+    let other = open(&config).await.expect("open");
+    assert!(other.committed("c", A, P0).await.expect("committed").is_some(), "another has it now");
+    // Refused at once, or when its transaction ends.
+    drop(log.commit(numbered("c", "s", P0, 2)).await);
+    until(&|told| told.is_err()).await;
+}
+
 /// Of three brokers one is left: it answers, and too few replicas are there to write to.
 #[tokio::test]
 async fn brokers_that_answer_and_take_no_writes_are_not_healthy() {

@@ -14,6 +14,7 @@ async fn refused(config: &KafkaConfig) -> String {
 #[tokio::test]
 async fn configuration_is_checked() {
     let with = |name: &str| Properties([(name.to_owned(), "x".to_owned())].into());
+    let small = || Properties([("message.max.bytes".to_owned(), "200000".to_owned())].into());
     let base = || KafkaConfig { brokers: "127.0.0.1:1".to_owned(), ..KafkaConfig::default() };
     let cases = [
         (KafkaConfig { partitions: 0, ..base() }, "partitions is 0, give 1 to 1024"),
@@ -22,6 +23,7 @@ async fn configuration_is_checked() {
         (KafkaConfig { queue_bytes_max: 0, ..base() }, "queue_bytes_max is 0, give at least 1"),
         (KafkaConfig { settle_every: Span::default(), ..base() }, "settle_every is 0, give for example 100ms"),
         (KafkaConfig { properties: with("isolation.level"), ..base() }, "`isolation.level`, which the log sets itself"),
+        (KafkaConfig { properties: small(), ..base() }, "message.max.bytes=200000, give at least 524800"),
         (KafkaConfig { properties: with("no.such.thing"), ..base() }, "property `no.such.thing`"),
     ];
     for (config, expected) in cases {
