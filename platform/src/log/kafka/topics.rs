@@ -37,7 +37,7 @@ pub(super) struct Topics {
     pub(super) partitions: u32,
     by_name: BTreeMap<Topic, Named>,
     changelogs: BTreeMap<Consumer, Arc<str>>,
-    /// Replicas that a write needs in sync (`min.insync.replicas`), the most of any topic; 0 where nobody may know.
+    /// Replicas that a write to the first of them needs in sync (`min.insync.replicas`); 0 where nobody may know.
     in_sync_min: AtomicUsize,
 }
 
@@ -220,8 +220,9 @@ impl Topics {
             let OwnedResourceSpecifier::Topic(name) = &resource.specifier else { continue };
             let Some(cleanup) = wanted.get(&**name) else { continue };
             let in_sync = resource.get("min.insync.replicas").and_then(|it| it.value.as_deref()?.parse().ok());
-            if let Some(count) = in_sync {
-                self.in_sync_min.fetch_max(count, Ordering::Relaxed);
+            let is_first = self.names().next().is_some_and(|(_, first)| *first.name == **name);
+            if let Some(count) = in_sync.filter(|_| is_first) {
+                self.in_sync_min.store(count, Ordering::Relaxed);
             }
             for (setting, wanted) in [("cleanup.policy", policy(*cleanup)), (CLOCK, CLOCK_OF_THE_BROKERS)] {
                 let found = resource.get(setting).and_then(|it| it.value.as_deref());
