@@ -76,6 +76,8 @@ pub struct KafkaLog {
     clients: Clients,
     producer: Producer,
     budget: Budget,
+    /// Read from the properties once, since each record is held against it.
+    record_bytes_max: usize,
     tail: Arc<Tail>,
     cursors: Cursors,
     newest: Newest,
@@ -139,6 +141,7 @@ impl KafkaLog {
             topics,
             producer,
             budget: Budget::new(clients.config.queue_bytes_max),
+            record_bytes_max: clients.config.record_bytes_max(),
             tail,
             cursors: Cursors::new(clients.clone()),
             newest,
@@ -190,7 +193,7 @@ impl KafkaLog {
         let named = self.topics.at(record.topic, partition)?;
         let is_removal = named.cleanup == Cleanup::Compact && record.value.is_empty();
         let bytes = record.key.len() + record.value.len();
-        let bytes_max = self.record_bytes_max();
+        let bytes_max = self.record_bytes_max;
         if bytes > bytes_max {
             return Err(Error::TooLarge { bytes, bytes_max });
         }
@@ -469,7 +472,7 @@ impl Log for KafkaLog {
     }
 
     fn record_bytes_max(&self) -> usize {
-        self.clients.config.record_bytes_max()
+        self.record_bytes_max
     }
 
     fn is_open(&self) -> bool {

@@ -172,8 +172,7 @@ fn try_reading(clients: &Clients, reader: &Reader, topic: &str, ends: &[(Partiti
     let failed = |error| clients.failed(format_args!("`{topic}` cannot be read"), error);
     let mut places = TopicPartitionList::new();
     for (partition, end) in ends {
-        let at = rdkafka::Offset::Offset(i64::try_from(end.0).unwrap_or(i64::MAX));
-        places.add_partition_offset(topic, number(*partition), at).map_err(failed)?;
+        add(&mut places, topic, *partition, *end).map_err(failed)?;
     }
     reader.assign(&places).map_err(failed)?;
     let deadline = Instant::now() + clients.request_timeout();
@@ -221,10 +220,13 @@ pub(super) fn bounds(clients: &Clients, reader: &Reader, topic: &str, partition:
 
 pub(super) fn list(topic: &str, partition: Partition, from: Offset) -> Result<TopicPartitionList, Error> {
     let mut list = TopicPartitionList::new();
-    let at = rdkafka::Offset::Offset(i64::try_from(from.0).unwrap_or(i64::MAX));
-    let added: KafkaResult<()> = list.add_partition_offset(topic, number(partition), at);
-    added.map_err(|error| Error::Storage(Box::new(error)))?;
+    add(&mut list, topic, partition, from).map_err(|error| Error::Storage(Box::new(error)))?;
     Ok(list)
+}
+
+fn add(list: &mut TopicPartitionList, topic: &str, partition: Partition, from: Offset) -> KafkaResult<()> {
+    let at = rdkafka::Offset::Offset(i64::try_from(from.0).unwrap_or(i64::MAX));
+    list.add_partition_offset(topic, number(partition), at)
 }
 
 /// One allocation for key and value.
