@@ -1,27 +1,11 @@
-//! Baselines as a file: a line that says what it is, a version, a digest, then the core's baselines in postcard.
-//!
-//! Equal baselines are equal bytes, so the digest names them.
-
-use std::fmt;
+//! Baselines as they are stored ([`martingale_schemas::baselines`]), with the core's baselines in postcard.
 
 use martingale_detector_core::Baselines;
-use martingale_schemas::ids;
+use martingale_schemas::BaselinesId;
+use martingale_schemas::baselines::{Stored, Unread};
 
-/// How every such file begins.
-pub const MAGIC: &[u8] = b"martingale baselines\n";
 /// 1: the first.
 const VERSION: u8 = 1;
-const DIGEST_BYTES: usize = 16;
-
-/// Names baselines by what is in them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BaselinesId([u8; DIGEST_BYTES]);
-
-impl fmt::Display for BaselinesId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|it| write!(f, "{it:02x}"))
-    }
-}
 
 /// Why a file of baselines cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +26,7 @@ pub enum BaselinesError {
 /// [`BaselinesError::Damaged`] for baselines that have no stored form; there are none.
 pub fn write_baselines(baselines: &Baselines) -> Result<Vec<u8>, BaselinesError> {
     let body = postcard::to_allocvec(baselines).map_err(|error| BaselinesError::Damaged(Some(error)))?;
-    let mut out = Vec::with_capacity(MAGIC.len() + 1 + DIGEST_BYTES + body.len());
-    out.extend_from_slice(MAGIC);
-    out.push(VERSION);
-    out.extend_from_slice(&ids::digest(&[&body]));
-    out.extend_from_slice(&body);
-    Ok(out)
+    Ok(Stored::new(VERSION, &body).to_bytes())
 }
 
 /// What [`write_baselines`] wrote, and its name.
@@ -55,24 +34,27 @@ pub fn write_baselines(baselines: &Baselines) -> Result<Vec<u8>, BaselinesError>
 /// # Errors
 /// When it is something else, of a newer version, or not as it was written.
 pub fn read_baselines(bytes: &[u8]) -> Result<(Baselines, BaselinesId), BaselinesError> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or(BaselinesError::Foreign)?;
-    let (&version, rest) = rest.split_first().ok_or(BaselinesError::Damaged(None))?;
-    match version {
-        0 => return Err(BaselinesError::Damaged(None)),
-        1..=VERSION => {}
-        found => return Err(BaselinesError::Newer { found }),
+    let stored = Stored::read(bytes)?;
+    if stored.version > VERSION {
+        return Err(BaselinesError::Newer { found: stored.version });
     }
-    let (digest, body) = rest.split_first_chunk::<DIGEST_BYTES>().ok_or(BaselinesError::Damaged(None))?;
-    if ids::digest(&[body]) != *digest {
-        return Err(BaselinesError::Damaged(None));
+    let baselines = postcard::from_bytes(stored.body).map_err(|error| BaselinesError::Damaged(Some(error)))?;
+    Ok((baselines, stored.id))
+}
+
+impl From<Unread> for BaselinesError {
+    fn from(why: Unread) -> Self {
+        match why {
+            Unread::Foreign => Self::Foreign,
+            Unread::Damaged => Self::Damaged(None),
+        }
     }
-    let baselines = postcard::from_bytes(body).map_err(|error| BaselinesError::Damaged(Some(error)))?;
-    Ok((baselines, BaselinesId(*digest)))
 }
 
 #[cfg(test)]
 mod tests {
     use martingale_detector_core::{Learner, Rules};
+    use martingale_schemas::baselines::MAGIC;
     use martingale_schemas::{Limits, StepReader, Timestamp};
 
     use super::*;

@@ -9,12 +9,13 @@ use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateK
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
-    Column, Control, ControlAction, ControlId, ControlState, Decision, Finding, Lineage, Position, Reason, Rejection,
+    BaselinesId, Column, Control, ControlAction, ControlId, ControlState, Decision, Finding, Lineage, Position, Reason, Rejection,
     Scope, SessionId, Step, Timestamp, Verdict, VerdictId, topics,
 };
 
 use crate::controls::Order;
 use crate::dead_letter::{self, json};
+use crate::fetched::Fetched;
 use crate::idle::LogTime;
 use crate::metrics::{Counts, Metrics};
 use crate::partition::Shared;
@@ -31,6 +32,7 @@ pub(crate) struct Judge {
     metrics: Metrics,
     partition: Partition,
     rules: Arc<Rules>,
+    fetched: Fetched,
     detector: Detector,
     time: LogTime,
     /// Entries that go into the next commit whether they change or not: those that were loaded for the first time in this
@@ -99,23 +101,43 @@ impl Batch {
 
 impl Judge {
     pub(crate) async fn restore(shared: &Shared, partition: Partition) -> Result<Self, Error> {
-        let Shared { config, log, rules, metrics, .. } = shared.clone();
+        let Shared { config, log, rules, metrics, fetched, .. } = shared.clone();
         let stored = log.state(STORE, partition, TICK_KEY).await?;
         let tick = stored.and_then(|it| it.as_ref().try_into().ok().map(i64::from_le_bytes)).unwrap_or(i64::MIN);
         let time = LogTime::new(config.session_idle.as_micros(), tick);
         let detector = Detector::new(Arc::clone(&rules));
-        Ok(Self {
+        let mut it = Self {
             log,
             metrics,
             partition,
             rules,
+            fetched,
             detector,
             time,
             renewed: HashMap::new(),
             encoded: Vec::new(),
             tick_changed: false,
             counted: Tally::default(),
-        })
+        };
+        it.restore_tenant().await?;
+        Ok(it)
+    }
+
+    /// What was ordered for all. Baselines that are gone since are done without, which is told: they advise, and a detector that
+    /// does not start would stop nobody.
+    async fn restore_tenant(&mut self) -> Result<(), Error> {
+        let key = StateKey::Tenant;
+        let name = key.to_bytes();
+        let stored = self.log.state(STORE, self.partition, &name).await?;
+        let entry = state::stored(&key, stored.as_deref());
+        let state = entry.and_then(|it| it.map(|it| it.state_of(&key)).transpose());
+        self.detector.load(key, state.map_err(|source| self.unreadable(&name, source))?);
+        if let Some(id) = self.detector.tenant().baselines()
+            && let Some(baselines) = self.fetched.get(&*self.log, id).await?
+        {
+            self.detector.hold_against(baselines);
+        }
+        Ok(())
     }
 
     pub(crate) const fn time(&self) -> LogTime {
@@ -187,7 +209,10 @@ impl Judge {
         while let Some(key) = self.detector.absent_for_control(&order.control).pop() {
             self.load(key).await?;
         }
-        let Applied { known, changed } = self.detector.apply(&order.control);
+        let Applied { known, changed } = match order.control.action {
+            ControlAction::UseBaselines { baselines_id } => self.use_baselines(&order.control, baselines_id).await?,
+            ControlAction::Halt | ControlAction::Resume => self.detector.apply(&order.control),
+        };
         batch.counts.order();
         // Also where no step of the run was seen: its first one stays in it.
         let is_here = |id: &SessionId<'_>| self.log.partition_of(id.as_str().as_bytes()) == self.partition;
@@ -198,7 +223,7 @@ impl Judge {
             match order.control.action {
                 ControlAction::Halt => self.remember(root, tie, batch).await?,
                 ControlAction::Resume if !known => self.untie(root, batch).await?,
-                ControlAction::Resume => {}
+                ControlAction::Resume | ControlAction::UseBaselines { .. } => {}
             }
         }
         if order.answered {
@@ -207,10 +232,17 @@ impl Judge {
         let before = Position { partition: self.partition.0, offset: order.before.0 };
         let answer =
             Control { state: ControlState::Applied { before, known, changed: Some(changed) }, ..order.control };
-        let key = Bytes::from(answer.scope.id().as_str().to_owned());
+        let key = Bytes::from(answer.scope.key().to_owned());
         let append = Append::new(topics::CONTROLS, key, json(&answer)).to_partition(self.partition);
         batch.answers.push(append);
         Ok(())
+    }
+
+    /// Those that cannot be had change nothing, and the answer says that nobody knows them.
+    async fn use_baselines(&mut self, control: &Control, id: BaselinesId) -> Result<Applied, Error> {
+        let Some(baselines) = self.fetched.get(&*self.log, id).await? else { return Ok(Applied::default()) };
+        self.detector.hold_against(baselines);
+        Ok(self.detector.apply(control))
     }
 
     /// Judges a step; a record that is none becomes a dead letter.
@@ -469,7 +501,10 @@ pub(crate) struct Forgotten {
 
 /// Names of the entries that make up a session or run: its own, and those of its parts.
 fn entries_of(key: &StateKey<'_>, state: &State) -> impl Iterator<Item = Bytes> {
-    let (StateKey::Session(id) | StateKey::Run(id) | StateKey::Part(id, _)) = key;
-    let parts = state.parts().map(move |it| StateKey::Part(id.as_ref(), it).to_bytes().into());
+    let id = match key {
+        StateKey::Session(id) | StateKey::Run(id) | StateKey::Part(id, _) => Some(id),
+        StateKey::Tenant => None,
+    };
+    let parts = id.into_iter().flat_map(|id| state.parts().map(|it| StateKey::Part(id.as_ref(), it).to_bytes().into()));
     std::iter::once(key.to_bytes().into()).chain(parts)
 }

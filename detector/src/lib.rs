@@ -17,6 +17,7 @@ mod config;
 mod controls;
 mod dead_letter;
 mod error;
+mod fetched;
 mod health;
 mod idle;
 mod judge;
@@ -28,7 +29,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use baselines::{BaselinesError, BaselinesId, MAGIC as BASELINES_MAGIC, read_baselines, write_baselines};
+pub use baselines::{BaselinesError, read_baselines, write_baselines};
 pub use config::Config;
 pub use error::Error;
 pub use health::Health;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::controls::Orders;
 use crate::judge::{Batch, Forgotten, Judge};
+use crate::fetched::Fetched;
 use crate::metrics::{Counts, Gauges, Metrics};
 use crate::published::{Committed, Published};
 use crate::{CONSUMER, Config, Error, Health};
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) rules: Arc<Rules>,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
+    pub(crate) fetched: Fetched,
 }
 
 /// Waits before a loop starts again.

@@ -10,6 +10,7 @@ use martingale_schemas::{Limits, StepReader};
 use prometheus::Registry;
 use tokio::task::{Id, JoinError, JoinSet};
 
+use crate::fetched::Fetched;
 use crate::metrics::Metrics;
 use crate::partition::{Shared, follow};
 use crate::{CONSUMER, Config, Error, Health};
@@ -39,7 +40,8 @@ pub async fn run(
     let mut assigned = log.assigned(CONSUMER);
     let reader = StepReader::new(log.is_open(), limits);
     let metrics = Metrics::new(watched.registry)?;
-    let shared = Shared { config: Arc::new(config), reader, log, rules, metrics, health: watched.health };
+    let (config, fetched) = (Arc::new(config), Fetched::default());
+    let shared = Shared { config, reader, log, rules, metrics, health: watched.health, fetched };
     let mut loops = Loops { shared, tasks: JoinSet::new(), running: BTreeMap::new() };
     let outcome = loop {
         let owned = assigned.borrow_and_update().clone();

@@ -94,7 +94,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Entry<'_>, Error> {
 pub(crate) fn stored<'a>(key: &StateKey<'_>, bytes: Option<&'a [u8]>) -> Result<Option<Entry<'a>>, Error> {
     match (key, bytes) {
         (_, Some(bytes)) => read(bytes).map(Some),
-        (StateKey::Session(_) | StateKey::Run(_), None) => Ok(None),
+        (StateKey::Session(_) | StateKey::Run(_) | StateKey::Tenant, None) => Ok(None),
         (StateKey::Part(..), None) => Err(Error::Missing),
     }
 }
@@ -104,14 +104,16 @@ impl Entry<'_> {
     pub(crate) fn state_of(self, key: &StateKey<'_>) -> Result<State, Error> {
         let state = self.state()?;
         let belongs = match (key, &state) {
-            (StateKey::Session(_), State::Session(_)) | (StateKey::Run(_), State::Run(_)) => true,
+            (StateKey::Session(_), State::Session(_))
+            | (StateKey::Run(_), State::Run(_))
+            | (StateKey::Tenant, State::Tenant(_)) => true,
             (StateKey::Part(_, part), State::Part(it)) => matches!(
                 (part, it),
                 (Part::Recent(_), PartState::Recent(_))
                     | (Part::Calls(_), PartState::Calls(_))
                     | (Part::Values(..), PartState::Values(_))
             ),
-            (StateKey::Session(_) | StateKey::Run(_) | StateKey::Part(..), _) => false,
+            (StateKey::Session(_) | StateKey::Run(_) | StateKey::Part(..) | StateKey::Tenant, _) => false,
         };
         if belongs { Ok(state) } else { Err(Error::Misplaced) }
     }

@@ -94,7 +94,7 @@ async fn list(State(controls): State<Arc<Controls>>, mut fields: Fields) -> Resu
     fields.finish(&["limit", "session_id", "root_session_id"])?;
     let ids: Vec<String> = [session, root].into_iter().flatten().collect();
     let controls =
-        controls.feed.board().newest(limit, |scope| ids.is_empty() || ids.iter().any(|id| scope.id().as_str() == id));
+        controls.feed.board().newest(limit, |scope| ids.is_empty() || ids.iter().any(|id| scope.key() == id));
     Ok(Json(List { controls }))
 }
 
@@ -177,7 +177,7 @@ fn same_order(standing: &Given, control: &Control) -> Result<(), Failure> {
         standing.control_id,
         standing.action.as_str(),
         standing.scope.as_str(),
-        standing.scope.id()
+        standing.scope.key()
     );
     Err(Failure { field: Some("control_id".into()), ..Failure::new(StatusCode::CONFLICT, "conflict", message) })
 }

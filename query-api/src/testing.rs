@@ -331,11 +331,12 @@ impl Detector {
         if control.state != ControlState::Requested {
             return None;
         }
-        let id = control.scope.id().to_string();
+        let id = control.scope.key().to_owned();
         let known = self.seen.contains(&id);
         let changed = match control.action {
             ControlAction::Halt => self.halted.insert(id),
             ControlAction::Resume => self.halted.remove(&id),
+            ControlAction::UseBaselines { .. } => false,
         };
         let next = self.next.get(topics::STEPS).copied().unwrap_or_default();
         let before = Position { partition: partition.0, offset: next.0 };

@@ -4,15 +4,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Position;
-use crate::{ControlId, SessionId, Timestamp};
+use crate::{BaselinesId, ControlId, SessionId, Timestamp};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "action", rename_all = "snake_case")]
 pub enum ControlAction {
     /// No further step of the scope may run.
     Halt,
     /// Lifts a halt of the same scope, whether a person or a policy gave it. Only a person resumes.
     Resume,
+    /// Steps are held against these baselines, which are on the log.
+    UseBaselines { baselines_id: BaselinesId },
 }
 
 impl ControlAction {
@@ -21,6 +23,7 @@ impl ControlAction {
         match self {
             Self::Halt => "halt",
             Self::Resume => "resume",
+            Self::UseBaselines { .. } => "use_baselines",
         }
     }
 }
@@ -33,6 +36,8 @@ pub enum Scope {
     Session { session_id: SessionId<'static> },
     /// Every session that grew from this root.
     Run { root_session_id: SessionId<'static> },
+    /// Every session.
+    Tenant,
 }
 
 impl Scope {
@@ -41,16 +46,24 @@ impl Scope {
         match self {
             Self::Session { .. } => "session",
             Self::Run { .. } => "run",
+            Self::Tenant => "tenant",
         }
     }
 
-    /// The session, or the root of the run.
+    /// The session, or the root of the run; none for what is wider.
     #[must_use]
-    pub fn id(&self) -> &SessionId<'static> {
+    pub fn id(&self) -> Option<&SessionId<'static>> {
         match self {
-            Self::Session { session_id } => session_id,
-            Self::Run { root_session_id } => root_session_id,
+            Self::Session { session_id } => Some(session_id),
+            Self::Run { root_session_id } => Some(root_session_id),
+            Self::Tenant => None,
         }
+    }
+
+    /// [`Self::id`], or nothing: key of what is answered, and so where that is at home.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.id().map_or("", SessionId::as_str)
     }
 }
 
@@ -63,7 +76,7 @@ pub enum ControlState {
     /// A detector holds it: every step of this partition from `before` on is judged under it.
     Applied {
         before: Position,
-        /// Whether this partition knows the session or run.
+        /// Whether this partition knows the session or run; of baselines, whether they are on the log and could be read.
         known: bool,
         /// Whether it changed anything here: a resume of a session that was not halted does not, nor a second halt. One of a
         /// run that was not halted does where it renews budgets. Absent in records of before it was told.
@@ -76,6 +89,7 @@ pub enum ControlState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Control {
     pub control_id: ControlId<'static>,
+    #[serde(flatten)]
     pub action: ControlAction,
     pub scope: Scope,
     pub time: Timestamp,

@@ -109,6 +109,79 @@ text_id!(
     ControlId
 );
 
+/// Names baselines by what is in them: a digest of their stored form, 32 digits in hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(into = "String", try_from = "String")]
+#[schemars(with = "String", extend("pattern" = "^[0-9a-f]{32}$"))]
+pub struct BaselinesId([u8; 16]);
+
+/// Not the name of baselines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoBaselinesId;
+
+impl fmt::Display for NoBaselinesId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("baselines are named by 32 digits 0-9 and a-f")
+    }
+}
+
+impl std::error::Error for NoBaselinesId {}
+
+impl BaselinesId {
+    /// Of baselines that are stored as these bytes.
+    #[must_use]
+    pub fn of(stored: &[u8]) -> Self {
+        Self(digest(&[stored]))
+    }
+
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl From<[u8; 16]> for BaselinesId {
+    fn from(digest: [u8; 16]) -> Self {
+        Self(digest)
+    }
+}
+
+impl fmt::Display for BaselinesId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|it| write!(f, "{it:02x}"))
+    }
+}
+
+impl fmt::Debug for BaselinesId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<BaselinesId> for String {
+    fn from(id: BaselinesId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for BaselinesId {
+    type Error = NoBaselinesId;
+
+    fn try_from(text: String) -> Result<Self, NoBaselinesId> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for BaselinesId {
+    type Err = NoBaselinesId;
+
+    fn from_str(text: &str) -> Result<Self, NoBaselinesId> {
+        let is_digit = |it: u8| it.is_ascii_digit() || (b'a'..=b'f').contains(&it);
+        let number = (text.len() == 32 && text.bytes().all(is_digit)).then(|| u128::from_str_radix(text, 16).ok());
+        number.flatten().map(|it| Self(it.to_be_bytes())).ok_or(NoBaselinesId)
+    }
+}
+
 /// 128 bits of BLAKE3 over length-prefixed parts, in lower-case hexadecimal.
 ///
 /// A cryptographic hash, because an agent's content is chosen by whoever writes to it: with a weak one, a crafted step

@@ -13,6 +13,7 @@
 
 #[cfg(feature = "arrow")]
 pub mod arrow;
+pub mod baselines;
 pub mod control;
 pub mod decision;
 pub mod hidden;
@@ -32,7 +33,7 @@ pub mod wire;
 
 pub use control::{Control, ControlAction, ControlState, Scope};
 pub use decision::Decision;
-pub use ids::{AgentId, ControlId, FindingId, SessionId, StepId, VerdictId};
+pub use ids::{AgentId, BaselinesId, ControlId, FindingId, SessionId, StepId, VerdictId};
 pub use limits::Limits;
 pub use lineage::Lineage;
 pub use reader::StepReader;

@@ -2,7 +2,8 @@
 //! `steps`, anyone may consume `verdicts` and `controls`.
 //!
 //! All are co-partitioned: every topic has the same number of partitions and the key is the run's `root_session_id`, so
-//! that one detector sees a run whole and in order. [`LINEAGES`] alone has another key.
+//! that one detector sees a run whole and in order. [`LINEAGES`] has another key, and [`BASELINES`]
+//! lie in the first partition.
 
 /// Accepted steps, [`crate::Step`] as JSON.
 pub const STEPS: &str = "steps";
@@ -25,12 +26,15 @@ pub const STANDINGS: &str = "standings";
 /// the root of; removed by the one that forgets it.
 pub const LINEAGES: &str = "lineages";
 
+/// Baselines by their [`crate::BaselinesId`], in pieces.
+pub const BASELINES: &str = "baselines";
+
 /// Every topic.
-pub const ALL: [&str; 8] = [STEPS, VERDICTS, CONTROLS, DEAD_LETTER, ALERTS, ASKS, STANDINGS, LINEAGES];
+pub const ALL: [&str; 9] = [STEPS, VERDICTS, CONTROLS, DEAD_LETTER, ALERTS, ASKS, STANDINGS, LINEAGES, BASELINES];
 
 /// Whether the newest record of each key is all that is wanted of a topic. Controls and alerts are kept as the rest: history
 /// tells of each, and what stands is in the detector's state.
 #[must_use]
 pub fn is_compacted(topic: &str) -> bool {
-    topic == LINEAGES
+    matches!(topic, LINEAGES | BASELINES)
 }

@@ -227,7 +227,7 @@ fn halts_stand(
     let mut halted: Halted<'_> = BTreeMap::new();
     for (verdict, _) in live {
         while let Some((_, order)) = orders.next_if(|(before, _)| *before <= verdict.position.offset) {
-            let id = order.scope.id();
+            let Some(id) = order.scope.id() else { continue };
             match (order.action, &order.scope) {
                 // Whatever it lifted: what still stands shows again.
                 (ControlAction::Resume, _) => halted.retain(|_, (family, _)| *family != family_of(id)),
@@ -236,7 +236,7 @@ fn halts_stand(
                     let root = family.roots.get(id.as_str()).cloned().unwrap_or_else(|| id.to_string());
                     halted.insert(id.clone(), (family_of(id), root));
                 }
-                (_, Scope::Run { .. }) => {}
+                (_, Scope::Run { .. } | Scope::Tenant) => {}
             }
         }
         while let Some((record, step)) = steps.next_if(|(it, _)| it.offset.0 <= verdict.position.offset) {

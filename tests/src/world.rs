@@ -209,7 +209,7 @@ impl World {
 #[must_use]
 pub fn copies(order: &Control, partitions: u32) -> Vec<Append> {
     let value = Bytes::from(serde_json::to_vec(order).unwrap_or_default());
-    let key = Bytes::from(order.scope.id().as_str().to_owned());
+    let key = Bytes::from(order.scope.key().to_owned());
     let copy = |partition| Append::new(topics::CONTROLS, key.clone(), value.clone()).to_partition(Partition(partition));
     (0..partitions).map(copy).collect()
 }

@@ -9,7 +9,7 @@ use martingale_schemas::{
     Step,
 };
 
-use crate::baseline::Profile;
+use crate::baseline::{Baselines, Profile};
 use crate::condition::{Facts, RunFacts, SessionFacts};
 use crate::drift;
 use crate::escalation;
@@ -24,6 +24,7 @@ use crate::session::SessionState;
 use crate::state::{State, StateKey, StateRef};
 use crate::store::Store;
 use crate::tally::Tally;
+use crate::tenant::TenantState;
 use crate::tools::{Flags, Tools};
 
 /// Judges the steps of one partition. No clock, no I/O; [`Detector::observe`] cannot fail.
@@ -32,6 +33,10 @@ pub struct Detector {
     rules: Arc<Rules>,
     sessions: Store<SessionState>,
     runs: Store<RunState>,
+    tenant: TenantState,
+    tenant_changed: bool,
+    /// What steps are held against now. None: cold start.
+    baselines: Option<Arc<Baselines>>,
     tools: Tools,
     meanings: Meanings,
     engine: Engine,
@@ -41,8 +46,21 @@ pub struct Detector {
 impl Detector {
     #[must_use]
     pub fn new(rules: Arc<Rules>) -> Self {
-        let (sessions, runs, tools, meanings, engine, tally) = Default::default();
-        Self { rules, sessions, runs, tools, meanings, engine, tally }
+        let (sessions, runs, tenant, tenant_changed, tools, meanings, engine, tally) = Default::default();
+        let baselines = rules.baselines.clone();
+        Self { rules, sessions, runs, tenant, tenant_changed, baselines, tools, meanings, engine, tally }
+    }
+
+    /// Holds the steps from now on against these baselines, in place of those of its rules. Whoever applies an order to do so, or
+    /// loads the state of one, is to bring them.
+    pub fn hold_against(&mut self, baselines: Arc<Baselines>) {
+        self.baselines = Some(baselines);
+    }
+
+    /// The orders that stand for all.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantState {
+        &self.tenant
     }
 
     /// State to load before this step can be judged. **Ask again after loading, until it is empty**: a session that is
@@ -79,7 +97,7 @@ impl Detector {
     pub fn absent_for_control(&self, control: &Control) -> Vec<StateKey<'static>> {
         match &control.scope {
             Scope::Run { root_session_id: id } if !self.runs.has(id) => vec![StateKey::Run(id.clone())],
-            Scope::Run { .. } => Vec::new(),
+            Scope::Run { .. } | Scope::Tenant => Vec::new(),
             Scope::Session { session_id: id } => match self.sessions.get(id) {
                 None => vec![StateKey::Session(id.clone())],
                 Some(slot) => {
@@ -109,6 +127,11 @@ impl Detector {
                 };
                 let whole = stored.is_whole();
                 self.runs.put(&id, stored, whole);
+            }
+            (StateKey::Tenant, state) => {
+                if let Some(State::Tenant(it)) = state {
+                    self.tenant = it;
+                }
             }
             (StateKey::Part(id, part), state) => {
                 let stored = match state {
@@ -161,7 +184,7 @@ impl Detector {
         findings.append(&mut flow.findings);
         findings.append(&mut escalation::observe(step, &tool, session, run, &rules));
         let sources = Sources::new(&flow, session.provenance.as_deref());
-        let profile = rules.baselines.as_ref().and_then(|it| it.of(step));
+        let profile = self.baselines.as_ref().and_then(|it| it.of(step));
         let scored = rules.hijack.as_ref().filter(|_| hijack::concerns(step)).and_then(|hijack| {
             let memory = session.memory.get_or_insert_default();
             hijack::observe(step, &tool, (memory, &mut self.meanings), profile, hijack)
@@ -283,6 +306,11 @@ impl Detector {
         match &control.scope {
             Scope::Session { session_id } => self.apply_to_session(control, session_id),
             Scope::Run { root_session_id } => self.apply_to_run(control, root_session_id),
+            Scope::Tenant => {
+                let changed = self.tenant.order(control.action);
+                self.tenant_changed |= changed;
+                Applied { known: true, changed }
+            }
         }
     }
 
@@ -331,9 +359,12 @@ impl Detector {
         Applied { known, changed }
     }
 
-    /// Hands out every state that changed since the last call: sessions, then runs, the parts of each before its head, in
+    /// Hands out every state that changed since the last call: what holds for all, sessions, then runs, the parts of each before its head, in
     /// the order of their first change. `None` means that nothing is worth storing: delete it.
     pub fn drain_changed(&mut self, mut f: impl FnMut(&StateKey<'_>, Option<StateRef<'_>>)) {
+        if std::mem::take(&mut self.tenant_changed) {
+            f(&StateKey::Tenant, Some(StateRef::Tenant(&self.tenant)));
+        }
         self.sessions.drain_changed(|id, state| {
             state.drain_parts(|part, it| f(&StateKey::Part(id.as_ref(), part), it.map(StateRef::Part)));
             f(&StateKey::Session(id.as_ref()), (!state.is_blank()).then_some(StateRef::Session(state)));

@@ -29,27 +29,32 @@ impl Halt {
     /// Gives the halt where none stands, or lifts the one that does, and answers whether that changed anything: the first
     /// halt keeps saying why.
     pub(crate) fn order(standing: &mut Option<Box<Self>>, control: &Control) -> bool {
-        let changed = standing.is_some() == (control.action == ControlAction::Resume);
+        let changed = match control.action {
+            ControlAction::Halt => standing.is_none(),
+            ControlAction::Resume => standing.is_some(),
+            ControlAction::UseBaselines { .. } => false,
+        };
         if changed {
             *standing = match control.action {
-                ControlAction::Halt => Some(Self::by_control(control)),
-                ControlAction::Resume => None,
+                ControlAction::Halt => Self::by_control(control),
+                ControlAction::Resume | ControlAction::UseBaselines { .. } => None,
             };
         }
         changed
     }
 
-    fn by_control(control: &Control) -> Box<Self> {
+    /// `None` for an order that names neither session nor run.
+    fn by_control(control: &Control) -> Option<Box<Self>> {
         let cut = |it: &Option<String>| it.as_ref().map(|it| it.chars().take(WORDS_MAX).collect());
-        Box::new(Self {
-            of: control.scope.id().clone(),
+        Some(Box::new(Self {
+            of: control.scope.id()?.clone(),
             since: control.time,
             cause: Cause::Control {
                 control_id: ControlId::from(control.control_id.as_str().chars().take(WORDS_MAX).collect::<String>()),
                 by: cut(&control.by),
                 reason: cut(&control.reason),
             },
-        })
+        }))
     }
 
     /// Name of what gave the halt, for the finding's rule.

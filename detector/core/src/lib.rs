@@ -34,6 +34,7 @@ mod session;
 mod state;
 mod store;
 mod tally;
+mod tenant;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -55,4 +56,5 @@ pub use run::RunState;
 pub use session::{Counts, SessionState};
 pub use state::{Part, PartRef, PartState, State, StateKey, StateRef};
 pub use tally::Tally;
+pub use tenant::TenantState;
 pub use v1::StateV1;

@@ -8,13 +8,15 @@ use crate::provenance::{Page, PageRef, Shelf};
 use crate::recent::Fingerprints;
 use crate::run::RunState;
 use crate::session::SessionState;
+use crate::tenant::TenantState;
 
-/// Which state: of a session, of a run by its root, or a part of either.
+/// Which state: of a session, of a run by its root, a part of either, or what holds for all.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StateKey<'a> {
     Session(SessionId<'a>),
     Run(SessionId<'a>),
     Part(SessionId<'a>, Part),
+    Tenant,
 }
 
 /// A part of a session's or run's state that is stored apart from its head, and written only when it changed. It belongs to the head
@@ -38,7 +40,7 @@ impl Part {
 }
 
 impl StateKey<'_> {
-    /// `s/` or `r/` and the id; for a part `p/`, the id, a slash, and a letter and two digits.
+    /// `t/`; `s/` or `r/` and the id; for a part `p/`, the id, a slash, and a letter and two digits.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -49,12 +51,13 @@ impl StateKey<'_> {
     /// Appends [`Self::to_bytes`].
     pub fn write(&self, out: &mut Vec<u8>) {
         let (prefix, id, part) = match self {
-            Self::Session(id) => (b"s/", id, None),
-            Self::Run(id) => (b"r/", id, None),
-            Self::Part(id, part) => (b"p/", id, Some(part)),
+            Self::Session(id) => (b"s/", id.as_str(), None),
+            Self::Run(id) => (b"r/", id.as_str(), None),
+            Self::Part(id, part) => (b"p/", id.as_str(), Some(part)),
+            Self::Tenant => (b"t/", "", None),
         };
         out.extend_from_slice(prefix);
-        out.extend_from_slice(id.as_str().as_bytes());
+        out.extend_from_slice(id.as_bytes());
         let (letter, place) = match part {
             None => return,
             Some(Part::Recent(place)) => (b'r', place),
@@ -85,6 +88,7 @@ impl StateKey<'_> {
                 };
                 Some(StateKey::Part(owned(id), part))
             }
+            "t/" if id.is_empty() => Some(StateKey::Tenant),
             _ => None,
         }
     }
@@ -95,6 +99,7 @@ impl StateKey<'_> {
             Self::Session(id) => StateKey::Session(id.to_static()),
             Self::Run(id) => StateKey::Run(id.to_static()),
             Self::Part(id, part) => StateKey::Part(id.to_static(), *part),
+            Self::Tenant => StateKey::Tenant,
         }
     }
 }
@@ -107,6 +112,7 @@ pub enum State {
     Session(SessionState),
     Run(RunState),
     Part(PartState),
+    Tenant(TenantState),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -131,6 +137,7 @@ pub enum StateRef<'s> {
     Session(&'s SessionState),
     Run(&'s RunState),
     Part(PartRef<'s>),
+    Tenant(&'s TenantState),
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -147,7 +154,7 @@ impl State {
         match self {
             Self::Session(state) => state.is_halted(),
             Self::Run(state) => state.is_halted(),
-            Self::Part(_) => false,
+            Self::Part(_) | Self::Tenant(_) => false,
         }
     }
 
@@ -156,7 +163,7 @@ impl State {
     pub fn root(&self) -> Option<&SessionId<'static>> {
         match self {
             Self::Session(state) => state.root.as_ref(),
-            Self::Run(_) | Self::Part(_) => None,
+            Self::Run(_) | Self::Part(_) | Self::Tenant(_) => None,
         }
     }
 
@@ -165,7 +172,7 @@ impl State {
         let (session, run) = match self {
             Self::Session(state) => (Some(state), None),
             Self::Run(state) => (None, Some(state)),
-            Self::Part(_) => (None, None),
+            Self::Part(_) | Self::Tenant(_) => (None, None),
         };
         session.into_iter().flat_map(SessionState::parts).chain(run.into_iter().flat_map(RunState::parts))
     }
@@ -177,6 +184,7 @@ impl StateRef<'_> {
         match self {
             Self::Session(state) => State::Session((*state).clone()),
             Self::Run(state) => State::Run((*state).clone()),
+            Self::Tenant(state) => State::Tenant((*state).clone()),
             Self::Part(PartRef::Recent(it)) => State::Part(PartState::Recent(it.clone())),
             Self::Part(PartRef::Values(it)) => State::Part(PartState::Values(it.to_page())),
             Self::Part(PartRef::Calls(it)) => {

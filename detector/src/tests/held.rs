@@ -51,7 +51,7 @@ fn a_halt_of_a_rule_is_ordered_where_the_run_is_not_settled() {
             bench.until(topics::VERDICTS, 2).await;
             settle().await;
             let orders = bench.read::<Control>(topics::CONTROLS).await;
-            let scopes: Vec<_> = orders.iter().map(|it| (it.scope.id().as_str(), it.state)).collect();
+            let scopes: Vec<_> = orders.iter().map(|it| (it.scope.key(), it.state)).collect();
             if basis == "settled" {
                 assert_eq!(scopes, []);
             } else {

@@ -14,6 +14,7 @@
 //!
 //! Offsets of a partition grow; they need not be consecutive.
 
+pub mod blob;
 mod embedded;
 #[cfg(feature = "kafka")]
 mod kafka;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Given {
     pub control_id: ControlId<'static>,
+    #[serde(flatten)]
     pub action: ControlAction,
     pub scope: Scope,
     pub time: Timestamp,

@@ -123,7 +123,7 @@ impl Answer {
         let message = format!(
             "{why}; {} \"{}\" was halted by control {}: a person must resume it",
             halt.scope.as_str(),
-            shown(halt.scope.id().as_str()),
+            shown(halt.scope.key()),
             halt.control_id
         );
         Self { standing: Some(Decision::Halt), ..Self::told(step, Decision::Halt, message) }

@@ -27,7 +27,7 @@ impl Filter {
                     && self.agent.as_deref().is_none_or(|agent| glob(agent, &head.agent_id))
             }
             Head::Control(control) => {
-                let at_home = partition == home(control.scope.id().as_str().as_bytes());
+                let at_home = partition == home(control.scope.key().as_bytes());
                 heard_once(control, at_home) && self.concerns(&control.scope)
             }
         }
@@ -37,7 +37,7 @@ impl Filter {
     /// by those who listen to the run or to its root.
     fn concerns(&self, scope: &Scope) -> bool {
         let given = [self.session_id.as_deref(), self.root_session_id.as_deref()];
-        given == [None, None] || given.into_iter().flatten().any(|id| id == scope.id().as_str())
+        given == [None, None] || given.into_iter().flatten().any(|id| id == scope.key())
     }
 }
 

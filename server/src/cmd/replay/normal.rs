@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use martingale_detector::{BASELINES_MAGIC, BaselinesId, read_baselines};
+use martingale_detector::read_baselines;
 use martingale_detector_core::{Baselines, Rules};
-use martingale_schemas::Timestamp;
+use martingale_schemas::baselines::MAGIC;
+use martingale_schemas::{BaselinesId, Timestamp};
 
 use super::source::Source;
 use super::{Faults, offline};
@@ -60,11 +61,11 @@ impl Normal {
 
 /// A file that cannot be read holds steps, as far as is known here: opening it again says why.
 fn is_learnt(path: &Path) -> bool {
-    let mut begin = vec![0; BASELINES_MAGIC.len()];
+    let mut begin = vec![0; MAGIC.len()];
     path != Path::new("-")
         && path.is_file()
         && File::open(path).and_then(|mut it| it.read_exact(&mut begin)).is_ok()
-        && begin == BASELINES_MAGIC
+        && begin == MAGIC
 }
 
 /// A file of baselines, and its name.
