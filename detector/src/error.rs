@@ -14,6 +14,8 @@ pub enum Error {
     Config { field: &'static str, value: String, remedy: &'static str },
     #[error("the metrics of the detector cannot be registered")]
     Metrics(#[from] prometheus::Error),
+    #[error("the baselines that were learnt cannot be written")]
+    Unwritten(#[source] crate::BaselinesError),
     #[error("the loop of a partition broke off")]
     Broken(#[source] tokio::task::JoinError),
 }

@@ -21,6 +21,7 @@ mod fetched;
 mod health;
 mod idle;
 mod judge;
+mod learning;
 mod metrics;
 mod partition;
 mod published;
@@ -33,6 +34,7 @@ pub use baselines::{BaselinesError, read_baselines, write_baselines};
 pub use config::Config;
 pub use error::Error;
 pub use health::Health;
+pub use learning::{Learning, learn};
 pub use run::{Watched, run};
 pub use state::{Error as StateError, write as write_state};
 

@@ -26,18 +26,18 @@ use crate::{Config, Error, Health, STORE, Watched, run};
 const ONLY: Partition = Partition(0);
 const HOUR_MICROS: i64 = 3_600_000_000;
 
-struct Bench {
-    log: Arc<MemoryLog>,
-    clock: Clock,
+pub(crate) struct Bench {
+    pub(crate) log: Arc<MemoryLog>,
+    pub(crate) clock: Clock,
     registry: Registry,
     health: Health,
     config: Config,
-    rules: Arc<Rules>,
+    pub(crate) rules: Arc<Rules>,
     stop: Option<Trigger>,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Clock::manual(1_767_225_600_000_000);
         let topics = topics::ALL.map(|topic| TopicSpec { topic, cleanup: Cleanup::of(topics::is_compacted(topic)) });
         let log = MemoryLog::new(1, &topics, clock.clone());
@@ -45,7 +45,7 @@ impl Bench {
         Self { log, clock, registry: Registry::new(), health: Health::default(), config, rules, stop: None }
     }
 
-    fn start(&mut self) -> JoinHandle<Result<(), Error>> {
+    pub(crate) fn start(&mut self) -> JoinHandle<Result<(), Error>> {
         let (trigger, shutdown) = shutdown::channel();
         self.stop = Some(trigger);
         self.registry = Registry::new();
@@ -57,12 +57,12 @@ impl Bench {
         })
     }
 
-    async fn stop(&mut self, running: JoinHandle<Result<(), Error>>) {
+    pub(crate) async fn stop(&mut self, running: JoinHandle<Result<(), Error>>) {
         self.stop.take().expect("running").stop();
         running.await.expect("no panic").expect("stops in order");
     }
 
-    async fn append(&self, topic: Topic, value: impl Into<Bytes>) {
+    pub(crate) async fn append(&self, topic: Topic, value: impl Into<Bytes>) {
         self.log.append(vec![Append::new(topic, Bytes::from_static(b"k"), value.into())]).await.expect("append");
     }
 
@@ -77,13 +77,13 @@ impl Bench {
         self.append(topics::CONTROLS, order).await;
     }
 
-    async fn read<T: serde::de::DeserializeOwned>(&self, topic: Topic) -> Vec<T> {
+    pub(crate) async fn read<T: serde::de::DeserializeOwned>(&self, topic: Topic) -> Vec<T> {
         let limit = ReadLimit { records_max: 1_000, bytes_max: usize::MAX };
         let records = self.log.read(topic, ONLY, Offset::START, limit).await.expect("read");
         records.iter().map(|it| serde_json::from_slice(&it.value).expect("own JSON")).collect()
     }
 
-    async fn verdicts(&self) -> Vec<Verdict<'static>> {
+    pub(crate) async fn verdicts(&self) -> Vec<Verdict<'static>> {
         self.read(topics::VERDICTS).await
     }
 
@@ -92,7 +92,7 @@ impl Bench {
     }
 
     /// Waits until a topic reaches so many records.
-    async fn until(&self, topic: Topic, records: u64) {
+    pub(crate) async fn until(&self, topic: Topic, records: u64) {
         let mut grown = self.log.grown(topic, ONLY);
         let reached = tokio::time::timeout(Duration::from_secs(60), grown.wait_for(|end| end.0 >= records)).await;
         reached.unwrap_or_else(|_| panic!("{topic} does not reach {records}")).expect("open");
@@ -104,7 +104,7 @@ impl Bench {
         found.unwrap_or_else(|| panic!("no {line} in\n{text}")).parse().expect("a number")
     }
 
-    async fn state(&self) -> Vec<String> {
+    pub(crate) async fn state(&self) -> Vec<String> {
         let entries = self.log.scan(STORE, ONLY, None, 100).await.expect("scan");
         entries.into_iter().map(|(key, _)| String::from_utf8_lossy(&key).into_owned()).collect()
     }
@@ -122,7 +122,7 @@ async fn settle() {
 }
 
 /// On a clock that moves only when nobody has anything else to do.
-fn simulated<F: Future>(future: F) -> F::Output {
+pub(crate) fn simulated<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

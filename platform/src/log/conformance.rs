@@ -153,6 +153,7 @@ behaviours! {
     positions_belong_to_consumer_topic_and_partition
     state_is_kept_by_store_and_partition
     the_newest_record_of_each_key
+    a_value_larger_than_a_record_is_put_whole_or_not_at_all
     readers_at_the_end_are_woken
     everything_survives_a_restart
     expired_records_are_gone_with_their_ids
@@ -443,6 +444,36 @@ async fn the_newest_record_of_each_key(subject: Subject) {
     }
     let home = log.partition_of(b"b");
     assert!(values(log, COMPACTED, home).await.contains(&"2".to_owned()), "still a topic like any other");
+}
+
+async fn a_value_larger_than_a_record_is_put_whole_or_not_at_all(subject: Subject) {
+    let log = subject.log();
+    let value = |seed: u8, bytes: usize| Bytes::from((0..bytes).map(|it| (it / 1_000) as u8 ^ seed).collect::<Vec<_>>());
+    let names = async || {
+        let found = blob::list(log, COMPACTED).await.expect("list");
+        found.into_iter().map(|it| (it.name, it.bytes)).collect::<Vec<_>>()
+    };
+    let get = async |name: &str| blob::get(log, COMPACTED, name).await.expect("get");
+    assert_eq!((get("a").await, names().await), (None, vec![]));
+    let (empty, small, large) = (value(1, 0), value(2, 10), value(3, 3 * 256 * 1024 + 1));
+    for (name, value) in [("empty", &empty), ("large", &large), ("small", &small)] {
+        blob::put(log, COMPACTED, name, value).await.expect("put");
+    }
+    let put = [("empty".to_owned(), 0), ("large".to_owned(), large.len() as u64), ("small".to_owned(), 10)];
+    assert_eq!(names().await, put);
+    for (name, value) in [("empty", &empty), ("large", &large), ("small", &small)] {
+        assert_eq!(get(name).await.as_ref(), Some(value), "{name}");
+    }
+    assert_eq!(get("lar").await, None, "a name is not found by its beginning");
+    // Put again it is the newest; without one of its pieces it is not there.
+    blob::put(log, COMPACTED, "large", &large).await.expect("put");
+    assert_eq!((get("large").await, names().await[2].0.as_str()), (Some(large.clone()), "large"));
+    append(log, vec![Append::new(COMPACTED, "large/00000001".into(), Bytes::new()).to_partition(P[0])]).await;
+    assert_eq!(get("large").await, None);
+    let removed = blob::Blob { name: "large".to_owned(), bytes: large.len() as u64, put_at: 0 };
+    blob::remove(log, COMPACTED, &removed).await.expect("remove");
+    assert_eq!((get("large").await, get("small").await), (None, Some(small)));
+    assert_eq!(names().await, [put[0].clone(), put[2].clone()]);
 }
 
 async fn readers_at_the_end_are_woken(subject: Subject) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use martingale_schemas::{Kind, Step};
+use martingale_schemas::{Kind, SessionId, Step};
 
 use super::{
     AGENTS_MAX, Baselines, COUNTS_MAX, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, Request, What, Who, agent, bin, key,
@@ -81,6 +81,13 @@ impl Learner {
             let tool = self.tools.of(step, &rules.catalogue, rules.limits.tools_max);
             let call = Call::new(step, &tool, &mut session.memory, &mut self.meanings);
             session.called(&call);
+        }
+    }
+
+    /// Counts a session that is known to be over.
+    pub fn end(&mut self, session: &SessionId<'_>) {
+        if let Some((_, session)) = self.open.remove(session.as_str()) {
+            self.close(session);
         }
     }
 

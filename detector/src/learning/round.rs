@@ -1,0 +1,219 @@
+//! One round: survey → choose → learn → publish.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use martingale_detector_core::{Learner, Rules};
+use martingale_platform::clock::Clock;
+use martingale_platform::log::{self, Append, Log, Offset, Partition, ReadLimit, Record, Topic, blob};
+use martingale_schemas::baselines::Stored;
+use martingale_schemas::{
+    BaselinesId, Control, ControlAction, ControlId, ControlState, Scope, StepReader, Timestamp, ids, topics,
+};
+
+use super::Learning;
+use super::survey::{Chosen, Survey};
+use crate::dead_letter::json;
+use crate::{Error, write_baselines};
+
+const PAGE: ReadLimit = ReadLimit { records_max: 4_096, bytes_max: 8 << 20 };
+/// Sessions that ended since the last round, at least: fewer change nothing that is worth a new version.
+const NEW_MIN: usize = 16;
+/// And of all that are learnt from, one in so many.
+const NEW_SHARE: usize = 10;
+
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) config: Learning,
+    pub(super) clock: Clock,
+    pub(super) reader: StepReader,
+    pub(super) log: Arc<dyn Log>,
+    pub(super) rules: Arc<Rules>,
+}
+
+pub(super) struct Round {
+    shared: Shared,
+    surveys: Vec<Survey>,
+    /// The newest end of a session that was learnt from.
+    learnt_to: i64,
+}
+
+/// What a round learnt from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct From {
+    pub(super) sessions: usize,
+    pub(super) audited: usize,
+    pub(super) left_out: usize,
+}
+
+impl Round {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self { shared, surveys: Vec::new(), learnt_to: i64::MIN }
+    }
+
+    /// Answers what was published; `None` when there was too little that is new, or the same was learnt again.
+    pub(super) async fn learn(&mut self) -> Result<Option<(BaselinesId, From)>, Error> {
+        self.survey().await?;
+        let (chosen, from) = self.choose();
+        let newest = chosen.iter().flatten().map(|it| it.last_at).max().unwrap_or(i64::MIN);
+        let new = chosen.iter().flatten().filter(|it| it.last_at > self.learnt_to).count();
+        if new < NEW_MIN.max(from.sessions / NEW_SHARE) {
+            return Ok(None);
+        }
+        let mut learner = Learner::default();
+        for (partition, chosen) in (0..).map(Partition).zip(&chosen) {
+            learner = self.observe(learner, partition, chosen).await?;
+        }
+        let stored = tokio::task::spawn_blocking(move || write_baselines(&learner.finish())).await;
+        let stored = Bytes::from(stored.map_err(Error::Broken)?.map_err(Error::Unwritten)?);
+        let id = Stored::read(&stored).map_err(|it| Error::Unwritten(it.into()))?.id;
+        self.learnt_to = newest;
+        let published = self.publish(id, stored, from).await?;
+        Ok(published.then_some((id, from)))
+    }
+
+    /// Reads the verdicts that came since the last round.
+    async fn survey(&mut self) -> Result<(), Error> {
+        let Shared { config, log, .. } = &self.shared;
+        for partition in (0..log.partitions()).map(Partition) {
+            let at = partition.0 as usize;
+            if self.surveys.len() <= at {
+                self.surveys.push(Survey::new(log.bounds(topics::VERDICTS, partition).await?));
+            }
+            loop {
+                let Some(survey) = self.surveys.get_mut(at) else { break };
+                let records = match log.read(topics::VERDICTS, partition, survey.next, PAGE).await {
+                    Err(log::Error::Expired { .. }) => {
+                        *survey = Survey::new(log.bounds(topics::VERDICTS, partition).await?);
+                        continue;
+                    }
+                    read => read?,
+                };
+                if records.is_empty() {
+                    break;
+                }
+                records.iter().for_each(|it| survey.note(it, config));
+                survey.forget(config);
+            }
+        }
+        Ok(())
+    }
+
+    /// The sessions to learn from by partition: the newest ones, as many as there is room for.
+    fn choose(&self) -> (Vec<Vec<Chosen>>, From) {
+        let config = &self.shared.config;
+        let mut from = From::default();
+        let mut all: Vec<(usize, Chosen)> = Vec::new();
+        for (partition, survey) in self.surveys.iter().enumerate() {
+            let (chosen, left_out) = survey.over(config);
+            from.left_out += left_out;
+            all.extend(chosen.into_iter().map(|it| (partition, it)));
+        }
+        all.sort_by_key(|(partition, it)| (std::cmp::Reverse(it.last_at), *partition, it.last));
+        let mut chosen = vec![Vec::new(); self.surveys.len()];
+        let mut steps = 0;
+        for (partition, it) in all.into_iter().take(config.sessions_max) {
+            steps += it.steps;
+            if steps > config.steps_max {
+                break;
+            }
+            from.sessions += 1;
+            from.audited += usize::from(it.is_audited);
+            chosen[partition].push(it);
+        }
+        (chosen, from)
+    }
+
+    /// Reads the steps of the chosen sessions of a partition. What the log has removed meanwhile is not learnt from.
+    async fn observe(&self, mut learner: Learner, partition: Partition, chosen: &[Chosen]) -> Result<Learner, Error> {
+        let (Some(mut next), Some(end)) =
+            (chosen.iter().map(|it| it.first).min(), chosen.iter().map(|it| it.last).max())
+        else {
+            return Ok(learner);
+        };
+        let Some(survey) = self.surveys.get(partition.0 as usize) else { return Ok(learner) };
+        let wanted: Arc<HashMap<u64, Offset>> = Arc::new(chosen.iter().map(|it| (it.session, it.last)).collect());
+        let hasher = survey.hasher();
+        while next <= end {
+            let records = match self.shared.log.read(topics::STEPS, partition, next, PAGE).await {
+                Err(log::Error::Expired { start, .. }) => {
+                    next = start;
+                    continue;
+                }
+                read => read?,
+            };
+            let Some(last) = records.last() else { break };
+            next = last.offset.next();
+            let (reader, rules) = (self.shared.reader.clone(), Arc::clone(&self.shared.rules));
+            let (wanted, hasher) = (Arc::clone(&wanted), hasher.clone());
+            // Learning is arithmetic, some microseconds a step: not among what answers.
+            let learnt = tokio::task::spawn_blocking(move || {
+                let is_wanted = |id: &str| wanted.get(&hasher.hash_one(id)).copied();
+                for record in &records {
+                    take(&mut learner, record, &reader, &rules, is_wanted);
+                }
+                learner
+            });
+            learner = learnt.await.map_err(Error::Broken)?;
+        }
+        Ok(learner)
+    }
+
+    /// Puts it on the log and orders it everywhere; false when it is what was put there last.
+    async fn publish(&self, id: BaselinesId, stored: Bytes, from: From) -> Result<bool, Error> {
+        let Shared { config, clock, log, .. } = &self.shared;
+        const TOPIC: Topic = topics::BASELINES;
+        let name = id.to_string();
+        let held = blob::list(&**log, TOPIC).await?;
+        if held.last().is_some_and(|it| it.name == name) {
+            return Ok(false);
+        }
+        let bytes = stored.len();
+        blob::put(&**log, TOPIC, &name, &stored).await?;
+        let now = Timestamp::from_micros(clock.now_micros());
+        let From { sessions, audited, left_out } = from;
+        let order = Control {
+            control_id: ControlId::from(ids::derive("c-", &[id.as_bytes(), &now.as_micros().to_le_bytes()])),
+            action: ControlAction::UseBaselines { baselines_id: id },
+            scope: Scope::Tenant,
+            time: now,
+            by: Some("learning".to_owned()),
+            reason: Some(format!(
+                "learnt from {sessions} sessions that were over, {audited} of them drawn from those that found something; \
+                 {left_out} left out"
+            )),
+            state: ControlState::Requested,
+        };
+        let (key, value) = (Bytes::from(order.control_id.to_string()), json(&order));
+        let copy = |it| Append::new(topics::CONTROLS, key.clone(), value.clone()).to_partition(Partition(it));
+        log.append((0..log.partitions()).map(copy).collect()).await?;
+        tracing::info!(baselines = %id, sessions, audited, left_out, bytes, "baselines were learnt and published");
+        // Whatever is ordered after this was put later still.
+        let too_many = (held.len() + 1).saturating_sub(config.kept);
+        for old in held.iter().filter(|it| it.name != name).take(too_many) {
+            blob::remove(&**log, TOPIC, old).await?;
+        }
+        Ok(true)
+    }
+}
+
+/// Learns from a step if its session is wanted. One that is none has no verdict either.
+fn take(
+    learner: &mut Learner,
+    record: &Record,
+    reader: &StepReader,
+    rules: &Rules,
+    is_wanted: impl Fn(&str) -> Option<Offset>,
+) {
+    let Ok(step) = reader.read(&record.key, &record.value, Timestamp::from_micros(record.appended_at)) else { return };
+    let Some(last) = is_wanted(step.session_id.as_str()) else { return };
+    if record.offset > last {
+        return;
+    }
+    learner.observe(&step, rules);
+    if record.offset == last {
+        learner.end(&step.session_id);
+    }
+}

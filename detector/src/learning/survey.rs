@@ -1,0 +1,164 @@
+//! Which sessions are over, and which of them are normal: from their verdicts alone.
+//!
+//! Left out is a session with a fact against it (a secret leaving, a scope exceeded, a loop), one that was halted, and one with
+//! a call that the default rule for hijack would ask about. Not left out is one of which drift was told, nor one
+//! beyond a threshold that was itself learnt: learning again and again from what a learnt threshold let pass moves it inwards
+//! with each round (`docs/detection.md`). For the same reason one in twenty of those left out is learnt from, drawn by a key
+//! that nobody knows: an attacker cannot choose to be among them.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use martingale_detector_core::HijackRules;
+use martingale_platform::log::{Bounds, Offset, Record};
+use martingale_schemas::{Calibration, Decision, Kind, Position};
+use serde::Deserialize;
+
+use super::Learning;
+
+/// Of so many sessions that are left out, one is learnt from.
+const AUDITED: u64 = 20;
+
+/// What the verdicts of a partition say of its sessions.
+#[derive(Debug)]
+pub(super) struct Survey {
+    pub(super) next: Offset,
+    hasher: RandomState,
+    sessions: HashMap<u64, Seen>,
+    /// When the first verdict was published, if earlier ones may have been removed: sessions of that time may lack their
+    /// beginnings.
+    cut_at: Option<i64>,
+    starts: Offset,
+    /// The latest time that the log gave.
+    now: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    first: Offset,
+    last: Offset,
+    last_at: i64,
+    steps: usize,
+    ended: bool,
+    is_suspect: bool,
+    is_whole: bool,
+}
+
+/// A session to learn from, by the hash of its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    pub(super) session: u64,
+    pub(super) first: Offset,
+    pub(super) last: Offset,
+    pub(super) last_at: i64,
+    pub(super) steps: usize,
+    /// It was left out, and drawn.
+    pub(super) is_audited: bool,
+}
+
+/// What is read of a verdict.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    session_id: std::borrow::Cow<'a, str>,
+    kind: Kind,
+    decision: Decision,
+    position: Position,
+    #[serde(default)]
+    scores: Scores,
+    #[serde(default)]
+    findings: Vec<Told>,
+}
+
+#[derive(Default, Deserialize)]
+struct Scores {
+    hijack: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    calibration: Calibration,
+    decision: Decision,
+}
+
+impl Survey {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let (hasher, sessions) = Default::default();
+        Self { next: bounds.start, hasher, sessions, cut_at: None, starts: bounds.start, now: i64::MIN }
+    }
+
+    /// What gives the hashes by which sessions are named.
+    pub(super) const fn hasher(&self) -> &RandomState {
+        &self.hasher
+    }
+
+    /// Takes in a record of `verdicts`. What is none is passed over: detectors alone write there.
+    pub(super) fn note(&mut self, record: &Record, config: &Learning) {
+        self.next = record.offset.next();
+        self.now = record.appended_at.max(self.now);
+        if self.starts > Offset::START {
+            self.cut_at.get_or_insert(record.appended_at);
+        }
+        let Ok(head) = serde_json::from_slice::<Head<'_>>(&record.value) else { return };
+        let at = Offset(head.position.offset);
+        let cut_off = self.cut_at.map(|it| it.saturating_add(config.silent.as_micros()));
+        let seen = self.sessions.entry(self.hasher.hash_one(&*head.session_id)).or_insert(Seen {
+            first: at,
+            last: at,
+            last_at: record.appended_at,
+            steps: 0,
+            ended: false,
+            is_suspect: false,
+            is_whole: cut_off.is_none_or(|it| record.appended_at >= it),
+        });
+        // Published again after a crash.
+        if seen.steps > 0 && at <= seen.last {
+            return;
+        }
+        seen.last = at;
+        seen.last_at = record.appended_at;
+        seen.steps += 1;
+        seen.ended |= head.kind == Kind::SessionEnd;
+        seen.is_suspect |= head.is_suspect();
+    }
+
+    /// Forgets what is too old to be learnt from, and beyond the limit what ended first.
+    pub(super) fn forget(&mut self, config: &Learning) {
+        let from = self.now.saturating_sub(config.window.as_micros());
+        self.sessions.retain(|_, it| it.last_at >= from);
+        if let Some(excess) = self.sessions.len().checked_sub(2 * config.sessions_max) {
+            let mut ends: Vec<i64> = self.sessions.values().map(|it| it.last_at).collect();
+            let (_, last, _) = ends.select_nth_unstable(excess.min(self.sessions.len() - 1));
+            let last = *last;
+            self.sessions.retain(|_, it| it.last_at > last);
+        }
+    }
+
+    /// The sessions that are over and normal, and those of the others that are drawn; and how many are left out.
+    pub(super) fn over(&self, config: &Learning) -> (Vec<Chosen>, usize) {
+        let silent_since = self.now.saturating_sub(config.silent.as_micros());
+        let is_over = |it: &Seen| it.is_whole && (it.ended || it.last_at < silent_since);
+        let mut left_out = 0;
+        let mut chosen = Vec::new();
+        for (session, it) in self.sessions.iter().filter(|it| is_over(it.1)) {
+            // The hash is keyed; its low bits place it in the map.
+            let is_audited = it.is_suspect && (session >> 32) % AUDITED == 0;
+            if it.is_suspect && !is_audited {
+                left_out += 1;
+                continue;
+            }
+            let (session, Seen { first, last, last_at, steps, .. }) = (*session, *it);
+            chosen.push(Chosen { session, first, last, last_at, steps, is_audited });
+        }
+        (chosen, left_out)
+    }
+}
+
+impl Head<'_> {
+    fn is_suspect(&self) -> bool {
+        let asks = f64::from(HijackRules::DEFAULT.ask) / 1000.0;
+        self.decision == Decision::Halt
+            || self.scores.hijack.is_some_and(|it| it >= asks)
+            || self.findings.iter().any(|it| it.calibration == Calibration::Fact && it.decision >= Decision::StepUp)
+    }
+}

