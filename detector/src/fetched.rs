@@ -27,9 +27,9 @@ impl Fetched {
             tracing::error!(baselines = %id, "these baselines are not on the log: publish them again, or order others");
             return Ok(None);
         };
-        // Some hundred milliseconds for a large one; the loops of other partitions go on meanwhile.
-        let read = tokio::task::spawn_blocking(move || read_baselines(&stored)).await.map_err(Error::Broken)?;
-        match read {
+        // Some ten milliseconds for a megabyte, once for all partitions, which wait for it anyway. On another thread the next batch
+        // would not be the same one in each run of the simulation.
+        match read_baselines(&stored) {
             Ok((baselines, found)) if found == id => {
                 let baselines = Arc::new(baselines);
                 held.insert(id, Arc::downgrade(&baselines));

@@ -21,9 +21,10 @@ use bytes::Bytes;
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
 use martingale_platform::log::{Append, Appended, Log, Partition};
-use martingale_schemas::{Control, ControlId, ControlState, Timestamp, ids, topics};
+use martingale_schemas::{Control, ControlAction, ControlId, ControlState, Timestamp, ids, topics};
 use serde::{Deserialize, Serialize};
 
+use crate::baselines;
 use crate::config::{Invalid, at_least_one, some_time};
 use crate::feed::Feed;
 use crate::fresh;
@@ -110,6 +111,9 @@ struct List {
 
 impl Controls {
     async fn give(&self, request: Request) -> Result<Given, Failure> {
+        if let ControlAction::UseBaselines { baselines_id } = request.action {
+            baselines::are_there(&*self.log, baselines_id).await?;
+        }
         let now = Timestamp::from_micros(self.clock.now_micros());
         let id = request.control_id.clone().unwrap_or_else(|| fresh::id("c-", now));
         let control = Control {

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables of cases"))]
 
 pub mod alerts;
+mod baselines;
 pub mod config;
 pub mod controls;
 pub mod feed;
@@ -103,6 +104,7 @@ impl QueryApi {
         let mut tasks = JoinSet::new();
 
         let bodies = http::bodies::Bodies::new(&config.requests, limits.step_bytes_max);
+        let requests = config.requests;
         let board = controls::Board::new(log.partitions(), config.controls.controls_max);
         let feed =
             feed::Feed::start(Arc::clone(&log), board, &config.gate, metrics.clone(), &shutdown, &mut tasks).await?;
@@ -135,6 +137,7 @@ impl QueryApi {
             limits,
             metrics: metrics.clone(),
         };
+        let baselines = baselines::Baselines { log: Arc::clone(&log), feed: Arc::clone(&feed) };
         let streams = stream::Streams::new(config.stream, Arc::clone(&log), Arc::clone(&feed), shutdown, metrics);
         let verdicts = verdicts::Verdicts { config: config.verdicts, log: Arc::clone(&log) };
         checks.push(health::Check::new("feed", move || feed.trouble()));
@@ -154,7 +157,8 @@ impl QueryApi {
             .merge(sessions::router(engine.clone()))
             .merge(sql::router(engine))
             .merge(openapi::router())
-            .layer(axum::middleware::from_fn_with_state(bodies, http::bodies::whole));
+            .layer(axum::middleware::from_fn_with_state(bodies, http::bodies::whole))
+            .merge(baselines::router(Arc::new(baselines), &requests));
         Ok(Self { router: http::with_fallbacks(router), tasks, history: followed })
     }
 

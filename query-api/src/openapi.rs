@@ -16,7 +16,7 @@ use martingale_schemas::{Control, Verdict, json_schema};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::{alerts, controls, gate};
+use crate::{alerts, baselines, controls, gate};
 use paths::{BODIES, GUARD, In, OPEN, Operation, PATHS, Param};
 
 const FILE: &str = include_str!("../generated/openapi.json");
@@ -134,6 +134,8 @@ fn schemas() -> Value {
     generator.subschema_for::<controls::Given>();
     generator.subschema_for::<gate::Answer>();
     generator.subschema_for::<alerts::List>();
+    generator.subschema_for::<baselines::Listed>();
+    generator.subschema_for::<baselines::Put>();
     let mut schemas = generator.take_definitions(true);
     schemas.extend(by_hand::schemas());
     schemas.insert("Step".to_owned(), step());

@@ -33,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) kafka: KafkaConfig,
     pub(crate) ingest: martingale_ingest::Config,
     pub(crate) detector: martingale_detector::Config,
+    pub(crate) learning: martingale_detector::Learning,
     pub(crate) requests: query_api::RequestsConfig,
     pub(crate) gate: query_api::gate::Config,
     pub(crate) controls: query_api::controls::Config,
@@ -139,6 +140,7 @@ impl Config {
         self.validate_log()?;
         self.ingest.validate().map_err(|error| invalid(&error))?;
         self.detector.validate().map_err(|error| invalid(&error))?;
+        self.learning.validate().map_err(|error| invalid(&error))?;
         self.query_api().validate().map_err(|error| invalid(&error))?;
         self.history.validate().map_err(|error| invalid(&error))?;
         self.sql.validate().map_err(|error| invalid(&error))

@@ -148,8 +148,17 @@ async fn open(config: Config, rules: Rules, registry: Registry) -> Result<Open> 
     }
     routers.insert(0, router);
     if has(Role::Detector) {
+        let rules = Arc::new(rules);
+        if config.learning.enabled {
+            let (config, limits) = (config.learning.clone(), config.ingest.limits.clone());
+            let (log, rules, stopping) = (Arc::clone(&log), Arc::clone(&rules), stopping.clone());
+            tasks.spawn(async move {
+                let ended = martingale_detector::learn(config, Clock::System, &limits, log, rules, stopping).await;
+                ("learning", ended.map_err(Into::into))
+            });
+        }
         tasks.spawn(async move {
-            let (config, limits, rules) = (config.detector, config.ingest.limits, Arc::new(rules));
+            let (config, limits) = (config.detector, config.ingest.limits);
             let watched = martingale_detector::Watched { registry: &registry, health: judging };
             let ended = martingale_detector::run(config, &limits, log, rules, watched, stopping).await;
             ("the detector", ended.map_err(Into::into))

@@ -12,6 +12,7 @@
 #![allow(clippy::too_many_lines, reason = "tables of cases")]
 
 pub mod invariants;
+pub mod learnt;
 pub mod member;
 pub mod random;
 pub mod reference;

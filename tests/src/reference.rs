@@ -9,7 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use martingale_detector_core::{Detector, Observed, Rules, State, StateKey};
 use martingale_platform::log::{Error, Log, Offset, Partition, ReadLimit, Record, Topic};
-use martingale_schemas::{Control, ControlAction, ControlState, Position, SessionId, Step, VerdictId, topics};
+use martingale_schemas::{BaselinesId, Control, ControlAction, ControlState, Position, SessionId, Step, VerdictId, topics};
+
+use crate::learnt::learnt;
 
 /// What should be on the log of one partition.
 #[derive(Debug, Default)]
@@ -125,11 +127,22 @@ impl Replay {
             self.resumed = false;
             // What is in memory is also in `kept`; used again, it is looked at with the new time.
             self.detector = Detector::new(Arc::clone(&self.rules));
+            self.detector.load(StateKey::Tenant, self.kept.get(&StateKey::Tenant).map(|it| it.state.clone()));
+            if let Some(id) = self.detector.tenant().baselines() {
+                self.hold_against(id);
+            }
+        }
+    }
+
+    fn hold_against(&mut self, id: BaselinesId) {
+        if let Some((baselines, _)) = learnt().get(&id) {
+            self.detector.hold_against(Arc::clone(baselines));
         }
     }
 
     fn is_over(&self, kept: &Kept) -> bool {
-        self.tick.saturating_sub(kept.used) > self.idle_micros && !kept.state.is_halted()
+        let is_forgotten = !kept.state.is_halted() && !matches!(kept.state, State::Tenant(_));
+        self.tick.saturating_sub(kept.used) > self.idle_micros && is_forgotten
     }
 
     fn load(&mut self, key: StateKey<'static>) {
@@ -159,6 +172,9 @@ impl Replay {
             self.load(key);
         }
         self.resumed |= order.action == ControlAction::Resume;
+        if let ControlAction::UseBaselines { baselines_id } = order.action {
+            self.hold_against(baselines_id);
+        }
         self.detector.apply(order);
         self.keep();
     }
@@ -195,7 +211,7 @@ impl Replay {
                 let is_held = is_held(&head_of(key).unwrap_or_else(|| key.clone()));
                 Some((name, Over { session: id.clone(), value, is_held }))
             }
-            StateKey::Run(_) => None,
+            StateKey::Run(_) | StateKey::Tenant => None,
         });
         of_sessions.collect()
     }
@@ -214,7 +230,7 @@ impl Replay {
 fn head_of(key: &StateKey<'static>) -> Option<StateKey<'static>> {
     match key {
         StateKey::Part(id, _) => Some(StateKey::Session(id.clone())),
-        StateKey::Session(_) | StateKey::Run(_) => None,
+        StateKey::Session(_) | StateKey::Run(_) | StateKey::Tenant => None,
     }
 }
 

@@ -7,12 +7,13 @@ use martingale_detector::{CONSUMER, Config, Health, Watched};
 use martingale_detector_core::{Rules, StateLimits};
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
-use martingale_platform::log::{Appended, Cleanup, Log, MemoryLog, Partition, TopicSpec};
+use martingale_platform::log::{Appended, Cleanup, Log, MemoryLog, Partition, TopicSpec, blob};
 use martingale_platform::shutdown::{self, Trigger};
 use martingale_schemas::{Limits, topics};
 use prometheus::Registry;
 use tokio::task::JoinHandle;
 
+use crate::learnt::learnt;
 use crate::invariants::{self, Invariant, Tally, Violation, Witness};
 use crate::member::{Breakage, Group, Member, Trouble};
 use crate::random::Random;
@@ -97,6 +98,10 @@ struct Simulation {
 /// The first invariant that does not hold.
 pub async fn simulate(seed: u64, breakage: Option<Breakage>) -> Result<Tally, Violation> {
     let mut it = Simulation::new(seed, breakage);
+    for (id, (_, stored)) in learnt() {
+        let put = blob::put(&*it.log, topics::BASELINES, &id.to_string(), stored).await;
+        put.map_err(|it| Invariant::L1.violated(it))?;
+    }
     for _ in 0..it.plan.ticks {
         it.tick().await?;
     }
@@ -129,7 +134,7 @@ impl Simulation {
         for partition in 0..plan.partitions {
             group.give(Partition(partition), random.index(MEMBERS));
         }
-        let world = World::new(random.fork(), clock.clone());
+        let world = World::new(random.fork(), clock.clone(), learnt().keys().copied().collect());
         let witness = Witness {
             identities: plan.identities,
             idle_micros: plan.config.session_idle.as_micros(),

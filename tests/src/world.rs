@@ -5,7 +5,7 @@ use martingale_platform::clock::Clock;
 use martingale_platform::log::{Append, Partition};
 use martingale_schemas::wire::StepV1;
 use martingale_schemas::{
-    Control, ControlAction, ControlId, ControlState, Limits, Scope, SessionId, Timestamp, topics,
+    BaselinesId, Control, ControlAction, ControlId, ControlState, Limits, Scope, SessionId, Timestamp, topics,
 };
 use serde_json::{Value, json};
 
@@ -26,6 +26,11 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
     #[must_use]
     pub fn append(&self) -> Append {
         Append::new(topics::STEPS, self.root.clone(), self.json.clone()).with_id(self.id)
@@ -52,12 +57,14 @@ pub struct World {
     held: Vec<Envelope>,
     sent: Vec<Envelope>,
     orders: u64,
+    /// What an operator may have used.
+    baselines: Vec<BaselinesId>,
 }
 
 impl World {
     #[must_use]
-    pub const fn new(random: Random, clock: Clock) -> Self {
-        Self { random, clock, sessions: Vec::new(), held: Vec::new(), sent: Vec::new(), orders: 0 }
+    pub const fn new(random: Random, clock: Clock, baselines: Vec<BaselinesId>) -> Self {
+        Self { random, clock, sessions: Vec::new(), held: Vec::new(), sent: Vec::new(), orders: 0, baselines }
     }
 
     /// New steps, about `n`: some are held back and come later, out of order.
@@ -97,15 +104,22 @@ impl World {
     /// An order for a session or run, half of the time for one that matters.
     pub fn order(&mut self) -> Control {
         self.orders += 1;
+        let uses = self.random.per_mille(200).then(|| self.random.index(self.baselines.len()));
+        let uses = uses.and_then(|it| self.baselines.get(it)).copied();
         let session = (!self.sessions.is_empty()).then(|| self.random.pick(&self.sessions).clone());
         let scope = match session {
             Some(it) if self.random.per_mille(300) => Scope::Run { root_session_id: SessionId::from(it.root) },
             Some(it) => Scope::Session { session_id: SessionId::from(it.id) },
             None => Scope::Session { session_id: SessionId::from("nobody") },
         };
+        let (action, scope) = match uses {
+            Some(baselines_id) => (ControlAction::UseBaselines { baselines_id }, Scope::Tenant),
+            None if self.random.per_mille(450) => (ControlAction::Resume, scope),
+            None => (ControlAction::Halt, scope),
+        };
         Control {
             control_id: ControlId::from(format!("c-{}", self.orders)),
-            action: if self.random.per_mille(450) { ControlAction::Resume } else { ControlAction::Halt },
+            action,
             scope,
             time: Timestamp::from_micros(self.clock.now_micros()),
             by: Some("operator".to_owned()),

@@ -8,9 +8,11 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::baselines::named;
 use crate::http::Failure;
 
-const FIELDS: &str = "`action`, `session_id` or `root_session_id`, and optionally `reason`, `by`, `control_id`";
+const FIELDS: &str = "`action`, `session_id` or `root_session_id` (of `use_baselines`, `baselines_id`), and optionally `reason`, \
+                      `by`, `control_id`";
 
 /// Longest `reason` and `by`, in bytes.
 const TEXT_BYTES_MAX: usize = 2_000;
@@ -67,7 +69,7 @@ impl Request {
             let message = format!("`{}` comes twice: send it once", shown(&name));
             return Err(Failure::field(name, "duplicate_field", message));
         }
-        let action = action(text(&mut fields, "action", TEXT_BYTES_MAX)?.as_deref())?;
+        let action = action(&mut fields)?;
         let session = text(&mut fields, "session_id", id_bytes_max)?;
         let root = text(&mut fields, "root_session_id", id_bytes_max)?;
         // What was halted before such ids were refused has to be resumed by the id it has.
@@ -78,6 +80,12 @@ impl Request {
         let scope = match (session, root) {
             (Some(id), None) => Scope::Session { session_id: SessionId::from(id) },
             (None, Some(id)) => Scope::Run { root_session_id: SessionId::from(id) },
+            (None, None) if matches!(action, ControlAction::UseBaselines { .. }) => Scope::Tenant,
+            (session, _) if matches!(action, ControlAction::UseBaselines { .. }) => {
+                let field = if session.is_some() { "session_id" } else { "root_session_id" };
+                let message = format!("`{field}` does not go with `use_baselines`, which holds for all: leave it out");
+                return Err(Failure::field(field, "invalid_value", message));
+            }
             (None, None) => {
                 let message = "`session_id` is required, or `root_session_id` for a whole run";
                 return Err(Failure::field("session_id", "missing_field", message));
@@ -105,15 +113,23 @@ impl Request {
     }
 }
 
-fn action(sent: Option<&str>) -> Result<ControlAction, Failure> {
-    match sent {
+fn action(fields: &mut Map<String, Value>) -> Result<ControlAction, Failure> {
+    const KNOWN: &str = "`halt`, `resume` or `use_baselines`";
+    match text(fields, "action", TEXT_BYTES_MAX)?.as_deref() {
         Some("halt") => Ok(ControlAction::Halt),
         Some("resume") => Ok(ControlAction::Resume),
+        Some("use_baselines") => match text(fields, "baselines_id", TEXT_BYTES_MAX)? {
+            Some(id) => Ok(ControlAction::UseBaselines { baselines_id: named(&id)? }),
+            None => {
+                let message = "`baselines_id` is required: GET /v1/baselines lists those there are";
+                Err(Failure::field("baselines_id", "missing_field", message))
+            }
+        },
         Some(other) => {
-            let message = format!("unknown action \"{}\": expected `halt` or `resume`", shown(other));
+            let message = format!("unknown action \"{}\": expected {KNOWN}", shown(other));
             Err(Failure::field("action", "invalid_value", message))
         }
-        None => Err(Failure::field("action", "missing_field", "`action` is required: `halt` or `resume`")),
+        None => Err(Failure::field("action", "missing_field", format!("`action` is required: {KNOWN}"))),
     }
 }
 
@@ -149,7 +165,7 @@ fn text(fields: &mut Map<String, Value>, field: &'static str, bytes_max: usize) 
 
 #[cfg(test)]
 mod tests {
-    use super::Request;
+    use super::{Request, Scope};
 
     #[test]
     fn each_mistake_names_field_value_and_remedy() {
@@ -157,8 +173,27 @@ mod tests {
         for (body, field, reason, says) in [
             ("[]", None, "invalid_json", "JSON object"),
             ("{\"action\":", None, "invalid_json", "EOF"),
-            (r#"{"session_id":"s"}"#, Some("action"), "missing_field", "`halt` or `resume`"),
+            (r#"{"session_id":"s"}"#, Some("action"), "missing_field", "`halt`, `resume`"),
             (r#"{"action":"stop","session_id":"s"}"#, Some("action"), "invalid_value", "\"stop\""),
+            (r#"{"action":"use_baselines"}"#, Some("baselines_id"), "missing_field", "/v1/baselines"),
+            (
+                r#"{"action":"use_baselines","baselines_id":"00AA"}"#,
+                Some("baselines_id"),
+                "invalid_value",
+                "32 digits",
+            ),
+            (
+                r#"{"action":"use_baselines","baselines_id":"00000000000000000000000000000001","session_id":"s"}"#,
+                Some("session_id"),
+                "invalid_value",
+                "leave it out",
+            ),
+            (
+                r#"{"action":"halt","session_id":"s","baselines_id":"00000000000000000000000000000001"}"#,
+                Some("baselines_id"),
+                "unknown_field",
+                "`use_baselines`",
+            ),
             (r#"{"action":1,"session_id":"s"}"#, Some("action"), "wrong_type", "send a string"),
             (r#"{"action":"halt"}"#, Some("session_id"), "missing_field", "root_session_id"),
             (r#"{"action":"halt","session_id":""}"#, Some("session_id"), "invalid_value", "empty"),
@@ -184,6 +219,8 @@ mod tests {
             assert_eq!((error.field.as_deref(), error.reason.as_ref()), (field, reason), "{body}");
             assert!(error.message.contains(says), "{body}: {}", error.message);
         }
+        let uses = br#"{"action":"use_baselines","baselines_id":"00000000000000000000000000000001"}"#;
+        assert!(Request::parse(uses, 128).is_ok_and(|it| it.scope == Scope::Tenant));
         assert!(Request::parse(br#"{"action":"resume","root_session_id":"r","by":"eve","reason":null}"#, 128).is_ok());
     }
 }

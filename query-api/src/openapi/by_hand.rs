@@ -19,6 +19,7 @@ fn common() -> Value {
         "AnswerOrError": {
             "anyOf": [{ "$ref": "#/components/schemas/Answer" }, { "$ref": "#/components/schemas/Error" }],
         },
+        "Bytes": { "type": "string", "contentMediaType": "application/octet-stream" },
         "Object": { "type": "object" },
         "Text": text(),
         "Error": {
@@ -142,14 +143,15 @@ fn controls() -> Value {
             "required": ["action"],
             "additionalProperties": false,
             "properties": {
-                "action": { "enum": ["halt", "resume"] },
+                "action": { "enum": ["halt", "resume", "use_baselines"] },
+                "baselines_id": { "type": "string", "description": "Of `use_baselines`, which holds for all." },
                 "session_id": text(),
                 "root_session_id": text(),
                 "reason": text(),
                 "by": text(),
                 "control_id": { "type": "string", "description": "Makes the request repeatable: sent again, it is no second order: the answer has `repeated`, and nothing is done." },
             },
-            "oneOf": [{ "required": ["session_id"] }, { "required": ["root_session_id"] }],
+            "oneOf": [{ "required": ["session_id"] }, { "required": ["root_session_id"] }, { "required": ["baselines_id"] }],
         },
         "Controls": {
             "type": "object",

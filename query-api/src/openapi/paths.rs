@@ -136,7 +136,7 @@ pub(super) const PATHS: &[Operation] = &[
     Operation {
         method: "post",
         path: "/v1/controls",
-        summary: "Halts or resumes a session or a run; answers once it holds everywhere.",
+        summary: "Halts or resumes a session or a run, or has baselines used; answers once it holds everywhere.",
         body: Some((JSON, "ControlRequest")),
         answers: &[
             ("200", "Applied: every step judged from now on is judged under it.", JSON, "Given"),
@@ -144,6 +144,7 @@ pub(super) const PATHS: &[Operation] = &[
         ],
         errors: &[
             BAD,
+            ("404", "The baselines are not on the log."),
             ("409", "The id is taken by another order."),
             ("413", "The body is larger than `controls.body_bytes_max`."),
             PLAIN,
@@ -170,6 +171,30 @@ pub(super) const PATHS: &[Operation] = &[
         params: &[path("id", "`control_id`.")],
         answers: &[("200", "The control.", JSON, "Given")],
         errors: &[BAD, MISSING],
+        ..NONE
+    },
+    Operation {
+        path: "/v1/baselines",
+        summary: "Baselines on the log, newest first, and which of them are in use.",
+        answers: &[("200", "Newest first.", JSON, "Listed")],
+        errors: &[DOWN],
+        ..NONE
+    },
+    Operation {
+        method: "post",
+        path: "/v1/baselines",
+        summary: "Puts baselines on the log. An order `use_baselines` has them used.",
+        body: Some(("application/octet-stream", "Bytes")),
+        answers: &[("201", "They are on the log.", JSON, "Put")],
+        errors: &[("400", "No baselines, or damaged ones."), ("413", "Larger than 64 MiB."), PLAIN, BUSY, DOWN],
+        ..NONE
+    },
+    Operation {
+        path: "/v1/baselines/{id}",
+        summary: "Baselines as `martingale baseline learn` writes them.",
+        params: &[path("id", "`baselines_id`.")],
+        answers: &[("200", "The file.", "application/octet-stream", "Bytes")],
+        errors: &[BAD, MISSING, DOWN],
         ..NONE
     },
     Operation {

@@ -4,14 +4,19 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// What the agents do when nothing is wrong: learnt from recordings, kept as a file, judged by with `up --baselines`.
+use super::Output;
+
+/// What the agents do when nothing is wrong: learnt by a server from sessions that are over, or from recordings into a file.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   martingale baseline learn last-month.jsonl.gz --out normal.baselines
   martingale baseline show normal.baselines
   martingale replay today.jsonl.gz --offline --baselines normal.baselines
-  martingale up --data ./data --baselines normal.baselines")]
+  martingale baseline publish normal.baselines      onto the log, and into use
+  martingale baseline list                          which there are, and which is used
+  martingale baseline use <id>                      back to earlier ones
+  martingale baseline fetch <id> --out used.baselines")]
 pub(crate) struct Baseline {
     #[command(subcommand)]
     pub(crate) command: BaselineCommand,
@@ -25,6 +30,59 @@ pub(crate) enum BaselineCommand {
     /// What a file of baselines holds: for each agent how many sessions, and what its figures rest on.
     #[command(after_help = "Example:\n  martingale baseline show normal.baselines --json")]
     Show(Show),
+    /// Baselines on the server's log, newest first, and which of them steps are held against.
+    #[command(after_help = "Example:\n  martingale baseline list")]
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Put a file onto the server's log, and have every detector use it from its next step on.
+    #[command(after_help = "\
+A server that learns (`learning.enabled`) goes on to its own with its next round.
+
+Example:
+  martingale baseline publish normal.baselines --reason \"before the release\"")]
+    Publish {
+        /// A file that `baseline learn` wrote.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        order: Order,
+    },
+    /// Have every detector use baselines that are on the log.
+    #[command(after_help = "Example:\n  martingale baseline use <id> --reason \"the last ones were learnt on a bad day\"")]
+    Use {
+        /// Which ones; `baseline list` shows their ids.
+        #[arg(value_name = "ID")]
+        id: String,
+        #[command(flatten)]
+        order: Order,
+    },
+    /// Write baselines of the server's log to a file.
+    #[command(after_help = "Example:\n  martingale baseline fetch <id> --out used.baselines")]
+    Fetch {
+        /// Which ones; `baseline list` shows their ids.
+        #[arg(value_name = "ID")]
+        id: String,
+        /// File to write. What it held is replaced when they are here.
+        #[arg(long, value_name = "OUT")]
+        out: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Who has them used, and why.
+#[derive(Debug, Args)]
+pub(crate) struct Order {
+    /// Why: kept with the order.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Who gives the order.
+    #[arg(long, value_name = "WHO", env = "USER")]
+    pub(crate) by: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -1,11 +1,13 @@
-//! `baseline`: what is normal, learnt from recordings and kept as a file.
+//! `baseline`: what is normal, learnt from recordings and kept as a file, or on the log of a server.
+
+mod on_log;
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use martingale_detector::{read_baselines, write_baselines};
+use martingale_detector::write_baselines;
 use martingale_detector_core::{Baselines, Profile};
 use martingale_platform::clock::Clock;
 use martingale_schemas::Timestamp;
@@ -18,11 +20,14 @@ use crate::output::{Paint, Table, note, say, say_json};
 use crate::policies::count;
 
 pub(crate) async fn run(args: Baseline) -> Result<ExitCode> {
-    tokio::task::spawn_blocking(move || match args.command {
-        BaselineCommand::Learn(args) => learn(&args),
-        BaselineCommand::Show(args) => show(&args),
-    })
-    .await?
+    match args.command {
+        BaselineCommand::Learn(args) => tokio::task::spawn_blocking(move || learn(&args)).await?,
+        BaselineCommand::Show(args) => tokio::task::spawn_blocking(move || show(&args)).await?,
+        BaselineCommand::List { output } => on_log::list(&output).await,
+        BaselineCommand::Publish { file, order } => on_log::publish(&file, &order).await,
+        BaselineCommand::Use { id, order } => on_log::use_them(&id, &order).await,
+        BaselineCommand::Fetch { id, out, output } => on_log::fetch(&id, &out, &output).await,
+    }
 }
 
 fn learn(args: &Learn) -> Result<ExitCode> {
@@ -56,7 +61,7 @@ fn show(args: &Show) -> Result<ExitCode> {
 
 /// What a file holds.
 fn tell(path: &Path, bytes: &[u8], as_json: bool) -> Result<()> {
-    let (baselines, id) = read_baselines(bytes).with_context(|| format!("{} is not taken", path.display()))?;
+    let (baselines, id) = normal::parse(path, bytes)?;
     if as_json {
         let agents: Vec<Value> = baselines.profiles().into_iter().map(facts).collect();
         say_json(&json!({ "baselines_id": id.to_string(), "bytes": bytes.len(), "agents": agents }))?;

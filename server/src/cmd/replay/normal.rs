@@ -73,7 +73,15 @@ fn is_learnt(path: &Path) -> bool {
 /// # Errors
 /// When it cannot be read, or is none; with its path.
 pub(crate) fn read(path: &Path) -> Result<(Baselines, BaselinesId)> {
-    read_baselines(&bytes(path)?).with_context(|| format!("{} is not taken", path.display()))
+    parse(path, &bytes(path)?)
+}
+
+/// What was read of a file, and its name.
+///
+/// # Errors
+/// When it is none; with its path.
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<(Baselines, BaselinesId)> {
+    read_baselines(bytes).with_context(|| format!("{} is not taken", path.display()))
 }
 
 /// # Errors
