@@ -9,8 +9,8 @@ use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateK
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
-    BaselinesId, Column, Control, ControlAction, ControlId, ControlState, Decision, Finding, Lineage, Position, Reason, Rejection,
-    Scope, SessionId, Step, Timestamp, Verdict, VerdictId, topics,
+    BaselinesId, Column, Control, ControlAction, ControlId, ControlState, Decision, Finding, Lineage, Position, Reason,
+    Rejection, Scope, SessionId, Step, Timestamp, Verdict, VerdictId, topics,
 };
 
 use crate::controls::Order;

@@ -61,7 +61,8 @@ impl Learning {
     /// # Errors
     /// [`Error::Config`] with the field that does not hold.
     pub fn validate(&self) -> Result<(), Error> {
-        let spans = [("learning.every", self.every), ("learning.window", self.window), ("learning.silent", self.silent)];
+        let spans =
+            [("learning.every", self.every), ("learning.window", self.window), ("learning.silent", self.silent)];
         if let Some((field, span)) = spans.into_iter().find(|(_, it)| it.0.is_zero()) {
             return Err(Error::Config { field, value: span.to_string(), remedy: "set a span such as 1h" });
         }
@@ -109,7 +110,10 @@ pub async fn learn(
             outcome = round.learn() => outcome,
         };
         if let Err(error) = outcome {
-            tracing::warn!(error = &error as &dyn std::error::Error, "baselines were not learnt; tried again in {every:?}");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "baselines were not learnt; tried again in {every:?}"
+            );
         }
     }
 }

@@ -11,8 +11,8 @@ use martingale_schemas::{StepReader, Timestamp, topics};
 use tokio::sync::watch;
 
 use crate::controls::Orders;
-use crate::judge::{Batch, Forgotten, Judge};
 use crate::fetched::Fetched;
+use crate::judge::{Batch, Forgotten, Judge};
 use crate::metrics::{Counts, Gauges, Metrics};
 use crate::published::{Committed, Published};
 use crate::{CONSUMER, Config, Error, Health};

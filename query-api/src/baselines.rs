@@ -78,12 +78,8 @@ async fn list(State(baselines): State<Arc<Baselines>>) -> Result<Json<Listed>, F
     for blob in blob::list(&*baselines.log, topics::BASELINES).await?.into_iter().rev() {
         let Ok(baselines_id) = blob.name.parse::<BaselinesId>() else { continue };
         let used = in_force.as_ref().filter(|it| it.action == ControlAction::UseBaselines { baselines_id });
-        let used_by = used.cloned().map(|it| Use {
-            control_id: it.control_id,
-            time: it.time,
-            by: it.by,
-            reason: it.reason,
-        });
+        let used_by =
+            used.cloned().map(|it| Use { control_id: it.control_id, time: it.time, by: it.by, reason: it.reason });
         let published = Timestamp::from_micros(blob.put_at);
         found.push(OnLog { baselines_id, bytes: blob.bytes, published, used_by });
     }

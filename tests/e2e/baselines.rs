@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, json_of, martingale};
+use crate::harness::{BINARY, Server, json_of, martingale};
 
 /// Sessions that look things up and mail the result, one second a step; in a strange one everything takes half a minute
 /// and fails.
@@ -79,6 +80,79 @@ fn a_server_judges_by_what_was_learnt_as_a_replay_does() {
         .collect();
     assert!(!drifted.is_empty(), "nothing drifted in {live}");
     assert!(drifted.iter().all(|it| it["session_id"] == "today-205"), "{drifted:?}");
+}
+
+/// One that learns so often.
+fn learning(data: &Path, every: &str) -> Server {
+    let mut command = Command::new(BINARY);
+    command.env("MARTINGALE__LEARNING__EVERY", every);
+    Server::try_start(command, data, &[]).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[tokio::test]
+async fn a_server_learns_from_sessions_that_are_over_and_goes_back_when_told_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let data = folder.path().join("data");
+    let past = write(folder.path(), "past", 0..120, None);
+    let today = write(folder.path(), "today", 200..212, Some(205));
+    // All of it is there when the first round begins.
+    let server = learning(&data, "1d");
+    json_of(&server.martingale(&["replay", &past, "--json"]));
+    server.terminate();
+    let server = learning(&data, "50ms");
+    let uses = "SELECT count(*) FROM controls WHERE action = 'use_baselines' AND state = 'applied'";
+    server.count_reaches(uses, 1).await;
+
+    let listed = || json_of(&server.martingale(&["baseline", "list", "--json"]))["baselines"].clone();
+    let first = listed();
+    let (id, used) = (first[0]["baselines_id"].as_str().expect("an id").to_owned(), &first[0]["used_by"]);
+    assert_eq!((first.as_array().map(Vec::len), &used["by"]), (Some(1), &json!("learning")));
+    assert!(used["reason"].as_str().is_some_and(|it| it.contains("from 120 sessions")), "{used}");
+    // What it uses is what an offline replay of the file says.
+    let fetched = file("fetched.baselines");
+    assert!(server.martingale(&["baseline", "fetch", &id, "--out", &fetched]).status.success());
+    assert_eq!(json_of(&martingale(&["baseline", "show", &fetched, "--json"]))["agents"][0]["sessions"], 120);
+    let live = file("live");
+    json_of(&server.martingale(&["replay", &today, "--verdicts", &live, "--json"]));
+    let offline = file("offline");
+    json_of(&martingale(&["replay", &today, "--offline", "--baselines", &fetched, "--verdicts", &offline, "--json"]));
+    let live = std::fs::read_to_string(live).expect("readable");
+    assert_eq!(live, std::fs::read_to_string(offline).expect("readable"));
+    assert!(live.contains(r#""column":"drift""#), "nothing drifted");
+
+    // Others by hand, and back.
+    let other = file("other.baselines");
+    json_of(&martingale(&["baseline", "learn", &today, "--out", &other, "--json"]));
+    let published = json_of(&server.martingale(&["baseline", "publish", &other, "--reason", "a try", "--json"]));
+    assert_eq!((&published["action"], &published["scope"]["type"]), (&json!("use_baselines"), &json!("tenant")));
+    let second = listed();
+    assert_eq!((&second[0]["baselines_id"], &second[1]["baselines_id"]), (&published["baselines_id"], &json!(id)));
+    assert_eq!((&second[0]["used_by"]["reason"], &second[1]["used_by"]), (&json!("a try"), &Value::Null));
+    let said = |line: &[&str]| {
+        let output = server.martingale(line);
+        (output.status.success(), [output.stdout, output.stderr].concat())
+    };
+    for (line, succeeds, words) in [
+        (["baseline", "use", id.as_str()], true, "used: baselines"),
+        (["baseline", "use", id.as_str()], true, "used already"),
+        (["baseline", "use", "00000000000000000000000000000001"], false, "no baselines"),
+        (["baseline", "use", "mine"], false, "32 digits"),
+        (["baseline", "publish", today.as_str()], false, "is not taken"),
+        (["baseline", "list", "--json"], true, "used_by"),
+    ] {
+        let (success, text) = said(&line);
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert!(success == succeeds && text.contains(words), "{line:?}: {text}");
+    }
+    assert!(listed()[1]["used_by"]["control_id"].is_string());
+    for (body, words) in [("{}", "holds no baselines"), ("martingale baselines\n\u{1}cut", "damaged")] {
+        let (status, answer) = server.post("/v1/baselines", body).await;
+        assert_eq!(status, 400, "{answer}");
+        assert!(answer["error"]["message"].as_str().is_some_and(|it| it.contains(words)), "{answer}");
+    }
+    let (status, _) = server.get("/v1/baselines/00000000000000000000000000000001").await;
+    assert_eq!(status, 404);
 }
 
 #[test]

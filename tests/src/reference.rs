@@ -9,7 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use martingale_detector_core::{Detector, Observed, Rules, State, StateKey};
 use martingale_platform::log::{Error, Log, Offset, Partition, ReadLimit, Record, Topic};
-use martingale_schemas::{BaselinesId, Control, ControlAction, ControlState, Position, SessionId, Step, VerdictId, topics};
+use martingale_schemas::{
+    BaselinesId, Control, ControlAction, ControlState, Position, SessionId, Step, VerdictId, topics,
+};
 
 use crate::learnt::learnt;
 

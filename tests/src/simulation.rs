@@ -13,8 +13,8 @@ use martingale_schemas::{Limits, topics};
 use prometheus::Registry;
 use tokio::task::JoinHandle;
 
-use crate::learnt::learnt;
 use crate::invariants::{self, Invariant, Tally, Violation, Witness};
+use crate::learnt::learnt;
 use crate::member::{Breakage, Group, Member, Trouble};
 use crate::random::Random;
 use crate::world::{self, Envelope, World};

@@ -14,7 +14,7 @@ use martingale_schemas::{
 };
 
 use super::Learning;
-use super::survey::{Chosen, Survey};
+use super::survey::{Chosen, Survey, by_turns};
 use crate::dead_letter::json;
 use crate::{Error, write_baselines};
 
@@ -95,13 +95,13 @@ impl Round {
                     break;
                 }
                 records.iter().for_each(|it| survey.note(it, config));
-                survey.forget(config);
+                survey.forget(config, config.sessions_max.div_ceil(log.partitions().max(1) as usize));
             }
         }
         Ok(())
     }
 
-    /// The sessions to learn from by partition: the newest ones, as many as there is room for.
+    /// The sessions to learn from by partition: the newest of every agent by turns, as many as there is room for.
     fn choose(&self) -> (Vec<Vec<Chosen>>, From) {
         let config = &self.shared.config;
         let mut from = From::default();
@@ -111,7 +111,7 @@ impl Round {
             from.left_out += left_out;
             all.extend(chosen.into_iter().map(|it| (partition, it)));
         }
-        all.sort_by_key(|(partition, it)| (std::cmp::Reverse(it.last_at), *partition, it.last));
+        by_turns(&mut all, |(_, it)| (it.agent, it.last_at, it.session));
         let mut chosen = vec![Vec::new(); self.surveys.len()];
         let mut steps = 0;
         for (partition, it) in all.into_iter().take(config.sessions_max) {

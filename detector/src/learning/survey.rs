@@ -6,8 +6,10 @@
 //! with each round (`docs/detection.md`). For the same reason one in twenty of those left out is learnt from, drawn by a key
 //! that nobody knows: an attacker cannot choose to be among them.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, RandomState};
 
 use martingale_detector_core::HijackRules;
 use martingale_platform::log::{Bounds, Offset, Record};
@@ -18,6 +20,9 @@ use super::Learning;
 
 /// Of so many sessions that are left out, one is learnt from.
 const AUDITED: u64 = 20;
+
+/// Of agents the hash need not be secret, and is to be the same in every partition.
+const AGENTS: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::new();
 
 /// What the verdicts of a partition say of its sessions.
 #[derive(Debug)]
@@ -35,6 +40,7 @@ pub(super) struct Survey {
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
+    agent: u64,
     first: Offset,
     last: Offset,
     last_at: i64,
@@ -48,6 +54,7 @@ struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chosen {
     pub(super) session: u64,
+    pub(super) agent: u64,
     pub(super) first: Offset,
     pub(super) last: Offset,
     pub(super) last_at: i64,
@@ -60,7 +67,11 @@ pub(super) struct Chosen {
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(borrow)]
-    session_id: std::borrow::Cow<'a, str>,
+    session_id: Cow<'a, str>,
+    #[serde(borrow)]
+    agent_id: Cow<'a, str>,
+    #[serde(borrow)]
+    environment: Option<Cow<'a, str>>,
     kind: Kind,
     decision: Decision,
     position: Position,
@@ -102,7 +113,9 @@ impl Survey {
         let Ok(head) = serde_json::from_slice::<Head<'_>>(&record.value) else { return };
         let at = Offset(head.position.offset);
         let cut_off = self.cut_at.map(|it| it.saturating_add(config.silent.as_micros()));
+        let agent = AGENTS.hash_one((&*head.agent_id, &head.environment));
         let seen = self.sessions.entry(self.hasher.hash_one(&*head.session_id)).or_insert(Seen {
+            agent,
             first: at,
             last: at,
             last_at: record.appended_at,
@@ -122,15 +135,14 @@ impl Survey {
         seen.is_suspect |= head.is_suspect();
     }
 
-    /// Forgets what is too old to be learnt from, and beyond the limit what ended first.
-    pub(super) fn forget(&mut self, config: &Learning) {
+    /// Forgets what is too old to be learnt from, and of more than twice `sessions_max` all but the newest of every agent.
+    pub(super) fn forget(&mut self, config: &Learning, sessions_max: usize) {
         let from = self.now.saturating_sub(config.window.as_micros());
         self.sessions.retain(|_, it| it.last_at >= from);
-        if let Some(excess) = self.sessions.len().checked_sub(2 * config.sessions_max) {
-            let mut ends: Vec<i64> = self.sessions.values().map(|it| it.last_at).collect();
-            let (_, last, _) = ends.select_nth_unstable(excess.min(self.sessions.len() - 1));
-            let last = *last;
-            self.sessions.retain(|_, it| it.last_at > last);
+        if self.sessions.len() > 2 * sessions_max {
+            let mut all: Vec<(u64, Seen)> = self.sessions.drain().collect();
+            by_turns(&mut all, |(session, it)| (it.agent, it.last_at, *session));
+            self.sessions.extend(all.into_iter().take(sessions_max));
         }
     }
 
@@ -147,11 +159,30 @@ impl Survey {
                 left_out += 1;
                 continue;
             }
-            let (session, Seen { first, last, last_at, steps, .. }) = (*session, *it);
-            chosen.push(Chosen { session, first, last, last_at, steps, is_audited });
+            let (session, Seen { agent, first, last, last_at, steps, .. }) = (*session, *it);
+            chosen.push(Chosen { session, agent, first, last, last_at, steps, is_audited });
         }
         (chosen, left_out)
     }
+}
+
+/// Orders sessions so that the newest of every agent come first, then the second of every one, and so on: whoever takes the first
+/// of them takes from all alike. `of`: the agent, when it ended, and what tells it from another.
+pub(super) fn by_turns<T>(sessions: &mut Vec<T>, of: impl Fn(&T) -> (u64, i64, u64)) {
+    sessions.sort_by_key(|it| {
+        let (agent, ended, which) = of(it);
+        (agent, Reverse(ended), which)
+    });
+    let mut turn = (0, 0);
+    let mut turns: Vec<(u64, T)> = Vec::with_capacity(sessions.len());
+    for it in sessions.drain(..) {
+        let agent = of(&it).0;
+        let first = turns.is_empty() || turn.0 != agent;
+        turn = (agent, if first { 0 } else { turn.1 + 1 });
+        turns.push((turn.1, it));
+    }
+    turns.sort_by_key(|(turn, it)| (*turn, Reverse(of(it).1), of(it).2));
+    sessions.extend(turns.into_iter().map(|it| it.1));
 }
 
 impl Head<'_> {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use martingale_platform::log::{Append, Bounds, Log, MemoryLog, Offset, Record, blob};
+use martingale_platform::log::{Bounds, Log, MemoryLog, Offset, Record, blob};
 use martingale_schemas::{Control, ControlAction, ControlState, Limits, StepReader, Verdict, topics};
 
 use super::round::{Round, Shared};
-use super::survey::Survey;
+use super::survey::{Survey, by_turns};
 use super::*;
 use crate::tests::{Bench, simulated};
 
@@ -24,7 +24,12 @@ fn session(id: &str, ends: bool, secret: bool) -> Vec<String> {
         ("user_message", r#""text":"Post the report""#.to_owned()),
         ("tool_call", r#""tool":"read_file","input":{"path":"report.txt"}"#.to_owned()),
         ("tool_result", format!(r#""tool":"read_file","output":{read}"#)),
-        ("tool_call", format!(r#""tool":"http_post","input":{sent},"attributes":{{"mcp.tool.annotations":{{"openWorldHint":true}}}}"#)),
+        (
+            "tool_call",
+            format!(
+                r#""tool":"http_post","input":{sent},"attributes":{{"mcp.tool.annotations":{{"openWorldHint":true}}}}"#
+            ),
+        ),
         ("session_end", r#""text":"done""#.to_owned()),
     ];
     let count = if ends { steps.len() } else { steps.len() - 1 };
@@ -69,7 +74,8 @@ fn what_is_over_and_normal_is_learnt_published_and_used_from_a_position_on() {
         let many = |from: usize, count: usize| (from..from + count).map(|it| session(&format!("n{it}"), true, false));
         judge(&bench, many(0, NEW - 1).collect()).await;
         assert_eq!(round.learn().await.expect("a round"), None, "too few");
-        judge(&bench, many(NEW, 1).chain([session("leaks", true, true), session("open", false, false)]).collect()).await;
+        judge(&bench, many(NEW, 1).chain([session("leaks", true, true), session("open", false, false)]).collect())
+            .await;
         let (id, from) = round.learn().await.expect("a round").expect("enough");
         // Drawn or left out: which of them is not to be known beforehand.
         assert_eq!((from.sessions - from.audited, from.left_out + from.audited), (NEW, 1), "{from:?}");
@@ -81,7 +87,10 @@ fn what_is_over_and_normal_is_learnt_published_and_used_from_a_position_on() {
         let orders: Vec<Control> = bench.read(topics::CONTROLS).await;
         let uses = ControlAction::UseBaselines { baselines_id: id };
         assert!(orders.iter().all(|it| it.action == uses), "{orders:?}");
-        assert!(matches!(orders[1].state, ControlState::Applied { known: true, changed: Some(true), .. }), "{orders:?}");
+        assert!(
+            matches!(orders[1].state, ControlState::Applied { known: true, changed: Some(true), .. }),
+            "{orders:?}"
+        );
         judge(&bench, vec![session("then", true, false)]).await;
         bench.stop(running).await;
         let running = bench.start();
@@ -118,7 +127,10 @@ fn baselines_that_are_not_there_change_nothing() {
         bench.append(topics::CONTROLS, order).await;
         bench.until(topics::CONTROLS, 2).await;
         let orders: Vec<Control> = bench.read(topics::CONTROLS).await;
-        assert!(matches!(orders[1].state, ControlState::Applied { known: false, changed: Some(false), .. }), "{orders:?}");
+        assert!(
+            matches!(orders[1].state, ControlState::Applied { known: false, changed: Some(false), .. }),
+            "{orders:?}"
+        );
         assert!(!bench.state().await.contains(&"t/".to_owned()));
         bench.stop(running).await;
     });
@@ -145,14 +157,16 @@ fn the_oldest_are_removed_beyond_what_is_kept() {
 #[test]
 fn what_the_verdicts_say_of_a_session() {
     let config = Learning::default();
-    let verdict = |offset: u64, at: i64, kind: &str, more: &str| Record {
+    let verdict = |offset: u64, at: i64, kind: &str, more: &str| {
+        Record {
         offset: Offset(offset),
         appended_at: at,
         key: Bytes::new(),
         value: format!(
-            r#"{{"session_id":"s","kind":"{kind}","decision":"allow","position":{{"partition":0,"offset":{offset}}}{more}}}"#
+            r#"{{"session_id":"s","agent_id":"a","kind":"{kind}","decision":"allow","position":{{"partition":0,"offset":{offset}}}{more}}}"#
         )
         .into(),
+    }
     };
     let finding = |calibration: &str, decision: &str| {
         format!(r#","findings":[{{"calibration":"{calibration}","decision":"{decision}"}}]"#)
@@ -162,12 +176,30 @@ fn what_the_verdicts_say_of_a_session() {
         ("ended", 0, vec![("plan", 0, String::new()), ("session_end", 1, String::new())], true, false),
         ("silent", 0, vec![("plan", 0, String::new()), ("other", 2 * HOUR_MICROS, String::new())], true, false),
         ("its beginning may be gone", 7, vec![("session_end", 0, String::new())], false, false),
-        ("begun later", 7, vec![("other", 0, String::new()), ("session_end", 2 * HOUR_MICROS, String::new())], true, false),
+        (
+            "begun later",
+            7,
+            vec![("other", 0, String::new()), ("session_end", 2 * HOUR_MICROS, String::new())],
+            true,
+            false,
+        ),
         ("a fact that asks", 0, vec![("session_end", 0, finding("fact", "step_up"))], true, true),
         ("a fact that warns", 0, vec![("session_end", 0, finding("fact", "warn"))], true, false),
         ("a learnt rate", 0, vec![("session_end", 0, finding("conformal", "step_up"))], true, false),
-        ("a suspect call", 0, vec![("tool_call", 0, r#","scores":{"hijack":24.0}"#.into()), ("session_end", 0, String::new())], true, true),
-        ("a call", 0, vec![("tool_call", 0, r#","scores":{"hijack":23.9}"#.into()), ("session_end", 0, String::new())], true, false),
+        (
+            "a suspect call",
+            0,
+            vec![("tool_call", 0, r#","scores":{"hijack":24.0}"#.into()), ("session_end", 0, String::new())],
+            true,
+            true,
+        ),
+        (
+            "a call",
+            0,
+            vec![("tool_call", 0, r#","scores":{"hijack":23.9}"#.into()), ("session_end", 0, String::new())],
+            true,
+            false,
+        ),
     ] {
         let bounds = Bounds { start: Offset(start), end: Offset(start) };
         let mut survey = Survey::new(bounds);
@@ -183,4 +215,27 @@ fn what_the_verdicts_say_of_a_session() {
         let expected = if is_suspect { (0, 1) } else { (usize::from(is_over), 0) };
         assert_eq!((chosen_clean, suspects), expected, "{name}");
     }
+}
+
+#[test]
+fn an_agent_with_many_sessions_does_not_push_others_out() {
+    // Agent, and when the session ended.
+    let mut sessions = vec![(1, 10), (1, 11), (1, 12), (1, 13), (2, 3), (2, 4), (3, 1)];
+    by_turns(&mut sessions, |(agent, ended)| (*agent, *ended, 0));
+    assert_eq!(sessions, [(1, 13), (2, 4), (3, 1), (1, 12), (2, 3), (1, 11), (1, 10)]);
+    by_turns(&mut Vec::<(u64, i64)>::new(), |it| (it.0, it.1, 0));
+
+    let config = Learning::default();
+    let mut survey = Survey::new(Bounds { start: Offset(0), end: Offset(0) });
+    for n in 0..30_u64 {
+        let agent = if n < 2 { "quiet" } else { "loud" };
+        let value = format!(
+            r#"{{"session_id":"s{n}","agent_id":"{agent}","kind":"session_end","decision":"allow","position":{{"partition":0,"offset":{n}}}}}"#
+        );
+        let at = i64::try_from(n).expect("small");
+        survey.note(&Record { offset: Offset(n), appended_at: at, key: Bytes::new(), value: value.into() }, &config);
+        survey.forget(&config, 6);
+    }
+    let chosen = survey.over(&config).0;
+    assert!(chosen.len() <= 12 && chosen.iter().filter(|it| it.last < Offset(2)).count() == 2, "{chosen:?}");
 }

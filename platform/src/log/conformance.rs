@@ -448,7 +448,8 @@ async fn the_newest_record_of_each_key(subject: Subject) {
 
 async fn a_value_larger_than_a_record_is_put_whole_or_not_at_all(subject: Subject) {
     let log = subject.log();
-    let value = |seed: u8, bytes: usize| Bytes::from((0..bytes).map(|it| (it / 1_000) as u8 ^ seed).collect::<Vec<_>>());
+    let value =
+        |seed: u8, bytes: usize| Bytes::from((0..bytes).map(|it| (it / 1_000) as u8 ^ seed).collect::<Vec<_>>());
     let names = async || {
         let found = blob::list(log, COMPACTED).await.expect("list");
         found.into_iter().map(|it| (it.name, it.bytes)).collect::<Vec<_>>()

@@ -176,12 +176,7 @@ mod tests {
             (r#"{"session_id":"s"}"#, Some("action"), "missing_field", "`halt`, `resume`"),
             (r#"{"action":"stop","session_id":"s"}"#, Some("action"), "invalid_value", "\"stop\""),
             (r#"{"action":"use_baselines"}"#, Some("baselines_id"), "missing_field", "/v1/baselines"),
-            (
-                r#"{"action":"use_baselines","baselines_id":"00AA"}"#,
-                Some("baselines_id"),
-                "invalid_value",
-                "32 digits",
-            ),
+            (r#"{"action":"use_baselines","baselines_id":"00AA"}"#, Some("baselines_id"), "invalid_value", "32 digits"),
             (
                 r#"{"action":"use_baselines","baselines_id":"00000000000000000000000000000001","session_id":"s"}"#,
                 Some("session_id"),

@@ -50,7 +50,9 @@ Example:
         order: Order,
     },
     /// Have every detector use baselines that are on the log.
-    #[command(after_help = "Example:\n  martingale baseline use <id> --reason \"the last ones were learnt on a bad day\"")]
+    #[command(
+        after_help = "Example:\n  martingale baseline use <id> --reason \"the last ones were learnt on a bad day\""
+    )]
     Use {
         /// Which ones; `baseline list` shows their ids.
         #[arg(value_name = "ID")]
