@@ -123,8 +123,8 @@ impl Judge {
         Ok(it)
     }
 
-    /// What was ordered for all. Baselines that are gone since are done without, which is told: they advise, and a detector that
-    /// does not start would stop nobody.
+    /// What was ordered for all. Where baselines are gone since, those that the detector began with go on, and that is told: they
+    /// advise, and a detector that does not start would stop nobody.
     async fn restore_tenant(&mut self) -> Result<(), Error> {
         let key = StateKey::Tenant;
         let name = key.to_bytes();

@@ -38,6 +38,8 @@ pub(super) struct Round {
     surveys: Vec<Survey>,
     /// The newest end of a session that was learnt from.
     learnt_to: i64,
+    /// What was ordered last. Not known after a start: what is ordered twice changes nothing.
+    ordered: Option<BaselinesId>,
 }
 
 /// What a round learnt from.
@@ -50,7 +52,7 @@ pub(super) struct From {
 
 impl Round {
     pub(super) fn new(shared: Shared) -> Self {
-        Self { shared, surveys: Vec::new(), learnt_to: i64::MIN }
+        Self { shared, surveys: Vec::new(), learnt_to: i64::MIN, ordered: None }
     }
 
     /// Answers what was published; `None` when there was too little that is new, or the same was learnt again.
@@ -69,9 +71,12 @@ impl Round {
         let stored = tokio::task::spawn_blocking(move || write_baselines(&learner.finish())).await;
         let stored = Bytes::from(stored.map_err(Error::Broken)?.map_err(Error::Unwritten)?);
         let id = Stored::read(&stored).map_err(|it| Error::Unwritten(it.into()))?.id;
-        self.learnt_to = newest;
-        let published = self.publish(id, stored, from).await?;
-        Ok(published.then_some((id, from)))
+        let is_new = self.ordered != Some(id);
+        if is_new {
+            self.publish(id, stored, from).await?;
+        }
+        (self.learnt_to, self.ordered) = (newest, Some(id));
+        Ok(is_new.then_some((id, from)))
     }
 
     /// Reads the verdicts that came since the last round.
@@ -161,17 +166,16 @@ impl Round {
         Ok(learner)
     }
 
-    /// Puts it on the log and orders it everywhere; false when it is what was put there last.
-    async fn publish(&self, id: BaselinesId, stored: Bytes, from: From) -> Result<bool, Error> {
+    /// Puts it on the log and orders it everywhere.
+    async fn publish(&self, id: BaselinesId, stored: Bytes, from: From) -> Result<(), Error> {
         let Shared { config, clock, log, .. } = &self.shared;
         const TOPIC: Topic = topics::BASELINES;
         let name = id.to_string();
         let held = blob::list(&**log, TOPIC).await?;
-        if held.last().is_some_and(|it| it.name == name) {
-            return Ok(false);
-        }
         let bytes = stored.len();
-        blob::put(&**log, TOPIC, &name, &stored).await?;
+        if held.iter().all(|it| it.name != name) {
+            blob::put(&**log, TOPIC, &name, &stored).await?;
+        }
         let now = Timestamp::from_micros(clock.now_micros());
         let From { sessions, audited, left_out } = from;
         let order = Control {
@@ -190,12 +194,12 @@ impl Round {
         let copy = |it| Append::new(topics::CONTROLS, key.clone(), value.clone()).to_partition(Partition(it));
         log.append((0..log.partitions()).map(copy).collect()).await?;
         tracing::info!(baselines = %id, sessions, audited, left_out, bytes, "baselines were learnt and published");
-        // Whatever is ordered after this was put later still.
-        let too_many = (held.len() + 1).saturating_sub(config.kept);
-        for old in held.iter().filter(|it| it.name != name).take(too_many) {
+        let others = held.iter().filter(|it| it.name != name);
+        let too_many = (others.clone().count() + 1).saturating_sub(config.kept);
+        for old in others.take(too_many) {
             blob::remove(&**log, TOPIC, old).await?;
         }
-        Ok(true)
+        Ok(())
     }
 }
 
