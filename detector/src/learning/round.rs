@@ -87,8 +87,7 @@ impl Round {
             if self.surveys.len() <= at {
                 self.surveys.push(Survey::new(log.bounds(topics::VERDICTS, partition).await?));
             }
-            loop {
-                let Some(survey) = self.surveys.get_mut(at) else { break };
+            while let Some(survey) = self.surveys.get_mut(at) {
                 let records = match log.read(topics::VERDICTS, partition, survey.next, PAGE).await {
                     Err(log::Error::Expired { .. }) => {
                         *survey = Survey::new(log.bounds(topics::VERDICTS, partition).await?);

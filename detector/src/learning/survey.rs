@@ -114,7 +114,7 @@ impl Survey {
         let at = Offset(head.position.offset);
         let cut_off = self.cut_at.map(|it| it.saturating_add(config.silent.as_micros()));
         let agent = AGENTS.hash_one((&*head.agent_id, &head.environment));
-        let seen = self.sessions.entry(self.hasher.hash_one(&*head.session_id)).or_insert(Seen {
+        let seen = self.sessions.entry(self.hasher.hash_one(&*head.session_id)).or_insert_with(|| Seen {
             agent,
             first: at,
             last: at,

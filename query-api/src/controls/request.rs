@@ -77,15 +77,16 @@ impl Request {
             let ids = [("session_id", &session), ("root_session_id", &root)];
             ids.into_iter().try_for_each(|(field, id)| visible(field, id.as_deref()))?;
         }
+        let is_for_all = matches!(action, ControlAction::UseBaselines { .. });
         let scope = match (session, root) {
-            (Some(id), None) => Scope::Session { session_id: SessionId::from(id) },
-            (None, Some(id)) => Scope::Run { root_session_id: SessionId::from(id) },
-            (None, None) if matches!(action, ControlAction::UseBaselines { .. }) => Scope::Tenant,
-            (session, _) if matches!(action, ControlAction::UseBaselines { .. }) => {
+            (None, None) if is_for_all => Scope::Tenant,
+            (session, _) if is_for_all => {
                 let field = if session.is_some() { "session_id" } else { "root_session_id" };
                 let message = format!("`{field}` does not go with `use_baselines`, which holds for all: leave it out");
                 return Err(Failure::field(field, "invalid_value", message));
             }
+            (Some(id), None) => Scope::Session { session_id: SessionId::from(id) },
+            (None, Some(id)) => Scope::Run { root_session_id: SessionId::from(id) },
             (None, None) => {
                 let message = "`session_id` is required, or `root_session_id` for a whole run";
                 return Err(Failure::field("session_id", "missing_field", message));
