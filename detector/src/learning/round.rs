@@ -44,7 +44,7 @@ pub(super) struct Round {
 
 /// What a round learnt from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct From {
+pub(super) struct Basis {
     pub(super) sessions: usize,
     pub(super) audited: usize,
     pub(super) left_out: usize,
@@ -56,7 +56,7 @@ impl Round {
     }
 
     /// Answers what was published; `None` when there was too little that is new, or the same was learnt again.
-    pub(super) async fn learn(&mut self) -> Result<Option<(BaselinesId, From)>, Error> {
+    pub(super) async fn learn(&mut self) -> Result<Option<(BaselinesId, Basis)>, Error> {
         self.survey().await?;
         let (chosen, from) = self.choose();
         let newest = chosen.iter().flatten().map(|it| it.last_at).max().unwrap_or(i64::MIN);
@@ -106,9 +106,9 @@ impl Round {
     }
 
     /// The sessions to learn from by partition: the newest of every agent by turns, as many as there is room for.
-    fn choose(&self) -> (Vec<Vec<Chosen>>, From) {
+    fn choose(&self) -> (Vec<Vec<Chosen>>, Basis) {
         let config = &self.shared.config;
-        let mut from = From::default();
+        let mut from = Basis::default();
         let mut all: Vec<(usize, Chosen)> = Vec::new();
         for (partition, survey) in self.surveys.iter().enumerate() {
             let (chosen, left_out) = survey.over(config);
@@ -119,10 +119,10 @@ impl Round {
         let mut chosen = vec![Vec::new(); self.surveys.len()];
         let mut steps = 0;
         for (partition, it) in all.into_iter().take(config.sessions_max) {
-            steps += it.steps;
-            if steps > config.steps_max {
-                break;
+            if steps + it.steps > config.steps_max {
+                continue;
             }
+            steps += it.steps;
             from.sessions += 1;
             from.audited += usize::from(it.is_audited);
             chosen[partition].push(it);
@@ -166,7 +166,7 @@ impl Round {
     }
 
     /// Puts it on the log and orders it everywhere.
-    async fn publish(&self, id: BaselinesId, stored: Bytes, from: From) -> Result<(), Error> {
+    async fn publish(&self, id: BaselinesId, stored: Bytes, from: Basis) -> Result<(), Error> {
         let Shared { config, clock, log, .. } = &self.shared;
         const TOPIC: Topic = topics::BASELINES;
         let name = id.to_string();
@@ -176,7 +176,7 @@ impl Round {
             blob::put(&**log, TOPIC, &name, &stored).await?;
         }
         let now = Timestamp::from_micros(clock.now_micros());
-        let From { sessions, audited, left_out } = from;
+        let Basis { sessions, audited, left_out } = from;
         let order = Control {
             control_id: ControlId::from(ids::derive("c-", &[id.as_bytes(), &now.as_micros().to_le_bytes()])),
             action: ControlAction::UseBaselines { baselines_id: id },
