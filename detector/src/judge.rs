@@ -1,5 +1,7 @@
 //! The core of one partition with the state it works on.
 
+mod tenant;
+
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,8 +11,8 @@ use martingale_detector_core::{Applied, Detector, Observed, Rules, State, StateK
 use martingale_platform::log::{Append, Log, Partition, Record, StateChange};
 use martingale_schemas::record::Standing;
 use martingale_schemas::{
-    BaselinesId, Column, Control, ControlAction, ControlId, ControlState, Decision, Finding, Lineage, Position, Reason,
-    Rejection, Scope, SessionId, Step, Timestamp, Verdict, VerdictId, topics,
+    Column, Control, ControlAction, ControlId, ControlState, Decision, Finding, Lineage, Position, Reason, Rejection,
+    Scope, SessionId, Step, Timestamp, Verdict, VerdictId, topics,
 };
 
 use crate::controls::Order;
@@ -123,23 +125,6 @@ impl Judge {
         Ok(it)
     }
 
-    /// What was ordered for all. Where baselines are gone since, those that the detector began with go on, and that is told: they
-    /// advise, and a detector that does not start would stop nobody.
-    async fn restore_tenant(&mut self) -> Result<(), Error> {
-        let key = StateKey::Tenant;
-        let name = key.to_bytes();
-        let stored = self.log.state(STORE, self.partition, &name).await?;
-        let entry = state::stored(&key, stored.as_deref());
-        let state = entry.and_then(|it| it.map(|it| it.state_of(&key)).transpose());
-        self.detector.load(key, state.map_err(|source| self.unreadable(&name, source))?);
-        if let Some(id) = self.detector.tenant().baselines()
-            && let Some(baselines) = self.fetched.get(&*self.log, id).await?
-        {
-            self.detector.hold_against(baselines);
-        }
-        Ok(())
-    }
-
     pub(crate) const fn time(&self) -> LogTime {
         self.time
     }
@@ -236,13 +221,6 @@ impl Judge {
         let append = Append::new(topics::CONTROLS, key, json(&answer)).to_partition(self.partition);
         batch.answers.push(append);
         Ok(())
-    }
-
-    /// Those that cannot be had change nothing, and the answer says that nobody knows them.
-    async fn use_baselines(&mut self, control: &Control, id: BaselinesId) -> Result<Applied, Error> {
-        let Some(baselines) = self.fetched.get(&*self.log, id).await? else { return Ok(Applied::default()) };
-        self.detector.hold_against(baselines);
-        Ok(self.detector.apply(control))
     }
 
     /// Judges a step; a record that is none becomes a dead letter.
