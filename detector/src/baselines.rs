@@ -4,13 +4,13 @@
 
 use std::fmt;
 
-use martingale_detector_core::Baselines;
+use martingale_detector_core::{Baselines, BaselinesV1};
 use martingale_schemas::ids;
 
 /// How every such file begins.
 pub const MAGIC: &[u8] = b"martingale baselines\n";
-/// 1: the first.
-const VERSION: u8 = 1;
+/// 1: the first. 2: more streams of drift.
+const VERSION: u8 = 2;
 const DIGEST_BYTES: usize = 16;
 
 /// Names baselines by what is in them.
@@ -66,7 +66,11 @@ pub fn read_baselines(bytes: &[u8]) -> Result<(Baselines, BaselinesId), Baseline
     if ids::digest(&[body]) != *digest {
         return Err(BaselinesError::Damaged(None));
     }
-    let baselines = postcard::from_bytes(body).map_err(|error| BaselinesError::Damaged(Some(error)))?;
+    let baselines = match version {
+        1 => postcard::from_bytes(body).map(|BaselinesV1(it)| it),
+        _ => postcard::from_bytes(body),
+    }
+    .map_err(|error| BaselinesError::Damaged(Some(error)))?;
     Ok((baselines, BaselinesId(*digest)))
 }
 
@@ -111,7 +115,7 @@ mod tests {
         let shown: Vec<_> =
             profiles.iter().map(|it| (it.agent(), it.environment(), it.sessions(), it.tools())).collect();
         assert_eq!(shown, [("even", Some("production"), 20, 2), ("odd", Some("production"), 20, 2)]);
-        assert!(profiles.iter().all(|it| it.drift_calibration().is_some_and(|it| it.calibrating == 10)));
+        assert!(profiles.iter().all(|it| it.drift_calibration().is_some_and(|it| it.calibrating == 5)));
     }
 
     #[test]
@@ -131,7 +135,7 @@ mod tests {
         for (bytes, said) in [
             (&b"{\"session_id\":\"s\"}"[..], "no baselines"),
             (b"", "no baselines"),
-            (&newer, "version 2"),
+            (&newer, "version 3"),
             (&flipped, "damaged"),
             (&nameless, "damaged"),
             (MAGIC, "damaged"),
