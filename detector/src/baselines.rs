@@ -1,11 +1,11 @@
 //! Baselines as they are stored ([`martingale_schemas::baselines`]), with the core's baselines in postcard.
 
-use martingale_detector_core::Baselines;
+use martingale_detector_core::{Baselines, BaselinesV1};
 use martingale_schemas::BaselinesId;
 use martingale_schemas::baselines::{Stored, Unread};
 
-/// 1: the first.
-const VERSION: u8 = 1;
+/// 1: the first. 2: more streams of drift.
+const VERSION: u8 = 2;
 
 /// Why a file of baselines cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +38,11 @@ pub fn read_baselines(bytes: &[u8]) -> Result<(Baselines, BaselinesId), Baseline
     if stored.version > VERSION {
         return Err(BaselinesError::Newer { found: stored.version });
     }
-    let baselines = postcard::from_bytes(stored.body).map_err(|error| BaselinesError::Damaged(Some(error)))?;
-    Ok((baselines, stored.id))
+    let baselines = match stored.version {
+        1 => postcard::from_bytes(stored.body).map(|BaselinesV1(it)| it),
+        _ => postcard::from_bytes(stored.body),
+    };
+    Ok((baselines.map_err(|error| BaselinesError::Damaged(Some(error)))?, stored.id))
 }
 
 impl From<Unread> for BaselinesError {
@@ -93,7 +96,7 @@ mod tests {
         let shown: Vec<_> =
             profiles.iter().map(|it| (it.agent(), it.environment(), it.sessions(), it.tools())).collect();
         assert_eq!(shown, [("even", Some("production"), 20, 2), ("odd", Some("production"), 20, 2)]);
-        assert!(profiles.iter().all(|it| it.drift_calibration().is_some_and(|it| it.calibrating == 10)));
+        assert!(profiles.iter().all(|it| it.drift_calibration().is_some_and(|it| it.calibrating == 5)));
     }
 
     #[test]
@@ -113,7 +116,7 @@ mod tests {
         for (bytes, said) in [
             (&b"{\"session_id\":\"s\"}"[..], "no baselines"),
             (b"", "no baselines"),
-            (&newer, "version 2"),
+            (&newer, "version 3"),
             (&flipped, "damaged"),
             (&nameless, "damaged"),
             (MAGIC, "damaged"),

@@ -8,8 +8,10 @@ use postcard::ser_flavors::Flavor;
 
 /// 1: a session in one piece. 2: its histories in parts, which are entries of their own. 3: and what it was asked and read, as
 /// hijack scoring needs it. 4: and how far it departs from its agent's baseline. 5: and which other runs it
-/// stands in. 6: and what it, and its run, was granted.
-const VERSION: u8 = 6;
+/// stands in. 6: and what it, and its run, was granted. 7: more streams of drift, and which words it has met.
+const VERSION: u8 = 7;
+/// The version that added the last fields of a session and of a run: what came later lies within fields.
+const FIELDS: u8 = 6;
 const HEADER_BYTES: usize = 1 + size_of::<i64>();
 /// First byte of the state of a session, and of a run.
 const SESSION: u8 = 0;
@@ -123,11 +125,11 @@ impl Entry<'_> {
         let (state, rest) = match self.version {
             1 => postcard::take_from_bytes(self.body).map(|(StateV1(state), rest)| (state, rest)),
             // The last fields came later: a zero says that there is nothing in one.
-            2..VERSION if self.body.first() == Some(&SESSION) => {
-                longer = [self.body, &[0; 4][..usize::from(VERSION - self.version)]].concat();
+            2..FIELDS if self.body.first() == Some(&SESSION) => {
+                longer = [self.body, &[0; 4][..usize::from(FIELDS - self.version)]].concat();
                 postcard::take_from_bytes(&longer)
             }
-            2..VERSION if self.body.first() == Some(&RUN) => {
+            2..FIELDS if self.body.first() == Some(&RUN) => {
                 longer = [self.body, &[0]].concat();
                 postcard::take_from_bytes(&longer)
             }

@@ -13,6 +13,7 @@ use martingale_schemas::Step;
 use serde::{Deserialize, Serialize};
 
 pub use learn::Learner;
+pub use stored::BaselinesV1;
 
 use crate::drift::{DriftCalibration, Standard};
 use crate::hash::{hash_text, mix};

@@ -1,16 +1,19 @@
 //! The column `drift`: whether a session still works as this agent's sessions do.
 //!
-//! Seven streams of a session are followed, each by itself: the order of what is done, the shape and size of arguments and
-//! results, latency, tokens, cost, errors, and how much it takes up the user's words. Each is held against the chances that
-//! a baseline gives it, by betting ([`memory`]); how far the bets of ordinary sessions come is learnt with the baseline
-//! ([`learn`]), and what comes farther is told, with the step at which it began. Without a baseline nothing is said.
+//! Ten streams of a session are followed, each by itself: the order of what is done, the shape and size of arguments and
+//! results, latency, tokens, cost, errors, how much of what is said the user said too, how much stood nowhere before, and how
+//! results are laid out, as a whole and sign after sign. Each is held against the chances that a baseline gives it, by betting
+//! ([`memory`]); how far the bets of ordinary sessions come is learnt with the baseline ([`learn`]), and what comes farther is
+//! told, with the step at which it began. Without a baseline nothing is said.
 //!
 //! It is no signal of an attack: an injected call uses the tools of the agent, and an honest task that is new looks new.
 //! Wrong when the mix of tasks, the season or the version changes: then it is right that something changed, and nothing may
 //! be wrong.
 //!
-//! Cost: a few lookups for each stream that a step shows, and one pass over the arguments of a call.
+//! Cost: a few lookups for each stream that a step shows, and one pass over what is said and read.
 
+mod heard;
+mod layout;
 pub(crate) mod learn;
 mod memory;
 mod model;
@@ -23,10 +26,11 @@ use std::borrow::Cow;
 use martingale_schemas::{Calibration, Column, Decision, Finding, Severity, Step};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use heard::Heard;
 pub(crate) use memory::Memory;
-use model::Model;
+use model::{Model, ModelV1};
+pub(crate) use reading::Reading;
 use reading::Stream;
-pub(crate) use reading::{Heard, Reading};
 
 use crate::policy::CoreRule;
 
@@ -46,6 +50,18 @@ pub(crate) struct Standard {
     /// How far each calibrating session came beyond them, ascending.
     reached: Vec<f64>,
     /// Sessions it was learnt from, and distinct requests among those that calibrate.
+    learnt: u32,
+    requests: u32,
+}
+
+/// As the first version of baselines stored it. Nothing is held against it any more.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(Default, Serialize))]
+#[cfg_attr(not(test), expect(dead_code, reason = "read to know where it ends"))]
+pub(crate) struct StandardV1 {
+    model: ModelV1,
+    ranges: [f64; 7],
+    reached: Vec<f64>,
     learnt: u32,
     requests: u32,
 }
@@ -99,22 +115,28 @@ impl Standard {
         let slowed = self.passed_by(SLOWED).map(|from| level(Decision::Throttle, SLOWED, from));
         let warned = match self.passed_by(WARNED) {
             Some(from) => Some(level(Decision::Warn, WARNED, from)),
-            // Too few for that: farther than any of them.
-            None => self.reached.last().map(|from| level(Decision::Warn, 1000 / (self.reached.len() + 1) + 1, *from)),
+            // Too few for that: farther than any of them, by a bit for each time that chance would have to be halved, and
+            // one more, as nobody has seen how it goes on there.
+            None => self.reached.last().map(|from| {
+                let chance = 1000 / (self.reached.len() + 1) + 1;
+                level(Decision::Warn, chance, from + bits(2.0 * chance as f64 / WARNED as f64))
+            }),
         };
         [slowed, warned].into_iter().flatten().find(|it| beyond > it.from)
     }
 
-    /// How far the worst stream is beyond its range, in bits, and which it is.
-    fn beyond(&self, memory: &Memory) -> (f64, Stream) {
-        let mut worst = (0.0, Stream::Order);
+    /// How far a session is beyond the ranges: of the two streams that are farthest, together.
+    fn beyond(&self, memory: &Memory) -> Beyond {
+        let mut out = Beyond::default();
         for (stream, range) in Stream::ALL.into_iter().zip(self.ranges) {
-            let beyond = bits(memory.evidence(stream)) - range;
-            if beyond > worst.0 {
-                worst = (beyond, stream);
+            let bits = bits(memory.evidence(stream)) - range;
+            if bits > out.worst.0 {
+                out = Beyond { worst: (bits, stream), second: Some(out.worst).filter(|it| it.0 > 0.0) };
+            } else if bits > out.second.map_or(0.0, |it| it.0) {
+                out.second = Some((bits, stream));
             }
         }
-        worst
+        out
     }
 
     fn calibration(&self, level: &Level) -> Calibration {
@@ -123,10 +145,38 @@ impl Standard {
     }
 }
 
+/// Streams beyond their ranges, in bits.
+#[derive(Clone, Copy, Debug)]
+struct Beyond {
+    worst: (f64, Stream),
+    second: Option<(f64, Stream)>,
+}
+
+impl Default for Beyond {
+    fn default() -> Self {
+        Self { worst: (0.0, Stream::Order), second: None }
+    }
+}
+
+impl Beyond {
+    /// A fault mostly shows in more than one stream, chance mostly in one.
+    fn bits(&self) -> f64 {
+        self.worst.0 + self.second.map_or(0.0, |it| it.0)
+    }
+
+    /// What of the session departs, in words.
+    fn said(&self) -> String {
+        match self.second {
+            None => format!("{} is", self.worst.1.said()),
+            Some((_, second)) => format!("{} and {} are", self.worst.1.said(), second.said()),
+        }
+    }
+}
+
 /// What the column says of a step.
 #[derive(Debug)]
 pub(crate) struct Scored {
-    /// Bits beyond the range of the worst stream; 0 within it.
+    /// Bits beyond the ranges of the two worst streams; 0 within all.
     pub(crate) score: f64,
     pub(crate) finding: Option<Finding>,
 }
@@ -137,18 +187,18 @@ pub(crate) fn observe(step: &Step<'_>, memory: &mut Memory, standard: &Standard)
     if !memory.take(&standard.model, &reading, &step.step_id) {
         return None;
     }
-    let (score, stream) = standard.beyond(memory);
-    let level = standard.level(score).filter(|it| it.decision as u8 > memory.told);
+    let beyond = standard.beyond(memory);
+    let level = standard.level(beyond.bits()).filter(|it| it.decision as u8 > memory.told);
     let finding = level.map(|level| {
         memory.told = level.decision as u8;
-        finding(step, memory, standard, stream, score, level)
+        finding(step, memory, standard, &beyond, level)
     });
-    Some(Scored { score, finding })
+    Some(Scored { score: beyond.bits(), finding })
 }
 
-fn finding(step: &Step<'_>, memory: &Memory, standard: &Standard, stream: Stream, score: f64, level: Level) -> Finding {
-    let this = step.step_id.to_static();
-    let began_at = memory.start(stream).unwrap_or(&this).clone();
+fn finding(step: &Step<'_>, memory: &Memory, standard: &Standard, beyond: &Beyond, level: Level) -> Finding {
+    let (this, score) = (step.step_id.to_static(), beyond.bits());
+    let began_at = memory.start(beyond.worst.1).unwrap_or(&this).clone();
     let evidence = if began_at == this { vec![this] } else { vec![began_at.clone(), this] };
     let calibration = standard.calibration(&level);
     let sessions = standard.reached.len();
@@ -173,8 +223,8 @@ fn finding(step: &Step<'_>, memory: &Memory, standard: &Standard, stream: Stream
         calibration,
         evidence,
         message: format!(
-            "Since step {began_at} or a step or two around it, {} is not as in the {} sessions that were learnt: {score:.1} bits beyond what they reach, {:.1} are ordinary. {bound}",
-            stream.said(),
+            "Since step {began_at} or a step or two around it, {} not as in the {} sessions that were learnt: {score:.1} bits beyond what they reach, {:.1} are ordinary. {bound}",
+            beyond.said(),
             standard.learnt,
             level.from,
         ),

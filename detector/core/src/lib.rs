@@ -43,7 +43,7 @@ mod tools;
 mod v1;
 mod yaml;
 
-pub use baseline::{Baselines, Learner, Profile};
+pub use baseline::{Baselines, BaselinesV1, Learner, Profile};
 pub use blame::{BLAME_NUMBERS, Blame, Reason, Suspect};
 pub use detector::Detector;
 pub use drift::DriftCalibration;

@@ -1,10 +1,10 @@
 //! Learning a baseline for drift, and what its own sessions reach.
 //!
 //! Of every four sessions two, drawn by a fixed hash, are learnt from; the other two calibrate: what is told of them was
-//! never fitted to them. How far the streams of one agent run apart from session to session differs by stream (its latency
-//! may follow the hour, its order of tools not), so each stream has its own range, learnt by judging each half of the
-//! sessions learnt from by a model of the other half. A session's figure is how far the worst stream ever came beyond its
-//! range.
+//! never fitted to them. Where half of the sessions are too few to state a rate, only one of four calibrates. How far the
+//! streams of one agent run apart from session to session differs by stream (its latency may follow the hour, its order of
+//! tools not), so each stream has its own range, learnt by judging each part of the sessions learnt from by a model of the
+//! others. A session's figure is how far the two worst streams ever were beyond theirs, together.
 //!
 //! The bound: of n calibrating sessions the k-th largest figure, k = ⌈(n + 1)(1 − α)⌉ from below, is passed by a new session
 //! with a chance of at most α, whatever the dependence inside a session, if that session is exchangeable with them (split
@@ -23,7 +23,11 @@ use crate::hash::mix;
 /// that those that are kept are a sample of all.
 pub(crate) const SESSIONS_MAX: usize = 2048;
 /// Fewer sessions say nothing of an agent.
-const SESSIONS_MIN: usize = 16;
+const SESSIONS_MIN: usize = 8;
+/// From so many on, half of them are the nineteen that it takes to state a rate of 5 %.
+const STATED_MIN: usize = 38;
+/// Parts of what is learnt from, for the ranges.
+const PARTS: usize = 4;
 /// Steps of all agents together. Full: sessions that come later are not learnt from.
 pub(crate) const READINGS_MAX: usize = 1 << 22;
 /// Of the sessions learnt from, in a thousand, this many stay within the range of a stream.
@@ -85,19 +89,16 @@ impl Sessions {
         if self.kept.len() < SESSIONS_MIN {
             return None;
         }
-        let mut halves: [Vec<&Past>; 2] = Default::default();
-        let mut calibrating = Vec::new();
+        let calibrate = if self.kept.len() < STATED_MIN { 1 } else { 2 };
+        let (mut learnt, mut calibrating) = (Vec::new(), Vec::new());
         for (block, sessions) in self.kept.chunks(4).enumerate() {
             let turn = mix(block as u64, 1) % 4;
             for (session, place) in sessions.iter().zip(turn..) {
-                match place % 4 {
-                    place @ (0 | 1) => halves[place as usize].push(session),
-                    _ => calibrating.push(session),
-                }
+                if place % 4 < calibrate { calibrating.push(session) } else { learnt.push(session) }
             }
         }
-        let ranges = ranges(&halves);
-        let model = Model::fit(readings(&halves.concat()));
+        let ranges = ranges(&learnt);
+        let model = Model::fit(readings(&learnt));
         let mut standard = Standard { model, ranges, ..Standard::default() };
         standard.learnt = u32::try_from(self.kept.len() - calibrating.len()).unwrap_or(u32::MAX);
         standard.reached = calibrating.iter().map(|it| standard.farthest(it)).collect();
@@ -114,12 +115,13 @@ fn readings<'p>(sessions: &'p [&'p Past]) -> impl Iterator<Item = &'p [Reading]>
     sessions.iter().map(|it| it.readings.as_slice())
 }
 
-/// What each stream of one half reaches under a model of the other.
-fn ranges(halves: &[Vec<&Past>; 2]) -> [f64; Stream::ALL.len()] {
+/// What each stream of one part reaches under a model of the others.
+fn ranges(learnt: &[&Past]) -> [f64; Stream::ALL.len()] {
     let mut reached: [Vec<f64>; Stream::ALL.len()] = Default::default();
-    for (learnt, judged) in [(0, 1), (1, 0)] {
-        let model = Model::fit(readings(&halves[learnt]));
-        for session in &halves[judged] {
+    for part in 0..PARTS {
+        let others: Vec<&Past> = learnt.iter().enumerate().filter(|it| it.0 % PARTS != part).map(|it| *it.1).collect();
+        let model = Model::fit(readings(&others));
+        for session in learnt.iter().skip(part).step_by(PARTS) {
             let mut most = [0.0_f64; Stream::ALL.len()];
             each_step(&model, session, |memory| {
                 for stream in Stream::ALL {
@@ -148,7 +150,7 @@ impl Standard {
     /// How far a session ever came beyond the ranges.
     pub(super) fn farthest(&self, session: &Past) -> f64 {
         let mut most = 0.0_f64;
-        each_step(&self.model, session, |memory| most = most.max(self.beyond(memory).0));
+        each_step(&self.model, session, |memory| most = most.max(self.beyond(memory).bits()));
         most
     }
 }

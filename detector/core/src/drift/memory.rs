@@ -1,19 +1,20 @@
 //! What is remembered of a session for drift: per stream the evidence that its steps are not those of the baseline.
 //!
-//! The evidence of a stream is an e-process of the baseline's chances. Each step is a bet: half of the stake is kept, the
-//! rest is laid on a mixture of rivals, whose shares follow what they earned (fixed share). A change may begin at any step:
-//! step t has 1/(t(t+1)) of the stake, which waits as cash until then, so the evidence is at once the average over all
-//! beginnings. If each sample had the baseline's chance given all before it, the evidence would be a martingale that starts
-//! at 1 (Shin, Ramdas, Rinaldo 2024; Shafer 2021). No fitted chance is the true one: so no bound follows from the evidence
-//! itself, and it is held against what the sessions of a baseline reach ([`super::learn`]).
+//! Each step is a bet against the baseline's chances: half of the stake is kept, the rest is laid on a mixture of rivals,
+//! whose shares follow what they earned (fixed share). The evidence of a stream is what the bets earned since they began to
+//! earn (CUSUM; an e-detector in the sense of Shin, Ramdas, Rinaldo 2024), 1 while nothing is under way. Sessions are short
+//! and a change shows in few steps: an average over all beginnings, which is a martingale under the true chances, spends
+//! most of what they earn on where it may have begun. No fitted chance is the true one, so no bound follows from either, and
+//! the evidence is held against what the sessions of a baseline reach ([`super::learn`]).
 //!
 //! Everything is sums, products and quotients of floats in a fixed order, rounded down: the same on every machine.
 
 use martingale_schemas::{StepId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::heard::{ASKED, Heard, KNOWN};
 use super::model::{ACTS, BEGINNING, Bet, Model, RIVALS, Seen};
-use super::reading::{Heard, Reading, Stream};
+use super::reading::{Reading, Stream};
 use crate::bytes;
 
 /// Steps of a session that are watched. Sessions of the baseline are learnt as far.
@@ -29,11 +30,7 @@ const STREAMS: usize = Stream::ALL.len();
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Track {
-    /// Samples so far.
-    samples: u32,
-    /// Evidence of changes that began, cash not counted.
-    grown: f32,
-    /// Evidence since `start` alone (CUSUM); at most 1 when nothing is under way.
+    /// Evidence since `start`; at most 1 when nothing is under way.
     excursion: f32,
     shares: [f32; RIVALS],
     start: Option<StepId<'static>>,
@@ -41,13 +38,14 @@ pub(super) struct Track {
 
 impl Default for Track {
     fn default() -> Self {
-        Self { samples: 0, grown: 0.0, excursion: 0.0, shares: [1.0 / RIVALS as f32; RIVALS], start: None }
+        Self { excursion: 0.0, shares: [1.0 / RIVALS as f32; RIVALS], start: None }
     }
 }
 
 impl Track {
+    /// Answers what the bet earned for each unit of the stake.
     #[expect(clippy::cast_possible_truncation, reason = "rounded down before")]
-    pub(super) fn take(&mut self, bet: &Bet, step: &StepId<'_>) {
+    pub(super) fn take(&mut self, bet: &Bet, step: &StepId<'_>) -> f64 {
         let mut won = 0.0;
         let mut earned = [0.0; RIVALS];
         for ((earned, share), rival) in earned.iter_mut().zip(self.shares).zip(bet.rivals) {
@@ -60,10 +58,6 @@ impl Track {
                 *share = ((1.0 - SHARED) * earned / won + SHARED / RIVALS as f64) as f32;
             }
         }
-        self.samples = self.samples.saturating_add(1);
-        let number = f64::from(self.samples);
-        let stake = 1.0 / (number * (number + 1.0));
-        self.grown = ((f64::from(self.grown) + stake) * factor).min(EVIDENCE_MAX) as f32;
         if self.excursion <= 1.0 {
             self.start = (factor > 1.0).then(|| step.to_static());
         }
@@ -71,10 +65,20 @@ impl Track {
         if self.excursion <= 1.0 {
             self.start = None;
         }
+        factor
     }
 
     pub(super) fn evidence(&self) -> f64 {
-        f64::from(self.grown) + 1.0 / (f64::from(self.samples) + 1.0)
+        f64::from(self.excursion).max(1.0)
+    }
+}
+
+/// After the bet, never before: what is bet on must not know what comes.
+fn count(seen: &mut Seen, act: u8) {
+    let Some(count) = seen.get_mut(usize::from(act)) else { return };
+    *count += 1;
+    if *count == u8::MAX {
+        seen.iter_mut().for_each(|it| *it /= 2);
     }
 }
 
@@ -110,6 +114,17 @@ impl Default for Memory {
 impl Memory {
     /// Takes in a step; answers whether it is still watched.
     pub(super) fn take(&mut self, model: &Model, reading: &Reading, step: &StepId<'_>) -> bool {
+        self.take_telling(model, reading, step, |_, _| {})
+    }
+
+    /// The same, telling what each stream's bet earned.
+    pub(super) fn take_telling(
+        &mut self,
+        model: &Model,
+        reading: &Reading,
+        step: &StepId<'_>,
+        mut earned: impl FnMut(Stream, f64),
+    ) -> bool {
         if self.steps >= STEPS_MAX {
             return false;
         }
@@ -119,23 +134,15 @@ impl Memory {
             self.model = model.print;
             (self.seen, self.last) = ([0; ACTS], [BEGINNING; 2]);
         }
-        for sample in model.samples(reading, &mut self.last).into_iter().flatten() {
-            let bet = model.bet(sample, &self.seen);
-            self.tracks[sample.stream as usize].take(&bet, step);
+        let Self { tracks, seen, last, .. } = self;
+        model.each_sample(reading, last, |sample| {
+            let bet = model.bet(sample, seen);
+            earned(sample.stream, tracks[sample.stream as usize].take(&bet, step));
             if sample.stream == Stream::Order {
-                self.count(sample.symbol);
+                count(seen, sample.symbol);
             }
-        }
+        });
         true
-    }
-
-    /// After the bet, never before: what is bet on must not know what comes.
-    fn count(&mut self, act: u8) {
-        let Some(count) = self.seen.get_mut(usize::from(act)) else { return };
-        *count += 1;
-        if *count == u8::MAX {
-            self.seen.iter_mut().for_each(|it| *it /= 2);
-        }
     }
 
     pub(super) fn evidence(&self, stream: Stream) -> f64 {
@@ -153,31 +160,37 @@ impl Memory {
     }
 }
 
-const TRACK_BYTES: usize = 4 + 4 + 4 + 4 * RIVALS;
-const BYTES: usize = STREAMS * TRACK_BYTES + ACTS + 2 + 8 + 9 + 128 + 4 + 1;
-
 /// As it is stored: everything of one size in one piece, and where what is under way began.
 #[derive(Serialize, Deserialize)]
 struct Stored(#[serde(with = "bytes")] Vec<u8>, Vec<Option<StepId<'static>>>);
+
+const TRACK_BYTES: usize = 4 + 4 * RIVALS;
+const REST_BYTES: usize = ACTS + 2 + 8 + 9 + 8 * ASKED + 4 + 1;
+const BYTES: usize = STREAMS * TRACK_BYTES + REST_BYTES + 8 * KNOWN;
+
+/// As it was before version 7 of the state: seven streams, each with two numbers more at its head, and not what was known.
+const EARLIER_STREAMS: usize = 7;
+const EARLIER_HEAD_BYTES: usize = 8;
+const EARLIER_BYTES: usize = EARLIER_STREAMS * (EARLIER_HEAD_BYTES + TRACK_BYTES) + REST_BYTES;
 
 impl From<Memory> for Stored {
     fn from(memory: Memory) -> Self {
         let mut out = Vec::with_capacity(BYTES);
         for track in &memory.tracks {
-            out.extend_from_slice(&track.samples.to_le_bytes());
-            for number in [track.grown, track.excursion].iter().chain(&track.shares) {
+            for number in [track.excursion].iter().chain(&track.shares) {
                 out.extend_from_slice(&number.to_le_bytes());
             }
         }
         out.extend_from_slice(&memory.seen);
         out.extend_from_slice(&memory.last);
         out.extend_from_slice(&memory.model.to_le_bytes());
-        let Heard { before, asked } = memory.heard;
+        let Heard { before, asked, known } = memory.heard;
         out.push(u8::from(before.is_some()));
         out.extend_from_slice(&before.map_or(0, Timestamp::as_micros).to_le_bytes());
         asked.0.iter().for_each(|it| out.extend_from_slice(&it.to_le_bytes()));
         out.extend_from_slice(&memory.steps.to_le_bytes());
         out.push(memory.told);
+        known.0.iter().for_each(|it| out.extend_from_slice(&it.to_le_bytes()));
         Self(out, memory.tracks.into_iter().map(|it| it.start).collect())
     }
 }
@@ -193,10 +206,14 @@ impl TryFrom<Stored> for Memory {
 
 fn read(bytes: &[u8], starts: Vec<Option<StepId<'static>>>) -> Option<Memory> {
     let mut rest = bytes;
+    let is_earlier = bytes.len() == EARLIER_BYTES;
     let mut memory = Memory::default();
-    for (track, start) in memory.tracks.iter_mut().zip(starts.into_iter().chain(std::iter::repeat(None))) {
-        track.samples = u32::from_le_bytes(next(&mut rest)?);
-        track.grown = f32::from_le_bytes(next(&mut rest)?);
+    let streams = if is_earlier { EARLIER_STREAMS } else { STREAMS };
+    for (track, start) in memory.tracks.iter_mut().take(streams).zip(starts.into_iter().chain(std::iter::repeat(None)))
+    {
+        if is_earlier {
+            let _: [u8; EARLIER_HEAD_BYTES] = next(&mut rest)?;
+        }
         track.excursion = f32::from_le_bytes(next(&mut rest)?);
         for share in &mut track.shares {
             *share = f32::from_le_bytes(next(&mut rest)?);
@@ -214,6 +231,10 @@ fn read(bytes: &[u8], starts: Vec<Option<StepId<'static>>>) -> Option<Memory> {
     }
     memory.steps = u32::from_le_bytes(next(&mut rest)?);
     [memory.told] = next(&mut rest)?;
+    for words in &mut memory.heard.known.0 {
+        // What was said before is not known any more: nothing counts as new.
+        *words = if is_earlier { u64::MAX } else { u64::from_le_bytes(next(&mut rest)?) };
+    }
     rest.is_empty().then_some(memory)
 }
 

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::reading::{BINS, Reading, SHARES, Stream};
+use super::heard::SHARES;
+use super::layout::Sign;
+use super::reading::{BINS, Reading, Stream};
 use crate::hash::{hash_text, mix};
 
-/// Acts and shapes that have a symbol of their own: the most frequent. Others count as never seen.
+/// Acts, and shapes and layouts, that have a symbol of their own: the most frequent. Others count as never seen.
 const ACTS_MAX: usize = 62;
-const SHAPES_MAX: usize = 255;
+const FORMS_MAX: usize = 255;
 /// Pairs of acts with a row of their own: the most frequent.
 const PAIRS_MAX: usize = 512;
 /// Symbols of acts, what was never seen among them, and the one for what is before a session's first act.
@@ -104,30 +106,42 @@ const fn pair(earlier: u8, later: u8) -> u16 {
 pub(crate) struct Model {
     acts: Names,
     shapes: Names,
+    layouts: Names,
     tables: [Table; Stream::ALL.len()],
     /// Symbols mean something under this model alone.
     pub(super) print: u64,
 }
 
+/// As the first version of baselines stored it.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(Default, Serialize))]
+#[cfg_attr(not(test), expect(dead_code, reason = "read to know where it ends"))]
+pub(super) struct ModelV1 {
+    acts: Names,
+    shapes: Names,
+    tables: [Table; 7],
+    print: u64,
+}
+
 impl Model {
     /// Learns from sessions, each an iterator over its readings.
     pub(super) fn fit<'r>(sessions: impl Iterator<Item = &'r [Reading]> + Clone) -> Self {
-        let (mut acts, mut shapes) = (BTreeMap::<u64, u32>::new(), BTreeMap::<u64, u32>::new());
-        for reading in sessions.clone().flatten() {
-            *acts.entry(reading.act).or_default() += 1;
-            if let Some(shape) = reading.shape {
-                *shapes.entry(shape).or_default() += 1;
-            }
-        }
-        let mut model =
-            Self { acts: Names::of(&acts, ACTS_MAX), shapes: Names::of(&shapes, SHAPES_MAX), ..Self::default() };
+        let names = |of: &dyn Fn(&Reading) -> Option<u64>, max| {
+            let mut counted = BTreeMap::<u64, u32>::new();
+            sessions.clone().flatten().filter_map(of).for_each(|it| *counted.entry(it).or_default() += 1);
+            Names::of(&counted, max)
+        };
+        let mut model = Self {
+            acts: names(&|it| Some(it.act), ACTS_MAX),
+            shapes: names(&|it| it.shape, FORMS_MAX),
+            layouts: names(&|it| it.layout.map(|it| it.print()), FORMS_MAX),
+            ..Self::default()
+        };
         let mut counts: [Counts; Stream::ALL.len()] = Default::default();
         for session in sessions {
             let mut last = [BEGINNING; 2];
             for reading in session {
-                for sample in model.samples(reading, &mut last).into_iter().flatten() {
-                    counts[sample.stream as usize].add(sample);
-                }
+                model.each_sample(reading, &mut last, |sample| counts[sample.stream as usize].add(sample));
             }
         }
         for (stream, counts) in Stream::ALL.into_iter().zip(counts) {
@@ -145,31 +159,40 @@ impl Model {
             Stream::Shape => self.shapes.0.len() + 1,
             Stream::Latency | Stream::Tokens | Stream::Cost => BINS,
             Stream::Errors => 2,
-            Stream::Subject => SHARES,
+            Stream::Subject | Stream::Novelty => SHARES,
+            Stream::Layout => self.layouts.0.len() + 1,
+            Stream::Signs => Sign::COUNT,
         }
     }
 
-    /// What the streams see of a step; `last`: the two acts that were chosen before, moved on.
-    pub(super) fn samples(&self, reading: &Reading, last: &mut [u8; 2]) -> [Option<Sample>; Stream::ALL.len()] {
+    /// Tells what the streams see of a step; `last`: the two acts that were chosen before, moved on.
+    pub(super) fn each_sample(&self, reading: &Reading, last: &mut [u8; 2], mut f: impl FnMut(Sample)) {
         let act = self.acts.number(reading.act);
-        let before = pair(last[0], last[1]);
         if reading.is_chosen {
+            f(Sample { stream: Stream::Order, context: pair(last[0], last[1]), symbol: act });
             *last = [last[1], act];
         }
-        let sample = |stream, context, symbol| Some(Sample { stream, context, symbol });
         // What an act looks like that was never seen says nothing more than that it is new.
-        let known = (act != NEW).then(|| pair(0xff, act));
-        let of_act =
-            |stream, symbol: Option<u8>| known.zip(symbol).and_then(|(act, symbol)| sample(stream, act, symbol));
-        [
-            if reading.is_chosen { sample(Stream::Order, before, act) } else { None },
-            of_act(Stream::Shape, reading.shape.map(|it| self.shapes.number(it))),
-            of_act(Stream::Latency, reading.latency),
-            of_act(Stream::Tokens, reading.tokens),
-            of_act(Stream::Cost, reading.cost),
-            of_act(Stream::Errors, reading.failed.map(u8::from)),
-            of_act(Stream::Subject, reading.subject),
-        ]
+        if act == NEW {
+            return;
+        }
+        for (stream, symbol) in [
+            (Stream::Shape, reading.shape.map(|it| self.shapes.number(it))),
+            (Stream::Latency, reading.latency),
+            (Stream::Tokens, reading.tokens),
+            (Stream::Cost, reading.cost),
+            (Stream::Errors, reading.failed.map(u8::from)),
+            (Stream::Subject, reading.subject),
+            (Stream::Novelty, reading.novelty),
+            (Stream::Layout, reading.layout.map(|it| self.layouts.number(it.print()))),
+        ] {
+            if let Some(symbol) = symbol {
+                f(Sample { stream, context: pair(0xff, act), symbol });
+            }
+        }
+        for (before, sign) in reading.layout.iter().flat_map(super::layout::Layout::pairs) {
+            f(Sample { stream: Stream::Signs, context: pair(before as u8, act), symbol: sign as u8 });
+        }
     }
 
     /// Chances of a sample before it is counted in `seen`.
@@ -187,7 +210,8 @@ impl Model {
                 let own = (f64::from(seen[symbol % ACTS]) + 0.5) / (f64::from(total) + 0.5 * table.width as f64);
                 [uniform, own, chance(any, symbol), fresh]
             }
-            Stream::Shape => [uniform, uniform, chance(any, symbol), fresh],
+            Stream::Shape | Stream::Layout => [uniform, uniform, chance(any, symbol), fresh],
+            Stream::Signs => [uniform, uniform, uniform, chance(any, symbol)],
             Stream::Latency | Stream::Tokens | Stream::Cost => {
                 let up = |by: usize| symbol.checked_sub(by).map_or(0.0, |at| chance(row, at));
                 [uniform, up(SHIFTS[0]), up(SHIFTS[1]), chance(any, symbol)]
@@ -200,6 +224,10 @@ impl Model {
                 let lost = if symbol == 0 { 0.5 } else { 0.5 * baseline };
                 [uniform, lost, chance(row, symbol + 1), chance(any, symbol)]
             }
+            Stream::Novelty => {
+                let unheard = if symbol == SHARES - 1 { 0.5 } else { 0.5 * baseline };
+                [uniform, unheard, symbol.checked_sub(1).map_or(0.0, |at| chance(row, at)), chance(any, symbol)]
+            }
         };
         Bet { baseline, rivals }
     }
@@ -208,7 +236,7 @@ impl Model {
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         let tables: usize = self.tables.iter().map(|it| (it.rows.capacity() + it.at.capacity()) * 4).sum();
-        tables + (self.acts.0.capacity() + self.shapes.0.capacity()) * 16
+        tables + (self.acts.0.capacity() + self.shapes.0.capacity() + self.layouts.0.capacity()) * 16
     }
 
     /// Every act there may be after these two.

@@ -1,10 +1,11 @@
 //! What of a step is looked at: what was done, of which shape, how long it took, what it cost, whether it failed.
 
-use martingale_schemas::{Kind, Step, Timestamp};
+use martingale_schemas::{Kind, Step};
 
+use super::heard::Heard;
+use super::layout::Layout;
 use crate::canonical;
 use crate::hash::{hash_text, mix};
-use crate::hijack::words;
 
 /// What is followed of a session, each by itself. Stored by number: a variant keeps its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +20,27 @@ pub(crate) enum Stream {
     Errors,
     /// How much of what a call or an answer says the user said too.
     Subject,
+    /// How much of what a call or an answer says stood nowhere before.
+    Novelty,
+    /// How what a tool gives is laid out, as a whole.
+    Layout,
+    /// The same, sign after sign.
+    Signs,
 }
 
 impl Stream {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Order, Self::Shape, Self::Latency, Self::Tokens, Self::Cost, Self::Errors, Self::Subject];
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Order,
+        Self::Shape,
+        Self::Latency,
+        Self::Tokens,
+        Self::Cost,
+        Self::Errors,
+        Self::Subject,
+        Self::Novelty,
+        Self::Layout,
+        Self::Signs,
+    ];
 
     /// What of a session departs, in words.
     pub(super) const fn said(self) -> &'static str {
@@ -35,76 +52,15 @@ impl Stream {
             Self::Cost => "what steps cost",
             Self::Errors => "how often steps fail",
             Self::Subject => "how much calls and answers take up the user's words",
+            Self::Novelty => "how much calls and answers say that stood nowhere before",
+            Self::Layout => "how results are laid out",
+            Self::Signs => "how results begin and end",
         }
     }
 }
 
 /// Steps of a number's scale: two for each doubling, up to 2⁴⁷.
 pub(super) const BINS: usize = 96;
-
-/// Shares of words that the user said too: none, and up to each quarter.
-pub(super) const SHARES: usize = 5;
-/// Of a text or of arguments, so much is compared.
-const COMPARED_BYTES_MAX: usize = 4096;
-/// Shorter words say nothing of what a text is about.
-const WORD_BYTES_MIN: usize = 3;
-
-/// Words that the user said, as bits; long requests fill it, and then everything looks as if it was said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Asked(pub(super) [u64; 16]);
-
-impl Asked {
-    fn place(word: &str) -> (usize, u64) {
-        let hash = words::word_hash(word);
-        ((hash >> 6) as usize % 16, 1 << (hash % 64))
-    }
-
-    fn hear(&mut self, text: &str) {
-        words::words(head(text), |word| {
-            if word.len() >= WORD_BYTES_MIN {
-                let (at, bit) = Self::place(word);
-                self.0[at] |= bit;
-            }
-        });
-    }
-
-    /// In quarters, rounded up; `None` where nobody asked, or nothing is said.
-    fn share(&self, step: &Step<'_>) -> Option<u8> {
-        if self.0 == [0; 16] {
-            return None;
-        }
-        let (mut all, mut said) = (0_usize, 0_usize);
-        let mut count = |text: &str| {
-            words::words(text, |word| {
-                if word.len() >= WORD_BYTES_MIN {
-                    let (at, bit) = Self::place(word);
-                    all += 1;
-                    said += usize::from(self.0[at] & bit != 0);
-                }
-            });
-        };
-        match (step.kind, &step.input, &step.text) {
-            (Kind::ToolCall, Some(input), _) if input.get().len() <= COMPARED_BYTES_MAX => {
-                words::leaves(input.get(), &mut |_, text| count(text));
-            }
-            (Kind::FinalMessage | Kind::AssistantMessage, _, Some(text)) => count(head(text)),
-            _ => return None,
-        }
-        u8::try_from((said * (SHARES - 1)).div_ceil(all.max(1))).ok().filter(|_| all > 0)
-    }
-}
-
-fn head(text: &str) -> &str {
-    &text[..text.floor_char_boundary(COMPARED_BYTES_MAX)]
-}
-
-/// What a reading needs of the steps before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Heard {
-    /// When the step before was.
-    pub(super) before: Option<Timestamp>,
-    pub(super) asked: Asked,
-}
 
 /// One step, as far as drift is concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,18 +75,18 @@ pub(crate) struct Reading {
     pub(crate) tokens: Option<u8>,
     pub(crate) cost: Option<u8>,
     pub(crate) failed: Option<bool>,
-    /// In quarters.
+    /// Shares of words that the user said, and that stood nowhere before, in quarters.
     pub(crate) subject: Option<u8>,
+    pub(crate) novelty: Option<u8>,
+    /// How a result is laid out.
+    pub(crate) layout: Option<Layout>,
 }
 
 impl Reading {
     /// `heard` is moved on. `None` for a step that says nothing of how the agent works.
     pub(crate) fn next(step: &Step<'_>, heard: &mut Heard) -> Option<Self> {
         let reading = Self::of(step, heard);
-        heard.before = Some(heard.before.map_or(step.time, |it| it.max(step.time)));
-        if let (Kind::UserMessage, Some(text)) = (step.kind, &step.text) {
-            heard.asked.hear(text);
-        }
+        heard.hear(step);
         reading
     }
 
@@ -156,6 +112,7 @@ impl Reading {
             Some(bin(took))
         };
         let usage = step.usage.as_ref();
+        let shares = heard.shares(step);
         Some(Self {
             act: mix(kind as u64, tool),
             is_chosen: !answers,
@@ -164,7 +121,9 @@ impl Reading {
             tokens: usage.and_then(|it| it.output_tokens.or(it.input_tokens)).map(bin),
             cost: usage.filter(|it| it.cost_usd.is_some()).map(|it| bin(it.micro_usd())),
             failed: (answers || kind == ModelCall || kind == FinalMessage).then(|| step.failed()),
-            subject: heard.asked.share(step),
+            subject: shares.asked,
+            novelty: shares.new,
+            layout: if answers { Layout::of(step) } else { None },
         })
     }
 }

@@ -9,6 +9,7 @@ use martingale_schemas::wire::StepV1;
 use martingale_schemas::{Calibration, Decision, Finding, Limits, Mode, Step, StepId, Timestamp};
 use proptest::prelude::*;
 
+use super::layout::{Layout, Sign};
 use super::learn::{Past, Sessions};
 use super::memory::{Memory, STEPS_MAX};
 use super::model::{ACTS, BEGINNING, Model};
@@ -89,12 +90,12 @@ fn a_session_that_leaves_its_way_is_told_once_with_where_it_began() {
 #[test]
 fn ordinary_sessions_and_agents_without_a_baseline_are_not_spoken_of() {
     let baselines = baselines();
-    for request in 0..40 {
+    let told = (0..40).filter(|request| {
         let rules = Rules::starter().with_baselines(Arc::clone(&baselines));
-        let said = judge(rules, &healthy(request, 1 + request % 2));
-        assert!(found(&said).is_empty(), "{:?}", found(&said));
-    }
-    let few = ordinary(&[&["tool_call search {}", "tool_result search \"x\""]], 15);
+        !found(&judge(rules, &healthy(*request, 1 + request % 2))).is_empty()
+    });
+    assert!(told.count() <= 2, "of 40, at 5 %");
+    let few = ordinary(&[&["tool_call search {}", "tool_result search \"x\""]], 7);
     let other: Vec<String> = astray(5).iter().map(|it| format!("{it} agent=other")).collect();
     for (baselines, script) in [(None, astray(5)), (Some(few), astray(5)), (Some(baselines), other)] {
         let rules = Rules::starter();
@@ -123,7 +124,8 @@ fn few_sessions_or_requests_are_told() {
     for (sessions, requests, beyond, expected) in [
         (0, 0, 9.0, None),
         (10, 10, 8.5, None),
-        (10, 10, 9.5, Some((Decision::Warn, Calibration::Uncalibrated))),
+        (10, 10, 10.5, None),
+        (10, 10, 11.0, Some((Decision::Warn, Calibration::Uncalibrated))),
         (50, 29, 48.5, Some((Decision::Warn, Calibration::Uncalibrated))),
         (50, 30, 48.5, Some((Decision::Warn, Calibration::Conformal))),
         (50, 30, 47.5, None),
@@ -196,6 +198,8 @@ fn reading(act: u64, at: u64) -> Reading {
         cost: None,
         failed: (act % 3 == 2).then_some(at.is_multiple_of(11)),
         subject: act.is_multiple_of(3).then(|| u8::try_from(at % 5).unwrap()),
+        layout: (act % 3 == 2).then(Layout::default),
+        novelty: act.is_multiple_of(3).then(|| u8::try_from(at % 4).unwrap()),
     }
 }
 
@@ -242,7 +246,7 @@ proptest! {
         for (number, (act, bin, flag)) in acts.into_iter().enumerate() {
             let act = if flag { act } else { act % 5 };
             let number_of = Some(bin % 96);
-            let reading = Reading { act, is_chosen: flag, shape: Some(act % 9), latency: number_of, tokens: number_of, cost: number_of, failed: Some(flag), subject: Some(bin % 5) };
+            let reading = Reading { act, is_chosen: flag, shape: Some(act % 9), latency: number_of, tokens: number_of, cost: number_of, failed: Some(flag), subject: Some(bin % 5), layout: Some(Layout::default()), novelty: Some(bin % 5) };
             memory.take(&model, &reading, &StepId::from(format!("step-{number}")));
             for stream in Stream::ALL {
                 let evidence = memory.evidence(stream);
@@ -251,7 +255,7 @@ proptest! {
             }
         }
         let binary = postcard::to_allocvec(&memory).unwrap();
-        prop_assert!(binary.len() <= 440 + 7 * 12, "{}", binary.len());
+        prop_assert!(binary.len() <= 940 + 10 * 12, "{}", binary.len());
         prop_assert_eq!(&postcard::from_bytes::<Memory>(&binary).unwrap(), &memory);
         prop_assert_eq!(&serde_json::from_str::<Memory>(&serde_json::to_string(&memory).unwrap()).unwrap(), &memory);
         for length in 0..binary.len() {
@@ -285,12 +289,14 @@ fn what_is_learnt_is_bounded() {
         let mut past = Past::default();
         for at in 0..400 {
             let act = if at % 2 == 0 { mix(session, at) % 200 } else { mix(session, at) };
-            past.extend(Some(Reading { act, is_chosen: true, shape: Some(act), ..reading(act, at) }));
+            let ends = [Sign::Word; 6].map(|it| if mix(act, at).is_multiple_of(3) { Sign::Number } else { it });
+            let layout = Some(Layout { ends, form: mix(session, at) % 500 });
+            past.extend(Some(Reading { act, is_chosen: true, shape: Some(act), layout, ..reading(act, at) }));
         }
         sessions.push(past);
     }
     let standard = sessions.learn().unwrap();
-    assert!(standard.model.bytes() <= 320 * 1024, "{}", standard.model.bytes());
+    assert!(standard.model.bytes() <= 448 * 1024, "{}", standard.model.bytes());
     let (mut memory, id) = (Memory::default(), StepId::from("x"));
     for at in 0..u64::from(STEPS_MAX) {
         assert!(memory.take(&standard.model, &reading(at, at), &id));
@@ -301,6 +307,33 @@ fn what_is_learnt_is_bounded() {
         "what is past the steps that were learnt is not judged"
     );
     assert_eq!(memory, full);
+}
+
+/// What a version before remembered is read: seven streams, and nothing of which words were met.
+#[test]
+fn what_was_remembered_before_stands() {
+    let (model, mut memory) = (standard().model, Memory::default());
+    for at in 0..20 {
+        memory.take(&model, &reading(40 + at, at), &StepId::from(format!("step-{at}")));
+    }
+    let (bytes, starts): (Vec<u8>, Vec<Option<String>>) =
+        serde_json::from_value(serde_json::to_value(&memory).unwrap()).unwrap();
+    let (tracks, rest) = bytes.split_at(10 * 20);
+    let earlier: Vec<u8> = tracks
+        .chunks(20)
+        .take(7)
+        .flat_map(|it| [&[9_u8; 8][..], it].concat())
+        .chain(rest[..rest.len() - 512].to_vec())
+        .collect();
+    let read: Memory = serde_json::from_value(serde_json::json!([earlier, starts[..7]])).unwrap();
+    for stream in &Stream::ALL[..7] {
+        assert_eq!((read.evidence(*stream), read.start(*stream)), (memory.evidence(*stream), memory.start(*stream)));
+    }
+    assert!(read.evidence(Stream::Order) > 1e6);
+    let mut heard = read.heard;
+    step_of("final_message \"quite another thing\"", 1, &mut { BEGIN }, |step| {
+        assert_eq!(Reading::next(step, &mut heard).unwrap().novelty, Some(0), "nothing counts as new");
+    });
 }
 
 /// Another baseline under a session: its symbols mean something else, what was found stands.
@@ -316,8 +349,34 @@ fn a_new_baseline_keeps_the_evidence() {
     assert!(evidence > 1e6, "{evidence}");
     memory.take(&other, &Reading { is_chosen: false, ..reading(7, 0) }, &id);
     assert!(memory.evidence(Stream::Order) >= evidence);
-    let mut last = [BEGINNING; 2];
-    assert!(other.samples(&reading(7, 0), &mut last)[0].is_some());
+    let (mut last, mut samples) = ([BEGINNING; 2], 0);
+    other.each_sample(&reading(7, 0), &mut last, |_| samples += 1);
+    assert!(samples > 0);
+}
+
+/// Words that stood somewhere before, in what was asked, read or called, are not new.
+#[test]
+fn what_stood_nowhere_before_is_new() {
+    let script = [
+        ("system_prompt \"Answer as a hotel desk\"", None),
+        ("user_message \"Book room-7 in Lisbon for 120.50\"", None),
+        ("tool_call book {\"city\":\"lisbon\",\"room\":7,\"price\":120.5}", Some(1)),
+        ("tool_call book {\"city\":\"Cusco\",\"price\":120.5}", Some(2)),
+        ("tool_result book {\"note\":\"in Osaka\",\"rooms\":[31]}", None),
+        ("tool_call book {\"city\":\"Osaka\",\"room\":31}", Some(0)),
+        ("tool_call book {\"city\":\"Bergen\"}", Some(4)),
+        ("tool_call book {\"city\":\"Bergen\"}", Some(0)),
+        ("tool_call book {\"is\":true}", None),
+        ("final_message \"Hotel Bergen, room 32\"", Some(1)),
+        ("tool_call book {\"city\":\"hotel\",\"room\":\"Bergen\"}", Some(0)),
+    ];
+    let (mut now, mut heard) = (BEGIN, Heard::default());
+    for (number, (line, expected)) in script.into_iter().enumerate() {
+        step_of(line, number, &mut now, |step| {
+            let read = Reading::next(step, &mut heard);
+            assert_eq!(read.and_then(|it| it.novelty), expected, "{line}");
+        });
+    }
 }
 
 /// What is looked at of which step: latency, tokens, cost, failure, share of the user's words.

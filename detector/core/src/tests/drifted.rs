@@ -31,6 +31,8 @@ struct Said {
     scores: Vec<(u64, f64)>,
     found: Vec<(u64, u8)>,
     calibrated: bool,
+    /// Findings of any column, in any mode: `seq` and rule.
+    any: Vec<(u64, String)>,
 }
 
 fn step(line: &str) -> Step<'_> {
@@ -59,12 +61,12 @@ fn recording(name: &str, failed: bool, group: impl Fn(&Value) -> String) -> Opti
 }
 
 /// Judges each session by what healthy sessions of other folds do.
-fn judged(sessions: &[Recorded]) -> Vec<Said> {
+fn judged(sessions: &[Recorded], rules: &dyn Fn() -> Rules) -> Vec<Said> {
     let fold_of = |it: &Recorded| hash_text(&it.group) / 2 % FOLDS;
     let mut said: Vec<Said> = sessions.iter().map(|_| Said::default()).collect();
     for fold in 0..FOLDS {
         let mut learner = Learner::default();
-        let rules = Rules::starter().with_hijack(None);
+        let rules = rules();
         for session in sessions.iter().filter(|it| it.is_healthy && fold_of(it) != fold) {
             session.steps.iter().for_each(|line| learner.observe(&step(line), &rules));
         }
@@ -75,6 +77,7 @@ fn judged(sessions: &[Recorded]) -> Vec<Said> {
                 let Some(judgement) = detector.observe(&step).judgement() else { continue };
                 let seq = step.seq.unwrap_or(0);
                 said.scores.extend(judgement.scores.get("drift").map(|it| (seq, *it)));
+                said.any.extend(judgement.findings.iter().map(|it| (seq, it.rule.to_string())));
                 for finding in judgement.findings.iter().filter(|it| it.rule == "drift") {
                     said.found.push((seq, finding.decision as u8));
                     said.calibrated |= finding.calibration == Calibration::Conformal;
@@ -115,7 +118,7 @@ fn found(
 fn faults_that_were_put_in() {
     let by_task = |it: &Value| format!("{}{}", it["agent_id"], it["info"]["split_key"]);
     let Some(sessions) = recording("sentinel", false, by_task) else { return };
-    let said = judged(&sessions);
+    let said = judged(&sessions, &Rules::starter);
     let all: Vec<(&Recorded, &Said)> = sessions.iter().zip(&said).filter(|it| !it.1.scores.is_empty()).collect();
     let healthy: Vec<&(&Recorded, &Said)> = all.iter().filter(|it| it.0.is_healthy).collect();
     let mut scores: Vec<f64> = healthy.iter().map(|it| most(it.1)).collect();
@@ -134,8 +137,40 @@ fn faults_that_were_put_in() {
         let first = |it: &Said| it.found.iter().find(|it| it.1 >= level).map(|it| it.0);
         println!("    {:?}", found(&all, first));
     }
+    product(&sessions, &said);
     let told = found(&all, |it| it.found.first().map(|it| it.0));
     assert!(told["looping"].1 * 2 > told["looping"].0, "{told:?}");
+}
+
+/// What all columns say together of every session, with a baseline or without.
+fn product(sessions: &[Recorded], said: &[Said]) {
+    let every: Vec<(&Recorded, &Said)> = sessions.iter().zip(said).collect();
+    let healthy: Vec<&(&Recorded, &Said)> = every.iter().filter(|it| it.0.is_healthy).collect();
+    let loops = ["repeat", "cycle", "near_duplicate", "no_progress"];
+    for name in ["any rule", "drift", "loops", "drift or loops"] {
+        let is_of = |rule: &str| match name {
+            "any rule" => true,
+            "drift" => rule == "drift",
+            "loops" => loops.contains(&rule),
+            _ => rule == "drift" || loops.contains(&rule),
+        };
+        let first = |it: &Said| it.any.iter().find(|it| is_of(&it.1)).map(|it| it.0);
+        let alarmed = healthy.iter().filter(|it| first(it.1).is_some()).count();
+        println!("all {} sessions, {name}: {alarmed} of {} healthy", every.len(), healthy.len());
+        println!("    {:?}", found(&every, first));
+    }
+    let mut by_rule = BTreeMap::<&str, (usize, usize)>::new();
+    for (session, said) in &every {
+        let mut rules: Vec<&str> = said.any.iter().map(|it| it.1.as_str()).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        for rule in rules {
+            let (healthy, faulty) = by_rule.entry(rule).or_default();
+            *healthy += usize::from(session.is_healthy);
+            *faulty += usize::from(session.first_bad.is_some());
+        }
+    }
+    println!("rules (healthy, faulty): {by_rule:?}");
 }
 
 /// Long sessions of real work: how many are told of, where that should be 5 and 1 in 100.
@@ -150,7 +185,7 @@ fn real_work_of_one_agent() {
                 key.to_string()
             };
             let Some(sessions) = recording(name, true, group) else { continue };
-            let said = judged(&sessions);
+            let said = judged(&sessions, &|| Rules::starter().with_hijack(None));
             let known = said.iter().filter(|it| !it.scores.is_empty()).count();
             let told = |level| said.iter().filter(|it| it.found.iter().any(|it| it.1 >= level)).count();
             let calibrated = said.iter().filter(|it| it.calibrated).count();

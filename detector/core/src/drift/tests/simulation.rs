@@ -166,6 +166,25 @@ fn session(fleet: Fleet, change: Change, random: &mut Random) -> Past {
     Simulated::new(fleet, change, random).past()
 }
 
+/// What the bets of a stream earned, as an average over all beginnings: step t has 1/(t(t+1)) of the stake, which waits as
+/// cash until then. Under the true chances a martingale that starts at 1.
+#[derive(Clone, Copy, Debug, Default)]
+struct Averaged {
+    samples: f64,
+    grown: f64,
+}
+
+impl Averaged {
+    fn take(&mut self, earned: f64) {
+        self.samples += 1.0;
+        self.grown = ((self.grown + 1.0 / (self.samples * (self.samples + 1.0))) * earned).min(1e30);
+    }
+
+    fn evidence(&self) -> f64 {
+        self.grown + 1.0 / (self.samples + 1.0)
+    }
+}
+
 /// Shares of sessions told of, per level, and by the bounds that hold for the true law alone.
 #[derive(Clone, Copy, Debug, Default)]
 struct Realised {
@@ -186,12 +205,13 @@ impl Realised {
 
     fn judge(&mut self, standard: &Standard, past: &Past) {
         let (mut memory, id) = (Memory::default(), StepId::from(""));
+        let mut bets = [Averaged::default(); Stream::ALL.len()];
         let (mut beyond, mut mean, mut largest) = (0.0_f64, 0.0_f64, 0.0_f64);
         for reading in past.readings() {
-            memory.take(&standard.model, reading, &id);
-            beyond = beyond.max(standard.beyond(&memory).0);
-            let evidence = Stream::ALL.map(|it| memory.evidence(it));
-            mean = mean.max(evidence.iter().sum::<f64>() / 7.0);
+            memory.take_telling(&standard.model, reading, &id, |stream, earned| bets[stream as usize].take(earned));
+            beyond = beyond.max(standard.beyond(&memory).bits());
+            let evidence = bets.map(|it| it.evidence());
+            mean = mean.max(evidence.iter().sum::<f64>() / evidence.len() as f64);
             largest = evidence.into_iter().fold(largest, f64::max);
         }
         self.steps += past.len();
@@ -316,6 +336,7 @@ fn follow(model: &Model, steps: usize, random: &mut Random) -> [f64; 2] {
     let mut most = [0.0_f64; 2];
     let (mut last, mut seen) = ([BEGINNING; 2], [0_u8; ACTS]);
     let (mut honest, mut peeking) = (Track::default(), Track::default());
+    let mut earned = [Averaged::default(); 2];
     let id = StepId::from("");
     for _ in 0..steps {
         let choices = model.choices(last);
@@ -325,11 +346,11 @@ fn follow(model: &Model, steps: usize, random: &mut Random) -> [f64; 2] {
             left <= 0.0
         });
         let sample = *chosen.unwrap_or(&choices[0]);
-        honest.take(&model.bet(sample, &seen), &id);
+        earned[0].take(honest.take(&model.bet(sample, &seen), &id));
         seen[usize::from(sample.symbol)] += 1;
-        peeking.take(&model.bet(sample, &seen), &id);
+        earned[1].take(peeking.take(&model.bet(sample, &seen), &id));
         last = [last[1], sample.symbol];
-        most = [most[0].max(honest.evidence()), most[1].max(peeking.evidence())];
+        most = [most[0].max(earned[0].evidence()), most[1].max(earned[1].evidence())];
     }
     most
 }
@@ -376,9 +397,9 @@ fn where_it_began_is_near() {
         let mut memory = Memory::default();
         for (number, reading) in past.readings().iter().enumerate() {
             memory.take(&standard.model, reading, &StepId::from(number.to_string()));
-            let (beyond, stream) = standard.beyond(&memory);
-            if beyond > standard.passed_by(WARNED).unwrap() {
-                let began: i64 = memory.start(stream).map_or(-1, |it| it.as_str().parse().unwrap());
+            let beyond = standard.beyond(&memory);
+            if beyond.bits() > standard.passed_by(WARNED).unwrap() {
+                let began: i64 = memory.start(beyond.worst.1).map_or(-1, |it| it.as_str().parse().unwrap());
                 found += u32::from(number >= 16);
                 near += u32::from((14..=18).contains(&began));
                 delays.push(number as i64 - 16);
