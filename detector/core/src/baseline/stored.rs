@@ -6,9 +6,12 @@ use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 
+use martingale_schemas::Timestamp;
+
 use super::{Baselines, Counts, Profile, Request, Usage, Who};
 use crate::drift::Standard;
 use crate::hijack::embed::{DIMENSIONS, Vector};
+use crate::hijack::ordinary::Ordinary;
 
 type Pairs<T> = Vec<(u64, T)>;
 
@@ -17,8 +20,35 @@ pub(super) struct Stored {
     agents: Pairs<StoredProfile>,
 }
 
+/// Baselines as version 1 stored them: nothing of what their sessions reach in the column `hijack`, nor of how many there
+/// are a day.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "StoredV1")]
+pub struct BaselinesV1(pub Baselines);
+
+#[derive(Deserialize)]
+struct StoredV1 {
+    agents: Pairs<ProfileV1>,
+}
+
+impl TryFrom<StoredV1> for BaselinesV1 {
+    type Error = &'static str;
+
+    fn try_from(stored: StoredV1) -> Result<Self, Self::Error> {
+        let agents = stored.agents.into_iter().map(|(agent, v1)| Ok((agent, v1.try_into()?)));
+        Ok(Self(Baselines { agents: agents.collect::<Result<_, Self::Error>>()? }))
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct StoredProfile {
+    v1: ProfileV1,
+    hijack: Option<Ordinary>,
+    began: Option<(Timestamp, Timestamp)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProfileV1 {
     who: Who,
     all: StoredCounts,
     commands: Commands,
@@ -61,7 +91,7 @@ impl TryFrom<Stored> for Baselines {
 impl From<Profile> for StoredProfile {
     fn from(it: Profile) -> Self {
         let usage = |(tool, it): (u64, Usage)| (tool, (it.sessions, it.user_to_tool, it.commands));
-        Self {
+        let v1 = ProfileV1 {
             who: it.who,
             all: it.all.into(),
             commands: it.commands,
@@ -69,7 +99,8 @@ impl From<Profile> for StoredProfile {
             requests: it.requests.into_iter().map(|it| (it.vector.to_vec(), it.counts.into())).collect(),
             by_print: sorted(it.by_print),
             drift: it.drift.map(|it| *it),
-        }
+        };
+        Self { v1, hijack: it.hijack.map(|it| *it), began: it.began }
     }
 }
 
@@ -77,6 +108,14 @@ impl TryFrom<StoredProfile> for Profile {
     type Error = &'static str;
 
     fn try_from(it: StoredProfile) -> Result<Self, Self::Error> {
+        Ok(Self { hijack: it.hijack.map(Box::new), began: it.began, ..it.v1.try_into()? })
+    }
+}
+
+impl TryFrom<ProfileV1> for Profile {
+    type Error = &'static str;
+
+    fn try_from(it: ProfileV1) -> Result<Self, Self::Error> {
         let usage = |(tool, (sessions, user_to_tool, commands))| (tool, Usage { sessions, user_to_tool, commands });
         let request = |(vector, counts): (Vec<i8>, StoredCounts)| {
             let vector: Vector = vector.try_into().map_err(|_| "a request has another number of dimensions")?;
@@ -90,6 +129,7 @@ impl TryFrom<StoredProfile> for Profile {
             requests: it.requests.into_iter().map(request).collect::<Result<_, Self::Error>>()?,
             by_print: it.by_print.into_iter().collect(),
             drift: it.drift.map(Box::new),
+            ..Self::default()
         })
     }
 }
