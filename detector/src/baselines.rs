@@ -4,7 +4,7 @@ use martingale_detector_core::{Baselines, BaselinesV1};
 use martingale_schemas::BaselinesId;
 use martingale_schemas::baselines::{Stored, Unread};
 
-/// 1: the first. 2: more streams of drift.
+/// 1: the first. 2: more streams of drift, how suspect its sessions look, and when an agent's first and last began.
 const VERSION: u8 = 2;
 
 /// Why a file of baselines cannot be read.
@@ -56,32 +56,40 @@ impl From<Unread> for BaselinesError {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use martingale_detector_core::{Learner, Rules};
     use martingale_schemas::baselines::MAGIC;
-    use martingale_schemas::{Limits, StepReader, Timestamp};
+    use martingale_schemas::{Limits, Step, StepReader, Timestamp};
 
     use super::*;
 
-    /// Sessions of two agents that ask, call and read.
+    /// Sessions of two agents that ask, call and read, four a day; read twice.
     fn learnt() -> Baselines {
         let (mut learner, rules) = (Learner::default(), Rules::starter());
+        each_step(|step| learner.observe(step, &rules));
+        let mut calibrator = learner.into_calibrator();
+        each_step(|step| calibrator.observe(step, &rules));
+        calibrator.finish()
+    }
+
+    fn each_step(mut f: impl FnMut(&Step<'_>)) {
         let reader = StepReader::new(true, &Limits::DEFAULT);
         for session in 0..40 {
             let agent = if session % 2 == 0 { "even" } else { "odd" };
+            let day = session / 4 + 1;
             for (kind, more) in [
-                ("user_message", r#","text":"Mail the report to ada@example.com""#.to_owned()),
+                ("user_message", format!(r#","text":"Mail the report of {day} to ada@example.com""#)),
                 ("tool_call", r#","tool":"read_file","input":{"path":"report.txt"}"#.to_owned()),
                 ("tool_result", format!(r#","tool":"read_file","output":"sales rose by {session} points""#)),
                 ("tool_call", r#","tool":"send_mail","input":{"to":"ada@example.com"}"#.to_owned()),
             ] {
                 let line = format!(
-                    r#"{{"session_id":"s{session}","kind":"{kind}","agent":{{"id":"{agent}"}},"environment":"production","time":"2026-01-01T00:00:00Z"{more}}}"#
+                    r#"{{"session_id":"s{session}","kind":"{kind}","agent":{{"id":"{agent}"}},"environment":"production","time":"2026-01-{day:02}T00:00:00Z"{more}}}"#
                 );
-                let step = reader.read(b"key", line.as_bytes(), Timestamp::from_micros(0)).expect("a step");
-                learner.observe(&step, &rules);
+                f(&reader.read(b"key", line.as_bytes(), Timestamp::from_micros(0)).expect("a step"));
             }
         }
-        learner.finish()
     }
 
     #[test]
@@ -96,7 +104,50 @@ mod tests {
         let shown: Vec<_> =
             profiles.iter().map(|it| (it.agent(), it.environment(), it.sessions(), it.tools())).collect();
         assert_eq!(shown, [("even", Some("production"), 20, 2), ("odd", Some("production"), 20, 2)]);
-        assert!(profiles.iter().all(|it| it.drift_calibration().is_some_and(|it| it.calibrating == 5)));
+        for it in profiles {
+            let (drift, hijack) =
+                (it.drift_calibration().expect("enough"), it.hijack_calibration().expect("read twice"));
+            assert_eq!((drift.calibrating, hijack.calibrating, hijack.requests, hijack.warn), (5, 20, 10, None));
+            assert_eq!(it.sessions_per_day(), Some(19.0 / 9.0));
+        }
+    }
+
+    /// Files of every version stay readable, and say what they said. A new version adds its file (`WRITE_FIXTURES=1`).
+    #[test]
+    fn files_of_every_version_are_read() {
+        let file = |version: u8| -> PathBuf {
+            [env!("CARGO_MANIFEST_DIR"), "fixtures", "baselines", &format!("v{version}.bin")].iter().collect()
+        };
+        if std::env::var_os("WRITE_FIXTURES").is_some() && !file(VERSION).exists() {
+            std::fs::write(file(VERSION), write_baselines(&learnt()).expect("written")).expect("fixture");
+        }
+        for version in 1..=VERSION {
+            let bytes = std::fs::read(file(version)).expect("a fixture");
+            assert_eq!(bytes[MAGIC.len()], version);
+            let (read, _) = read_baselines(&bytes).expect("read");
+            let profiles = read.profiles();
+            let shown: Vec<_> = profiles
+                .iter()
+                .map(|it| (it.agent(), it.environment(), it.sessions(), it.requests(), it.tools()))
+                .collect();
+            let of = |agent| (agent, Some("production"), 20, 10, 2);
+            assert_eq!(shown, [of("even"), of("odd")], "version {version}");
+            for it in profiles {
+                assert_eq!(
+                    it.drift_calibration().map(|it| (it.learnt, it.calibrating)),
+                    (version > 1).then_some((15, 5))
+                );
+                let hijack = it.hijack_calibration().map(|it| (it.calibrating, it.requests));
+                assert_eq!(hijack, (version > 1).then_some((20, 10)), "version {version}");
+                assert_eq!(it.sessions_per_day(), (version > 1).then_some(19.0 / 9.0), "version {version}");
+            }
+            let again = write_baselines(&read).expect("written");
+            if version == VERSION {
+                assert_eq!(again, bytes, "the layout of baselines changed, so must their version");
+            } else {
+                assert_eq!(read_baselines(&again).expect("read").0, read, "version {version} is kept as the newest");
+            }
+        }
     }
 
     #[test]

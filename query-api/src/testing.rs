@@ -230,6 +230,7 @@ pub(crate) fn finding(column: Column, decision: Decision, message: &str, step: &
         decision,
         score: 1.0,
         calibration: Calibration::Fact,
+        bound: None,
         evidence: vec![step.step_id.to_static()],
         began_at: step.step_id.to_static(),
         message: message.to_owned(),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use martingale_platform::clock::Clock;
 use martingale_platform::log::{Append, Appended, Cleanup, Log, MemoryLog, Partition, TopicSpec};
 use martingale_platform::shutdown::{self, Trigger};
-use martingale_schemas::verdict::{Calibration, Column, Finding, Mode, Severity};
+use martingale_schemas::verdict::{Assumption, Bound, Calibration, Column, Finding, Mode, Severity};
 use martingale_schemas::{
     Control, Decision, Kind, Limits, Position, Scores, Step, Timestamp, Verdict, VerdictId, topics, wire::StepV1,
 };
@@ -175,7 +175,15 @@ pub(crate) fn verdict(step: &Step<'_>, position: Position) -> Verdict<'static> {
         mode,
         decision: would,
         score: 1.0,
-        calibration: Calibration::Fact,
+        calibration: Calibration::Conformal,
+        bound: Some(Bound {
+            at_most: 0.05,
+            threshold: 0.5,
+            sessions: 120,
+            requests: 40,
+            assumes: Assumption::Exchangeable,
+            alarms_per_day: Some(2.5),
+        }),
         evidence: vec![step.step_id.to_static()],
         began_at: step.step_id.to_static(),
         message: "a dangerous tool".to_owned(),

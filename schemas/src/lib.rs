@@ -41,4 +41,6 @@ pub use record::Position;
 pub use rejection::{Reason, Rejection};
 pub use step::{Kind, Status, Step};
 pub use time::Timestamp;
-pub use verdict::{Calibration, Column, Finding, Mode, Scores, Severity, ValueEdge, ValueMatch, Verdict};
+pub use verdict::{
+    Assumption, Bound, Calibration, Column, Finding, Mode, Scores, Severity, ValueEdge, ValueMatch, Verdict,
+};

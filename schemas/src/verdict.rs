@@ -1,5 +1,6 @@
 //! What the detector says of a step.
 
+mod bound;
 mod score;
 
 use std::borrow::Cow;
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::record::Position;
 use crate::step::Kind;
 use crate::{AgentId, Decision, FindingId, SessionId, StepId, Timestamp, VerdictId};
+
+pub use bound::{Assumption, Bound};
 
 /// The independent columns of the detector, combined by `max` (`docs/architecture.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -120,8 +123,8 @@ pub enum Calibration {
     Fact,
     /// A heuristic whose rate of false alarms on this agent is not known.
     Uncalibrated,
-    /// Passed by at most a stated share of sessions, as long as they are exchangeable with those it was calibrated on. The
-    /// message names the share and the sessions.
+    /// Passed by at most a stated share of sessions, as long as they are exchangeable with those it was calibrated on: see
+    /// `bound`.
     Conformal,
 }
 
@@ -151,6 +154,9 @@ pub struct Finding {
     #[schemars(with = "f64")]
     pub score: f64,
     pub calibration: Calibration,
+    /// Of what is `conformal`, what is stated. Absent in records of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Bound>,
     /// Steps that show it, oldest first; the judged step is the last.
     pub evidence: Vec<StepId<'static>>,
     /// Where it began.

@@ -59,6 +59,8 @@ fn a_server_judges_by_what_was_learnt_as_a_replay_does() {
     assert_eq!((&agent["sessions"], &agent["requests"], &agent["tools"]), (&json!(120), &json!(7), &json!(2)));
     assert_eq!((&agent["drift"]["learnt"], &agent["drift"]["calibrating"]), (&json!(60), &json!(60)));
     assert_eq!(agent["drift"]["calibration"], "uncalibrated", "seven requests are too few to state a rate");
+    let hijack = json!({ "calibrating": 120, "requests": 7, "warn": null, "ask": null, "calibration": "uncalibrated" });
+    assert_eq!((&agent["hijack"], &agent["sessions_per_day"]), (&hijack, &Value::Null), "all within one day");
 
     let server = Server::start_with(&folder.path().join("data"), &["--baselines", &normal]);
     let cold = Server::start(&folder.path().join("cold"));

@@ -4,20 +4,27 @@
 //! from a result of which tool, a sentence was read, a value was used; over all requests and for each distinct request.
 //! Sessions of every version of an agent share one profile, so that a new version starts from its predecessors'.
 
+mod calibrate;
 mod learn;
+mod open;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
-use martingale_schemas::Step;
+use martingale_schemas::{Step, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use calibrate::Calibrator;
 pub use learn::Learner;
 pub use stored::BaselinesV1;
 
 use crate::drift::{DriftCalibration, Standard};
 use crate::hash::{hash_text, mix};
+use crate::hijack::HijackCalibration;
 use crate::hijack::embed::{self, Vector};
+use crate::hijack::ordinary::Ordinary;
 
 /// Distinct requests of one agent. Full: a session of a new one is counted with the nearest that is kept.
 const REQUESTS_MAX: usize = 4096;
@@ -135,6 +142,10 @@ pub struct Profile {
     by_print: HashMap<u64, usize>,
     /// How its sessions proceed; `None` while there are too few.
     drift: Option<Box<Standard>>,
+    /// How suspect its sessions look; `None` where they were read once only.
+    hijack: Option<Box<Ordinary>>,
+    /// When its first and its last session began, by their own times.
+    began: Option<(Timestamp, Timestamp)>,
 }
 
 /// The requests nearest to one, together.
@@ -176,9 +187,25 @@ impl Profile {
         self.drift().map(Standard::about)
     }
 
+    /// What the column `hijack` holds a session against; `None` where the sessions were not read a second time.
+    #[must_use]
+    pub fn hijack_calibration(&self) -> Option<HijackCalibration> {
+        self.hijack().map(Ordinary::about)
+    }
+
     #[must_use]
     pub fn sessions(&self) -> u32 {
         self.all.sessions
+    }
+
+    /// How many sessions began a day, between the first and the last; `None` for less than a day.
+    #[must_use]
+    pub fn sessions_per_day(&self) -> Option<f64> {
+        const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
+        let (first, last) = self.began?;
+        let span = last.micros_since(first);
+        let spans = f64::from(self.all.sessions.saturating_sub(1));
+        (span >= DAY_MICROS).then(|| spans * DAY_MICROS as f64 / span as f64)
     }
 
     /// Distinct requests.
@@ -189,6 +216,10 @@ impl Profile {
 
     pub(crate) fn drift(&self) -> Option<&Standard> {
         self.drift.as_deref()
+    }
+
+    pub(crate) fn hijack(&self) -> Option<&Ordinary> {
+        self.hijack.as_deref()
     }
 
     pub(crate) fn has_read(&self, sentence: u64) -> bool {
@@ -202,6 +233,11 @@ impl Profile {
     /// Sessions in which some call had a sign at least this strong.
     pub(crate) fn as_strong(&self, command: i32) -> u32 {
         self.commands[bin(command)..].iter().sum()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_ordinary(ordinary: Ordinary) -> Self {
+        Self { hijack: Some(Box::new(ordinary)), ..Self::default() }
     }
 
     /// A flat scan: 128 bytes a request, some tens of microseconds for the most that are kept.
@@ -254,6 +290,11 @@ impl Baselines {
 
 fn agent(step: &Step<'_>) -> u64 {
     mix(hash_text(step.agent.id.as_str()), hash_text(step.environment.as_deref().unwrap_or_default()))
+}
+
+/// Which half of the runs a step's is in.
+fn half(step: &Step<'_>) -> usize {
+    usize::from(mix(hash_text(step.root_session_id.as_str()), 3).is_multiple_of(2))
 }
 
 impl Who {

@@ -449,6 +449,7 @@ fn standing_halt(session: &SessionState, run: &RunState, step: &Step<'_>) -> Opt
         decision: Decision::Halt,
         score: 1.0,
         calibration: Calibration::Fact,
+        bound: None,
         began_at: cause.clone().unwrap_or_else(|| this.clone()),
         evidence: cause.into_iter().chain(std::iter::once(this)).collect(),
         message: format!("{whose} was {halt}; a person must resume it."),
@@ -458,8 +459,8 @@ fn standing_halt(session: &SessionState, run: &RunState, step: &Step<'_>) -> Opt
 
 /// How far a session departs from what its agent does.
 fn drifted(memory: &mut Option<Box<drift::Memory>>, profile: &Profile, step: &Step<'_>) -> Option<drift::Scored> {
-    let standard = profile.drift()?;
-    drift::observe(step, memory.get_or_insert_default(), standard)
+    profile.drift()?;
+    drift::observe(step, memory.get_or_insert_default(), profile)
 }
 
 /// Combines the findings, and lets a halt stand.

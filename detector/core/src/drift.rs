@@ -23,7 +23,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-use martingale_schemas::{Calibration, Column, Decision, Finding, Severity, Step};
+use martingale_schemas::{Assumption, Bound, Calibration, Column, Decision, Finding, Severity, Step};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use heard::Heard;
@@ -32,6 +32,8 @@ use model::{Model, ModelV1};
 pub(crate) use reading::Reading;
 use reading::Stream;
 
+use crate::baseline::Profile;
+use crate::conformal;
 use crate::policy::CoreRule;
 
 /// Chances, in a thousand, with which a session of the baseline's kind is warned of, and is slowed down.
@@ -139,9 +141,17 @@ impl Standard {
         out
     }
 
-    fn calibration(&self, level: &Level) -> Calibration {
-        let is_enough = level.chance <= WARNED && self.requests >= REQUESTS_MIN;
-        if is_enough { Calibration::Conformal } else { Calibration::Uncalibrated }
+    /// `None` where too few sessions, or too few requests, calibrate.
+    fn bound(&self, level: &Level, sessions_per_day: Option<f64>) -> Option<Bound> {
+        let at_most = level.chance as f64 / 1000.0;
+        (level.chance <= WARNED && self.requests >= REQUESTS_MIN).then(|| Bound {
+            at_most,
+            threshold: level.from,
+            sessions: u32::try_from(self.reached.len()).unwrap_or(u32::MAX),
+            requests: self.requests,
+            assumes: Assumption::Exchangeable,
+            alarms_per_day: sessions_per_day.map(|it| it * at_most),
+        })
     }
 }
 
@@ -182,7 +192,8 @@ pub(crate) struct Scored {
 }
 
 /// Takes in a step of a session that has a baseline.
-pub(crate) fn observe(step: &Step<'_>, memory: &mut Memory, standard: &Standard) -> Option<Scored> {
+pub(crate) fn observe(step: &Step<'_>, memory: &mut Memory, profile: &Profile) -> Option<Scored> {
+    let standard = profile.drift()?;
     let reading = Reading::next(step, &mut memory.heard)?;
     if !memory.take(&standard.model, &reading, &step.step_id) {
         return None;
@@ -191,28 +202,33 @@ pub(crate) fn observe(step: &Step<'_>, memory: &mut Memory, standard: &Standard)
     let level = standard.level(beyond.bits()).filter(|it| it.decision as u8 > memory.told);
     let finding = level.map(|level| {
         memory.told = level.decision as u8;
-        finding(step, memory, standard, &beyond, level)
+        let bound = standard.bound(&level, profile.sessions_per_day());
+        finding(step, memory, standard, &beyond, level, bound)
     });
     Some(Scored { score: beyond.bits(), finding })
 }
 
-fn finding(step: &Step<'_>, memory: &Memory, standard: &Standard, beyond: &Beyond, level: Level) -> Finding {
+fn finding(
+    step: &Step<'_>,
+    memory: &Memory,
+    standard: &Standard,
+    beyond: &Beyond,
+    level: Level,
+    bound: Option<Bound>,
+) -> Finding {
     let (this, score) = (step.step_id.to_static(), beyond.bits());
     let began_at = memory.start(beyond.worst.1).unwrap_or(&this).clone();
     let evidence = if began_at == this { vec![this] } else { vec![began_at.clone(), this] };
-    let calibration = standard.calibration(&level);
-    let sessions = standard.reached.len();
-    let bound = match (level.chance, calibration) {
-        (chance, Calibration::Conformal) => format!(
-            "At most {} in 100 sessions come so far as long as they are of the kind of the {sessions} it was calibrated on, of {} requests.",
-            chance / 10,
-            standard.requests
-        ),
-        _ => format!(
-            "None or few of {sessions} sessions of {} requests came so far: too few to say how often that happens.",
-            standard.requests
-        ),
-    };
+    let stated = bound.as_ref().map_or_else(
+        || {
+            format!(
+                "None or few of {} sessions of {} requests came so far: too few to say how often that happens.",
+                standard.reached.len(),
+                standard.requests
+            )
+        },
+        conformal::said,
+    );
     Finding {
         column: Column::Drift,
         rule: Cow::Borrowed(CoreRule::Drift.id()),
@@ -220,10 +236,11 @@ fn finding(step: &Step<'_>, memory: &Memory, standard: &Standard, beyond: &Beyon
         mode: CoreRule::Drift.default_mode(),
         decision: level.decision,
         score,
-        calibration,
+        calibration: if bound.is_some() { Calibration::Conformal } else { Calibration::Uncalibrated },
+        bound,
         evidence,
         message: format!(
-            "Since step {began_at} or a step or two around it, {} not as in the {} sessions that were learnt: {score:.1} bits beyond what they reach, {:.1} are ordinary. {bound}",
+            "Since step {began_at} or a step or two around it, {} not as in the {} sessions that were learnt: {score:.1} bits beyond what they reach, {:.1} are ordinary. {stated}",
             beyond.said(),
             standard.learnt,
             level.from,

@@ -141,6 +141,7 @@ impl Found {
             decision: rule.decision(),
             score,
             calibration,
+            bound: None,
             began_at,
             evidence,
             message,

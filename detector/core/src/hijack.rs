@@ -19,6 +19,7 @@ pub(crate) mod instruction;
 mod list;
 mod memory;
 mod model;
+pub(crate) mod ordinary;
 mod reads;
 #[cfg(test)]
 mod tests;
@@ -31,14 +32,17 @@ use martingale_schemas::{Calibration, Column, Decision, Finding, Kind, Severity,
 pub(crate) use call::{Call, Meanings, Origin};
 pub use fit::{HijackRows, hijack_text};
 pub(crate) use memory::Memory;
+pub use ordinary::HijackCalibration;
 
 use crate::baseline::Profile;
+use crate::conformal;
 use crate::policy::CoreRule;
 use crate::quote::quoted;
 use crate::tools::Tool;
 use features::Row;
+use ordinary::Told;
 
-/// From which score on the column speaks.
+/// From which score on the column speaks where the baseline of the agent does not say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HijackRules {
     /// Scores are in thousandths here.
@@ -82,6 +86,35 @@ pub(crate) fn observe(
     profile: Option<&Profile>,
     rules: &HijackRules,
 ) -> Option<Scored> {
+    let (call, best) = weigh(step, tool, (&mut *memory, meanings), profile)?;
+    let told = rules.told(best.score, profile);
+    let finding = told.map(|told| finding(step, memory, profile, &call, &best, told));
+    Some(Scored { score: thousandths(best.score), finding })
+}
+
+/// How suspect a step is alone, for whoever learns what ordinary sessions reach.
+pub(crate) fn score(
+    step: &Step<'_>,
+    tool: &Tool,
+    (memory, meanings): (&mut Memory, &mut Meanings),
+    profile: Option<&Profile>,
+) -> Option<i32> {
+    concerns(step).then(|| weigh(step, tool, (memory, meanings), profile))?.map(|it| it.1.score)
+}
+
+/// The most suspect value of a call.
+struct Suspect {
+    score: i32,
+    part: Option<usize>,
+    row: Row,
+}
+
+fn weigh(
+    step: &Step<'_>,
+    tool: &Tool,
+    (memory, meanings): (&mut Memory, &mut Meanings),
+    profile: Option<&Profile>,
+) -> Option<(Call, Suspect)> {
     memory.take_in(step, profile, &mut meanings.fresh, &mut |_| {});
     if step.kind != Kind::ToolCall {
         return None;
@@ -93,15 +126,7 @@ pub(crate) fn observe(
     let rows = features::rows(&call, memory, profile);
     let scored = rows.iter().map(|(part, row)| (meanings.scores.of(row), *part, row));
     let (score, part, row) = scored.max_by_key(|it| it.0)?;
-    let score = score.saturating_add(OFFSET).max(1);
-    let decision = match score {
-        _ if score >= rules.ask => Decision::StepUp,
-        _ if score >= rules.warn => Decision::Warn,
-        _ => Decision::Allow,
-    };
-    let finding =
-        (decision > Decision::Allow).then(|| finding(step, memory, profile, &call, part, row, (score, decision)));
-    Some(Scored { score: thousandths(score), finding })
+    Some((call, Suspect { score: score.saturating_add(OFFSET).max(1), part, row: *row }))
 }
 
 /// Rows of a call as the model sees them, for whoever fits one; the step is taken in.
@@ -131,9 +156,8 @@ fn finding(
     memory: &Memory,
     profile: Option<&Profile>,
     call: &Call,
-    part: Option<usize>,
-    row: &Row,
-    (score, decision): (i32, Decision),
+    Suspect { part, row, .. }: &Suspect,
+    Told { score, decision, bound }: Told,
 ) -> Finding {
     let part = part.and_then(|it| call.parts.get(it));
     let source = part.and_then(|it| it.carriers.first()).and_then(|it| memory.result(it)).map(|it| it.step.clone());
@@ -155,6 +179,7 @@ fn finding(
         }
         (None, _) => format!("{tool} is called with nothing that came from a result"),
     };
+    let stated = bound.as_ref().map_or_else(String::new, conformal::said);
     Finding {
         column: Column::Hijack,
         rule: Cow::Borrowed(CoreRule::Hijack.id()),
@@ -162,10 +187,15 @@ fn finding(
         mode: CoreRule::Hijack.default_mode(),
         decision,
         score: thousandths(score),
-        calibration: Calibration::Uncalibrated,
+        calibration: if bound.is_some() { Calibration::Conformal } else { Calibration::Uncalibrated },
+        bound,
         evidence,
         began_at,
-        message: format!("{path}{}. {} {}", reasons(row), held_against(profile), counter(row)).trim_end().to_owned(),
+        message: [format!("{path}{}.", reasons(row)), held_against(profile), stated, counter(row).to_owned()]
+            .into_iter()
+            .filter(|it| !it.is_empty())
+            .collect::<Vec<_>>()
+            .join(" "),
         notify: Vec::new(),
     }
 }

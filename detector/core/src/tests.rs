@@ -1,5 +1,6 @@
 //! The detector as a whole.
 
+mod bounded;
 mod controls;
 mod drifted;
 mod heirs;

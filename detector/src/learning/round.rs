@@ -1,16 +1,17 @@
-//! One round: survey → choose → learn → publish.
+//! One round: survey → choose → learn → calibrate → publish.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use martingale_detector_core::{Learner, Rules};
+use martingale_detector_core::{Calibrator, Learner, Rules};
 use martingale_platform::clock::Clock;
 use martingale_platform::log::{self, Append, Log, Offset, Partition, ReadLimit, Record, Topic, blob};
 use martingale_schemas::baselines::Stored;
 use martingale_schemas::{
-    BaselinesId, Control, ControlAction, ControlId, ControlState, Scope, StepReader, Timestamp, ids, topics,
+    BaselinesId, Control, ControlAction, ControlId, ControlState, Scope, SessionId, Step, StepReader, Timestamp, ids,
+    topics,
 };
 
 use super::Learning;
@@ -64,11 +65,10 @@ impl Round {
         if new < NEW_MIN.max(from.sessions / NEW_SHARE) {
             return Ok(None);
         }
-        let mut learner = Learner::default();
-        for (partition, chosen) in (0..).map(Partition).zip(&chosen) {
-            learner = self.observe(learner, partition, chosen).await?;
-        }
-        let stored = tokio::task::spawn_blocking(move || write_baselines(&learner.finish())).await;
+        let learner = self.read(Learner::default(), &chosen).await?;
+        let calibrator = tokio::task::spawn_blocking(|| learner.into_calibrator()).await.map_err(Error::Broken)?;
+        let calibrator = self.read(calibrator, &chosen).await?;
+        let stored = tokio::task::spawn_blocking(move || write_baselines(&calibrator.finish())).await;
         let stored = Bytes::from(stored.map_err(Error::Broken)?.map_err(Error::Unwritten)?);
         let id = Stored::read(&stored).map_err(|it| Error::Unwritten(it.into()))?.id;
         let is_new = self.ordered != Some(id);
@@ -130,14 +130,27 @@ impl Round {
         (chosen, from)
     }
 
-    /// Reads the steps of the chosen sessions of a partition. What the log has removed meanwhile is not learnt from.
-    async fn observe(&self, mut learner: Learner, partition: Partition, chosen: &[Chosen]) -> Result<Learner, Error> {
+    /// Reads the steps of the chosen sessions, partition by partition.
+    async fn read<R: Reading>(&self, mut reading: R, chosen: &[Vec<Chosen>]) -> Result<R, Error> {
+        for (partition, chosen) in (0..).map(Partition).zip(chosen) {
+            reading = self.read_partition(reading, partition, chosen).await?;
+        }
+        Ok(reading)
+    }
+
+    /// What the log has removed meanwhile is not read.
+    async fn read_partition<R: Reading>(
+        &self,
+        mut reading: R,
+        partition: Partition,
+        chosen: &[Chosen],
+    ) -> Result<R, Error> {
         let (Some(mut next), Some(end)) =
             (chosen.iter().map(|it| it.first).min(), chosen.iter().map(|it| it.last).max())
         else {
-            return Ok(learner);
+            return Ok(reading);
         };
-        let Some(survey) = self.surveys.get(partition.0 as usize) else { return Ok(learner) };
+        let Some(survey) = self.surveys.get(partition.0 as usize) else { return Ok(reading) };
         let wanted: Arc<HashMap<u64, Offset>> = Arc::new(chosen.iter().map(|it| (it.session, it.last)).collect());
         let hasher = survey.hasher();
         while next <= end {
@@ -153,16 +166,16 @@ impl Round {
             let (reader, rules) = (self.shared.reader.clone(), Arc::clone(&self.shared.rules));
             let (wanted, hasher) = (Arc::clone(&wanted), hasher.clone());
             // Learning is arithmetic, some microseconds a step: not among what answers.
-            let learnt = tokio::task::spawn_blocking(move || {
+            let read = tokio::task::spawn_blocking(move || {
                 let is_wanted = |id: &str| wanted.get(&hasher.hash_one(id)).copied();
                 for record in &records {
-                    take(&mut learner, record, &reader, &rules, is_wanted);
+                    take(&mut reading, record, &reader, &rules, is_wanted);
                 }
-                learner
+                reading
             });
-            learner = learnt.await.map_err(Error::Broken)?;
+            reading = read.await.map_err(Error::Broken)?;
         }
-        Ok(learner)
+        Ok(reading)
     }
 
     /// Puts it on the log and orders it everywhere.
@@ -202,9 +215,35 @@ impl Round {
     }
 }
 
-/// Learns from a step if its session is wanted. One that is none has no verdict either.
+/// One of the two readings of a round: what sessions do, and what they reach when judged by the others.
+trait Reading: Send + 'static {
+    fn observe(&mut self, step: &Step<'_>, rules: &Rules);
+    fn end(&mut self, session: &SessionId<'_>);
+}
+
+impl Reading for Learner {
+    fn observe(&mut self, step: &Step<'_>, rules: &Rules) {
+        Learner::observe(self, step, rules);
+    }
+
+    fn end(&mut self, session: &SessionId<'_>) {
+        Learner::end(self, session);
+    }
+}
+
+impl Reading for Calibrator {
+    fn observe(&mut self, step: &Step<'_>, rules: &Rules) {
+        Calibrator::observe(self, step, rules);
+    }
+
+    fn end(&mut self, session: &SessionId<'_>) {
+        Calibrator::end(self, session);
+    }
+}
+
+/// Takes a step in if its session is wanted. One that is none has no verdict either.
 fn take(
-    learner: &mut Learner,
+    reading: &mut impl Reading,
     record: &Record,
     reader: &StepReader,
     rules: &Rules,
@@ -215,8 +254,8 @@ fn take(
     if record.offset > last {
         return;
     }
-    learner.observe(&step, rules);
+    reading.observe(&step, rules);
     if record.offset == last {
-        learner.end(&step.session_id);
+        reading.end(&step.session_id);
     }
 }

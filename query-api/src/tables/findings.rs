@@ -30,6 +30,13 @@ pub(super) fn push(rows: &mut Rows, verdict: &Verdict<'_>) {
         rows.texts("notify", Some(finding.notify.iter()));
         rows.integer("partition", Some(i64::from(verdict.position.partition)));
         rows.integer("offset", Some(integer(verdict.position.offset)));
+        let bound = finding.bound.as_ref();
+        rows.float("bound_at_most", bound.map(|it| it.at_most));
+        rows.float("bound_threshold", bound.map(|it| it.threshold));
+        rows.integer("bound_sessions", bound.map(|it| it.sessions.into()));
+        rows.integer("bound_requests", bound.map(|it| it.requests.into()));
+        rows.text("bound_assumes", bound.map(|it| it.assumes.as_str()));
+        rows.float("bound_alarms_per_day", bound.and_then(|it| it.alarms_per_day));
         rows.end();
     }
 }

@@ -16,6 +16,9 @@ const fn maybe(name: &'static str, kind: ColumnKind, doc: &'static str) -> Colum
 const GATED: &str = "true: it came through the gate, so its sender was told the decision before it ran; false: it was \
                      reported; null: judged before this was kept";
 
+const BOUND: &str = "of what is conformal: the share of sessions, 0 to 1, that pass the threshold at most; null: of \
+                     anything else, or judged before this was kept";
+
 pub const STEPS: Table = Table {
     name: "steps",
     doc: "One row for each judged step, as it was accepted, with the decision about it.",
@@ -122,6 +125,12 @@ pub const FINDINGS: Table = Table {
         one("notify", Texts, "whom the policy wants told"),
         one("partition", Integer, "partition of the log"),
         one("offset", Integer, "place of the step in the partition"),
+        maybe("bound_at_most", Float, BOUND),
+        maybe("bound_threshold", Float, "score that so many sessions pass"),
+        maybe("bound_sessions", Integer, "sessions that calibrated it"),
+        maybe("bound_requests", Integer, "distinct requests among them"),
+        maybe("bound_assumes", Text, "what has to hold: exchangeable, of a session with those that calibrated"),
+        maybe("bound_alarms_per_day", Float, "false alarms a day to expect at most, where that is known"),
     ],
 };
 

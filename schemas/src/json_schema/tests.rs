@@ -144,6 +144,8 @@ fn verdicts_of_v1_are_read_as_ever() {
     stays_readable::<Verdict<'static>>("verdict", "v1.jsonl");
     // Since arguments have edges.
     stays_readable::<Verdict<'static>>("verdict", "v1.edges.jsonl");
+    // Since what is conformal has a bound.
+    stays_readable::<Verdict<'static>>("verdict", "v1.bounds.jsonl");
 }
 
 /// A sum beyond all numbers was once written as `null`; the decision beside it still holds.

@@ -89,7 +89,8 @@ pub(crate) struct Order {
 
 #[derive(Debug, Args)]
 pub(crate) struct Learn {
-    /// Files of steps, one JSON object a line; `.gz` is read as gzip, `-` is standard input.
+    /// Files of steps, one JSON object a line; `.gz` is read as gzip. They are read twice; from `-`, standard input, or a
+    /// pipe, once, and `hijack` then states no rate.
     #[arg(required = true, value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,
     /// File to write. What it held is replaced when everything was learnt.

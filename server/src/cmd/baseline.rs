@@ -80,17 +80,32 @@ fn facts(profile: &Profile) -> Value {
             "requests": it.requests,
             "warn_bits": it.warn_bits,
             "throttle_bits": it.throttle_bits,
-            "calibration": if it.is_calibrated { "conformal" } else { "uncalibrated" },
+            "calibration": state(it.is_calibrated),
+        })
+    });
+    let hijack = profile.hijack_calibration().map(|it| {
+        json!({
+            "calibrating": it.calibrating,
+            "requests": it.requests,
+            "warn": it.warn,
+            "ask": it.ask,
+            "calibration": state(it.warn.is_some()),
         })
     });
     json!({
         "agent_id": profile.agent(),
         "environment": profile.environment(),
         "sessions": profile.sessions(),
+        "sessions_per_day": profile.sessions_per_day(),
         "requests": profile.requests(),
         "tools": profile.tools(),
         "drift": drift,
+        "hijack": hijack,
     })
+}
+
+const fn state(is_calibrated: bool) -> &'static str {
+    if is_calibrated { "conformal" } else { "uncalibrated" }
 }
 
 fn table(baselines: &Baselines) -> Table {
@@ -98,35 +113,46 @@ fn table(baselines: &Baselines) -> Table {
         "agent",
         "environment",
         "sessions",
+        "a day",
         "requests",
         "tools",
         "drift",
         "calibrating",
         "warns from",
         "throttles from",
+        "hijack",
+        "calibrating",
+        "warns from",
+        "asks from",
     ];
     let mut table = Table::with_sentences(header, &[]);
     let bits = |it: Option<f64>| it.map_or_else(String::new, |it| format!("{it:.1} bits"));
+    let score = |it: Option<f64>| it.map_or_else(String::new, |it| format!("{it:.1}"));
     for profile in baselines.profiles() {
-        let (state, calibrating, warn, throttle) = match profile.drift_calibration() {
-            None => ("too few sessions", String::new(), None, None),
+        let drift = match profile.drift_calibration() {
+            None => ["too few sessions".to_owned(), String::new(), String::new(), String::new()],
+            Some(it) => [
+                state(it.is_calibrated).to_owned(),
+                it.calibrating.to_string(),
+                bits(it.warn_bits),
+                bits(it.throttle_bits),
+            ],
+        };
+        let hijack = match profile.hijack_calibration() {
+            None => ["uncalibrated".to_owned(), String::new(), String::new(), String::new()],
             Some(it) => {
-                let state = if it.is_calibrated { "conformal" } else { "uncalibrated" };
-                (state, it.calibrating.to_string(), it.warn_bits, it.throttle_bits)
+                [state(it.warn.is_some()).to_owned(), it.calibrating.to_string(), score(it.warn), score(it.ask)]
             }
         };
-        let cells = [
+        let who = [
             profile.agent().to_owned(),
             profile.environment().unwrap_or_default().to_owned(),
             profile.sessions().to_string(),
+            score(profile.sessions_per_day()),
             profile.requests().to_string(),
             profile.tools().to_string(),
-            state.to_owned(),
-            calibrating,
-            bits(warn),
-            bits(throttle),
         ];
-        table.row(cells.into_iter().map(|it| (it, Paint::Plain)));
+        table.row(who.into_iter().chain(drift).chain(hijack).map(|it| (it, Paint::Plain)));
     }
     table
 }

@@ -3,7 +3,6 @@
 //! **Invariant:** labels decide which session teaches, calibrates or is judged, and what a figure counts. Nothing that learns
 //! or judges is handed one.
 
-mod conformal;
 mod labels;
 mod measure;
 mod passes;

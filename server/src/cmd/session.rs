@@ -205,6 +205,9 @@ fn why_text(answer: &Value) -> String {
         ));
         let evidence: Vec<_> = list(finding, "evidence").iter().map(text).collect();
         out.push_str(&format!("  evidence: {}\n", plain(&evidence.join(", "), 2_000)));
+        if let Some(bound) = bound(&finding["bound"]) {
+            out.push_str(&format!("  bound: {}\n", plain(&bound, 400)));
+        }
     }
     out.push_str(&chain::shown(answer));
     out
@@ -212,6 +215,17 @@ fn why_text(answer: &Value) -> String {
 
 fn first(value: &Value, fields: &[&str]) -> String {
     fields.iter().map(|field| &value[*field]).find(|it| !it.is_null()).map_or_else(String::new, text)
+}
+
+/// What a finding states of false alarms, in short.
+fn bound(bound: &Value) -> Option<String> {
+    let share = bound["at_most"].as_f64()? * 100.0;
+    let [threshold, sessions, requests, assumes] =
+        ["threshold", "sessions", "requests", "assumes"].map(|it| text(&bound[it]));
+    let day = bound["alarms_per_day"].as_f64().map_or_else(String::new, |it| format!(", {it:.2} alarms a day"));
+    Some(format!(
+        "at most {share:.0} % of sessions pass {threshold}{day}; {sessions} sessions of {requests} requests, {assumes}"
+    ))
 }
 
 /// The kind, and the actor where several act in one session.
@@ -333,7 +347,8 @@ mod tests {
     fn why_names_evidence_and_edges() {
         let shown = why_text(&json!({
             "step": { "step_id": "4", "kind": "tool_call", "tool": "send", "decision": "halt", "agent_id": "a", "gated": true },
-            "findings": [{ "rule": "secret", "mode": "enforce", "decision": "halt", "message": "left\u{7}", "evidence": ["2", "4"] }],
+            "findings": [{ "rule": "secret", "mode": "enforce", "decision": "halt", "message": "left\u{7}", "evidence": ["2", "4"],
+                "bound": { "at_most": 0.05, "threshold": 21.5, "sessions": 120, "requests": 40, "assumes": "exchangeable", "alarms_per_day": 0.625 } }],
             "edges": [{ "from": "2", "to": "4", "kind": "declared", "because": "named" }],
             "steps": [{ "step_id": "2", "kind": "tool_result", "output": "key\u{1b}" }],
         }));
@@ -344,6 +359,7 @@ mod tests {
             "secret (enforce: halt)",
             "left␇",
             "evidence: 2, 4",
+            "bound: at most 5 % of sessions pass 21.5, 0.62 alarms a day; 120 sessions of 40 requests, exchangeable",
             "declared edge to 4: named",
             "key␛",
         ] {

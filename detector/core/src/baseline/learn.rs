@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use martingale_schemas::{Kind, SessionId, Step};
+use martingale_schemas::{Kind, SessionId, Step, Timestamp};
 
+use super::open::Open;
 use super::{
-    AGENTS_MAX, Baselines, COUNTS_MAX, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, Request, What, Who, agent, bin, key,
+    AGENTS_MAX, Baselines, COUNTS_MAX, Calibrator, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, Request, What, Who,
+    agent, bin, half, key,
 };
 use crate::Rules;
 use crate::drift::learn::{Past, READINGS_MAX, Sessions};
@@ -14,8 +16,6 @@ use crate::hijack::embed::{self, NOWHERE, Vector};
 use crate::hijack::{Call, Meanings, Memory, Origin};
 use crate::tools::Tools;
 
-/// Sessions that are open at once. Full: the one begun first is taken as closed.
-const OPEN_MAX: usize = 1024;
 /// Sentences of one session that are learnt.
 const SENTENCES_MAX: usize = 4096;
 
@@ -23,10 +23,11 @@ const SENTENCES_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Learner {
     baselines: Baselines,
+    /// The same of one half of the runs, and of the other.
+    halves: [Baselines; 2],
     tools: Tools,
     meanings: Meanings,
-    open: HashMap<String, (u64, Session)>,
-    begun: u64,
+    open: Open<Session>,
     /// Closed sessions as drift sees them, and how many steps they have.
     sessions: HashMap<u64, Sessions>,
     readings: usize,
@@ -37,6 +38,8 @@ pub struct Learner {
 struct Session {
     agent: u64,
     who: Who,
+    half: usize,
+    began: Timestamp,
     memory: Memory,
     seen: BTreeSet<u64>,
     sentences: BTreeSet<u64>,
@@ -57,19 +60,11 @@ struct Tool {
 impl Learner {
     /// Takes the next step of its session.
     pub fn observe(&mut self, step: &Step<'_>, rules: &Rules) {
-        let id = step.session_id.as_str();
-        if !self.open.contains_key(id) {
-            if self.open.len() >= OPEN_MAX {
-                let first = self.open.iter().min_by_key(|it| it.1.0).map(|it| it.0.clone());
-                if let Some((_, session)) = first.and_then(|it| self.open.remove(&it)) {
-                    self.close(session);
-                }
-            }
-            self.begun += 1;
-            let session = Session { agent: agent(step), who: Who::of(step), ..Session::default() };
-            self.open.insert(id.to_owned(), (self.begun, session));
-        }
-        let Some((_, session)) = self.open.get_mut(id) else { return };
+        let begin = || {
+            let (agent, half, began) = (agent(step), half(step), step.time);
+            Session { agent, who: Who::of(step), half, began, ..Session::default() }
+        };
+        let (session, closed) = self.open.of(step, begin);
         session.past.extend(Reading::next(step, &mut session.heard));
         let sentences = &mut session.sentences;
         session.memory.take_in(step, None, &mut self.meanings.fresh, &mut |sentence| {
@@ -82,32 +77,44 @@ impl Learner {
             let call = Call::new(step, &tool, &mut session.memory, &mut self.meanings);
             session.called(&call);
         }
+        closed.into_iter().for_each(|it| self.close(it));
     }
 
     /// Counts a session that is known to be over.
     pub fn end(&mut self, session: &SessionId<'_>) {
-        if let Some((_, session)) = self.open.remove(session.as_str()) {
+        if let Some(session) = self.open.end(session) {
             self.close(session);
         }
     }
 
-    /// Counts the sessions that are still open, in the order in which they began.
+    /// Whoever cannot read the steps again: without what [`Calibrator`] adds.
     #[must_use]
     pub fn finish(mut self) -> Baselines {
-        let mut open: Vec<(u64, Session)> = std::mem::take(&mut self.open).into_values().collect();
-        open.sort_by_key(|it| it.0);
-        open.into_iter().for_each(|it| self.close(it.1));
+        self.close_all();
+        self.baselines
+    }
+
+    /// Whoever reads the steps again.
+    #[must_use]
+    pub fn into_calibrator(mut self) -> Calibrator {
+        self.close_all();
+        Calibrator::new(self.baselines, self.halves)
+    }
+}
+
+impl Learner {
+    /// Counts the sessions that are still open, in the order in which they began.
+    fn close_all(&mut self) {
+        self.open.finish().for_each(|it| self.close(it));
         for (agent, sessions) in &self.sessions {
             if let Some(profile) = self.baselines.agents.get_mut(agent) {
                 profile.drift = sessions.learn().map(Box::new);
             }
         }
-        self.baselines
     }
-}
 
-impl Learner {
     fn close(&mut self, mut session: Session) {
+        self.halves[session.half].count(&session);
         if !self.baselines.count(&session) || self.readings + session.past.len() > READINGS_MAX {
             return;
         }
@@ -160,6 +167,8 @@ impl Baselines {
 impl Profile {
     fn count(&mut self, session: &Session) {
         self.all.sessions = self.all.sessions.saturating_add(1);
+        let (first, last) = self.began.unwrap_or((session.began, session.began));
+        self.began = Some((first.min(session.began), last.max(session.began)));
         for key in session.seen.iter().chain(&session.sentences) {
             self.all.add(*key, COUNTS_MAX);
         }

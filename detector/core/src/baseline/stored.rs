@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use martingale_schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Baselines, Counts, Profile, Request, Usage, Who};
 use crate::drift::{Standard, StandardV1};
 use crate::hijack::embed::{DIMENSIONS, Vector};
+use crate::hijack::ordinary::Ordinary;
 
 type Pairs<T> = Vec<(u64, T)>;
 
@@ -19,16 +21,25 @@ pub(super) struct Stored {
 
 #[derive(Serialize, Deserialize)]
 struct StoredProfile {
+    counted: Counted,
+    drift: Option<Standard>,
+    hijack: Option<Ordinary>,
+    began: Option<(Timestamp, Timestamp)>,
+}
+
+/// The same in every version.
+#[derive(Serialize, Deserialize)]
+struct Counted {
     who: Who,
     all: StoredCounts,
     commands: Commands,
     usage: Pairs<(u32, i64, Commands)>,
     requests: Vec<(Vec<i8>, StoredCounts)>,
     by_print: Pairs<usize>,
-    drift: Option<Standard>,
 }
 
-/// Reads what version 1 wrote. What it learnt of drift is left out: its figures are of other streams.
+/// Reads what version 1 wrote. What it learnt of drift is left out: its figures are of other streams. It knew nothing of what its
+/// sessions reach in the column `hijack`, nor of how many there are a day.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "StoredV1")]
 pub struct BaselinesV1(pub Baselines);
@@ -42,12 +53,7 @@ struct StoredV1 {
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(Serialize))]
 struct StoredProfileV1 {
-    who: Who,
-    all: StoredCounts,
-    commands: Commands,
-    usage: Pairs<(u32, i64, Commands)>,
-    requests: Vec<(Vec<i8>, StoredCounts)>,
-    by_print: Pairs<usize>,
+    counted: Counted,
     #[cfg_attr(not(test), expect(dead_code, reason = "read to know where it ends"))]
     drift: Option<StandardV1>,
 }
@@ -56,10 +62,8 @@ impl TryFrom<StoredV1> for BaselinesV1 {
     type Error = &'static str;
 
     fn try_from(stored: StoredV1) -> Result<Self, Self::Error> {
-        let profile = |it: StoredProfileV1| {
-            let StoredProfileV1 { who, all, commands, usage, requests, by_print, drift: _ } = it;
-            StoredProfile { who, all, commands, usage, requests, by_print, drift: None }
-        };
+        let profile =
+            |it: StoredProfileV1| StoredProfile { counted: it.counted, drift: None, hijack: None, began: None };
         let agents = stored.agents.into_iter().map(|(agent, it)| (agent, profile(it))).collect();
         Baselines::try_from(Stored { agents }).map(Self)
     }
@@ -98,15 +102,16 @@ impl TryFrom<Stored> for Baselines {
 impl From<Profile> for StoredProfile {
     fn from(it: Profile) -> Self {
         let usage = |(tool, it): (u64, Usage)| (tool, (it.sessions, it.user_to_tool, it.commands));
-        Self {
+        let counted = Counted {
             who: it.who,
             all: it.all.into(),
             commands: it.commands,
             usage: sorted(it.usage).into_iter().map(usage).collect(),
             requests: it.requests.into_iter().map(|it| (it.vector.to_vec(), it.counts.into())).collect(),
             by_print: sorted(it.by_print),
-            drift: it.drift.map(|it| *it),
-        }
+        };
+        let (drift, hijack) = (it.drift.map(|it| *it), it.hijack.map(|it| *it));
+        Self { counted, drift, hijack, began: it.began }
     }
 }
 
@@ -119,14 +124,17 @@ impl TryFrom<StoredProfile> for Profile {
             let vector: Vector = vector.try_into().map_err(|_| "a request has another number of dimensions")?;
             Ok(Request { vector, counts: counts.into() })
         };
+        let counted = it.counted;
         Ok(Self {
-            who: it.who,
-            all: it.all.into(),
-            commands: it.commands,
-            usage: it.usage.into_iter().map(usage).collect(),
-            requests: it.requests.into_iter().map(request).collect::<Result<_, Self::Error>>()?,
-            by_print: it.by_print.into_iter().collect(),
+            who: counted.who,
+            all: counted.all.into(),
+            commands: counted.commands,
+            usage: counted.usage.into_iter().map(usage).collect(),
+            requests: counted.requests.into_iter().map(request).collect::<Result<_, Self::Error>>()?,
+            by_print: counted.by_print.into_iter().collect(),
             drift: it.drift.map(Box::new),
+            hijack: it.hijack.map(Box::new),
+            began: it.began,
         })
     }
 }
@@ -156,12 +164,9 @@ mod tests {
         let script = ["user_message \"find it\"", "tool_call search {\"q\":\"it\"}", "tool_result search \"it\""];
         let baselines = Baselines::clone(&ordinary(&[&script[..]], 9));
         let mut expected = Stored::from(baselines.clone());
-        expected.agents.iter_mut().for_each(|it| it.1.drift = None);
-        let earlier = |it: StoredProfile| {
-            let StoredProfile { who, all, commands, usage, requests, by_print, drift } = it;
-            let drift = drift.map(|_| StandardV1::default());
-            StoredProfileV1 { who, all, commands, usage, requests, by_print, drift }
-        };
+        expected.agents.iter_mut().for_each(|(_, it)| (it.drift, it.hijack, it.began) = (None, None, None));
+        let earlier =
+            |it: StoredProfile| StoredProfileV1 { counted: it.counted, drift: it.drift.map(|_| StandardV1::default()) };
         let agents = Stored::from(baselines).agents.into_iter().map(|(agent, it)| (agent, earlier(it)));
         let earlier = StoredV1 { agents: agents.collect() };
         assert!(earlier.agents.iter().any(|it| it.1.drift.is_some()));

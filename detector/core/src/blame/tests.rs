@@ -122,6 +122,7 @@ fn a_finding_of_the_step_itself_is_blamed_on_it() {
         decision: Decision::Deny,
         score: 1.0,
         calibration: Calibration::Fact,
+        bound: None,
         evidence: vec![StepId::from("3".to_owned()), step.step_id.to_static()],
         began_at: StepId::from("3".to_owned()),
         message: "so it is".to_owned(),

@@ -13,12 +13,12 @@ use crate::hash::hash_text;
 use crate::testing::BEGIN;
 use crate::{Detector, Learner, Rules};
 
-const FOLDS: u64 = 5;
+pub(super) const FOLDS: u64 = 5;
 
-struct Recorded {
-    steps: Vec<String>,
+pub(super) struct Recorded {
+    pub(super) steps: Vec<String>,
     /// What must not be in one baseline with it; sessions are dealt by it.
-    group: String,
+    pub(super) group: String,
     fault: String,
     first_bad: Option<u64>,
     is_healthy: bool,
@@ -35,12 +35,12 @@ struct Said {
     any: Vec<(u64, String)>,
 }
 
-fn step(line: &str) -> Step<'_> {
+pub(super) fn step(line: &str) -> Step<'_> {
     StepV1::parse(line.as_bytes()).unwrap().check(Timestamp::from_micros(BEGIN), &Limits::DEFAULT).unwrap()
 }
 
 /// Sessions with their labels, dealt by `group`; those that failed without a fault are healthy where `failed` says so.
-fn recording(name: &str, failed: bool, group: impl Fn(&Value) -> String) -> Option<Vec<Recorded>> {
+pub(super) fn recording(name: &str, failed: bool, group: impl Fn(&Value) -> String) -> Option<Vec<Recorded>> {
     let mut by_id: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in lines(name, "steps.jsonl.gz")? {
         by_id.entry(step(&line).session_id.to_string()).or_default().push(line);

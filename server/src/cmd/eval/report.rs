@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use martingale_detector_core::conformal::{clusters_needed, threshold};
 use serde::Serialize;
 
-use super::conformal::{clusters_needed, threshold};
 use super::labels::Kind;
 use super::measure::{Caught, Share, auc, chosen_afterwards};
 use super::seen::{Level, Seen};

@@ -139,6 +139,7 @@ mod tests {
             decision: Decision::Warn,
             score,
             calibration: Calibration::Fact,
+            bound: None,
             evidence: vec![StepId::from("1")],
             began_at: StepId::from("1"),
             message: "said \u{1b}[0m \u{2028} \"x\"".into(),

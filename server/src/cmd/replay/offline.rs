@@ -11,7 +11,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use martingale_detector_core::{Baselines, Detector, Learner, Observed, Rules};
 use martingale_platform::clock::Clock;
 use martingale_schemas::{Step, Timestamp, ids};
@@ -23,6 +23,7 @@ use super::steps::{Lines, each_step};
 use super::summary::Decisions;
 use super::tally::{Found, Tally};
 use super::{Faults, Outcomes, Results, Sessions, Summary};
+use crate::output::note;
 
 pub(super) fn run(source: Source, normal: Option<Normal>, rules: Rules, out: Option<Results>) -> Result<Summary> {
     let arrival = Timestamp::from_micros(Clock::System.now_micros());
@@ -66,7 +67,8 @@ pub(super) fn run(source: Source, normal: Option<Normal>, rules: Rules, out: Opt
     Ok(Summary { sessions: sessions.len() as u64, steps: lines.read, took, decisions, findings, outcomes })
 }
 
-/// What the sessions of the wanted steps did.
+/// What the sessions of the wanted steps did; read a second time, where the files allow it, for what these sessions reach
+/// themselves.
 pub(crate) fn learn_some(
     source: Source,
     rules: &Rules,
@@ -75,13 +77,33 @@ pub(crate) fn learn_some(
     is_wanted: impl Fn(&Step<'_>) -> bool,
 ) -> Result<(Baselines, Lines)> {
     let (mut learner, mut seen) = (Learner::default(), HashSet::new());
+    let lasting = source.lasting();
     let lines = each_step(source, arrival, faults, |step| {
         if is_wanted(step) && seen.insert(step.key()) {
             learner.observe(step, rules);
         }
         Ok(())
     })?;
-    Ok((learner.finish(), lines))
+    let Some(files) = lasting else {
+        note("the steps cannot be read twice, so no rate is known of hijack: name files to have one");
+        return Ok((learner.finish(), lines));
+    };
+    let again = Source::open(&files)?;
+    again.progress().set_prefix("calibrating: ");
+    let silent = Faults::told_before(again.progress());
+    let mut calibrator = learner.into_calibrator();
+    seen.clear();
+    let read = each_step(again, arrival, &silent, |step| {
+        if is_wanted(step) && seen.insert(step.key()) {
+            calibrator.observe(step, rules);
+        }
+        Ok(())
+    })?;
+    if read != lines {
+        let (before, now) = (lines.read, read.read);
+        bail!("the files had {before} lines and now have {now}: they are read twice, so name files that stay");
+    }
+    Ok((calibrator.finish(), lines))
 }
 
 /// A detector without a log: what is not in memory was never there.

@@ -19,6 +19,8 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 pub(crate) struct Source {
     files: std::vec::IntoIter<(PathBuf, Option<File>)>,
     current: Option<Current>,
+    /// Nothing where reading them once uses one up.
+    lasting: Option<Vec<PathBuf>>,
     progress: ProgressBar,
 }
 
@@ -47,10 +49,11 @@ impl Source {
     /// # Errors
     /// The first file that cannot be opened.
     pub(crate) fn open(paths: &[PathBuf]) -> Result<Self> {
-        let mut bytes = 0;
+        let (mut bytes, mut are_lasting) = (0, true);
         let mut files = Vec::with_capacity(paths.len());
         for path in paths {
             if path == Path::new("-") {
+                are_lasting = false;
                 files.push((path.clone(), None));
                 continue;
             }
@@ -59,6 +62,7 @@ impl Source {
             if about.is_dir() {
                 bail!("{} is a folder: name the files in it", path.display());
             }
+            are_lasting &= about.is_file();
             bytes += about.len();
             files.push((path.clone(), Some(file)));
         }
@@ -67,7 +71,13 @@ impl Source {
         if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent:>3}% {prefix}{msg} {elapsed} eta {eta}") {
             progress.set_style(style);
         }
-        Ok(Self { files: files.into_iter(), current: None, progress })
+        let lasting = are_lasting.then(|| paths.to_vec());
+        Ok(Self { files: files.into_iter(), current: None, lasting, progress })
+    }
+
+    /// The files, to be opened once more; nothing where one is standard input or a pipe.
+    pub(crate) fn lasting(&self) -> Option<Vec<PathBuf>> {
+        self.lasting.clone()
     }
 
     /// Puts the next line that is not blank into `line`, without the white space around it, and answers where it is from;

@@ -1,4 +1,4 @@
-//! The threshold that good sessions seldom pass.
+//! The threshold that good sessions seldom pass, and what is stated of it.
 //!
 //! Split conformal over clusters: sessions that are alike (the same task, the same run) say little more than one of them, so
 //! each cluster weighs the same and its sessions share its weight. Of n calibrating clusters, the threshold is the smallest
@@ -7,11 +7,24 @@
 //! (Dunn, Wasserman, Ramdas 2022; Lee, Barber, Willett 2023). With one session a cluster it is the usual k-th smallest,
 //! k = ⌈(1 − α)(n + 1)⌉. It is an average over draws of the calibrating clusters.
 
+use martingale_schemas::Bound;
+
+/// In the words of a finding.
+pub(crate) fn said(bound: &Bound) -> String {
+    let Bound { at_most, threshold, sessions, requests, .. } = bound;
+    let day = bound.alarms_per_day.map_or_else(String::new, |it| format!(", which is {it:.2} a day at most"));
+    format!(
+        "At most {} in 100 sessions pass {threshold:.1} as long as they are of the kind of the {sessions} it was calibrated on, of {requests} requests{day}.",
+        at_most * 100.0
+    )
+}
+
 /// So that ⌈0.95 · 20⌉ is 19 whatever binary fractions make of it.
 const SLACK: f64 = 1e-9;
 
 /// Nothing when there are too few clusters to say: no score that was seen is high enough.
-pub(super) fn threshold(clusters: &[Vec<f64>], alarms: f64) -> Option<f64> {
+#[must_use]
+pub fn threshold(clusters: &[Vec<f64>], alarms: f64) -> Option<f64> {
     let mut scores: Vec<(f64, f64)> = Vec::new();
     for cluster in clusters {
         let weight = 1.0 / cluster.len() as f64;
@@ -31,7 +44,8 @@ pub(super) fn threshold(clusters: &[Vec<f64>], alarms: f64) -> Option<f64> {
 }
 
 /// The fewest clusters that a threshold can be had from.
-pub(super) fn clusters_needed(alarms: f64) -> usize {
+#[must_use]
+pub fn clusters_needed(alarms: f64) -> usize {
     (1.0 / alarms - 1.0 - SLACK).ceil().max(0.0) as usize
 }
 

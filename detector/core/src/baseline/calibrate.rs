@@ -1,0 +1,77 @@
+//! What the sessions that were learnt from reach themselves, in a second reading of them.
+//!
+//! They were dealt into two halves, run by run. Each session is judged, step by step as the product does it, by what the
+//! other half taught: so a request that recurs is judged by other sessions of it, as the next one will be, and one that came
+//! once by sessions of other requests alone. What is judged later is held against both halves, and so known at least as well
+//! as what calibrates.
+
+use std::collections::HashMap;
+
+use martingale_schemas::{SessionId, Step};
+
+use super::open::Open;
+use super::{Baselines, agent, half};
+use crate::Rules;
+use crate::hijack::ordinary::Sample;
+use crate::hijack::{self, Meanings, Memory};
+use crate::tools::Tools;
+
+/// Judges the sessions of the first reading: the same steps, in the same order.
+#[derive(Debug)]
+pub struct Calibrator {
+    baselines: Baselines,
+    halves: [Baselines; 2],
+    tools: Tools,
+    meanings: Meanings,
+    open: Open<Judged>,
+    reached: HashMap<u64, Sample>,
+}
+
+/// A session that is judged.
+#[derive(Debug)]
+struct Judged {
+    agent: u64,
+    memory: Memory,
+    highest: i32,
+}
+
+impl Calibrator {
+    pub(super) fn new(baselines: Baselines, halves: [Baselines; 2]) -> Self {
+        let (tools, meanings) = Default::default();
+        Self { baselines, halves, tools, meanings, open: Open::default(), reached: HashMap::new() }
+    }
+
+    /// Takes the next step of its session.
+    pub fn observe(&mut self, step: &Step<'_>, rules: &Rules) {
+        let begin = || Judged { agent: agent(step), memory: Memory::default(), highest: 0 };
+        let (judged, closed) = self.open.of(step, begin);
+        let others = self.halves[1 - half(step)].of(step);
+        let tool = self.tools.of(step, &rules.catalogue, rules.limits.tools_max);
+        let score = hijack::score(step, &tool, (&mut judged.memory, &mut self.meanings), others);
+        judged.highest = judged.highest.max(score.unwrap_or(0));
+        closed.into_iter().for_each(|it| close(&mut self.reached, it));
+    }
+
+    /// Takes in what a session reached that is known to be over.
+    pub fn end(&mut self, session: &SessionId<'_>) {
+        if let Some(session) = self.open.end(session) {
+            close(&mut self.reached, session);
+        }
+    }
+
+    /// The baselines, with what their sessions reach.
+    #[must_use]
+    pub fn finish(mut self) -> Baselines {
+        self.open.finish().for_each(|it| close(&mut self.reached, it));
+        for (agent, sample) in self.reached {
+            if let Some(profile) = self.baselines.agents.get_mut(&agent) {
+                profile.hijack = Some(Box::new(sample.learn()));
+            }
+        }
+        self.baselines
+    }
+}
+
+fn close(reached: &mut HashMap<u64, Sample>, session: Judged) {
+    reached.entry(session.agent).or_default().push(session.memory.request_print(), session.highest);
+}
