@@ -2,6 +2,7 @@
 
 mod controls;
 mod drifted;
+mod grants;
 mod heirs;
 mod leakage;
 mod lineage;
