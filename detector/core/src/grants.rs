@@ -247,10 +247,11 @@ fn is_agent(names: &str, agent: &str) -> bool {
 
 /// What a grant of this call would name, as narrow as one can be.
 fn hint(step: &Step<'_>, aim: &Aim, needs: Needs) -> String {
+    // What is asked of an address, and who asks.
+    let may_hold_a_secret = |it: &str| it.contains('?') || it.contains("://") && it.contains('@');
     let source = aim.sources.first().map(|it| quoted(it, 60));
     let destination = match aim.destinations.as_slice() {
-        // What is asked of an address, and who asks, may be a secret.
-        [one] if !one.contains('?') && !(one.contains("://") && one.contains('@')) => Some(quoted(one, 200)),
+        [one] if !may_hold_a_secret(one) => Some(quoted(one, 200)),
         _ => None,
     };
     if destination.is_none() && (source.is_none() || needs == Needs::Destination) {
