@@ -196,7 +196,9 @@ impl Judge {
         }
         let Applied { known, changed } = match order.control.action {
             ControlAction::UseBaselines { baselines_id } => self.use_baselines(&order.control, baselines_id).await?,
-            ControlAction::Halt | ControlAction::Resume => self.detector.apply(&order.control),
+            ControlAction::Halt | ControlAction::Resume | ControlAction::Grant { .. } | ControlAction::Revoke => {
+                self.detector.apply(&order.control)
+            }
         };
         batch.counts.order();
         // Also where no step of the run was seen: its first one stays in it.
@@ -208,7 +210,10 @@ impl Judge {
             match order.control.action {
                 ControlAction::Halt => self.remember(root, tie, batch).await?,
                 ControlAction::Resume if !known => self.untie(root, batch).await?,
-                ControlAction::Resume | ControlAction::UseBaselines { .. } => {}
+                ControlAction::Resume
+                | ControlAction::UseBaselines { .. }
+                | ControlAction::Grant { .. }
+                | ControlAction::Revoke => {}
             }
         }
         if order.answered {

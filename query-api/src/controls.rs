@@ -1,10 +1,11 @@
-//! Halting and resuming by hand: `POST /v1/controls`, `GET /v1/controls`, `GET /v1/controls/{id}`.
+//! Halting, resuming and granting by hand: `POST /v1/controls`, `GET /v1/controls`, `GET /v1/controls/{id}`.
 //!
 //! An order goes to every partition, since only the detectors know where a session lives, and is answered once each of
 //! them has applied it: every step judged from then on is judged under it. It lives on the log and in the detectors'
 //! state, so nothing here has to be kept across a restart.
 
 mod board;
+mod flow;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -81,7 +82,13 @@ async fn give(
 ) -> Result<Response, Failure> {
     http::refuse_encoded(&headers)?;
     let body = http::body(body, controls.config.body_bytes_max).await?;
-    let request = Request::parse(&body, controls.id_bytes_max)?;
+    let board = controls.feed.board();
+    let granted = |id: &str| {
+        let grant = board.get(id).filter(|it| matches!(it.action, ControlAction::Grant { .. }))?;
+        Some(grant.scope)
+    };
+    let now = Timestamp::from_micros(controls.clock.now_micros());
+    let request = Request::parse(&body, controls.id_bytes_max, &flow::Ground { now, granted: &granted })?;
     let given = controls.give(request).await?;
     let status = if given.is_applied() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(given)).into_response())
@@ -116,17 +123,19 @@ impl Controls {
         }
         let now = Timestamp::from_micros(self.clock.now_micros());
         let id = request.control_id.clone().unwrap_or_else(|| fresh::id("c-", now));
+        let mut changes = self.feed.board().changes();
+        let known = self.feed.board().get(&id);
+        let is_grant = |it: &&Given| request.lasts && matches!(it.action, ControlAction::Grant { .. });
         let control = Control {
             control_id: ControlId::from(id.clone()),
-            action: request.action,
+            // One that lasts for a while lasts from when it was given first.
+            action: known.as_ref().filter(is_grant).map_or(request.action, |it| it.action),
             scope: request.scope,
             time: now,
             by: request.by,
             reason: request.reason,
             state: ControlState::Requested,
         };
-        let mut changes = self.feed.board().changes();
-        let known = self.feed.board().get(&id);
         if let Some(standing) = &known {
             same_order(standing, &control)?;
         }
@@ -181,7 +190,7 @@ fn same_order(standing: &Given, control: &Control) -> Result<(), Failure> {
         standing.control_id,
         standing.action.as_str(),
         standing.scope.as_str(),
-        standing.scope.key()
+        standing.scope.name()
     );
     Err(Failure { field: Some("control_id".into()), ..Failure::new(StatusCode::CONFLICT, "conflict", message) })
 }

@@ -337,7 +337,7 @@ impl Detector {
         let changed = match control.action {
             ControlAction::Halt => self.halted.insert(id),
             ControlAction::Resume => self.halted.remove(&id),
-            ControlAction::UseBaselines { .. } => false,
+            _ => false,
         };
         let next = self.next.get(topics::STEPS).copied().unwrap_or_default();
         let before = Position { partition: partition.0, offset: next.0 };

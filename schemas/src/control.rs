@@ -1,10 +1,12 @@
 //! Standing orders.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Position;
-use crate::{BaselinesId, ControlId, SessionId, Timestamp};
+use crate::{BaselinesId, ControlId, Flow, SessionId, Timestamp};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "action", rename_all = "snake_case")]
@@ -15,6 +17,10 @@ pub enum ControlAction {
     Resume,
     /// Steps are held against these baselines, which are on the log.
     UseBaselines { baselines_id: BaselinesId },
+    /// Calls of this flow are not asked about, until then.
+    Grant { until: Timestamp },
+    /// Takes back the grants of this flow, and of every flow within it.
+    Revoke,
 }
 
 impl ControlAction {
@@ -24,6 +30,8 @@ impl ControlAction {
             Self::Halt => "halt",
             Self::Resume => "resume",
             Self::UseBaselines { .. } => "use_baselines",
+            Self::Grant { .. } => "grant",
+            Self::Revoke => "revoke",
         }
     }
 }
@@ -38,6 +46,8 @@ pub enum Scope {
     Run { root_session_id: SessionId<'static> },
     /// Every session.
     Tenant,
+    /// Calls of a tool by where their values come from and where they go, in every session of an agent.
+    Flow(Flow),
 }
 
 impl Scope {
@@ -47,6 +57,7 @@ impl Scope {
             Self::Session { .. } => "session",
             Self::Run { .. } => "run",
             Self::Tenant => "tenant",
+            Self::Flow(_) => "flow",
         }
     }
 
@@ -56,7 +67,7 @@ impl Scope {
         match self {
             Self::Session { session_id } => Some(session_id),
             Self::Run { root_session_id } => Some(root_session_id),
-            Self::Tenant => None,
+            Self::Tenant | Self::Flow(_) => None,
         }
     }
 
@@ -64,6 +75,15 @@ impl Scope {
     #[must_use]
     pub fn key(&self) -> &str {
         self.id().map_or("", SessionId::as_str)
+    }
+
+    /// What it names, for a person: the id, or the flow.
+    #[must_use]
+    pub fn name(&self) -> Cow<'_, str> {
+        match self {
+            Self::Flow(flow) => Cow::Owned(flow.to_string()),
+            _ => Cow::Borrowed(self.key()),
+        }
     }
 }
 
@@ -76,7 +96,8 @@ pub enum ControlState {
     /// A detector holds it: every step of this partition from `before` on is judged under it.
     Applied {
         before: Position,
-        /// Whether this partition knows the session or run; of baselines, whether they are on the log and could be read.
+        /// Whether this partition knows the session or run; of baselines, whether they are on the log and could be read; of a
+        /// grant, whether it is kept; of what is revoked, whether there was any.
         known: bool,
         /// Whether it changed anything here: a resume of a session that was not halted does not, nor a second halt. One of a
         /// run that was not halted does where it renews budgets. Absent in records of before it was told.

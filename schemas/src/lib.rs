@@ -16,6 +16,7 @@ pub mod arrow;
 pub mod baselines;
 pub mod control;
 pub mod decision;
+pub mod grant;
 pub mod hidden;
 pub mod ids;
 pub mod json_schema;
@@ -33,6 +34,7 @@ pub mod wire;
 
 pub use control::{Control, ControlAction, ControlState, Scope};
 pub use decision::Decision;
+pub use grant::Flow;
 pub use ids::{AgentId, BaselinesId, ControlId, FindingId, SessionId, StepId, VerdictId};
 pub use limits::Limits;
 pub use lineage::Lineage;

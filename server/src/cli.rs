@@ -15,6 +15,7 @@ pub(crate) mod bench;
 pub(crate) mod blame;
 pub(crate) mod control;
 pub(crate) mod eval;
+pub(crate) mod grant;
 pub(crate) mod letters;
 pub(crate) mod policy;
 
@@ -34,6 +35,8 @@ Examples:
   martingale tail --min-decision warn              what is being decided, live
   martingale halt my-session --reason \"loops\"      stop it before its next step
   martingale resume my-session --reason \"mended\"   let it go on
+  martingale grant --agent clerk --tool send_money --from read_file --for 30d   do not ask about it again
+  martingale revoke --agent clerk --tool send_money   ask again
   martingale alerts                                what the fleet's rules say now
   martingale dead-letters list                     records that could not be accepted
   martingale policy list                           what is judged by
@@ -65,6 +68,8 @@ pub(crate) enum Command {
     Tail(Tail),
     Halt(control::Halt),
     Resume(control::Resume),
+    Grant(grant::Grant),
+    Revoke(grant::Revoke),
     Alerts(Alerts),
     DeadLetters(letters::DeadLetters),
     Policy(policy::Policy),

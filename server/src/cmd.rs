@@ -8,6 +8,7 @@ pub(crate) mod control;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod eval;
+pub(crate) mod grant;
 pub(crate) mod policy;
 pub(crate) mod replay;
 pub(crate) mod session;

@@ -13,6 +13,7 @@ mod crash;
 mod delivery;
 mod document;
 mod eval;
+mod grants;
 mod harness;
 mod hostile;
 #[cfg(feature = "kafka")]

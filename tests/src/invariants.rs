@@ -236,7 +236,7 @@ fn halts_stand(
                     let root = family.roots.get(id.as_str()).cloned().unwrap_or_else(|| id.to_string());
                     halted.insert(id.clone(), (family_of(id), root));
                 }
-                (_, Scope::Run { .. } | Scope::Tenant) => {}
+                (_, Scope::Run { .. } | Scope::Tenant | Scope::Flow(_)) => {}
             }
         }
         while let Some((record, step)) = steps.next_if(|(it, _)| it.offset.0 <= verdict.position.offset) {

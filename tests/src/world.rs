@@ -5,7 +5,8 @@ use martingale_platform::clock::Clock;
 use martingale_platform::log::{Append, Partition};
 use martingale_schemas::wire::StepV1;
 use martingale_schemas::{
-    BaselinesId, Control, ControlAction, ControlId, ControlState, Limits, Scope, SessionId, Timestamp, topics,
+    AgentId, BaselinesId, Control, ControlAction, ControlId, ControlState, Flow, Limits, Scope, SessionId, Timestamp,
+    topics,
 };
 use serde_json::{Value, json};
 
@@ -113,6 +114,7 @@ impl World {
             None => Scope::Session { session_id: SessionId::from("nobody") },
         };
         let (action, scope) = match uses {
+            _ if self.random.per_mille(150) => self.of_flow(),
             Some(baselines_id) => (ControlAction::UseBaselines { baselines_id }, Scope::Tenant),
             None if self.random.per_mille(450) => (ControlAction::Resume, scope),
             None => (ControlAction::Halt, scope),
@@ -126,6 +128,21 @@ impl World {
             reason: None,
             state: ControlState::Requested,
         }
+    }
+
+    /// A grant of what a search brings, or its end.
+    fn of_flow(&mut self) -> (ControlAction, Scope) {
+        let flow = Flow {
+            agent_id: AgentId::from("*"),
+            environment: None,
+            source: Some("search".to_owned()),
+            tool: TOOLS[self.random.index(TOOLS.len())].to_owned(),
+            destination: None,
+        };
+        let span = i64::try_from(1 + self.random.below(3_600_000_000)).unwrap_or(1);
+        let until = Timestamp::from_micros(self.clock.now_micros() + span);
+        let action = if self.random.per_mille(300) { ControlAction::Revoke } else { ControlAction::Grant { until } };
+        (action, Scope::Flow(flow))
     }
 
     /// A record that is no step.

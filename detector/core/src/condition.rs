@@ -54,6 +54,8 @@ pub(crate) struct Condition {
     rest: Option<Expression>,
     patterns: Vec<Pattern>,
     pub(crate) trigger: Trigger,
+    /// It cannot hold unless content flows from an earlier part.
+    pub(crate) needs_flow: bool,
 }
 
 /// The expression could not be evaluated for this step.
@@ -100,11 +102,12 @@ impl Condition {
         let patterns = checker.finish();
         (faults.len() == before).then(|| {
             let trigger = Trigger::of(&expression, names.current);
+            let needs_flow = check::needs_flow(&expression);
             let (atoms, rest) = match want {
                 Want::Truth => divide(expression, names.current),
                 Want::Number | Want::Anything => (Vec::new(), Some(expression)),
             };
-            Self { atoms, rest, patterns, trigger }
+            Self { atoms, rest, patterns, trigger, needs_flow }
         })
     }
 

@@ -97,7 +97,7 @@ impl Detector {
     pub fn absent_for_control(&self, control: &Control) -> Vec<StateKey<'static>> {
         match &control.scope {
             Scope::Run { root_session_id: id } if !self.runs.has(id) => vec![StateKey::Run(id.clone())],
-            Scope::Run { .. } | Scope::Tenant => Vec::new(),
+            Scope::Run { .. } | Scope::Tenant | Scope::Flow(_) => Vec::new(),
             Scope::Session { session_id: id } => match self.sessions.get(id) {
                 None => vec![StateKey::Session(id.clone())],
                 Some(slot) => {
@@ -220,6 +220,7 @@ impl Detector {
         if let Some(heard) = heard {
             session.calls.remember(heard);
         }
+        self.tenant.grants.settle(step, &tool, session, &rules.policies, &mut findings);
         let mut judgement = conclude(session, run, step, findings, limits.run_sessions_max);
         for (column, score) in [(Column::Hijack, score), (Column::Drift, drift)] {
             // Also where it is too low to be said: what ranks sessions needs every score.
@@ -306,10 +307,10 @@ impl Detector {
         match &control.scope {
             Scope::Session { session_id } => self.apply_to_session(control, session_id),
             Scope::Run { root_session_id } => self.apply_to_run(control, root_session_id),
-            Scope::Tenant => {
-                let changed = self.tenant.order(control.action);
-                self.tenant_changed |= changed;
-                Applied { known: true, changed }
+            Scope::Tenant | Scope::Flow(_) => {
+                let applied = self.tenant.order(control);
+                self.tenant_changed |= applied.changed;
+                applied
             }
         }
     }
@@ -391,7 +392,7 @@ impl Detector {
     #[must_use]
     pub fn state_bytes(&self) -> usize {
         let sessions: usize = self.sessions.states().map(SessionState::bytes).sum();
-        sessions + self.runs.states().map(RunState::bytes).sum::<usize>()
+        sessions + self.runs.states().map(RunState::bytes).sum::<usize>() + self.tenant.grants.bytes()
     }
 
     /// What was met since the start, for metrics.

@@ -32,12 +32,12 @@ impl Halt {
         let changed = match control.action {
             ControlAction::Halt => standing.is_none(),
             ControlAction::Resume => standing.is_some(),
-            ControlAction::UseBaselines { .. } => false,
+            ControlAction::UseBaselines { .. } | ControlAction::Grant { .. } | ControlAction::Revoke => false,
         };
         if changed {
             *standing = match control.action {
                 ControlAction::Halt => Self::by_control(control),
-                ControlAction::Resume | ControlAction::UseBaselines { .. } => None,
+                _ => None,
             };
         }
         changed

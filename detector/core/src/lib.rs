@@ -18,6 +18,7 @@ mod drift;
 mod escalation;
 mod flow;
 mod glob;
+mod grants;
 mod halt;
 mod hash;
 mod hijack;

@@ -6,6 +6,7 @@
 //!
 //! What it cannot see: a value that the model computed, translated or split into pieces; an encoding it does not know.
 
+mod aim;
 mod atom;
 mod canonical;
 mod decode;
@@ -27,6 +28,7 @@ mod walk;
 mod words;
 
 pub use crate::secret::{SecretKind, is_credential};
+pub(crate) use aim::{Aim, Short, is_same_address};
 pub use index::{Bounds, Index, Ingested, ToolTraits, Watch};
 pub(crate) use pages::At;
 pub use pages::{Page, PageRef, Shelf};

@@ -1,13 +1,17 @@
 //! What holds for every session of a partition.
 
-use martingale_schemas::{BaselinesId, ControlAction};
+use martingale_schemas::{BaselinesId, Control, ControlAction};
 use serde::{Deserialize, Serialize};
+
+use crate::grants::Grants;
+use crate::judgement::Applied;
 
 /// Orders that stand for the whole tenant. Serialised it is positional, as every state is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantState {
     /// What steps are held against; until one is ordered, what the detector began with.
     pub(crate) baselines: Option<[u8; 16]>,
+    pub(crate) grants: Grants,
 }
 
 impl TenantState {
@@ -17,15 +21,17 @@ impl TenantState {
         self.baselines.map(BaselinesId::from)
     }
 
-    /// Whether the order changes anything.
-    pub(crate) fn order(&mut self, action: ControlAction) -> bool {
-        match action {
+    /// Takes an order.
+    pub(crate) fn order(&mut self, control: &Control) -> Applied {
+        match control.action {
             ControlAction::UseBaselines { baselines_id } => {
                 let ordered = Some(*baselines_id.as_bytes());
-                std::mem::replace(&mut self.baselines, ordered) != ordered
+                let changed = std::mem::replace(&mut self.baselines, ordered) != ordered;
+                Applied { known: true, changed }
             }
+            ControlAction::Grant { .. } | ControlAction::Revoke => self.grants.order(control),
             // Of a session or a run; nobody orders them for all.
-            ControlAction::Halt | ControlAction::Resume => false,
+            ControlAction::Halt | ControlAction::Resume => Applied { known: true, changed: false },
         }
     }
 }

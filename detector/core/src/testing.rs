@@ -5,6 +5,7 @@
 //! +5m tool_result search "found" status=error
 //! child<root: user_message "hello"            another session, with its parent
 //! halt session root                           a control
+//! grant a page send ada@example.com 7d        another one: agent, source, tool and destination; `*` for any
 //! tool_call search {"q":"x"}                  // halt halted_by_control
 //! ```
 //!
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use martingale_schemas::wire::StepV1;
 use martingale_schemas::{
-    Control, ControlAction, ControlId, ControlState, Limits, Mode, Scope, SessionId, Step, Timestamp,
+    AgentId, Control, ControlAction, ControlId, ControlState, Flow, Limits, Mode, Scope, SessionId, Step, Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -52,6 +53,12 @@ fn run_line(detector: &mut Detector, line: &str, number: usize, now: &mut i64) -
     let words: Vec<&str> = line.split_whitespace().collect();
     if let [action @ ("halt" | "resume"), scope, id] = words.as_slice() {
         let known = detector.apply(&control(action, scope, id)).known;
+        return if known { "allow".to_owned() } else { "unknown".to_owned() };
+    }
+    if let [action @ ("grant" | "revoke"), agent, source, tool, destination, rest @ ..] = words.as_slice() {
+        let until = rest.first().map(|it| now.saturating_add(crate::yaml::span(it).unwrap()));
+        let flow = flow(agent, source, tool, destination);
+        let known = detector.apply(&flow_control(action, flow, *now, until)).known;
         return if known { "allow".to_owned() } else { "unknown".to_owned() };
     }
     *now += 1_000_000;
@@ -96,6 +103,26 @@ pub(crate) fn control(action: &str, scope: &str, id: &str) -> Control {
         time: Timestamp::from_micros(BEGIN),
         by: Some("ada".to_owned()),
         reason: Some("looking into it".to_owned()),
+        state: ControlState::Requested,
+    }
+}
+
+/// A flow of these; `*` for any source or destination.
+pub(crate) fn flow(agent: &str, source: &str, tool: &str, destination: &str) -> Flow {
+    let some = |it: &str| Some(it.to_owned()).filter(|it| it != "*");
+    let (source, destination) = (some(source), some(destination));
+    Flow { agent_id: AgentId::from(agent.to_owned()), environment: None, source, tool: tool.to_owned(), destination }
+}
+
+pub(crate) fn flow_control(action: &str, flow: Flow, now: i64, until: Option<i64>) -> Control {
+    let until = Timestamp::from_micros(until.unwrap_or(now));
+    Control {
+        control_id: ControlId::from("c-1".to_owned()),
+        action: if action == "grant" { ControlAction::Grant { until } } else { ControlAction::Revoke },
+        scope: Scope::Flow(flow),
+        time: Timestamp::from_micros(now),
+        by: Some("ada".to_owned()),
+        reason: None,
         state: ControlState::Requested,
     }
 }

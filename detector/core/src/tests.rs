@@ -3,6 +3,7 @@
 mod bounded;
 mod controls;
 mod drifted;
+mod grants;
 mod heirs;
 mod leakage;
 mod lineage;

@@ -24,7 +24,8 @@ pub struct Given {
     pub reason: Option<String>,
     /// `applied` once every partition has applied it.
     pub state: Progress,
-    /// Whether any partition knows the session or run. A control of one that is not known yet holds when it comes.
+    /// Whether any partition knows the session or run. A control of one that is not known yet holds when it comes. Of a grant,
+    /// whether it is kept; of a revocation, whether there was any.
     pub known: bool,
     /// Whether it changed anything when it took force: a resume of a session that was not halted does not, nor a second halt.
     /// One of a run that was not halted does where it renews budgets. Absent until a partition has applied it, and for

@@ -8,11 +8,13 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::flow::{self, Ground};
 use crate::baselines::named;
 use crate::http::Failure;
 
-const FIELDS: &str = "`action`, `session_id` or `root_session_id` (of `use_baselines`, `baselines_id`), and optionally `reason`, \
-                      `by`, `control_id`";
+const FIELDS: &str = "`action`, `session_id` or `root_session_id` (of `use_baselines`, `baselines_id`; of `grant` and `revoke`, `agent_id`, \
+                      `tool`, `source`, `destination`, `environment`; of a grant also `until` or `for`), and optionally `reason`, `by`, \
+                      `control_id`";
 
 /// Longest `reason` and `by`, in bytes.
 const TEXT_BYTES_MAX: usize = 2_000;
@@ -24,6 +26,8 @@ pub(super) struct Request {
     pub(super) reason: Option<String>,
     pub(super) by: Option<String>,
     pub(super) control_id: Option<String>,
+    /// It lasts from when it is given: given again, it is the same order.
+    pub(super) lasts: bool,
 }
 
 /// Members of a body, and the first name that comes twice: which of the two is meant nobody can say.
@@ -57,7 +61,7 @@ impl<'de> Deserialize<'de> for Fields {
 }
 
 impl Request {
-    pub(super) fn parse(body: &[u8], id_bytes_max: usize) -> Result<Self, Failure> {
+    pub(super) fn parse(body: &[u8], id_bytes_max: usize, ground: &Ground<'_>) -> Result<Self, Failure> {
         let Fields { mut fields, twice } = serde_json::from_slice(body).map_err(|error| {
             Failure::new(
                 StatusCode::BAD_REQUEST,
@@ -69,9 +73,36 @@ impl Request {
             let message = format!("`{}` comes twice: send it once", shown(&name));
             return Err(Failure::field(name, "duplicate_field", message));
         }
-        let action = action(&mut fields)?;
-        let session = text(&mut fields, "session_id", id_bytes_max)?;
-        let root = text(&mut fields, "root_session_id", id_bytes_max)?;
+        let lasts = fields.contains_key("for");
+        let (action, scope) = match fields.get("action").and_then(Value::as_str) {
+            Some("grant") => flow::grant(&mut fields, ground.now)?,
+            Some("revoke") => flow::revoke(&mut fields, ground)?,
+            _ => Self::of_sessions(&mut fields, id_bytes_max)?,
+        };
+        fields.remove("action");
+        let request = Self {
+            action,
+            scope,
+            reason: text(&mut fields, "reason", TEXT_BYTES_MAX)?,
+            by: text(&mut fields, "by", TEXT_BYTES_MAX)?,
+            control_id: text(&mut fields, "control_id", id_bytes_max)?,
+            lasts,
+        };
+        visible("control_id", request.control_id.as_deref())?;
+        match fields.into_iter().next() {
+            Some((name, _)) => {
+                let message = format!("unknown field \"{}\": a control has {FIELDS}", shown(&name));
+                Err(Failure::field(name, "unknown_field", message))
+            }
+            None => Ok(request),
+        }
+    }
+
+    /// A halt or its end, of a session or a run, and what is for all.
+    fn of_sessions(fields: &mut Map<String, Value>, id_bytes_max: usize) -> Result<(ControlAction, Scope), Failure> {
+        let action = action(fields)?;
+        let session = text(fields, "session_id", id_bytes_max)?;
+        let root = text(fields, "root_session_id", id_bytes_max)?;
         // What was halted before such ids were refused has to be resumed by the id it has.
         if action == ControlAction::Halt {
             let ids = [("session_id", &session), ("root_session_id", &root)];
@@ -96,26 +127,12 @@ impl Request {
                 return Err(Failure::field("root_session_id", "invalid_value", message));
             }
         };
-        let request = Self {
-            action,
-            scope,
-            reason: text(&mut fields, "reason", TEXT_BYTES_MAX)?,
-            by: text(&mut fields, "by", TEXT_BYTES_MAX)?,
-            control_id: text(&mut fields, "control_id", id_bytes_max)?,
-        };
-        visible("control_id", request.control_id.as_deref())?;
-        match fields.into_iter().next() {
-            Some((name, _)) => {
-                let message = format!("unknown field \"{}\": a control has {FIELDS}", shown(&name));
-                Err(Failure::field(name, "unknown_field", message))
-            }
-            None => Ok(request),
-        }
+        Ok((action, scope))
     }
 }
 
 fn action(fields: &mut Map<String, Value>) -> Result<ControlAction, Failure> {
-    const KNOWN: &str = "`halt`, `resume` or `use_baselines`";
+    const KNOWN: &str = "`halt`, `resume`, `grant`, `revoke` or `use_baselines`";
     match text(fields, "action", TEXT_BYTES_MAX)?.as_deref() {
         Some("halt") => Ok(ControlAction::Halt),
         Some("resume") => Ok(ControlAction::Resume),
@@ -142,7 +159,11 @@ fn visible(field: &'static str, id: Option<&str>) -> Result<(), Failure> {
     Err(Failure::field(field, "invalid_value", message))
 }
 
-fn text(fields: &mut Map<String, Value>, field: &'static str, bytes_max: usize) -> Result<Option<String>, Failure> {
+pub(super) fn text(
+    fields: &mut Map<String, Value>,
+    field: &'static str,
+    bytes_max: usize,
+) -> Result<Option<String>, Failure> {
     match fields.remove(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => {
@@ -166,7 +187,67 @@ fn text(fields: &mut Map<String, Value>, field: &'static str, bytes_max: usize) 
 
 #[cfg(test)]
 mod tests {
-    use super::{Request, Scope};
+    use martingale_schemas::{ControlAction, Scope, Timestamp};
+
+    use super::{Ground, Request};
+    use crate::http::Failure;
+
+    fn parse(body: &str) -> Result<Request, Failure> {
+        let granted = |id: &str| {
+            let flow = r#"{"type":"flow","agent_id":"a","tool":"send","source":"mail"}"#;
+            (id == "c-1").then(|| serde_json::from_str::<Scope>(flow).expect("a scope"))
+        };
+        Request::parse(body.as_bytes(), 128, &Ground { now: Timestamp::from_micros(0), granted: &granted })
+    }
+
+    #[test]
+    fn grants() {
+        let grant = |more: &str| format!(r#"{{"action":"grant","agent_id":"a","tool":"send","by":"eve",{more}}}"#);
+        let source = |more: &str| grant(&format!(r#""source":"mail",{more}"#));
+        for (body, field, reason, says) in [
+            (grant(r#""for":"7d""#), "source", "missing_field", "`destination`"),
+            (source(r#""reason":"r""#), "until", "missing_field", "`for`"),
+            (source(r#""for":"7d","until":"1970-01-02T00:00:00Z""#), "for", "invalid_value", "exclude"),
+            (source(r#""for":"week""#), "for", "invalid_value", "14d"),
+            (source(r#""for":"91d""#), "until", "invalid_value", "90 days"),
+            (source(r#""until":"tomorrow""#), "until", "invalid_value", "2026-01-31"),
+            (source(r#""until":"1969-01-01T00:00:00Z""#), "until", "invalid_value", "over"),
+            (source(r#""for":"7d","session_id":"s""#), "session_id", "unknown_field", "`agent_id`"),
+            (source(r#""for":7"#), "for", "wrong_type", "string"),
+            (source(r#""for":"7d""#).replace(r#""by":"eve","#, ""), "by", "missing_field", "answers"),
+            (source(r#""for":"7d""#).replace(r#""tool":"send","#, ""), "tool", "missing_field", "required"),
+            (source(r#""for":"7d""#).replace(r#""a""#, r#""a*b""#), "agent_id", "invalid_value", "at the end"),
+            (r#"{"action":"revoke","agent_id":"a"}"#.to_owned(), "tool", "missing_field", "required"),
+            (r#"{"action":"revoke","grant_id":"c-2"}"#.to_owned(), "grant_id", "invalid_value", "\"c-2\""),
+            (r#"{"action":"revoke","grant_id":"c-1","tool":"t"}"#.to_owned(), "tool", "unknown_field", "`tool`"),
+            (r#"{"action":"halt","session_id":"s","for":"1d"}"#.to_owned(), "for", "unknown_field", "of a grant"),
+        ] {
+            let error = parse(&body).expect_err(&body);
+            assert_eq!((error.field.as_deref(), error.reason.as_ref()), (Some(field), reason), "{body}");
+            assert!(error.message.contains(says), "{body}: {}", error.message);
+        }
+        let day = Timestamp::from_micros(86_400_000_000);
+        for (body, action, lasts, name) in [
+            (source(r#""for":"1d""#), ControlAction::Grant { until: day }, true, "mail → send → *"),
+            (
+                source(r#""until":"1970-01-02T00:00:00Z""#),
+                ControlAction::Grant { until: day },
+                false,
+                "mail → send → *",
+            ),
+            (
+                grant(r#""for":"1d","destination":"x@y.zz""#),
+                ControlAction::Grant { until: day },
+                true,
+                "* → send → x@y.zz",
+            ),
+            (r#"{"action":"revoke","agent_id":"a","tool":"t"}"#.to_owned(), ControlAction::Revoke, false, "* → t → *"),
+            (r#"{"action":"revoke","grant_id":"c-1"}"#.to_owned(), ControlAction::Revoke, false, "mail → send → *"),
+        ] {
+            let request = parse(&body).unwrap_or_else(|error| panic!("{body}: {}", error.message));
+            assert_eq!((request.action, request.lasts, &*request.scope.name()), (action, lasts, name), "{body}");
+        }
+    }
 
     #[test]
     fn each_mistake_names_field_value_and_remedy() {
@@ -211,12 +292,12 @@ mod tests {
             ),
             (r#"{"action":"halt","session_id":"s","who":"me"}"#, Some("who"), "unknown_field", "`by`"),
         ] {
-            let error = Request::parse(body.as_bytes(), 128).expect_err(body);
+            let error = parse(body).expect_err(body);
             assert_eq!((error.field.as_deref(), error.reason.as_ref()), (field, reason), "{body}");
             assert!(error.message.contains(says), "{body}: {}", error.message);
         }
-        let uses = br#"{"action":"use_baselines","baselines_id":"00000000000000000000000000000001"}"#;
-        assert!(Request::parse(uses, 128).is_ok_and(|it| it.scope == Scope::Tenant));
-        assert!(Request::parse(br#"{"action":"resume","root_session_id":"r","by":"eve","reason":null}"#, 128).is_ok());
+        let uses = r#"{"action":"use_baselines","baselines_id":"00000000000000000000000000000001"}"#;
+        assert!(parse(uses).is_ok_and(|it| it.scope == Scope::Tenant));
+        assert!(parse(r#"{"action":"resume","root_session_id":"r","by":"eve","reason":null}"#).is_ok());
     }
 }

@@ -136,7 +136,7 @@ pub(super) const PATHS: &[Operation] = &[
     Operation {
         method: "post",
         path: "/v1/controls",
-        summary: "Halts or resumes a session or a run, or has baselines used; answers once it holds everywhere.",
+        summary: "Halts or resumes a session or a run, grants a flow or revokes it, or has baselines used; answers once it holds everywhere.",
         body: Some((JSON, "ControlRequest")),
         answers: &[
             ("200", "Applied: every step judged from now on is judged under it.", JSON, "Given"),

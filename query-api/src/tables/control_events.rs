@@ -17,7 +17,7 @@ pub(super) fn push(rows: &mut Rows, control: &Control, at: Position) {
     rows.text("control_id", Some(control.control_id.as_str()));
     rows.text("action", Some(control.action.as_str()));
     rows.text("scope", Some(control.scope.as_str()));
-    rows.text("scope_id", Some(control.scope.key()));
+    rows.text("scope_id", Some(&control.scope.name()));
     rows.time("time", control.time);
     rows.text("given_by", control.by.as_deref());
     rows.text("reason", control.reason.as_deref());

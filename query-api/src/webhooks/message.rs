@@ -90,7 +90,7 @@ impl Message {
         let (session, root) = match &control.scope {
             Scope::Session { session_id } => (Some(session_id), None),
             Scope::Run { root_session_id } => (None, Some(root_session_id)),
-            Scope::Tenant => (None, None),
+            Scope::Tenant | Scope::Flow(_) => (None, None),
         };
         let data = json!({
             "cause": "control",

@@ -113,9 +113,10 @@ fn line(event: &Event, told: &mut Told, json: bool) -> Option<String> {
         Some("control") => {
             let of = |word, field: &str| Some((word, value["scope"][field].as_str()?));
             let (scope, id) = of("session", "session_id").or_else(|| of("run", "root_session_id")).unwrap_or(("", ""));
+            let flow = (value["scope"]["type"] == "flow").then(|| super::grant::shown(&value["scope"]));
             let reason = value["reason"].as_str().map_or_else(String::new, |it| format!(": {}", plain(it, 400)));
             let what = painted(&format!("{:<8}", text("action")), decision_paint(&text("action")));
-            let id = plain(id, 200);
+            let id = flow.map_or_else(|| plain(id, 200), Into::into);
             format!("{} {what} {scope} {id} control {}, {}{reason}", text("time"), text("control_id"), text("state"))
         }
         _ => {
@@ -154,6 +155,7 @@ mod tests {
         for (scope, expected) in [
             (json!({ "type": "session", "session_id": "s\u{1b}" }), "session s␛ control c, applied: r"),
             (json!({ "type": "run", "root_session_id": "s" }), "run s control c, applied: r"),
+            (json!({ "type": "flow", "agent_id": "a", "tool": "t" }), "* → t → *, agent a control c, applied: r"),
         ] {
             let line = line(&control_of(&scope, "c", "applied", true), &mut Told::default(), false).expect("a line");
             assert!(line.ends_with(expected), "{line}");

@@ -22,6 +22,23 @@ pub(super) struct Checker<'c, 'f> {
     locals: Vec<String>,
 }
 
+/// What `flows(from, to)` is rewritten to, before the name of the earlier part.
+const FLOWS: &str = "@flows.";
+
+/// Whether a checked expression cannot hold without `flows`.
+pub(super) fn needs_flow(expression: &IdedExpr) -> bool {
+    match &expression.expr {
+        Expr::Ident(name) => name.starts_with(FLOWS),
+        Expr::Call(CallExpr { func_name, args, .. }) if func_name == operators::LOGICAL_AND => {
+            args.iter().any(needs_flow)
+        }
+        Expr::Call(CallExpr { func_name, args, .. }) if func_name == operators::LOGICAL_OR => {
+            args.iter().all(needs_flow)
+        }
+        _ => false,
+    }
+}
+
 impl<'c, 'f> Checker<'c, 'f> {
     pub(super) fn new(
         program: &'c Program,
@@ -219,7 +236,7 @@ impl<'c, 'f> Checker<'c, 'f> {
         match call.func_name.as_str() {
             "flows" => {
                 expr.expr = match self.flows(id, call) {
-                    Some(from) => Expr::Ident(format!("@flows.{from}")),
+                    Some(from) => Expr::Ident(format!("{FLOWS}{from}")),
                     None => Expr::Literal(LiteralValue::Boolean(CelBool::from(false))),
                 };
                 Ty::Bool

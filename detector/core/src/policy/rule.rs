@@ -135,6 +135,15 @@ impl Policies {
         Self { all, base: base_context() }
     }
 
+    /// Whether the policy of this id finds nothing but where content flows to the step it is found at.
+    pub(crate) fn rests_on_flow(&self, id: &str) -> bool {
+        let last = |it: &Policy| match &it.rule {
+            Rule::Sequence { parts, .. } => parts.last().is_some_and(|it| it.needs_flow),
+            _ => false,
+        };
+        self.all.iter().any(|it| it.id == id && last(it))
+    }
+
     /// Indexes of the policies that are about this agent.
     pub(super) fn covering(&self, agent: &str, version: &str, environment: &str) -> Vec<usize> {
         let on = |it: &Policy| it.mode != Mode::Off && it.reach.covers(agent, version, environment);

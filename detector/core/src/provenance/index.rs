@@ -37,7 +37,7 @@ impl Bounds {
 /// Steps of the user and the operator whose ids are kept.
 const AUTHORS_MAX: usize = 32;
 /// Longest name of a tool that is kept with a source.
-const TOOL_MAX: usize = 48;
+pub(super) const TOOL_MAX: usize = 48;
 
 /// What matters here of a tool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -193,7 +193,7 @@ fn words_of(name: &str) -> impl Iterator<Item = &str> {
 }
 
 /// An e-mail address, a URL or a bare host with a path.
-fn is_address(value: &str) -> bool {
+pub(super) fn is_address(value: &str) -> bool {
     let one_word = !value.contains(char::is_whitespace) && value.len() <= 2048;
     let mail = value.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.'));
     // In threes: values are short, and a searcher would take longer to make than to use.

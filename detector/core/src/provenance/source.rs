@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use martingale_schemas::{Kind, Step, StepId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::index::ToolTraits;
+use super::index::{TOOL_MAX, ToolTraits};
 use super::pages::{Page, PageRef, Paged, Pages};
 
 /// Whose word it is, the most trusted first.
@@ -130,6 +130,15 @@ impl Sources {
 
     pub(super) fn has(&self, step: &StepId<'_>) -> bool {
         self.ring.iter().any(|it| it.step.as_str() == step.as_str())
+    }
+
+    /// Tools that are told apart by their names and of which results are kept.
+    pub(super) fn tools(&self) -> Vec<&str> {
+        let names = self.ring.iter().map(|it| &*it.tool).filter(|it| !it.is_empty() && it.len() < TOOL_MAX);
+        let mut tools: Vec<&str> = names.collect();
+        tools.sort_unstable();
+        tools.dedup();
+        tools
     }
 
     /// Whether the numbers are about to come round: time to forget what hangs on forgotten ones.

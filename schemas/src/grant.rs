@@ -1,0 +1,159 @@
+//! What a grant is for: a flow from a source through a tool to a destination.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::hidden::first_hidden;
+use crate::rejection::shown;
+use crate::{AgentId, Timestamp};
+
+/// No grant lasts longer.
+pub const GRANT_DAYS_MAX: i64 = 90;
+
+const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
+const NAME_BYTES_MAX: usize = 128;
+/// Sessions remember the beginning of a tool's name with what it gave: shorter names are told apart.
+const SOURCE_BYTES_MAX: usize = 47;
+const DESTINATION_BYTES_MAX: usize = 192;
+
+/// Calls of a tool by an agent, as far as they are told apart by where their values come from and where they go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Flow {
+    /// The agent; one `*` at the end stands for any rest.
+    pub agent_id: AgentId<'static>,
+    /// Absent: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// The tool whose results brought the values of the call that neither user nor operator wrote. Absent: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The tool that is called.
+    pub tool: String,
+    /// The one address that the call goes to. Absent: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+}
+
+/// Why a flow cannot be granted or revoked, and which field says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowFault {
+    pub field: &'static str,
+    pub message: String,
+}
+
+impl Flow {
+    /// The first fault of its fields.
+    #[must_use]
+    pub fn fault(&self) -> Option<FlowFault> {
+        let fields = [
+            ("agent_id", Some(self.agent_id.as_str()), NAME_BYTES_MAX),
+            ("environment", self.environment.as_deref(), NAME_BYTES_MAX),
+            ("source", self.source.as_deref(), SOURCE_BYTES_MAX),
+            ("tool", Some(self.tool.as_str()), NAME_BYTES_MAX),
+            ("destination", self.destination.as_deref(), DESTINATION_BYTES_MAX),
+        ];
+        let faulty = |(field, text, max): (&'static str, Option<&str>, usize)| {
+            let text = text?;
+            let message = if text.trim().is_empty() {
+                format!("`{field}` is empty: send a value or leave it out")
+            } else if text.len() > max {
+                format!("`{field}` has {} bytes: a grant can name at most {max}", text.len())
+            } else if text.chars().any(char::is_control) {
+                format!("`{field}` holds a control character: \"{}\"", shown(text))
+            } else if let Some(hidden) = first_hidden(text) {
+                let code = u32::from(hidden);
+                format!("`{field}` holds U+{code:04X}, which nobody sees: \"{}\"; send it without", shown(text))
+            } else {
+                return None;
+            };
+            Some(FlowFault { field, message })
+        };
+        let agent = self.agent_id.as_str();
+        let star = || {
+            let inner = agent.strip_suffix('*').unwrap_or(agent).contains('*');
+            let message = "`agent_id` has a `*` before its end: it may stand at the end alone".to_owned();
+            inner.then_some(FlowFault { field: "agent_id", message })
+        };
+        fields.into_iter().find_map(faulty).or_else(star)
+    }
+
+    /// Why it cannot be granted from `now` until `until`. A grant of all that a tool does is none.
+    #[must_use]
+    pub fn ungrantable(&self, now: Timestamp, until: Timestamp) -> Option<FlowFault> {
+        let says = |field, message: &str| Some(FlowFault { field, message: message.to_owned() });
+        if self.source.is_none() && self.destination.is_none() {
+            return says(
+                "source",
+                "`source` or `destination` is required: a grant names where values come from, or where they go",
+            );
+        }
+        if until <= now {
+            return says("until", "`until` is over already: send a later time");
+        }
+        if until.micros_since(now) > GRANT_DAYS_MAX * DAY_MICROS {
+            return says(
+                "until",
+                &format!("a grant lasts {GRANT_DAYS_MAX} days at most: send an earlier time, and grant it again then"),
+            );
+        }
+        self.fault()
+    }
+}
+
+/// As `get_page → send → ada@example.com`, with `*` for any.
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let any =
+            |it: &Option<String>| it.as_deref().map_or_else(|| "*".to_owned(), |it| it.escape_debug().to_string());
+        write!(f, "{} → {} → {}", any(&self.source), self.tool.escape_debug(), any(&self.destination))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DAY_MICROS, Flow};
+    use crate::{AgentId, Timestamp};
+
+    fn flow(agent: &str, source: &str, tool: &str, destination: &str) -> Flow {
+        let some = |it: &str| Some(it.to_owned()).filter(|it| it != "-");
+        Flow {
+            agent_id: AgentId::from(agent.to_owned()),
+            environment: None,
+            source: some(source),
+            tool: tool.to_owned(),
+            destination: some(destination),
+        }
+    }
+
+    #[test]
+    fn each_fault_names_its_field() {
+        let long = "x".repeat(48);
+        for (agent, source, tool, destination, days, field, says) in [
+            ("a", "page", "send", "-", 90, "", ""),
+            ("a*", "-", "send", "ada@example.com", 1, "", ""),
+            ("*", "page", "send", "-", 1, "", ""),
+            ("a", "-", "send", "-", 1, "source", "required"),
+            ("a", "page", "send", "-", 0, "until", "over"),
+            ("a", "page", "send", "-", 91, "until", "90 days"),
+            ("a*b", "page", "send", "-", 1, "agent_id", "at the end"),
+            ("a**", "page", "send", "-", 1, "agent_id", "at the end"),
+            ("a", "page", " ", "-", 1, "tool", "empty"),
+            ("a", &long, "send", "-", 1, "source", "47"),
+            ("a", "-", "send", "ada\u{200b}@example.com", 1, "destination", "U+200B"),
+            ("a", "-", "send", "a\nb", 1, "destination", "control character"),
+        ] {
+            let until = Timestamp::from_micros(days * DAY_MICROS);
+            let fault = flow(agent, source, tool, destination).ungrantable(Timestamp::from_micros(0), until);
+            assert_eq!(fault.as_ref().map_or("", |it| it.field), field, "{agent} {source} {tool} {destination}");
+            assert!(fault.is_none_or(|it| it.message.contains(says)), "{field}: {says}");
+        }
+    }
+
+    #[test]
+    fn shown_in_a_line() {
+        assert_eq!(flow("a", "page", "send", "-").to_string(), "page → send → *");
+        assert_eq!(flow("a", "-", "send", "ada@example.com").to_string(), "* → send → ada@example.com");
+    }
+}

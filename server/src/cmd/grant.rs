@@ -1,0 +1,123 @@
+//! `grant` and `revoke`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::{Map, Value};
+
+use crate::cli::grant::{Ends, Given, Grant, Revoke};
+use crate::client::Client;
+use crate::output::{plain, say, say_json};
+
+pub(crate) async fn grant(args: Grant) -> Result<ExitCode> {
+    let mut fields =
+        vec![("action", Some("grant")), ("agent_id", Some(&*args.flow.agent)), ("tool", Some(&*args.flow.tool))];
+    fields.extend(of_ends(&args.flow.ends));
+    fields.extend([("for", args.span.as_deref()), ("until", args.until.as_deref())]);
+    give(fields, &args.given).await
+}
+
+pub(crate) async fn revoke(args: Revoke) -> Result<ExitCode> {
+    let mut fields = vec![
+        ("action", Some("revoke")),
+        ("grant_id", args.grant.as_deref()),
+        ("agent_id", args.flow.agent.as_deref()),
+        ("tool", args.flow.tool.as_deref()),
+    ];
+    fields.extend(of_ends(&args.flow.ends));
+    give(fields, &args.given).await
+}
+
+fn of_ends(it: &Ends) -> [(&'static str, Option<&str>); 3] {
+    [("environment", it.environment.as_deref()), ("source", it.from.as_deref()), ("destination", it.to.as_deref())]
+}
+
+async fn give(fields: Vec<(&'static str, Option<&str>)>, given: &Given) -> Result<ExitCode> {
+    let client = Client::new(&given.output.server)?;
+    let more = [("reason", given.reason.as_deref()), ("by", given.by.as_deref())];
+    let sent = fields.into_iter().chain(more);
+    let sent = sent.filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))));
+    let answer = client.post(&["v1", "controls"], &Value::Object(sent.collect::<Map<_, _>>())).await?;
+    if given.output.json {
+        say_json(&answer)?;
+    } else {
+        say(sentence(&answer))?;
+    }
+    Ok(if is_refused(&answer) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Whether no detector kept a grant, or had one to take back.
+fn is_refused(answer: &Value) -> bool {
+    answer["state"] == "applied" && answer["known"] == false
+}
+
+/// A flow in a line, with `*` for any.
+pub(crate) fn shown(scope: &Value) -> String {
+    let [source, tool, destination] = ["source", "tool", "destination"].map(|it| field(&scope[it]));
+    format!("{source} → {tool} → {destination}, agent {}", field(&scope["agent_id"]))
+}
+
+fn field(value: &Value) -> String {
+    value.as_str().map_or_else(|| "*".to_owned(), |it| plain(it, 200).into_owned())
+}
+
+fn sentence(answer: &Value) -> String {
+    let flow = format!("{} ({})", shown(&answer["scope"]), field(&answer["control_id"]));
+    let until = field(&answer["until"]);
+    match (answer["action"].as_str(), answer["state"].as_str(), answer["changed"] == false) {
+        (Some(action), Some("requested"), _) => {
+            format!("requested: {}, {flow}: on the log, and not yet applied everywhere", plain(action, 20))
+        }
+        (Some("grant"), _, _) if is_refused(answer) => {
+            format!("not granted: {flow}: there is no room for more grants; revoke some")
+        }
+        (Some("grant"), _, true) => format!("granted already, until {until} or longer: {flow}"),
+        (Some("grant"), _, false) => format!("granted until {until}: {flow}"),
+        (_, _, true) => format!("nothing to revoke: {flow}"),
+        (_, _, false) => format!("revoked: {flow}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{is_refused, sentence};
+
+    #[test]
+    fn the_answer_says_what_holds_now() {
+        let scope = json!({ "type": "flow", "agent_id": "a", "tool": "send", "source": "mail\u{1b}" });
+        for (action, state, known, changed, refused, expected) in [
+            ("grant", "applied", true, true, false, "granted until t: mail␛ → send → *, agent a (c-1)"),
+            (
+                "grant",
+                "applied",
+                true,
+                false,
+                false,
+                "granted already, until t or longer: mail␛ → send → *, agent a (c-1)",
+            ),
+            (
+                "grant",
+                "applied",
+                false,
+                false,
+                true,
+                "not granted: mail␛ → send → *, agent a (c-1): there is no room for more grants; revoke some",
+            ),
+            ("revoke", "applied", true, true, false, "revoked: mail␛ → send → *, agent a (c-1)"),
+            ("revoke", "applied", false, false, true, "nothing to revoke: mail␛ → send → *, agent a (c-1)"),
+            (
+                "revoke",
+                "requested",
+                false,
+                false,
+                false,
+                "requested: revoke, mail␛ → send → *, agent a (c-1): on the log, and not yet applied everywhere",
+            ),
+        ] {
+            let answer = json!({ "action": action, "state": state, "known": known, "changed": changed, "until": "t", "scope": scope, "control_id": "c-1" });
+            assert_eq!((sentence(&answer).as_str(), is_refused(&answer)), (expected, refused));
+        }
+    }
+}
