@@ -64,6 +64,9 @@ mod tests {
 
     use super::*;
 
+    /// Later than every step, none of which is then taken for one of the future.
+    const ARRIVED: Timestamp = Timestamp::from_micros(1_772_000_000_000_000);
+
     /// Sessions of two agents that ask, call and read, four a day; read twice.
     fn learnt() -> Baselines {
         let (mut learner, rules) = (Learner::default(), Rules::starter());
@@ -87,7 +90,7 @@ mod tests {
                 let line = format!(
                     r#"{{"session_id":"s{session}","kind":"{kind}","agent":{{"id":"{agent}"}},"environment":"production","time":"2026-01-{day:02}T00:00:00Z"{more}}}"#
                 );
-                f(&reader.read(b"key", line.as_bytes(), Timestamp::from_micros(0)).expect("a step"));
+                f(&reader.read(b"key", line.as_bytes(), ARRIVED).expect("a step"));
             }
         }
     }
