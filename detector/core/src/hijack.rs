@@ -1,16 +1,18 @@
-//! The column `hijack`: before a call runs, how much of it serves a text that the agent read rather than its user.
+//! The column `hijack`: before a call runs, how much of it serves a text that the agent read rather than its user; and
+//! whether a final message says what such a text asks to be said ([`answer`]).
 //!
 //! Signal: a value that the user did not give, carried by a sentence that reads like an instruction for this very tool, in a
 //! call that sessions asked the same would not make. What was asked decides, so a profile of ordinary sessions
 //! ([`crate::baseline`]) is worth more than any property of the text; without one the column still ranks.
 //!
 //! Wrong when: the request delegates ("do what the mail says"), which is the same flow with the user's consent; the attacker
-//! uses a value that the user named too; the effect is the answer itself and no call. It knows no attack by its words: no
-//! list of phrases, no tool names.
+//! uses a value that the user named too; the effect is an answer in other words and no call. It knows no attack by its words:
+//! no list of phrases, no tool names.
 //!
 //! Cost: every result is cut into sentences and hashed, prose also into word pieces; meaning is computed at a call, for the
 //! sentences that carried its values alone.
 
+mod answer;
 mod call;
 pub(crate) mod embed;
 pub(crate) mod features;
@@ -49,7 +51,7 @@ pub struct HijackRules {
 impl HijackRules {
     /// About five in a hundred, and one in a hundred, of the sessions of agents and suites that the weights never saw
     /// (`docs/detection.md`).
-    pub const DEFAULT: Self = Self { warn: 21_000, ask: 24_000 };
+    pub const DEFAULT: Self = Self { warn: 20_500, ask: 23_000 };
 }
 
 impl Default for HijackRules {
@@ -70,11 +72,12 @@ pub(crate) struct Scored {
 
 /// Whether there is anything of a step to take in or to score.
 pub(crate) const fn concerns(step: &Step<'_>) -> bool {
-    use Kind::{MemoryRead, Retrieval, SystemPrompt, ToolCall, ToolResult, UserMessage};
-    matches!(step.kind, UserMessage | SystemPrompt | ToolResult | Retrieval | MemoryRead | ToolCall)
+    use Kind::{FinalMessage, MemoryRead, Retrieval, SystemPrompt, ToolCall, ToolResult, UserMessage};
+    matches!(step.kind, UserMessage | SystemPrompt | ToolResult | Retrieval | MemoryRead | ToolCall | FinalMessage)
 }
 
-/// Takes in what a step brings; of a call, says how suspect it is. Nothing can be said before anything was read.
+/// Takes in what a step brings; of a call or a final message, says how suspect it is. Nothing can be said before anything was
+/// read.
 pub(crate) fn observe(
     step: &Step<'_>,
     tool: &Tool,
@@ -83,6 +86,9 @@ pub(crate) fn observe(
     rules: &HijackRules,
 ) -> Option<Scored> {
     memory.take_in(step, profile, &mut meanings.fresh, &mut |_| {});
+    if step.kind == Kind::FinalMessage {
+        return answered(step, memory, profile, rules);
+    }
     if step.kind != Kind::ToolCall {
         return None;
     }
@@ -94,14 +100,41 @@ pub(crate) fn observe(
     let scored = rows.iter().map(|(part, row)| (meanings.scores.of(row), *part, row));
     let (score, part, row) = scored.max_by_key(|it| it.0)?;
     let score = score.saturating_add(OFFSET).max(1);
-    let decision = match score {
-        _ if score >= rules.ask => Decision::StepUp,
-        _ if score >= rules.warn => Decision::Warn,
-        _ => Decision::Allow,
-    };
+    let decision = decision(score, rules);
     let finding =
         (decision > Decision::Allow).then(|| finding(step, memory, profile, &call, part, row, (score, decision)));
     Some(Scored { score: thousandths(score), finding })
+}
+
+fn decision(score: i32, rules: &HijackRules) -> Decision {
+    match score {
+        _ if score >= rules.ask => Decision::StepUp,
+        _ if score >= rules.warn => Decision::Warn,
+        _ => Decision::Allow,
+    }
+}
+
+/// What is said of a final message.
+fn answered(step: &Step<'_>, memory: &Memory, profile: Option<&Profile>, rules: &HijackRules) -> Option<Scored> {
+    let repeated = answer::repeated(step.text.as_deref()?, memory)?;
+    let decision = decision(repeated.score, rules);
+    let finding = (decision > Decision::Allow).then(|| {
+        let message = format!(
+            "the answer repeats {} words of the result of step {} that the user did not write, without the beginning of their \
+             sentence, which reads like an instruction. {}",
+            repeated.words,
+            repeated.source,
+            held_against(profile)
+        );
+        found(step, memory, Some(repeated.source), (repeated.score, decision), message)
+    });
+    Some(Scored { score: thousandths(repeated.score), finding })
+}
+
+/// Score of a final message for whoever fits the calls beside it; the step is taken in.
+pub(crate) fn answer(step: &Step<'_>, memory: &Memory) -> Option<i32> {
+    let text = step.text.as_deref().filter(|_| step.kind == Kind::FinalMessage)?;
+    answer::repeated(text, memory).map(|it| it.score)
 }
 
 /// Rows of a call as the model sees them, for whoever fits one; the step is taken in.
@@ -137,10 +170,6 @@ fn finding(
 ) -> Finding {
     let part = part.and_then(|it| call.parts.get(it));
     let source = part.and_then(|it| it.carriers.first()).and_then(|it| memory.result(it)).map(|it| it.step.clone());
-    let this = step.step_id.to_static();
-    let began_at = source.clone().unwrap_or_else(|| this.clone());
-    let evidence: Vec<StepId<'static>> =
-        memory.user_step.iter().cloned().chain(source.clone()).chain(std::iter::once(this)).collect();
     let tool = quoted(step.tool.as_deref().unwrap_or("a tool"), 60);
     let path = match (part, &source) {
         (Some(part), Some(from)) => {
@@ -155,6 +184,18 @@ fn finding(
         }
         (None, _) => format!("{tool} is called with nothing that came from a result"),
     };
+    let message = format!("{path}{}. {} {}", reasons(row), held_against(profile), counter(row)).trim_end().to_owned();
+    found(step, memory, source, (score, decision), message)
+}
+
+fn found(
+    step: &Step<'_>,
+    memory: &Memory,
+    source: Option<StepId<'static>>,
+    (score, decision): (i32, Decision),
+    message: String,
+) -> Finding {
+    let this = step.step_id.to_static();
     Finding {
         column: Column::Hijack,
         rule: Cow::Borrowed(CoreRule::Hijack.id()),
@@ -163,9 +204,9 @@ fn finding(
         decision,
         score: thousandths(score),
         calibration: Calibration::Uncalibrated,
-        evidence,
-        began_at,
-        message: format!("{path}{}. {} {}", reasons(row), held_against(profile), counter(row)).trim_end().to_owned(),
+        evidence: memory.user_step.iter().cloned().chain(source.clone()).chain([this.clone()]).collect(),
+        began_at: source.unwrap_or(this),
+        message,
         notify: Vec::new(),
     }
 }
