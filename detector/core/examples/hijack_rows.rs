@@ -2,7 +2,7 @@
 //!
 //! `hijack_rows texts < LINES` prints for every line its vector and form. `hijack_rows calls JOBS.json STEPS.jsonl.gz`
 //! learns, for every job `{"learn": [session…], "judge": [session…]}`, from the first sessions and prints one line for each
-//! row of the calls of the others: job, session, seq, and the numbers.
+//! row of the calls of the others: job, session, seq, and the numbers; for a final message that repeats what was read its score.
 
 use std::collections::HashMap;
 use std::error::Error;

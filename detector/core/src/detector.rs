@@ -186,7 +186,11 @@ impl Detector {
         let sources = Sources::new(&flow, session.provenance.as_deref());
         let profile = self.baselines.as_ref().and_then(|it| it.of(step));
         let scored = rules.hijack.as_ref().filter(|_| hijack::concerns(step)).and_then(|hijack| {
-            let memory = session.memory.get_or_insert_default();
+            // Who has read nothing repeats nothing.
+            let memory = match step.kind {
+                Kind::FinalMessage => session.memory.as_mut()?,
+                _ => session.memory.get_or_insert_default(),
+            };
             hijack::observe(step, &tool, (memory, &mut self.meanings), profile, hijack)
         });
         let score = scored.as_ref().map(|it| it.score);

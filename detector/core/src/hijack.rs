@@ -1,16 +1,18 @@
-//! The column `hijack`: before a call runs, how much of it serves a text that the agent read rather than its user.
+//! The column `hijack`: before a call runs, how much of it serves a text that the agent read rather than its user; and
+//! whether a final message says what such a text asks to be said ([`answer`]).
 //!
 //! Signal: a value that the user did not give, carried by a sentence that reads like an instruction for this very tool, in a
 //! call that sessions asked the same would not make. What was asked decides, so a profile of ordinary sessions
 //! ([`crate::baseline`]) is worth more than any property of the text; without one the column still ranks.
 //!
 //! Wrong when: the request delegates ("do what the mail says"), which is the same flow with the user's consent; the attacker
-//! uses a value that the user named too; the effect is the answer itself and no call. It knows no attack by its words: no
-//! list of phrases, no tool names.
+//! uses a value that the user named too; the effect is an answer in other words and no call. It knows no attack by its words:
+//! no list of phrases, no tool names.
 //!
 //! Cost: every result is cut into sentences and hashed, prose also into word pieces; meaning is computed at a call, for the
 //! sentences that carried its values alone.
 
+mod answer;
 mod call;
 pub(crate) mod embed;
 pub(crate) mod features;
@@ -39,6 +41,7 @@ use crate::conformal;
 use crate::policy::CoreRule;
 use crate::quote::quoted;
 use crate::tools::Tool;
+use answer::Repeated;
 use features::Row;
 use ordinary::Told;
 
@@ -53,7 +56,7 @@ pub struct HijackRules {
 impl HijackRules {
     /// About five in a hundred, and one in a hundred, of the sessions of agents and suites that the weights never saw
     /// (`docs/detection.md`).
-    pub const DEFAULT: Self = Self { warn: 21_000, ask: 24_000 };
+    pub const DEFAULT: Self = Self { warn: 20_500, ask: 23_000 };
 }
 
 impl Default for HijackRules {
@@ -74,11 +77,12 @@ pub(crate) struct Scored {
 
 /// Whether there is anything of a step to take in or to score.
 pub(crate) const fn concerns(step: &Step<'_>) -> bool {
-    use Kind::{MemoryRead, Retrieval, SystemPrompt, ToolCall, ToolResult, UserMessage};
-    matches!(step.kind, UserMessage | SystemPrompt | ToolResult | Retrieval | MemoryRead | ToolCall)
+    use Kind::{FinalMessage, MemoryRead, Retrieval, SystemPrompt, ToolCall, ToolResult, UserMessage};
+    matches!(step.kind, UserMessage | SystemPrompt | ToolResult | Retrieval | MemoryRead | ToolCall | FinalMessage)
 }
 
-/// Takes in what a step brings; of a call, says how suspect it is. Nothing can be said before anything was read.
+/// Takes in what a step brings; of a call or a final message, says how suspect it is. Nothing can be said before anything was
+/// read.
 pub(crate) fn observe(
     step: &Step<'_>,
     tool: &Tool,
@@ -86,10 +90,13 @@ pub(crate) fn observe(
     profile: Option<&Profile>,
     rules: &HijackRules,
 ) -> Option<Scored> {
-    let (call, best) = weigh(step, tool, (&mut *memory, meanings), profile)?;
-    let told = rules.told(best.score, profile);
-    let finding = told.map(|told| finding(step, memory, profile, &call, &best, told));
-    Some(Scored { score: thousandths(best.score), finding })
+    let suspect = weigh(step, tool, (&mut *memory, meanings), profile)?;
+    let told = rules.told(suspect.score(), profile);
+    let finding = told.map(|told| match &suspect {
+        Suspect::Call { call, part, row, .. } => of_call(step, memory, profile, (call, *part, row), told),
+        Suspect::Answer(repeated) => of_answer(step, memory, profile, repeated, told),
+    });
+    Some(Scored { score: thousandths(suspect.score()), finding })
 }
 
 /// How suspect a step is alone, for whoever learns what ordinary sessions reach.
@@ -99,14 +106,27 @@ pub(crate) fn score(
     (memory, meanings): (&mut Memory, &mut Meanings),
     profile: Option<&Profile>,
 ) -> Option<i32> {
-    concerns(step).then(|| weigh(step, tool, (memory, meanings), profile))?.map(|it| it.1.score)
+    concerns(step).then(|| weigh(step, tool, (memory, meanings), profile))?.map(|it| it.score())
 }
 
-/// The most suspect value of a call.
-struct Suspect {
-    score: i32,
-    part: Option<usize>,
-    row: Row,
+/// What is suspect of a step.
+enum Suspect {
+    /// The most suspect value of a call.
+    Call {
+        call: Call,
+        score: i32,
+        part: Option<usize>,
+        row: Row,
+    },
+    Answer(Repeated),
+}
+
+impl Suspect {
+    const fn score(&self) -> i32 {
+        match self {
+            Self::Call { score, .. } | Self::Answer(Repeated { score, .. }) => *score,
+        }
+    }
 }
 
 fn weigh(
@@ -114,8 +134,11 @@ fn weigh(
     tool: &Tool,
     (memory, meanings): (&mut Memory, &mut Meanings),
     profile: Option<&Profile>,
-) -> Option<(Call, Suspect)> {
+) -> Option<Suspect> {
     memory.take_in(step, profile, &mut meanings.fresh, &mut |_| {});
+    if step.kind == Kind::FinalMessage {
+        return answer::repeated(step.text.as_deref()?, memory).map(Suspect::Answer);
+    }
     if step.kind != Kind::ToolCall {
         return None;
     }
@@ -126,7 +149,14 @@ fn weigh(
     let rows = features::rows(&call, memory, profile);
     let scored = rows.iter().map(|(part, row)| (meanings.scores.of(row), *part, row));
     let (score, part, row) = scored.max_by_key(|it| it.0)?;
-    Some((call, Suspect { score: score.saturating_add(OFFSET).max(1), part, row: *row }))
+    let (score, row) = (score.saturating_add(OFFSET).max(1), *row);
+    Some(Suspect::Call { call, score, part, row })
+}
+
+/// Score of a final message for whoever fits the calls beside it; the step is taken in.
+pub(crate) fn answer(step: &Step<'_>, memory: &Memory) -> Option<i32> {
+    let text = step.text.as_deref().filter(|_| step.kind == Kind::FinalMessage)?;
+    answer::repeated(text, memory).map(|it| it.score)
 }
 
 /// Rows of a call as the model sees them, for whoever fits one; the step is taken in.
@@ -151,20 +181,15 @@ fn thousandths(score: i32) -> f64 {
     f64::from(score) / 1000.0
 }
 
-fn finding(
+fn of_call(
     step: &Step<'_>,
     memory: &Memory,
     profile: Option<&Profile>,
-    call: &Call,
-    Suspect { part, row, .. }: &Suspect,
-    Told { score, decision, bound }: Told,
+    (call, part, row): (&Call, Option<usize>, &Row),
+    told: Told,
 ) -> Finding {
     let part = part.and_then(|it| call.parts.get(it));
     let source = part.and_then(|it| it.carriers.first()).and_then(|it| memory.result(it)).map(|it| it.step.clone());
-    let this = step.step_id.to_static();
-    let began_at = source.clone().unwrap_or_else(|| this.clone());
-    let evidence: Vec<StepId<'static>> =
-        memory.user_step.iter().cloned().chain(source.clone()).chain(std::iter::once(this)).collect();
     let tool = quoted(step.tool.as_deref().unwrap_or("a tool"), 60);
     let path = match (part, &source) {
         (Some(part), Some(from)) => {
@@ -179,7 +204,32 @@ fn finding(
         }
         (None, _) => format!("{tool} is called with nothing that came from a result"),
     };
+    finding(step, memory, profile, source, (format!("{path}{}.", reasons(row)), counter(row)), told)
+}
+
+/// A message runs nothing: it is never asked about.
+fn of_answer(step: &Step<'_>, memory: &Memory, profile: Option<&Profile>, repeated: &Repeated, told: Told) -> Finding {
+    let said = format!(
+        "the answer repeats {} words of the result of step {} that the user did not write, without the beginning of their sentence, \
+         which reads like an instruction.",
+        repeated.words, repeated.source
+    );
+    let told = Told { decision: told.decision.min(Decision::Warn), ..told };
+    finding(step, memory, profile, Some(repeated.source.clone()), (said, ""), told)
+}
+
+/// `said`: what speaks for it, and what against it.
+fn finding(
+    step: &Step<'_>,
+    memory: &Memory,
+    profile: Option<&Profile>,
+    source: Option<StepId<'static>>,
+    said: (String, &str),
+    Told { score, decision, bound }: Told,
+) -> Finding {
+    let this = step.step_id.to_static();
     let stated = bound.as_ref().map_or_else(String::new, conformal::said);
+    let parts = [said.0, held_against(profile), stated, said.1.to_owned()];
     Finding {
         column: Column::Hijack,
         rule: Cow::Borrowed(CoreRule::Hijack.id()),
@@ -189,13 +239,9 @@ fn finding(
         score: thousandths(score),
         calibration: if bound.is_some() { Calibration::Conformal } else { Calibration::Uncalibrated },
         bound,
-        evidence,
-        began_at,
-        message: [format!("{path}{}.", reasons(row)), held_against(profile), stated, counter(row).to_owned()]
-            .into_iter()
-            .filter(|it| !it.is_empty())
-            .collect::<Vec<_>>()
-            .join(" "),
+        evidence: memory.user_step.iter().cloned().chain(source.clone()).chain([this.clone()]).collect(),
+        began_at: source.unwrap_or(this),
+        message: parts.into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join(" "),
         notify: Vec::new(),
     }
 }

@@ -25,9 +25,9 @@ const NAMES_MAX: usize = 24;
 pub(crate) enum Origin {
     User,
     Operator,
-    /// In fields of records of tool results only.
+    /// In a field of a record of a tool result, wherever else.
     Record,
-    /// In prose of a tool result.
+    /// In prose of tool results only.
     Prose,
     Nowhere,
 }
@@ -48,8 +48,8 @@ pub(crate) struct Part {
     pub(crate) carriers: Vec<Carrier>,
     /// Tools whose results carried it.
     sources: Vec<u64>,
-    /// Likeness to an instruction times likeness to the tool of the carrying sentence, in thousandths: of the carrier that
-    /// is least so, and of the one that is most.
+    /// Likeness to an instruction times likeness to the tool of the carrying sentence, in thousandths, 0 of one that ordinary
+    /// sessions have read: of the carrier that is least so, and of the one that is most.
     pub(crate) command_min: i32,
     pub(crate) command_max: i32,
     /// Likeness to the tool of the most similar carrying sentence; none in records.
@@ -248,7 +248,7 @@ fn part(
         Origin::Operator
     } else if carriers.is_empty() {
         Origin::Nowhere
-    } else if carriers.iter().all(|it| it.line.is_record) {
+    } else if carriers.iter().any(|it| it.line.is_record) {
         Origin::Record
     } else {
         Origin::Prose
@@ -258,14 +258,18 @@ fn part(
     sources.dedup();
     let (mut command_min, mut command_max, mut carrier_to_tool) = (i32::MAX, 0, None);
     for carrier in &carriers {
-        let command = if carrier.line.is_record {
-            0
-        } else {
+        let mut command = 0;
+        if carrier.line.is_sentence() {
             let vector = memory.vector(carrier);
             let alike = embed::likeness(&vector, tool);
-            carrier_to_tool = carrier_to_tool.max(Some(alike));
-            memory.instruction(carrier, &vector) * alike.max(0) / 1000
-        };
+            if !carrier.line.is_record {
+                carrier_to_tool = carrier_to_tool.max(Some(alike));
+            }
+            // What ordinary sessions have read too commands nothing.
+            if !carrier.line.known {
+                command = Memory::instruction(&carrier.line, &vector) * alike.max(0) / 1000;
+            }
+        }
         command_min = command_min.min(command);
         command_max = command_max.max(command);
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use martingale_schemas::Step;
 
-use super::{Meanings, Memory, embed, instruction, rows};
+use super::{Meanings, Memory, answer, embed, instruction, rows};
 use crate::Rules;
 use crate::baseline::Baselines;
 use crate::tools::Tools;
 
-/// Rows of the calls of one session, as the model sees them.
+/// Rows of the calls of one session, as the model sees them, and scores of its final messages.
 #[derive(Debug)]
 pub struct HijackRows {
     baselines: Arc<Baselines>,
@@ -24,11 +24,12 @@ impl HijackRows {
         Self { baselines, memory: Memory::default(), meanings: Meanings::default(), tools: Tools::default() }
     }
 
-    /// Takes the next step; answers its rows, of which only calls have some.
+    /// Takes the next step; answers its rows, of which only calls have some. A final message that repeats what was read has a
+    /// row of one number, its score.
     pub fn observe(&mut self, step: &Step<'_>, rules: &Rules) -> Vec<Vec<i32>> {
         let tool = self.tools.of(step, &rules.catalogue, rules.limits.tools_max);
         let rows = rows(step, &tool, (&mut self.memory, &mut self.meanings), self.baselines.of(step));
-        rows.into_iter().map(Vec::from).collect()
+        rows.into_iter().map(Vec::from).chain(answer(step, &self.memory).map(|it| vec![it])).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::embed::{self, DIMENSIONS, Sum, Vector};
 use super::instruction;
 use super::list::{Item, List};
-use super::reads::{self, Carrier, Fresh, Line, Read, Reads, contains};
+use super::reads::{self, Carrier, Fresh, Line, Read, Reads, Tell, contains};
 use super::words;
 use crate::baseline::Profile;
 use crate::hash::{hash_text, mix};
@@ -22,8 +22,9 @@ const MESSAGES_MAX: usize = 32;
 const TOOLS_MAX: usize = 64;
 /// Pieces of one sentence: what comes later in it says nothing of its meaning.
 const SENTENCE_PIECES_MAX: usize = 48;
-/// Fewest words of prose: shorter pieces command nothing.
+/// Fewest words of prose: shorter pieces command nothing. A field of a record needs more: most name or count something.
 const PROSE_WORDS_MIN: usize = 3;
+const FIELD_WORDS_MIN: usize = 8;
 
 /// State of one session. Serialised is what goes with the head of its state: how much there is of each shelf.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -133,7 +134,9 @@ impl Memory {
                 known_here += u32::from(known);
             }
             heard(print);
-            let is_prose = !is_record && here.len() >= PROSE_WORDS_MIN;
+            let is_prose = here.len() >= if is_record { FIELD_WORDS_MIN } else { PROSE_WORDS_MIN };
+            // What a field says is its value.
+            let text = text.split_once(": ").filter(|_| is_record).map_or(text, |it| it.1);
             let begun = fresh.pieces.len();
             if is_prose {
                 words::words(text, |it| embed::pieces(it, begun + SENTENCE_PIECES_MAX, &mut fresh.pieces));
@@ -143,7 +146,7 @@ impl Memory {
                 words: small(here.len()),
                 pieces: small(fresh.pieces.len() - begun),
                 known,
-                is_record: !is_prose,
+                is_record: is_record || !is_prose,
                 surface: if is_prose { instruction::surface(text) } else { 0 },
             });
         };
@@ -208,8 +211,13 @@ impl Memory {
     }
 
     /// Likeness of a sentence to an instruction, in thousandths.
-    pub(crate) fn instruction(&self, carrier: &Carrier, vector: &Vector) -> i32 {
-        instruction::likeness(vector, carrier.line.surface)
+    pub(super) fn instruction(line: &Line, vector: &Vector) -> i32 {
+        instruction::likeness(vector, line.surface)
+    }
+
+    /// Tells every sentence that was read.
+    pub(super) fn each_sentence(&self, f: &mut Tell<'_>) {
+        self.reads.each_sentence(f);
     }
 
     /// Nearest of the user's sentences; 0 when the user said nothing.

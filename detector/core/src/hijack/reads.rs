@@ -28,9 +28,17 @@ pub(crate) struct Line {
     pub(super) pieces: u8,
     /// Sessions of the baseline have read the same sentence.
     pub(crate) known: bool,
+    /// A field, or too short for prose.
     pub(crate) is_record: bool,
     /// Likeness to an instruction by its form alone, in thousandths of a logit.
     pub(super) surface: i16,
+}
+
+impl Line {
+    /// Prose, or a field that holds some: what could command a call.
+    pub(super) fn is_sentence(&self) -> bool {
+        !self.is_record || self.pieces > 0
+    }
 }
 
 const LINE_BYTES: usize = 5;
@@ -95,6 +103,9 @@ pub(crate) struct Carrier {
     read: usize,
     piece: usize,
 }
+
+/// Is told sentences: the result of each, its words and its pieces.
+pub(super) type Tell<'f> = dyn FnMut(&Read, &Line, &[u32], &[u16]) + 'f;
 
 /// Sentences of a result that is being read.
 #[derive(Debug, Default)]
@@ -209,6 +220,21 @@ impl Reads {
             number += it.lines.len();
         }
         out
+    }
+
+    /// Tells every sentence, the oldest first.
+    pub(super) fn each_sentence(&self, f: &mut Tell<'_>) {
+        for sheet in &self.sheets {
+            let (mut word, mut piece, mut lines) = (0, 0, sheet.lines.iter());
+            for read in &sheet.reads {
+                for line in lines.by_ref().take(read.lines.into()) {
+                    let (words, pieces) = (word + usize::from(line.words), piece + usize::from(line.pieces));
+                    let here = (sheet.words.get(word..words), sheet.pieces.get(piece..pieces));
+                    f(read, line, here.0.unwrap_or_default(), here.1.unwrap_or_default());
+                    (word, piece) = (words, pieces);
+                }
+            }
+        }
     }
 
     pub(super) fn pieces(&self, carrier: &Carrier) -> &[u16] {
