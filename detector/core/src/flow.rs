@@ -15,7 +15,7 @@ use martingale_schemas::{Calibration, Column, Finding, Kind, Mode, Step, StepId,
 
 use crate::policy::CoreRule;
 use crate::provenance::{Argument, Bounds, Index, Integrity, Leak, Mark, Role, ToolTraits};
-use crate::quote::quoted;
+use crate::quote::{quoted, quoted_whole};
 use crate::rules::{Rules, Values};
 use crate::run::RunState;
 use crate::tools::{Flags, Tool};
@@ -154,7 +154,7 @@ impl Destinations {
 
 /// The edge to the strongest trace of an argument, or to who named it.
 fn edge(argument: &Argument<'_>, path_of: impl Fn(&crate::provenance::Trace<'_>) -> String) -> Option<ValueEdge> {
-    let name = || quoted(&argument.shown_path(), PATH_CHARS_MAX);
+    let name = || quoted_whole(argument.shown_path(), PATH_CHARS_MAX);
     if let Some(author) = argument.author {
         let (from, path) = (author.step.clone(), None);
         return Some(ValueEdge {
@@ -167,7 +167,7 @@ fn edge(argument: &Argument<'_>, path_of: impl Fn(&crate::provenance::Trace<'_>)
         });
     }
     let trace = argument.traces().next()?;
-    let path = Some(quoted(&path_of(trace), PATH_CHARS_MAX)).filter(|it| !it.is_empty());
+    let path = Some(quoted_whole(path_of(trace), PATH_CHARS_MAX)).filter(|it| !it.is_empty());
     let from = trace.source.step.clone();
     Some(ValueEdge { argument: name(), from, path, matched: trace.matched, part: !trace.whole, authored: false })
 }

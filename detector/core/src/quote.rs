@@ -2,8 +2,7 @@
 
 /// At most `chars_max` characters, on one line: it may come from an attacker and is read in terminals and mails.
 pub(crate) fn quoted(text: &str, chars_max: usize) -> String {
-    // Most of what is quoted by far: as it stands.
-    if text.len() <= chars_max && text.bytes().all(|it| it == b' ' || it.is_ascii_graphic()) {
+    if is_plain(text, chars_max) {
         return text.to_owned();
     }
     let mut out: String =
@@ -12,6 +11,16 @@ pub(crate) fn quoted(text: &str, chars_max: usize) -> String {
         out.push('…');
     }
     out
+}
+
+/// [`quoted`] of a text that is needed for nothing else.
+pub(crate) fn quoted_whole(text: String, chars_max: usize) -> String {
+    if is_plain(&text, chars_max) { text } else { quoted(&text, chars_max) }
+}
+
+/// Most of what is quoted by far: as it stands.
+fn is_plain(text: &str, chars_max: usize) -> bool {
+    text.len() <= chars_max && text.bytes().all(|it| it == b' ' || it.is_ascii_graphic())
 }
 
 /// Characters that reorder what a person sees.

@@ -72,7 +72,13 @@ impl<'v> Canonical<'v> {
     }
 
     pub(super) fn atom(&self, key: &Key, bits: u8, sentence: u16, flags: Flag, coding: Coding) -> Atom {
-        let (hash, raw) = (key.hash(self.strict()), Atom::tag(self.value));
+        let (raw, lower) = self.tags();
+        Atom { hash: key.hash(self.strict()), raw, lower, bits, sentence, flags, coding }
+    }
+
+    /// Of the value as it stands and in lower case.
+    pub(super) fn tags(&self) -> (u16, u16) {
+        let raw = Atom::tag(self.value);
         let lower = if !self.upper {
             raw
         } else if self.length == self.value.len() {
@@ -85,7 +91,7 @@ impl<'v> Canonical<'v> {
             }
             Atom::tag(&lower[..self.value.len()])
         };
-        Atom { hash, raw, lower, bits, sentence, flags, coding }
+        (raw, lower)
     }
 }
 

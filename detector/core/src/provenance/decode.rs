@@ -10,6 +10,7 @@ pub(super) fn base64(run: &[u8], phase: usize, out: &mut Vec<u8>) -> bool {
     out.clear();
     let run = &run[phase.min(run.len())..];
     let run = &run[..run.len().min(DECODED_MAX / 3 * 4)];
+    let mut odd = 0;
     for group in run.chunks(4) {
         let mut word = 0_u32;
         for it in group {
@@ -24,17 +25,18 @@ pub(super) fn base64(run: &[u8], phase: usize, out: &mut Vec<u8>) -> bool {
         };
         word <<= 6 * (4 - u32::try_from(group.len()).unwrap_or(4));
         let [_, decoded @ ..] = word.to_be_bytes();
-        if bytes == decoded.len() {
-            // The length is known: no call to copy three bytes.
-            out.extend_from_slice(&decoded);
-        } else {
-            out.extend_from_slice(&decoded[..bytes]);
-        }
-        if shows_no_text(out) {
+        let decoded = &decoded[..bytes];
+        odd += odd_of(decoded);
+        if shows_no_text(out.len() + bytes, odd) {
             return false;
         }
+        match decoded.first_chunk::<3>() {
+            // The length is known: no call to copy three bytes.
+            Some(decoded) => out.extend_from_slice(decoded),
+            None => out.extend_from_slice(decoded),
+        }
     }
-    is_text(out)
+    is_text(out.len(), odd)
 }
 
 const fn six_bits(it: u8) -> Option<u32> {
@@ -51,14 +53,17 @@ const fn six_bits(it: u8) -> Option<u32> {
 /// Pairs of hexadecimal digits.
 pub(super) fn hex(run: &[u8], out: &mut Vec<u8>) -> bool {
     out.clear();
+    let mut odd = 0;
     for pair in run[..run.len().min(2 * DECODED_MAX)].chunks_exact(2) {
         let (Some(high), Some(low)) = (four_bits(pair[0]), four_bits(pair[1])) else { return false };
-        out.push(high << 4 | low);
-        if shows_no_text(out) {
+        let decoded = high << 4 | low;
+        odd += odd_of(&[decoded]);
+        if shows_no_text(out.len() + 1, odd) {
             return false;
         }
+        out.push(decoded);
     }
-    run.len().is_multiple_of(2) && is_text(out)
+    run.len().is_multiple_of(2) && is_text(out.len(), odd)
 }
 
 const fn four_bits(it: u8) -> Option<u8> {
@@ -97,17 +102,18 @@ pub(super) fn percent(run: &[u8], out: &mut Vec<u8>) -> bool {
 }
 
 /// Nine of ten bytes can be printed.
-fn is_text(bytes: &[u8]) -> bool {
-    bytes.len() >= 4 && odd(bytes) * 10 <= bytes.len()
+const fn is_text(bytes: usize, odd: usize) -> bool {
+    bytes >= 4 && odd * 10 <= bytes
 }
 
 /// Whether the first bytes say already that no text begins like that: two of the first twelve cannot be printed. Most of
 /// what is tried is no encoding, and shows it within three or four bytes.
-fn shows_no_text(bytes: &[u8]) -> bool {
-    bytes.len() <= 12 && odd(bytes) >= 2
+const fn shows_no_text(bytes: usize, odd: usize) -> bool {
+    bytes <= 12 && odd >= 2
 }
 
-fn odd(bytes: &[u8]) -> usize {
+/// How many cannot be printed.
+fn odd_of(bytes: &[u8]) -> usize {
     bytes.iter().filter(|it| !(it.is_ascii_graphic() || it.is_ascii_whitespace())).count()
 }
 

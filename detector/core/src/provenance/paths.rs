@@ -109,6 +109,10 @@ impl<'de> Deserialize<'de> for Paths {
 
 /// A path with the number of its innermost item.
 pub(super) fn with_item(path: &str, item: u16) -> String {
+    // Asked for one byte first: a searcher takes longer to make than most paths to read.
+    if !path.as_bytes().contains(&b'*') {
+        return path.to_owned();
+    }
     match path.rsplit_once("[*]") {
         Some((before, after)) => format!("{before}[{item}]{after}"),
         None => path.to_owned(),

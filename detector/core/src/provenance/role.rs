@@ -164,9 +164,9 @@ impl Role {
         }
     }
 
-    /// What the name alone says.
+    /// What the name alone says: its last word, or else its first.
     pub fn of_name(name: &str) -> Option<Self> {
-        let mut words = words_of(name).take(NAME_WORDS_MAX);
+        let mut words = Words { name, at: 0 }.take(NAME_WORDS_MAX);
         let first = words.next()?;
         words.last().and_then(Self::of_word).or_else(|| Self::of_word(first))
     }
@@ -178,23 +178,38 @@ impl Role {
 }
 
 /// Words of `snake_case`, `kebab-case` and `camelCase`.
-fn words_of(name: &str) -> impl Iterator<Item = &str> {
-    name.split(|it: char| !it.is_ascii_alphanumeric()).filter(|it| !it.is_empty()).flat_map(|part| {
-        let bytes = part.as_bytes();
-        let bounds =
-            (1..bytes.len()).filter(move |at| bytes[*at].is_ascii_uppercase() && bytes[*at - 1].is_ascii_lowercase());
-        let mut from = 0;
-        bounds.chain(std::iter::once(bytes.len())).map(move |to| {
-            let word = &part[from..to];
-            from = to;
-            word
-        })
-    })
+struct Words<'n> {
+    name: &'n str,
+    at: usize,
+}
+
+impl<'n> Iterator for Words<'n> {
+    type Item = &'n str;
+
+    fn next(&mut self) -> Option<&'n str> {
+        let rest = self.name.as_bytes().get(self.at..)?;
+        let from = self.at + rest.iter().position(u8::is_ascii_alphanumeric)?;
+        let mut before = b' ';
+        let ends = |it: &u8| {
+            let begins_another = it.is_ascii_uppercase() && before.is_ascii_lowercase();
+            before = *it;
+            begins_another || !it.is_ascii_alphanumeric()
+        };
+        let bytes = &self.name.as_bytes()[from..];
+        self.at = from + bytes.iter().position(ends).unwrap_or(bytes.len());
+        self.name.get(from..self.at)
+    }
 }
 
 /// An e-mail address, a URL or a bare host with a path.
 pub(super) fn is_address(value: &str) -> bool {
-    let one_word = !value.contains(char::is_whitespace) && value.len() <= 2048;
+    // Asked for bytes that are in few values first: most are no address, and all the rest takes longer.
+    let may_be =
+        value.len() <= 2048 && (value.bytes().any(|it| matches!(it, b'@' | b':')) || value.starts_with("www."));
+    if !may_be {
+        return false;
+    }
+    let one_word = !value.contains(char::is_whitespace);
     let mail = value.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.'));
     // In threes: values are short, and a searcher would take longer to make than to use.
     one_word && (mail || value.as_bytes().windows(3).any(|it| it == b"://") || value.starts_with("www."))

@@ -380,8 +380,9 @@ pub(super) fn named(key: &Key, role: Role, value: &[u8], sentence: u16, flags: F
     form[0] = if role == Role::Handle { 1 } else { 2 };
     let length = canonical.strict().len().min(NAMED_MAX);
     form[1..=length].copy_from_slice(&canonical.strict()[..length]);
-    let atom = canonical.atom(key, GATE_BITS, sentence, flags | Flag::NAMED, Coding::NONE);
-    Atom { hash: key.hash(&form[..=length]), ..atom }
+    let (raw, lower) = canonical.tags();
+    let (hash, flags) = (key.hash(&form[..=length]), flags | Flag::NAMED);
+    Atom { hash, raw, lower, bits: GATE_BITS, sentence, flags, coding: Coding::NONE }
 }
 
 /// Bounds of the key and the value when a line has the form `key: value`, as lists of records are printed.

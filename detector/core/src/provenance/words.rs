@@ -144,8 +144,9 @@ impl Words {
 
     /// The number in groups that just ended, if it had at least three.
     pub(super) fn take_groups(&mut self) -> Option<([u8; JOINED_MAX], usize)> {
-        let joined = std::mem::replace(&mut self.joined, Joined::NONE);
-        (joined.groups >= 3).then(|| (joined.text, joined.length - 1))
+        let Joined { text, length, groups } = &mut self.joined;
+        let (length, groups) = (std::mem::take(length), std::mem::take(groups));
+        (groups >= 3).then(|| (*text, length - 1))
     }
 
     /// Sets aside what spans tokens, for a text inside the text.
