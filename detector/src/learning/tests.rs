@@ -189,14 +189,14 @@ fn what_the_verdicts_say_of_a_session() {
         (
             "a suspect call",
             0,
-            vec![("tool_call", 0, r#","scores":{"hijack":24.0}"#.into()), ("session_end", 0, String::new())],
+            vec![("tool_call", 0, r#","scores":{"hijack":23.0}"#.into()), ("session_end", 0, String::new())],
             true,
             true,
         ),
         (
             "a call",
             0,
-            vec![("tool_call", 0, r#","scores":{"hijack":23.9}"#.into()), ("session_end", 0, String::new())],
+            vec![("tool_call", 0, r#","scores":{"hijack":22.9}"#.into()), ("session_end", 0, String::new())],
             true,
             false,
         ),

@@ -49,20 +49,20 @@ impl Calibrator {
         let tool = self.tools.of(step, &rules.catalogue, rules.limits.tools_max);
         let score = hijack::score(step, &tool, (&mut judged.memory, &mut self.meanings), others);
         judged.highest = judged.highest.max(score.unwrap_or(0));
-        closed.into_iter().for_each(|it| close(&mut self.reached, it));
+        closed.into_iter().for_each(|it| close(&mut self.reached, &it));
     }
 
     /// Takes in what a session reached that is known to be over.
     pub fn end(&mut self, session: &SessionId<'_>) {
         if let Some(session) = self.open.end(session) {
-            close(&mut self.reached, session);
+            close(&mut self.reached, &session);
         }
     }
 
     /// The baselines, with what their sessions reach.
     #[must_use]
     pub fn finish(mut self) -> Baselines {
-        self.open.finish().for_each(|it| close(&mut self.reached, it));
+        self.open.finish().for_each(|it| close(&mut self.reached, &it));
         for (agent, sample) in self.reached {
             if let Some(profile) = self.baselines.agents.get_mut(&agent) {
                 profile.hijack = Some(Box::new(sample.learn()));
@@ -72,6 +72,6 @@ impl Calibrator {
     }
 }
 
-fn close(reached: &mut HashMap<u64, Sample>, session: Judged) {
+fn close(reached: &mut HashMap<u64, Sample>, session: &Judged) {
     reached.entry(session.agent).or_default().push(session.memory.request_print(), session.highest);
 }
