@@ -195,10 +195,10 @@ impl Judge {
             self.load(key).await?;
         }
         let Applied { known, changed } = match order.control.action {
-            ControlAction::UseBaselines { baselines_id } => self.use_baselines(&order.control, baselines_id).await?,
-            ControlAction::Halt | ControlAction::Resume | ControlAction::Grant { .. } | ControlAction::Revoke => {
-                self.detector.apply(&order.control)
+            ControlAction::UseBaselines { baselines_id } if order.control.scope == Scope::Tenant => {
+                self.use_baselines(&order.control, baselines_id).await?
             }
+            _ => self.detector.apply(&order.control),
         };
         batch.counts.order();
         // Also where no step of the run was seen: its first one stays in it.

@@ -66,11 +66,12 @@ impl Learning {
         if let Some((field, span)) = spans.into_iter().find(|(_, it)| it.0.is_zero()) {
             return Err(Error::Config { field, value: span.to_string(), remedy: "set a span such as 1h" });
         }
-        let counts = [
-            ("learning.sessions_max", self.sessions_max),
-            ("learning.steps_max", self.steps_max),
-            ("learning.kept", self.kept),
-        ];
+        let counts = [("learning.sessions_max", self.sessions_max), ("learning.steps_max", self.steps_max)];
+        if self.kept < 2 {
+            let value = self.kept.to_string();
+            let remedy = "set at least 2: the former ones are used until every partition has the new ones";
+            return Err(Error::Config { field: "learning.kept", value, remedy });
+        }
         match counts.into_iter().find(|(_, it)| *it == 0) {
             Some((field, _)) => Err(Error::Config { field, value: "0".to_owned(), remedy: "set at least 1" }),
             None => Ok(()),

@@ -50,7 +50,9 @@ struct OnLog {
     bytes: u64,
     /// When they were put there.
     published: Timestamp,
-    /// The order to use them, where that is the one in force. Absent from all where it is older than the controls that are kept.
+    /// Whether steps are held against them. Of none where that was ordered before the oldest control that is kept.
+    in_use: bool,
+    /// The last order to use them that was followed, if it is among the controls that are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     used_by: Option<Use>,
 }
@@ -73,15 +75,19 @@ pub(crate) struct Put {
 }
 
 async fn list(State(baselines): State<Arc<Baselines>>) -> Result<Json<Listed>, Failure> {
-    let in_force = baselines.feed.board().in_force(&Scope::Tenant);
+    // Those that no detector could read are not followed.
+    let mut followed = baselines.feed.board().newest(usize::MAX, |it| *it == Scope::Tenant);
+    followed.retain(|it| it.known);
+    let now = followed.first().map(|it| it.action);
     let mut found = Vec::new();
     for blob in blob::list(&*baselines.log, topics::BASELINES).await?.into_iter().rev() {
         let Ok(baselines_id) = blob.name.parse::<BaselinesId>() else { continue };
-        let used = in_force.as_ref().filter(|it| it.action == ControlAction::UseBaselines { baselines_id });
+        let used = followed.iter().find(|it| it.action == ControlAction::UseBaselines { baselines_id });
         let used_by =
             used.cloned().map(|it| Use { control_id: it.control_id, time: it.time, by: it.by, reason: it.reason });
         let published = Timestamp::from_micros(blob.put_at);
-        found.push(OnLog { baselines_id, bytes: blob.bytes, published, used_by });
+        let in_use = now == Some(ControlAction::UseBaselines { baselines_id });
+        found.push(OnLog { baselines_id, bytes: blob.bytes, published, in_use, used_by });
     }
     Ok(Json(Listed { baselines: found }))
 }

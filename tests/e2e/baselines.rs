@@ -130,7 +130,8 @@ async fn a_server_learns_from_sessions_that_are_over_and_goes_back_when_told_to(
     assert_eq!((&published["action"], &published["scope"]["type"]), (&json!("use_baselines"), &json!("tenant")));
     let second = listed();
     assert_eq!((&second[0]["baselines_id"], &second[1]["baselines_id"]), (&published["baselines_id"], &json!(id)));
-    assert_eq!((&second[0]["used_by"]["reason"], &second[1]["used_by"]), (&json!("a try"), &Value::Null));
+    assert_eq!((&second[0]["used_by"]["reason"], &second[1]["used_by"]["by"]), (&json!("a try"), &json!("learning")));
+    assert_eq!((&second[0]["in_use"], &second[1]["in_use"]), (&json!(true), &json!(false)));
     let said = |line: &[&str]| {
         let output = server.martingale(line);
         (output.status.success(), [output.stdout, output.stderr].concat())
@@ -141,13 +142,14 @@ async fn a_server_learns_from_sessions_that_are_over_and_goes_back_when_told_to(
         (["baseline", "use", "00000000000000000000000000000001"], false, "no baselines"),
         (["baseline", "use", "mine"], false, "32 digits"),
         (["baseline", "publish", today.as_str()], false, "is not taken"),
-        (["baseline", "list", "--json"], true, "used_by"),
+        (["baseline", "list", "--json"], true, "in_use"),
     ] {
         let (success, text) = said(&line);
         let text = String::from_utf8_lossy(&text).into_owned();
         assert!(success == succeeds && text.contains(words), "{line:?}: {text}");
     }
-    assert!(listed()[1]["used_by"]["control_id"].is_string());
+    let third = listed();
+    assert_eq!((&third[0]["in_use"], &third[1]["in_use"]), (&json!(false), &json!(true)));
     for (body, words) in [("{}", "holds no baselines"), ("martingale baselines\n\u{1}cut", "damaged")] {
         let (status, answer) = server.post("/v1/baselines", body).await;
         assert_eq!(status, 400, "{answer}");

@@ -28,14 +28,14 @@ pub fn learnt() -> &'static Learnt {
 fn learn(seed: u64) -> (BaselinesId, (Arc<Baselines>, Bytes)) {
     let (mut learner, rules) = (Learner::default(), Rules::starter());
     let mut world = World::new(Random::new(seed), Clock::manual(1_767_225_600_000_000), Vec::new());
-    for sent in world.steps(STEPS) {
-        if let Ok(step) = Step::from_log(sent.json()) {
-            learner.observe(&step, &rules);
-        }
-    }
-    let stored = write_baselines(&learner.finish()).unwrap_or_default();
+    let steps = world.steps(STEPS);
+    let steps = || steps.iter().filter_map(|it| Step::from_log(it.json()).ok());
+    steps().for_each(|it| learner.observe(&it, &rules));
+    let mut calibrator = learner.into_calibrator();
+    steps().for_each(|it| calibrator.observe(&it, &rules));
+    let stored = write_baselines(&calibrator.finish()).unwrap_or_default();
     match read_baselines(&stored) {
-        Ok((baselines, id)) => (id, (Arc::new(baselines), stored.into())),
-        Err(error) => panic!("baselines of the simulation: {error}"),
+        Ok((baselines, id)) if baselines.agents() > 0 => (id, (Arc::new(baselines), stored.into())),
+        other => panic!("baselines of the simulation: {other:?}"),
     }
 }

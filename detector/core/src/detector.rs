@@ -195,8 +195,9 @@ impl Detector {
         });
         let score = scored.as_ref().map(|it| it.score);
         findings.extend(scored.and_then(|it| rules.in_mode(CoreRule::Hijack, true, it.finding?)));
+        let began = session.counts.steps > 1;
         // Not after its end: it would be watched anew, as if nothing had been told of it.
-        let drifted = profile.filter(|_| !session.ended).and_then(|it| drifted(&mut session.drift, it, step));
+        let drifted = profile.filter(|_| !session.ended).and_then(|it| drifted(&mut session.drift, began, it, step));
         let drift = drifted.as_ref().map(|it| it.score);
         findings.extend(drifted.and_then(|it| rules.in_mode(CoreRule::Drift, true, it.finding?)));
         let facts = SessionFacts {
@@ -312,8 +313,10 @@ impl Detector {
             Scope::Session { session_id } => self.apply_to_session(control, session_id),
             Scope::Run { root_session_id } => self.apply_to_run(control, root_session_id),
             Scope::Tenant | Scope::Flow(_) => {
+                let before = self.tenant.clone();
                 let applied = self.tenant.order(control);
-                self.tenant_changed |= applied.changed;
+                // Also where the order itself changed nothing, and what was over went.
+                self.tenant_changed |= self.tenant != before;
                 applied
             }
         }
@@ -462,9 +465,18 @@ fn standing_halt(session: &SessionState, run: &RunState, step: &Step<'_>) -> Opt
     })
 }
 
-/// How far a session departs from what its agent does.
-fn drifted(memory: &mut Option<Box<drift::Memory>>, profile: &Profile, step: &Step<'_>) -> Option<drift::Scored> {
+/// How far a session departs from what its agent does. One that was under way when its agent first had a baseline is not watched:
+/// nobody knows what it did and read before, and its next act would be taken for its first.
+fn drifted(
+    memory: &mut Option<Box<drift::Memory>>,
+    began_before: bool,
+    profile: &Profile,
+    step: &Step<'_>,
+) -> Option<drift::Scored> {
     profile.drift()?;
+    if memory.is_none() && began_before {
+        return None;
+    }
     drift::observe(step, memory.get_or_insert_default(), profile)
 }
 

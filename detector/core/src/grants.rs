@@ -47,14 +47,12 @@ struct Grant {
 pub(crate) struct Grants(Vec<Grant>);
 
 impl Grants {
-    /// Gives or takes back. What is over by the time of the order goes first, whatever it orders.
+    /// Gives or takes back. What is over by the time of the order goes first.
     pub(crate) fn order(&mut self, control: &Control) -> Applied {
         let Scope::Flow(flow) = &control.scope else { return Applied::default() };
+        self.0.retain(|it| it.until > control.time);
         match control.action {
-            ControlAction::Grant { until } => {
-                self.0.retain(|it| it.until > control.time);
-                self.give(flow, until, control)
-            }
+            ControlAction::Grant { until } => self.give(flow, until, control),
             ControlAction::Revoke => {
                 let before = self.0.len();
                 self.0.retain(|it| !it.is_within(flow));

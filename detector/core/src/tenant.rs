@@ -1,6 +1,6 @@
 //! What holds for every session of a partition.
 
-use martingale_schemas::{BaselinesId, Control, ControlAction};
+use martingale_schemas::{BaselinesId, Control, ControlAction, Scope};
 use serde::{Deserialize, Serialize};
 
 use crate::grants::Grants;
@@ -23,15 +23,15 @@ impl TenantState {
 
     /// Takes an order.
     pub(crate) fn order(&mut self, control: &Control) -> Applied {
-        match control.action {
-            ControlAction::UseBaselines { baselines_id } => {
+        match (&control.scope, control.action) {
+            (Scope::Tenant, ControlAction::UseBaselines { baselines_id }) => {
                 let ordered = Some(*baselines_id.as_bytes());
                 let changed = std::mem::replace(&mut self.baselines, ordered) != ordered;
                 Applied { known: true, changed }
             }
-            ControlAction::Grant { .. } | ControlAction::Revoke => self.grants.order(control),
-            // Of a session or a run; nobody orders them for all.
-            ControlAction::Halt | ControlAction::Resume => Applied { known: true, changed: false },
+            (Scope::Flow(_), ControlAction::Grant { .. } | ControlAction::Revoke) => self.grants.order(control),
+            // No door gives them, and others may write to the log.
+            _ => Applied::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use martingale_detector_core::{Calibrator, Learner, Rules};
 use martingale_platform::clock::Clock;
-use martingale_platform::log::{self, Append, Log, Offset, Partition, ReadLimit, Record, Topic, blob};
+use martingale_platform::log::{self, Append, Bounds, Log, Offset, Partition, ReadLimit, Record, Topic, blob};
 use martingale_schemas::baselines::Stored;
 use martingale_schemas::{
     BaselinesId, Control, ControlAction, ControlId, ControlState, Scope, SessionId, Step, StepReader, Timestamp, ids,
@@ -37,8 +37,8 @@ pub(super) struct Shared {
 pub(super) struct Round {
     shared: Shared,
     surveys: Vec<Survey>,
-    /// The newest end of a session that was learnt from.
-    learnt_to: i64,
+    /// The newest end of a session that was learnt from; when this process has not learnt yet, when baselines were put last.
+    learnt_to: Option<i64>,
     /// What was ordered last. Not known after a start: what is ordered twice changes nothing.
     ordered: Option<BaselinesId>,
 }
@@ -53,7 +53,7 @@ pub(super) struct Basis {
 
 impl Round {
     pub(super) fn new(shared: Shared) -> Self {
-        Self { shared, surveys: Vec::new(), learnt_to: i64::MIN, ordered: None }
+        Self { shared, surveys: Vec::new(), learnt_to: None, ordered: None }
     }
 
     /// Answers what was published; `None` when there was too little that is new, or the same was learnt again.
@@ -61,7 +61,14 @@ impl Round {
         self.survey().await?;
         let (chosen, from) = self.choose();
         let newest = chosen.iter().flatten().map(|it| it.last_at).max().unwrap_or(i64::MIN);
-        let new = chosen.iter().flatten().filter(|it| it.last_at > self.learnt_to).count();
+        let learnt_to = match self.learnt_to {
+            Some(it) => it,
+            None => {
+                let held = blob::list(&*self.shared.log, topics::BASELINES).await?;
+                held.last().map_or(i64::MIN, |it| it.put_at)
+            }
+        };
+        let new = chosen.iter().flatten().filter(|it| it.last_at > learnt_to).count();
         if new < NEW_MIN.max(from.sessions / NEW_SHARE) {
             return Ok(None);
         }
@@ -75,14 +82,17 @@ impl Round {
         if is_new {
             self.publish(id, stored, from).await?;
         }
-        (self.learnt_to, self.ordered) = (newest, Some(id));
+        (self.learnt_to, self.ordered) = (Some(newest), Some(id));
         Ok(is_new.then_some((id, from)))
     }
 
     /// Reads the verdicts that came since the last round.
     async fn survey(&mut self) -> Result<(), Error> {
-        let Shared { config, log, .. } = &self.shared;
-        for partition in (0..log.partitions()).map(Partition) {
+        let Shared { config, clock, log, .. } = &self.shared;
+        let partitions = log.partitions();
+        let begins = clock.now_micros().saturating_sub(config.window.as_micros());
+        let sessions_max = config.sessions_max.div_ceil(partitions.max(1) as usize);
+        for partition in (0..partitions).map(Partition) {
             let at = partition.0 as usize;
             if self.surveys.len() <= at {
                 self.surveys.push(Survey::new(log.bounds(topics::VERDICTS, partition).await?));
@@ -98,8 +108,16 @@ impl Round {
                 if records.is_empty() {
                     break;
                 }
-                records.iter().for_each(|it| survey.note(it, config));
-                survey.forget(config, config.sessions_max.div_ceil(log.partitions().max(1) as usize));
+                let bounds = Bounds { start: survey.next, end: survey.next };
+                let mut read = std::mem::replace(survey, Survey::new(bounds));
+                let config = config.clone();
+                // As below: what is read is some microseconds a record.
+                let noted = tokio::task::spawn_blocking(move || {
+                    records.iter().for_each(|it| read.note(it, &config, begins));
+                    read.forget(&config, sessions_max);
+                    read
+                });
+                *survey = noted.await.map_err(Error::Broken)?;
             }
         }
         Ok(())
@@ -138,42 +156,39 @@ impl Round {
         Ok(reading)
     }
 
-    /// What the log has removed meanwhile is not read.
+    /// What the log has removed meanwhile is not read, nor what came next to it.
     async fn read_partition<R: Reading>(
         &self,
         mut reading: R,
         partition: Partition,
         chosen: &[Chosen],
     ) -> Result<R, Error> {
-        let (Some(mut next), Some(end)) =
-            (chosen.iter().map(|it| it.first).min(), chosen.iter().map(|it| it.last).max())
-        else {
-            return Ok(reading);
-        };
+        let ranges = ranges(chosen);
         let Some(survey) = self.surveys.get(partition.0 as usize) else { return Ok(reading) };
         let wanted: Arc<HashMap<u64, Offset>> = Arc::new(chosen.iter().map(|it| (it.session, it.last)).collect());
         let hasher = survey.hasher();
-        while next <= end {
-            let records = match self.shared.log.read(topics::STEPS, partition, next, PAGE).await {
-                Err(log::Error::Expired { start, .. }) => {
-                    next = start;
-                    continue;
-                }
-                read => read?,
-            };
-            let Some(last) = records.last() else { break };
-            next = last.offset.next();
-            let (reader, rules) = (self.shared.reader.clone(), Arc::clone(&self.shared.rules));
-            let (wanted, hasher) = (Arc::clone(&wanted), hasher.clone());
-            // Learning is arithmetic, some microseconds a step: not among what answers.
-            let read = tokio::task::spawn_blocking(move || {
-                let is_wanted = |id: &str| wanted.get(&hasher.hash_one(id)).copied();
-                for record in &records {
-                    take(&mut reading, record, &reader, &rules, is_wanted);
-                }
-                reading
-            });
-            reading = read.await.map_err(Error::Broken)?;
+        for (first, last) in ranges {
+            let mut next = first;
+            while next <= last {
+                let records = match self.shared.log.read(topics::STEPS, partition, next, PAGE).await {
+                    // The rest of its sessions is not the whole of them.
+                    Err(log::Error::Expired { .. }) => break,
+                    read => read?,
+                };
+                let Some(read_to) = records.last().map(|it| it.offset) else { break };
+                next = read_to.next();
+                let (reader, rules) = (self.shared.reader.clone(), Arc::clone(&self.shared.rules));
+                let (wanted, hasher) = (Arc::clone(&wanted), hasher.clone());
+                // Learning is arithmetic, some microseconds a step: not among what answers.
+                let read = tokio::task::spawn_blocking(move || {
+                    let is_wanted = |id: &str| wanted.get(&hasher.hash_one(id)).copied();
+                    for record in &records {
+                        take(&mut reading, record, &reader, &rules, is_wanted);
+                    }
+                    reading
+                });
+                reading = read.await.map_err(Error::Broken)?;
+            }
         }
         Ok(reading)
     }
@@ -213,6 +228,20 @@ impl Round {
         }
         Ok(())
     }
+}
+
+/// Where on the log the chosen sessions are: what lies between them is not read.
+pub(super) fn ranges(chosen: &[Chosen]) -> Vec<(Offset, Offset)> {
+    let mut all: Vec<(Offset, Offset)> = chosen.iter().map(|it| (it.first, it.last)).collect();
+    all.sort_unstable();
+    let mut ranges: Vec<(Offset, Offset)> = Vec::new();
+    for (first, last) in all {
+        match ranges.last_mut() {
+            Some(range) if first <= range.1.next() => range.1 = range.1.max(last),
+            _ => ranges.push((first, last)),
+        }
+    }
+    ranges
 }
 
 /// One of the two readings of a round: what sessions do, and what they reach when judged by the others.

@@ -30,10 +30,10 @@ pub(super) struct Survey {
     pub(super) next: Offset,
     hasher: RandomState,
     sessions: HashMap<u64, Seen>,
-    /// When the first verdict was published, if earlier ones may have been removed: sessions of that time may lack their
+    /// When the first verdict that is read was published, if there were earlier ones: sessions of that time may lack their
     /// beginnings.
     cut_at: Option<i64>,
-    starts: Offset,
+    is_cut: bool,
     /// The latest time that the log gave.
     now: i64,
 }
@@ -95,7 +95,7 @@ struct Told {
 impl Survey {
     pub(super) fn new(bounds: Bounds) -> Self {
         let (hasher, sessions) = Default::default();
-        Self { next: bounds.start, hasher, sessions, cut_at: None, starts: bounds.start, now: i64::MIN }
+        Self { next: bounds.start, hasher, sessions, cut_at: None, is_cut: bounds.start > Offset::START, now: i64::MIN }
     }
 
     /// What gives the hashes by which sessions are named.
@@ -103,11 +103,16 @@ impl Survey {
         &self.hasher
     }
 
-    /// Takes in a record of `verdicts`. What is none is passed over: detectors alone write there.
-    pub(super) fn note(&mut self, record: &Record, config: &Learning) {
+    /// Takes in a record of `verdicts`, unless it is of before the window `begins`. What is none is passed over: detectors alone
+    /// write there.
+    pub(super) fn note(&mut self, record: &Record, config: &Learning, begins: i64) {
         self.next = record.offset.next();
         self.now = record.appended_at.max(self.now);
-        if self.starts > Offset::START {
+        if record.appended_at < begins {
+            self.is_cut = true;
+            return;
+        }
+        if self.is_cut {
             self.cut_at.get_or_insert(record.appended_at);
         }
         let Ok(head) = serde_json::from_slice::<Head<'_>>(&record.value) else { return };
@@ -142,6 +147,8 @@ impl Survey {
         if self.sessions.len() > 2 * sessions_max {
             let mut all: Vec<(u64, Seen)> = self.sessions.drain().collect();
             by_turns(&mut all, |(session, it)| (it.agent, it.last_at, *session));
+            // One that goes on would be taken for a new one: those that come next are looked at as if the log began here.
+            (self.is_cut, self.cut_at) = (true, Some(self.now));
             self.sessions.extend(all.into_iter().take(sessions_max));
         }
     }

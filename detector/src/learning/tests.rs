@@ -6,8 +6,8 @@ use bytes::Bytes;
 use martingale_platform::log::{Bounds, Log, MemoryLog, Offset, Record, blob};
 use martingale_schemas::{Control, ControlAction, ControlState, Limits, StepReader, Verdict, topics};
 
-use super::round::{Round, Shared};
-use super::survey::{Survey, by_turns};
+use super::round::{Round, Shared, ranges};
+use super::survey::{Chosen, Survey, by_turns};
 use super::*;
 use crate::tests::{Bench, simulated};
 
@@ -207,7 +207,7 @@ fn what_the_verdicts_say_of_a_session() {
             let record = verdict(offset, at, if kind == "other" { "plan" } else { kind }, &more);
             let value = String::from_utf8(record.value.to_vec()).expect("text");
             let value = if kind == "other" { value.replace("\"s\"", "\"t\"") } else { value };
-            survey.note(&Record { value: value.into(), ..record }, &config);
+            survey.note(&Record { value: value.into(), ..record }, &config, i64::MIN);
         }
         let (chosen, left_out) = survey.over(&config);
         let chosen_clean = chosen.iter().filter(|it| !it.is_audited).count();
@@ -233,9 +233,37 @@ fn an_agent_with_many_sessions_does_not_push_others_out() {
             r#"{{"session_id":"s{n}","agent_id":"{agent}","kind":"session_end","decision":"allow","position":{{"partition":0,"offset":{n}}}}}"#
         );
         let at = i64::try_from(n).expect("small");
-        survey.note(&Record { offset: Offset(n), appended_at: at, key: Bytes::new(), value: value.into() }, &config);
+        survey.note(
+            &Record { offset: Offset(n), appended_at: at, key: Bytes::new(), value: value.into() },
+            &config,
+            i64::MIN,
+        );
         survey.forget(&config, 6);
     }
     let chosen = survey.over(&config).0;
     assert!(chosen.len() <= 12 && chosen.iter().filter(|it| it.last < Offset(2)).count() == 2, "{chosen:?}");
+}
+
+#[test]
+fn what_lies_between_chosen_sessions_is_not_read() {
+    let chosen = |first, last| Chosen {
+        session: 0,
+        agent: 0,
+        first: Offset(first),
+        last: Offset(last),
+        last_at: 0,
+        steps: 1,
+        is_audited: false,
+    };
+    for (sessions, expected) in [
+        (vec![], vec![]),
+        (vec![(5, 9)], vec![(5, 9)]),
+        (vec![(5, 9), (0, 2)], vec![(0, 2), (5, 9)]),
+        (vec![(0, 9), (3, 4), (9, 12)], vec![(0, 12)]),
+        (vec![(0, 4), (5, 6)], vec![(0, 6)]),
+    ] {
+        let chosen: Vec<Chosen> = sessions.iter().map(|(first, last)| chosen(*first, *last)).collect();
+        let ranges: Vec<(u64, u64)> = ranges(&chosen).into_iter().map(|(first, last)| (first.0, last.0)).collect();
+        assert_eq!(ranges, expected, "{sessions:?}");
+    }
 }

@@ -186,12 +186,6 @@ impl Board {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    /// The last order for a scope, whatever it was.
-    pub(crate) fn in_force(&self, scope: &Scope) -> Option<Given> {
-        let table = self.lock();
-        table.in_force.get(scope).and_then(|it| table.by_id.get(it)).cloned()
-    }
-
     pub(crate) fn get(&self, id: &str) -> Option<Given> {
         self.lock().by_id.get(id).cloned()
     }

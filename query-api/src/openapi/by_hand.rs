@@ -154,7 +154,7 @@ fn controls() -> Value {
                 "destination": { "type": "string", "description": "Of a grant: the one address that the call goes to." },
                 "until": { "type": "string", "format": "date-time", "description": "Of a grant: when it ends, within 90 days." },
                 "for": { "type": "string", "description": "Of a grant: how long it lasts, as `7d`, in place of `until`." },
-                "grant_id": { "type": "string", "description": "Of a revocation: the `control_id` of the grant, in place of its flow." },
+                "grant_id": { "type": "string", "description": "Of a revocation: the `control_id` of a grant, in place of its flow. Every grant within that flow is taken back." },
                 "reason": text(),
                 "by": text(),
                 "control_id": { "type": "string", "description": "Makes the request repeatable: sent again, it is no second order: the answer has `repeated`, and nothing is done." },

@@ -44,7 +44,7 @@ impl Calibrator {
     /// Takes the next step of its session.
     pub fn observe(&mut self, step: &Step<'_>, rules: &Rules) {
         let begin = || Judged { agent: agent(step), memory: Memory::default(), highest: 0 };
-        let (judged, closed) = self.open.of(step, begin);
+        let Some((judged, closed)) = self.open.of(step, begin) else { return };
         let others = self.halves[1 - half(step)].of(step);
         let tool = self.tools.of(step, &rules.catalogue, rules.limits.tools_max);
         let score = hijack::score(step, &tool, (&mut judged.memory, &mut self.meanings), others);

@@ -58,13 +58,13 @@ struct Tool {
 }
 
 impl Learner {
-    /// Takes the next step of its session.
+    /// Takes the next step of its session; one that is sent again changes nothing.
     pub fn observe(&mut self, step: &Step<'_>, rules: &Rules) {
         let begin = || {
             let (agent, half, began) = (agent(step), half(step), step.time);
             Session { agent, who: Who::of(step), half, began, ..Session::default() }
         };
-        let (session, closed) = self.open.of(step, begin);
+        let Some((session, closed)) = self.open.of(step, begin) else { return };
         session.past.extend(Reading::next(step, &mut session.heard));
         let sentences = &mut session.sentences;
         session.memory.take_in(step, None, &mut self.meanings.fresh, &mut |sentence| {

@@ -74,7 +74,7 @@ fn a_second_reading_adds_what_sessions_reach_and_changes_nothing_else() {
         assert_eq!(bound.alarms_per_day, Some(0.2));
         assert!(finding.message.contains("At most 5 in 100 sessions pass"), "{}", finding.message);
     });
-    println!("{told} of 60 are told of beyond {warn}");
+    assert!(told > 0, "nobody goes beyond {warn}");
 }
 
 /// A rate is of days: what was seen within one says nothing of the next.
@@ -83,4 +83,30 @@ fn sessions_a_day_need_a_day() {
     for (sessions, expected) in [(1, None), (4, None), (5, Some(4.0)), (41, Some(4.0))] {
         assert_eq!(learnt(sessions, false).profiles()[0].sessions_per_day(), expected, "{sessions}");
     }
+}
+
+/// A producer that saw no answer sends its steps again.
+#[test]
+fn a_step_that_is_sent_again_teaches_nothing() {
+    let (mut learner, rules) = (Learner::default(), Rules::starter());
+    each_step(0..20, |step| (0..2).for_each(|_| learner.observe(step, &rules)));
+    let mut calibrator = learner.into_calibrator();
+    each_step(0..20, |step| (0..2).for_each(|_| calibrator.observe(step, &rules)));
+    assert_eq!(calibrator.finish(), learnt(20, true));
+}
+
+/// What a session did before its agent had a baseline nobody knows, so it is not watched.
+#[test]
+fn a_session_under_way_is_not_held_against_what_its_agent_first_learnt() {
+    let mut detector = Detector::new(std::sync::Arc::new(Rules::starter()));
+    let mut scored = Vec::new();
+    let mut met = 0;
+    each_step(100..102, |step| {
+        if met == 2 {
+            detector.hold_against(learnt(20, false).into());
+        }
+        met += 1;
+        scored.push(detector.observe(step).judgement().unwrap().scores.contains_key("drift"));
+    });
+    assert_eq!(scored, [[false; 4], [true; 4]].concat());
 }

@@ -7,7 +7,8 @@
 //! Wrong when: the message quotes an instruction without its beginning, as an answer out of a manual does that no baseline
 //! knows. Not seen: what is said in other words.
 //!
-//! Cost: one look-up for each word of foreign prose; of a long message the first words are read.
+//! Cost: for each word of foreign prose a search, and a comparison with the first few places where the message says it; of a long
+//! message the first words are read.
 
 use martingale_schemas::StepId;
 
@@ -18,6 +19,8 @@ use super::{embed, words};
 const SAID_WORDS_MAX: usize = 2048;
 /// So many words in a row are a copy; more of them say no more.
 const COPIED_WORDS: usize = 8;
+/// Places of one word in a message that are compared: a message that says nothing else must not cost more.
+const PLACES_MAX: usize = 32;
 /// Words at the beginning of a sentence that ask, and are not what is asked for.
 const ASKING_WORDS: usize = 2;
 /// Weaker signs are none, in thousandths.
@@ -45,10 +48,10 @@ pub(super) fn repeated(text: &str, memory: &Memory) -> Option<Repeated> {
         }
         let (from, count) = said.longest_run(sentence);
         let Some(run) = sentence.get(from..from + count).filter(|_| from >= ASKING_WORDS) else { return };
-        if memory.is_authored(run) {
+        let copied = i32::try_from(count.min(COPIED_WORDS) * 1000 / COPIED_WORDS).unwrap_or(0);
+        if copied < SIGN_MIN || memory.is_authored(run) {
             return;
         }
-        let copied = i32::try_from(count.min(COPIED_WORDS) * 1000 / COPIED_WORDS).unwrap_or(0);
         let sign = Memory::instruction(line, &embed::vector(pieces)) * copied / 1000;
         let score = SCORE_MIN + SCORE_OF_SIGN * sign;
         if sign >= SIGN_MIN && best.as_ref().is_none_or(|it| score > it.score) {
@@ -87,7 +90,7 @@ impl Said {
         for (at, word) in sentence.iter().enumerate() {
             now.clear();
             let mut ends = before.iter().peekable();
-            for place in self.places(*word) {
+            for place in self.places(*word).take(PLACES_MAX) {
                 while ends.next_if(|it| it.0 + 1 < place).is_some() {}
                 let run = ends.next_if(|it| it.0 + 1 == place).map_or(1, |it| it.1 + 1);
                 now.push((place, run));

@@ -28,11 +28,16 @@ pub(super) async fn list(output: &Output) -> Result<ExitCode> {
         note("none are on the log: a server that learns puts some there, and `baseline publish` does");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = Table::with_sentences(["id", "published", "bytes", "used since", "by", "reason"], &["reason"]);
+    let mut table =
+        Table::with_sentences(["id", "published", "bytes", "in use", "last ordered", "by", "reason"], &["reason"]);
     for it in found {
         let used = &it["used_by"];
-        let cells = [&it["baselines_id"], &it["published"], &it["bytes"], &used["time"], &used["by"], &used["reason"]];
-        table.row(cells.map(|cell| (plain(&text(cell), 400).into_owned(), Paint::Plain)));
+        let in_use = if it["in_use"] == true { "yes" } else { "" };
+        let of = |value: &Value| plain(&text(value), 400).into_owned();
+        let [id, published, bytes] = ["baselines_id", "published", "bytes"].map(|field| of(&it[field]));
+        let [time, by, reason] = ["time", "by", "reason"].map(|field| of(&used[field]));
+        let cells = [id, published, bytes, in_use.to_owned(), time, by, reason];
+        table.row(cells.map(|cell| (cell, Paint::Plain)));
     }
     say(table)?;
     Ok(ExitCode::SUCCESS)
