@@ -161,8 +161,9 @@ mod tests {
     #[test]
     fn what_is_not_as_it_was_written_is_refused() {
         let bytes = write_baselines(&learnt()).expect("written");
-        let mut newer = bytes.clone();
-        newer[MAGIC.len()] = VERSION + 1;
+        let newer = Stored::new(VERSION + 1, Stored::read(&bytes).expect("read").body).to_bytes();
+        let mut renamed = bytes.clone();
+        renamed[MAGIC.len()] = VERSION + 1;
         let mut flipped = bytes.clone();
         *flipped.last_mut().expect("not empty") ^= 1;
         let mut nameless = bytes.clone();
@@ -171,6 +172,7 @@ mod tests {
             (&b"{\"session_id\":\"s\"}"[..], "no baselines"),
             (b"", "no baselines"),
             (&newer, "version 3"),
+            (&renamed, "damaged"),
             (&flipped, "damaged"),
             (&nameless, "damaged"),
             (MAGIC, "damaged"),

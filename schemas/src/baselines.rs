@@ -1,5 +1,5 @@
 //! How baselines are stored, in a file and on the log: a line that says what it is, a version, a digest, then the body, which
-//! detectors alone read. Equal baselines are equal bytes, so the digest names them.
+//! detectors alone read. Equal baselines are equal bytes, so the digest names them; from version 2 on it is of the version too.
 
 use crate::BaselinesId;
 use crate::ids::digest;
@@ -24,10 +24,14 @@ pub enum Unread {
     Damaged,
 }
 
+fn name(version: u8, body: &[u8]) -> BaselinesId {
+    BaselinesId::from(if version < 2 { digest(&[body]) } else { digest(&[&[version], body]) })
+}
+
 impl<'a> Stored<'a> {
     #[must_use]
     pub fn new(version: u8, body: &'a [u8]) -> Self {
-        Self { version, id: BaselinesId::of(body), body }
+        Self { version, id: name(version, body), body }
     }
 
     /// What [`Self::to_bytes`] wrote. Whether the version can be read is for whoever reads the body to say.
@@ -38,8 +42,8 @@ impl<'a> Stored<'a> {
         let rest = bytes.strip_prefix(MAGIC).ok_or(Unread::Foreign)?;
         let (&version, rest) = rest.split_first().ok_or(Unread::Damaged)?;
         let (told, body) = rest.split_first_chunk::<DIGEST_BYTES>().ok_or(Unread::Damaged)?;
-        let is_whole = version > 0 && digest(&[body]) == *told;
-        if is_whole { Ok(Self { version, id: BaselinesId::from(*told), body }) } else { Err(Unread::Damaged) }
+        let id = name(version, body);
+        if version > 0 && id.as_bytes() == told { Ok(Self { version, id, body }) } else { Err(Unread::Damaged) }
     }
 
     #[must_use]

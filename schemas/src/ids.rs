@@ -128,12 +128,6 @@ impl fmt::Display for NoBaselinesId {
 impl std::error::Error for NoBaselinesId {}
 
 impl BaselinesId {
-    /// Of baselines that are stored as these bytes.
-    #[must_use]
-    pub fn of(stored: &[u8]) -> Self {
-        Self(digest(&[stored]))
-    }
-
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0

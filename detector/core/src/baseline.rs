@@ -263,6 +263,9 @@ pub struct Baselines {
 }
 
 impl Baselines {
+    /// Agents that there is room for.
+    pub const AGENTS_MAX: usize = AGENTS_MAX;
+
     /// The profile of the step's agent in its environment.
     #[must_use]
     pub fn of(&self, step: &Step<'_>) -> Option<&Profile> {

@@ -37,6 +37,8 @@ struct Grant {
     source: Option<Box<str>>,
     tool: Box<str>,
     destination: Option<Box<str>>,
+    /// When it was given, and when it is over.
+    from: Timestamp,
     until: Timestamp,
     by: Box<str>,
     control_id: Box<str>,
@@ -68,11 +70,11 @@ impl Grants {
         let Some(by) = control.by.as_deref().filter(|_| flow.ungrantable(control.time, until).is_none()) else {
             return Applied::default();
         };
-        let new = Grant::of(flow, until, by, control.control_id.as_str());
+        let new = Grant::of(flow, (control.time, until), by, control.control_id.as_str());
         if let Some(standing) = self.0.iter_mut().find(|it| it.is_same(&new)) {
             let changed = standing.until < until;
             if changed {
-                *standing = new;
+                *standing = Grant { from: standing.from, ..new };
             }
             return Applied { known: true, changed };
         }
@@ -158,7 +160,7 @@ impl Needs {
 }
 
 impl Grant {
-    fn of(flow: &Flow, until: Timestamp, by: &str, control_id: &str) -> Self {
+    fn of(flow: &Flow, (from, until): (Timestamp, Timestamp), by: &str, control_id: &str) -> Self {
         let own = |it: &Option<String>| it.as_deref().map(Into::into);
         Self {
             agent: flow.agent_id.as_str().into(),
@@ -166,6 +168,7 @@ impl Grant {
             source: own(&flow.source),
             tool: flow.tool.as_str().into(),
             destination: own(&flow.destination),
+            from,
             until,
             by: quoted(by, WORDS_MAX).into(),
             control_id: quoted(control_id, WORDS_MAX).into(),
@@ -199,7 +202,8 @@ impl Grant {
 
     /// Whether it is in force for whoever makes this call.
     fn is_for(&self, step: &Step<'_>, now: Timestamp) -> bool {
-        now < self.until
+        // A session of before it was given, by its own times, was not thought of.
+        (self.from..self.until).contains(&now)
             && step.tool.as_deref() == Some(&*self.tool)
             && is_agent(&self.agent, step.agent.id.as_str())
             && self.environment.as_deref().is_none_or(|it| step.environment.as_deref() == Some(it))

@@ -1,11 +1,11 @@
 //! One round: survey → choose → learn → calibrate → publish.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use martingale_detector_core::{Calibrator, Learner, Rules};
+use martingale_detector_core::{Baselines, Calibrator, Learner, Rules};
 use martingale_platform::clock::Clock;
 use martingale_platform::log::{self, Append, Bounds, Log, Offset, Partition, ReadLimit, Record, Topic, blob};
 use martingale_schemas::baselines::Stored;
@@ -95,12 +95,27 @@ impl Round {
         for partition in (0..partitions).map(Partition) {
             let at = partition.0 as usize;
             if self.surveys.len() <= at {
-                self.surveys.push(Survey::new(log.bounds(topics::VERDICTS, partition).await?));
+                let orders = log.bounds(topics::CONTROLS, partition).await?.start;
+                self.surveys.push(Survey::new(log.bounds(topics::VERDICTS, partition).await?, orders));
+            }
+            while let Some(survey) = self.surveys.get_mut(at) {
+                let orders = match log.read(topics::CONTROLS, partition, survey.next_order, PAGE).await {
+                    Err(log::Error::Expired { start, .. }) => {
+                        survey.next_order = start;
+                        continue;
+                    }
+                    read => read?,
+                };
+                if orders.is_empty() {
+                    break;
+                }
+                orders.iter().for_each(|it| survey.note_order(it));
             }
             while let Some(survey) = self.surveys.get_mut(at) {
                 let records = match log.read(topics::VERDICTS, partition, survey.next, PAGE).await {
                     Err(log::Error::Expired { .. }) => {
-                        *survey = Survey::new(log.bounds(topics::VERDICTS, partition).await?);
+                        let orders = log.bounds(topics::CONTROLS, partition).await?.start;
+                        *survey = Survey::new(log.bounds(topics::VERDICTS, partition).await?, orders);
                         continue;
                     }
                     read => read?,
@@ -109,7 +124,7 @@ impl Round {
                     break;
                 }
                 let bounds = Bounds { start: survey.next, end: survey.next };
-                let mut read = std::mem::replace(survey, Survey::new(bounds));
+                let mut read = std::mem::replace(survey, Survey::new(bounds, Offset::START));
                 let config = config.clone();
                 // As below: what is read is some microseconds a record.
                 let noted = tokio::task::spawn_blocking(move || {
@@ -133,6 +148,7 @@ impl Round {
             from.left_out += left_out;
             all.extend(chosen.into_iter().map(|it| (partition, it)));
         }
+        keep_agents(&mut all, Baselines::AGENTS_MAX);
         by_turns(&mut all, |(_, it)| (it.agent, it.last_at, it.session));
         let mut chosen = vec![Vec::new(); self.surveys.len()];
         let mut steps = 0;
@@ -228,6 +244,24 @@ impl Round {
         }
         Ok(())
     }
+}
+
+/// Of more agents than there is room for, those with the most sessions: made-up names have few each.
+fn keep_agents(sessions: &mut Vec<(usize, Chosen)>, agents_max: usize) {
+    let mut counts: HashMap<u64, usize> = HashMap::new();
+    sessions.iter().for_each(|(_, it)| *counts.entry(it.agent).or_default() += 1);
+    if counts.len() <= agents_max {
+        return;
+    }
+    let mut agents: Vec<(usize, u64)> = counts.into_iter().map(|(agent, count)| (count, agent)).collect();
+    agents.sort_unstable_by(|a, b| b.cmp(a));
+    tracing::warn!(
+        agents = agents.len(),
+        agents_max,
+        "more agents than baselines have room for: those with few sessions get none"
+    );
+    let kept: HashSet<u64> = agents.into_iter().take(agents_max).map(|it| it.1).collect();
+    sessions.retain(|(_, it)| kept.contains(&it.agent));
 }
 
 /// Where on the log the chosen sessions are: what lies between them is not read.

@@ -8,12 +8,12 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, RandomState};
 
 use martingale_detector_core::HijackRules;
 use martingale_platform::log::{Bounds, Offset, Record};
-use martingale_schemas::{Calibration, Decision, Kind, Position};
+use martingale_schemas::{Calibration, Control, ControlAction, Decision, Kind, Position};
 use serde::Deserialize;
 
 use super::Learning;
@@ -28,8 +28,12 @@ const AGENTS: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::new();
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) next: Offset,
+    /// Of `controls`.
+    pub(super) next_order: Offset,
     hasher: RandomState,
     sessions: HashMap<u64, Seen>,
+    /// Sessions, and roots of runs, that a person halted.
+    halted: HashSet<u64>,
     /// When the first verdict that is read was published, if there were earlier ones: sessions of that time may lack their
     /// beginnings.
     cut_at: Option<i64>,
@@ -41,6 +45,7 @@ pub(super) struct Survey {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     agent: u64,
+    root: u64,
     first: Offset,
     last: Offset,
     last_at: i64,
@@ -69,6 +74,8 @@ struct Head<'a> {
     #[serde(borrow)]
     session_id: Cow<'a, str>,
     #[serde(borrow)]
+    root_session_id: Cow<'a, str>,
+    #[serde(borrow)]
     agent_id: Cow<'a, str>,
     #[serde(borrow)]
     environment: Option<Cow<'a, str>>,
@@ -93,9 +100,19 @@ struct Told {
 }
 
 impl Survey {
-    pub(super) fn new(bounds: Bounds) -> Self {
-        let (hasher, sessions) = Default::default();
-        Self { next: bounds.start, hasher, sessions, cut_at: None, is_cut: bounds.start > Offset::START, now: i64::MIN }
+    /// `orders`: where those that are there begin.
+    pub(super) fn new(bounds: Bounds, orders: Offset) -> Self {
+        let (hasher, sessions, halted) = Default::default();
+        Self {
+            next: bounds.start,
+            next_order: orders,
+            hasher,
+            sessions,
+            halted,
+            cut_at: None,
+            is_cut: bounds.start > Offset::START,
+            now: i64::MIN,
+        }
     }
 
     /// What gives the hashes by which sessions are named.
@@ -118,9 +135,11 @@ impl Survey {
         let Ok(head) = serde_json::from_slice::<Head<'_>>(&record.value) else { return };
         let at = Offset(head.position.offset);
         let cut_off = self.cut_at.map(|it| it.saturating_add(config.silent.as_micros()));
+        let root = self.hasher.hash_one(&*head.root_session_id);
         let agent = AGENTS.hash_one((&*head.agent_id, &head.environment));
         let seen = self.sessions.entry(self.hasher.hash_one(&*head.session_id)).or_insert_with(|| Seen {
             agent,
+            root,
             first: at,
             last: at,
             last_at: record.appended_at,
@@ -138,6 +157,15 @@ impl Survey {
         seen.steps += 1;
         seen.ended |= head.kind == Kind::SessionEnd;
         seen.is_suspect |= head.is_suspect();
+    }
+
+    /// Takes in a record of `controls`. A halt by hand is no verdict of a session that sends nothing more.
+    pub(super) fn note_order(&mut self, record: &Record) {
+        self.next_order = record.offset.next();
+        let Ok(control) = serde_json::from_slice::<Control>(&record.value) else { return };
+        if let (ControlAction::Halt, Some(id)) = (control.action, control.scope.id()) {
+            self.halted.insert(self.hasher.hash_one(id.as_str()));
+        }
     }
 
     /// Forgets what is too old to be learnt from, and of more than twice `sessions_max` all but the newest of every agent.
@@ -160,9 +188,10 @@ impl Survey {
         let mut left_out = 0;
         let mut chosen = Vec::new();
         for (session, it) in self.sessions.iter().filter(|it| is_over(it.1)) {
+            let is_suspect = it.is_suspect || self.halted.contains(session) || self.halted.contains(&it.root);
             // The hash is keyed; its low bits place it in the map.
-            let is_audited = it.is_suspect && (session >> 32) % AUDITED == 0;
-            if it.is_suspect && !is_audited {
+            let is_audited = is_suspect && (session >> 32) % AUDITED == 0;
+            if is_suspect && !is_audited {
                 left_out += 1;
                 continue;
             }

@@ -163,7 +163,7 @@ fn what_the_verdicts_say_of_a_session() {
         appended_at: at,
         key: Bytes::new(),
         value: format!(
-            r#"{{"session_id":"s","agent_id":"a","kind":"{kind}","decision":"allow","position":{{"partition":0,"offset":{offset}}}{more}}}"#
+            r#"{{"session_id":"s","root_session_id":"s","agent_id":"a","kind":"{kind}","decision":"allow","position":{{"partition":0,"offset":{offset}}}{more}}}"#
         )
         .into(),
     }
@@ -202,7 +202,7 @@ fn what_the_verdicts_say_of_a_session() {
         ),
     ] {
         let bounds = Bounds { start: Offset(start), end: Offset(start) };
-        let mut survey = Survey::new(bounds);
+        let mut survey = Survey::new(bounds, Offset(0));
         for (offset, (kind, at, more)) in (start..).zip(verdicts) {
             let record = verdict(offset, at, if kind == "other" { "plan" } else { kind }, &more);
             let value = String::from_utf8(record.value.to_vec()).expect("text");
@@ -226,11 +226,11 @@ fn an_agent_with_many_sessions_does_not_push_others_out() {
     by_turns(&mut Vec::<(u64, i64)>::new(), |it| (it.0, it.1, 0));
 
     let config = Learning::default();
-    let mut survey = Survey::new(Bounds { start: Offset(0), end: Offset(0) });
+    let mut survey = Survey::new(Bounds { start: Offset(0), end: Offset(0) }, Offset(0));
     for n in 0..30_u64 {
         let agent = if n < 2 { "quiet" } else { "loud" };
         let value = format!(
-            r#"{{"session_id":"s{n}","agent_id":"{agent}","kind":"session_end","decision":"allow","position":{{"partition":0,"offset":{n}}}}}"#
+            r#"{{"session_id":"s{n}","root_session_id":"s{n}","agent_id":"{agent}","kind":"session_end","decision":"allow","position":{{"partition":0,"offset":{n}}}}}"#
         );
         let at = i64::try_from(n).expect("small");
         survey.note(

@@ -89,6 +89,13 @@ impl Request {
             lasts,
         };
         visible("control_id", request.control_id.as_deref())?;
+        if matches!(request.action, ControlAction::Grant { .. }) {
+            visible("by", request.by.as_deref())?;
+            if request.by.as_deref().is_some_and(|it| it.trim().is_empty()) {
+                let message = "`by` is blank: name who answers for the grant";
+                return Err(Failure::field("by", "invalid_value", message));
+            }
+        }
         match fields.into_iter().next() {
             Some((name, _)) => {
                 let message = format!("unknown field \"{}\": a control has {FIELDS}", shown(&name));

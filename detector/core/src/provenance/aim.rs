@@ -66,8 +66,16 @@ impl Aim {
             let is_carried = Role::of_name(leaf.key) == Some(Role::Content);
             let is_destination = role::is_address(text) || !is_carried && names_destination(leaf.path);
             let role = if is_destination { Role::Destination } else { Role::of(leaf.key, text, tool.runs_code) };
-            if is_destination && !destinations.iter().any(|it| it == text) {
-                destinations.push(text.to_owned());
+            let mut goes_to = |it: &str| {
+                if !destinations.iter().any(|known| known == it) {
+                    destinations.push(it.to_owned());
+                }
+            };
+            if is_destination {
+                goes_to(text);
+            } else if role != Role::Content {
+                // Lists, names with addresses, headers and options, under whatever name: each goes there too.
+                text.split(is_between).filter(|it| role::is_address(it) || is_endpoint(it)).for_each(&mut goes_to);
             }
             if let Some(it) = &mut weighing {
                 it.weigh(role, text, short);
@@ -107,6 +115,19 @@ pub(crate) fn is_same_address(one: &str, other: &str) -> bool {
 /// Whether some name on the path is that of a destination: `recipient.id` is one.
 fn names_destination(path: &str) -> bool {
     path.split('.').any(|it| Role::of_name(it.trim_end_matches("[*]")) == Some(Role::Destination))
+}
+
+/// What stands between the addresses of a text.
+fn is_between(it: char) -> bool {
+    it.is_whitespace() || matches!(it, ',' | ';' | '<' | '>' | '(' | ')' | '[' | ']' | '"' | '\'' | '=' | '|')
+}
+
+/// A host with a port, or four numbers with dots.
+fn is_endpoint(text: &str) -> bool {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    let is_number = |it: &str| !it.is_empty() && it.len() <= 5 && it.bytes().all(|it| it.is_ascii_digit());
+    let is_host = host.contains('.') && host.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'-'));
+    is_host && (is_number(port) || host.split('.').count() == 4 && host.split('.').all(is_number))
 }
 
 /// Whether the name of a member is one that a schema has.
