@@ -9,7 +9,7 @@ use martingale_schemas::{
     Step,
 };
 
-use crate::baseline::{Baselines, Profile};
+use crate::baseline::Baselines;
 use crate::condition::{Facts, RunFacts, SessionFacts};
 use crate::drift;
 use crate::escalation;
@@ -197,7 +197,8 @@ impl Detector {
         findings.extend(scored.and_then(|it| rules.in_mode(CoreRule::Hijack, true, it.finding?)));
         let began = session.counts.steps > 1;
         // Not after its end: it would be watched anew, as if nothing had been told of it.
-        let drifted = profile.filter(|_| !session.ended).and_then(|it| drifted(&mut session.drift, began, it, step));
+        let drifted =
+            profile.filter(|_| !session.ended).and_then(|it| drift::watch(step, &mut session.drift, began, it));
         let drift = drifted.as_ref().map(|it| it.score);
         findings.extend(drifted.and_then(|it| rules.in_mode(CoreRule::Drift, true, it.finding?)));
         let facts = SessionFacts {
@@ -463,21 +464,6 @@ fn standing_halt(session: &SessionState, run: &RunState, step: &Step<'_>) -> Opt
         message: format!("{whose} was {halt}; a person must resume it."),
         notify: Vec::new(),
     })
-}
-
-/// How far a session departs from what its agent does. One that was under way when its agent first had a baseline is not watched:
-/// nobody knows what it did and read before, and its next act would be taken for its first.
-fn drifted(
-    memory: &mut Option<Box<drift::Memory>>,
-    began_before: bool,
-    profile: &Profile,
-    step: &Step<'_>,
-) -> Option<drift::Scored> {
-    profile.drift()?;
-    if memory.is_none() && began_before {
-        return None;
-    }
-    drift::observe(step, memory.get_or_insert_default(), profile)
 }
 
 /// Combines the findings, and lets a halt stand.

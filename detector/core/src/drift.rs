@@ -191,6 +191,21 @@ pub(crate) struct Scored {
     pub(crate) finding: Option<Finding>,
 }
 
+/// How far a session departs from what its agent does. One that was under way when its agent first had a baseline is not watched:
+/// nobody knows what it did and read before, and its next act would be taken for its first.
+pub(crate) fn watch(
+    step: &Step<'_>,
+    memory: &mut Option<Box<Memory>>,
+    began_before: bool,
+    profile: &Profile,
+) -> Option<Scored> {
+    profile.drift()?;
+    if memory.is_none() && began_before {
+        return None;
+    }
+    observe(step, memory.get_or_insert_default(), profile)
+}
+
 /// Takes in a step of a session that has a baseline.
 pub(crate) fn observe(step: &Step<'_>, memory: &mut Memory, profile: &Profile) -> Option<Scored> {
     let standard = profile.drift()?;
