@@ -1,4 +1,4 @@
-//! Which sessions are over, and which of them are normal: from their verdicts alone.
+//! Which sessions are over, and which of them are normal: from their verdicts, and from halts by hand.
 //!
 //! Left out is a session with a fact against it (a secret leaving, a scope exceeded, a loop), one that was halted, and one with
 //! a call that the default rule for hijack would ask about. Not left out is one of which drift was told, nor one
