@@ -9,7 +9,8 @@ use postcard::ser_flavors::Flavor;
 /// 1: a session in one piece. 2: its histories in parts, which are entries of their own. 3: and what it was asked and read, as
 /// hijack scoring needs it. 4: and how far it departs from its agent's baseline. 5: and which other runs it
 /// stands in. 6: and what it, and its run, was granted. 7: more streams of drift, and which words it has met.
-const VERSION: u8 = 7;
+/// 8: and whether calls that cannot be taken back are asked about.
+const VERSION: u8 = 8;
 /// The version that added the last fields of a session and of a run: what came later lies within fields.
 const FIELDS: u8 = 6;
 const HEADER_BYTES: usize = 1 + size_of::<i64>();

@@ -198,9 +198,10 @@ impl Detector {
         let began = session.counts.steps > 1;
         // Not after its end: it would be watched anew, as if nothing had been told of it.
         let drifted =
-            profile.filter(|_| !session.ended).and_then(|it| drift::watch(step, &mut session.drift, began, it));
+            profile.filter(|_| !session.ended).and_then(|it| drift::watch(step, &tool, &mut session.drift, began, it));
         let drift = drifted.as_ref().map(|it| it.score);
-        findings.extend(drifted.and_then(|it| rules.in_mode(CoreRule::Drift, true, it.finding?)));
+        let told = drifted.into_iter().flat_map(|it| it.passed.map(|it| (true, it)).into_iter().chain(it.asked));
+        findings.extend(told.filter_map(|(certain, it)| rules.in_mode(CoreRule::Drift, certain, it)));
         let facts = SessionFacts {
             counts: session.counts,
             depth: session.place.depth,

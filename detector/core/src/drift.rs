@@ -23,7 +23,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-use martingale_schemas::{Assumption, Bound, Calibration, Column, Decision, Finding, Severity, Step};
+use martingale_schemas::{Assumption, Bound, Calibration, Column, Decision, Finding, Kind, Severity, Step, StepId};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use heard::Heard;
@@ -35,6 +35,9 @@ use reading::Stream;
 use crate::baseline::Profile;
 use crate::conformal;
 use crate::policy::CoreRule;
+use crate::quote::quoted;
+use crate::sink::{self, Ground};
+use crate::tools::Tool;
 
 /// Chances, in a thousand, with which a session of the baseline's kind is warned of, and is slowed down.
 const WARNED: usize = 50;
@@ -42,6 +45,8 @@ const SLOWED: usize = 10;
 /// Distinct requests among the calibrating sessions from which on their figures are taken as a rate: sessions asked the
 /// same resemble each other.
 const REQUESTS_MIN: u32 = 30;
+/// Steps after a session was slowed down in which a call that cannot be taken back is asked about, and that step itself.
+const ASKED: u8 = 5;
 
 /// What sessions of one agent are held against.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -111,10 +116,14 @@ impl Standard {
         }
     }
 
+    fn slowed(&self) -> Option<Level> {
+        self.passed_by(SLOWED).map(|from| Level { decision: Decision::Throttle, chance: SLOWED, from })
+    }
+
     /// The worst level that lies below.
     fn level(&self, beyond: f64) -> Option<Level> {
         let level = |decision, chance, from| Level { decision, chance, from };
-        let slowed = self.passed_by(SLOWED).map(|from| level(Decision::Throttle, SLOWED, from));
+        let slowed = self.slowed();
         let warned = match self.passed_by(WARNED) {
             Some(from) => Some(level(Decision::Warn, WARNED, from)),
             // Too few for that: farther than any of them, by a bit for each time that chance would have to be halved, and
@@ -188,80 +197,115 @@ impl Beyond {
 pub(crate) struct Scored {
     /// Bits beyond the ranges of the two worst streams; 0 within all.
     pub(crate) score: f64,
-    pub(crate) finding: Option<Finding>,
+    /// A level that is passed now.
+    pub(crate) passed: Option<Finding>,
+    /// The call cannot be taken back, and a person is to be asked; and whether more than the name of its tool says so.
+    pub(crate) asked: Option<(bool, Finding)>,
 }
 
 /// How far a session departs from what its agent does. One that was under way when its agent first had a baseline is not watched:
 /// nobody knows what it did and read before, and its next act would be taken for its first.
 pub(crate) fn watch(
     step: &Step<'_>,
+    tool: &Tool,
     memory: &mut Option<Box<Memory>>,
     began_before: bool,
     profile: &Profile,
 ) -> Option<Scored> {
-    profile.drift()?;
+    let standard = profile.drift()?;
     if memory.is_none() && began_before {
         return None;
     }
-    observe(step, memory.get_or_insert_default(), profile)
-}
-
-/// Takes in a step of a session that has a baseline.
-pub(crate) fn observe(step: &Step<'_>, memory: &mut Memory, profile: &Profile) -> Option<Scored> {
-    let standard = profile.drift()?;
+    let memory = memory.get_or_insert_default();
     let reading = Reading::next(step, &mut memory.heard)?;
     if !memory.take(&standard.model, &reading, &step.step_id) {
         return None;
     }
     let beyond = standard.beyond(memory);
     let level = standard.level(beyond.bits()).filter(|it| it.decision as u8 > memory.told);
-    let finding = level.map(|level| {
+    memory.asking = memory.asking.saturating_sub(1);
+    if let Some(level) = level {
         memory.told = level.decision as u8;
-        let bound = standard.bound(&level, profile.sessions_per_day());
-        finding(step, memory, standard, &beyond, level, bound)
+        if level.decision == Decision::Throttle {
+            memory.asking = 1 + ASKED;
+        }
+    }
+    let held = Held { step, standard, beyond, sessions_per_day: profile.sessions_per_day() };
+    let passed = level.map(|it| held.passed(it, memory));
+    let asked = standard.slowed().filter(|_| memory.asking > 0 && step.kind == Kind::ToolCall).and_then(|level| {
+        let (ground, what) = sink::is_final(step, tool)?;
+        Some((ground == Ground::Stated, held.asked(level, memory, (ground, what))))
     });
-    Some(Scored { score: beyond.bits(), finding })
+    Some(Scored { score: beyond.bits(), passed, asked })
 }
 
-fn finding(
-    step: &Step<'_>,
-    memory: &Memory,
-    standard: &Standard,
-    beyond: &Beyond,
-    level: Level,
-    bound: Option<Bound>,
-) -> Finding {
-    let (this, score) = (step.step_id.to_static(), beyond.bits());
-    let began_at = memory.start(beyond.worst.1).unwrap_or(&this).clone();
-    let evidence = if began_at == this { vec![this] } else { vec![began_at.clone(), this] };
-    let stated = bound.as_ref().map_or_else(
-        || {
-            format!(
-                "None or few of {} sessions of {} requests came so far: too few to say how often that happens.",
-                standard.reached.len(),
-                standard.requests
-            )
-        },
-        conformal::said,
-    );
-    Finding {
-        column: Column::Drift,
-        rule: Cow::Borrowed(CoreRule::Drift.id()),
-        severity: if level.decision == Decision::Throttle { Severity::Medium } else { Severity::Low },
-        mode: CoreRule::Drift.default_mode(),
-        decision: level.decision,
-        score,
-        calibration: if bound.is_some() { Calibration::Conformal } else { Calibration::Uncalibrated },
-        bound,
-        evidence,
-        message: format!(
-            "Since step {began_at} or a step or two around it, {} not as in the {} sessions that were learnt: {score:.1} bits beyond what they reach, {:.1} are ordinary. {stated}",
-            beyond.said(),
-            standard.learnt,
+/// A step held against a standard.
+struct Held<'h, 's> {
+    step: &'h Step<'s>,
+    standard: &'h Standard,
+    beyond: Beyond,
+    sessions_per_day: Option<f64>,
+}
+
+impl Held<'_, '_> {
+    /// The session is beyond a level for the first time.
+    fn passed(&self, level: Level, memory: &Memory) -> Finding {
+        let (score, began_at) = (self.beyond.bits(), self.began_at(memory));
+        let message = format!(
+            "Since step {began_at} or a step or two around it, {} not as in the {} sessions that were learnt: {score:.1} bits beyond what they reach, {:.1} are ordinary.",
+            self.beyond.said(),
+            self.standard.learnt,
             level.from,
-        ),
-        began_at,
-        notify: Vec::new(),
+        );
+        self.finding(level, level.decision, began_at, message)
+    }
+
+    /// It was slowed down not long ago, and this call cannot be taken back.
+    fn asked(&self, level: Level, memory: &Memory, (ground, what): (Ground, &str)) -> Finding {
+        let by_name = if ground == Ground::Stated { "" } else { ", by its name," };
+        let message = format!(
+            "{}{by_name} {what}, {} steps or fewer after the session came {:.1} bits or more beyond what the {} sessions that were learnt reach.",
+            quoted(self.step.tool.as_deref().unwrap_or("a tool"), 60),
+            ASKED,
+            level.from,
+            self.standard.learnt,
+        );
+        self.finding(level, Decision::StepUp, self.began_at(memory), message)
+    }
+
+    /// Where the stream that tells most began to.
+    fn began_at(&self, memory: &Memory) -> StepId<'static> {
+        memory.start(self.beyond.worst.1).cloned().unwrap_or_else(|| self.step.step_id.to_static())
+    }
+
+    fn finding(&self, level: Level, decision: Decision, began_at: StepId<'static>, message: String) -> Finding {
+        let this = self.step.step_id.to_static();
+        let evidence = if began_at == this { vec![this] } else { vec![began_at.clone(), this] };
+        let bound = self.standard.bound(&level, self.sessions_per_day);
+        let stated = bound.as_ref().map_or_else(
+            || {
+                format!(
+                    "None or few of {} sessions of {} requests came so far: too few to say how often that happens.",
+                    self.standard.reached.len(),
+                    self.standard.requests
+                )
+            },
+            conformal::said,
+        );
+        Finding {
+            column: Column::Drift,
+            rule: Cow::Borrowed(CoreRule::Drift.id()),
+            severity: if decision == Decision::Warn { Severity::Low } else { Severity::Medium },
+            mode: CoreRule::Drift.default_mode(),
+            decision,
+            score: self.beyond.bits(),
+            calibration: if bound.is_some() { Calibration::Conformal } else { Calibration::Uncalibrated },
+            bound,
+            evidence,
+            message: format!("{message} {stated}"),
+            began_at,
+            notify: Vec::new(),
+        }
     }
 }
 

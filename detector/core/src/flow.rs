@@ -18,6 +18,7 @@ use crate::provenance::{Argument, Bounds, Index, Integrity, Leak, Mark, Role, To
 use crate::quote::{quoted, quoted_whole};
 use crate::rules::{Rules, Values};
 use crate::run::RunState;
+use crate::sink::{Ground, reaches_out};
 use crate::tools::{Flags, Tool};
 
 /// Edges of one verdict: the strongest of each argument, the first arguments.
@@ -172,38 +173,9 @@ fn edge(argument: &Argument<'_>, path_of: impl Fn(&crate::provenance::Trace<'_>)
     Some(ValueEdge { argument: name(), from, path, matched: trace.matched, part: !trace.whole, authored: false })
 }
 
-/// Why a call is held to send something out of the system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ground {
-    /// Somebody said that its tool does, or the code that it runs sends.
-    Stated,
-    /// The name of its tool suggests it, and nothing else.
-    Name,
-}
-
 /// What backs a finding on a tool that reaches out.
 const fn backing(certain: bool) -> Calibration {
     if certain { Calibration::Fact } else { Calibration::Uncalibrated }
-}
-
-/// Whether a call sends something out of the system, and what says so. A tool that runs code does when its code says so.
-fn reaches_out(step: &Step<'_>, tool: &Tool) -> Option<Ground> {
-    /// Programs and libraries that send, as they are written in commands.
-    const SENDS: [&str; 16] = [
-        "http://", "https://", "ftp://", "curl ", "wget ", "nc ", "ncat ", "scp ", "sftp ", "ssh ", "rsync ",
-        "telnet ", "git push", "sendmail", "smtplib", "socket.",
-    ];
-    if !tool.flags.has(Flags::OPEN_WORLD) {
-        return None;
-    }
-    if tool.described.has(Flags::OPEN_WORLD) {
-        return Some(Ground::Stated);
-    }
-    if tool.level < 4 {
-        return Some(Ground::Name);
-    }
-    let code = step.input.as_ref().map_or("", |it| it.get());
-    SENDS.iter().any(|it| code.contains(it)).then_some(Ground::Stated)
 }
 
 fn leakage(

@@ -33,6 +33,7 @@ mod rules;
 mod run;
 mod secret;
 mod session;
+mod sink;
 mod state;
 mod store;
 mod tally;

@@ -95,6 +95,8 @@ pub(crate) struct Memory {
     steps: u32,
     /// How bad the worst was that was told: each is told once.
     pub(super) told: u8,
+    /// Steps, the latest among them, in which a call that cannot be taken back is asked about.
+    pub(super) asking: u8,
 }
 
 impl Default for Memory {
@@ -107,6 +109,7 @@ impl Default for Memory {
             heard: Heard::default(),
             steps: 0,
             told: 0,
+            asking: 0,
         }
     }
 }
@@ -166,7 +169,9 @@ struct Stored(#[serde(with = "bytes")] Vec<u8>, Vec<Option<StepId<'static>>>);
 
 const TRACK_BYTES: usize = 4 + 4 * RIVALS;
 const REST_BYTES: usize = ACTS + 2 + 8 + 9 + 8 * ASKED + 4 + 1;
-const BYTES: usize = STREAMS * TRACK_BYTES + REST_BYTES + 8 * KNOWN;
+/// As it was in version 7 of the state, with nothing after it.
+const SEVENTH_BYTES: usize = STREAMS * TRACK_BYTES + REST_BYTES + 8 * KNOWN;
+const BYTES: usize = SEVENTH_BYTES + 1;
 
 /// As it was before version 7 of the state: seven streams, each with two numbers more at its head, and not what was known.
 const EARLIER_STREAMS: usize = 7;
@@ -191,6 +196,7 @@ impl From<Memory> for Stored {
         out.extend_from_slice(&memory.steps.to_le_bytes());
         out.push(memory.told);
         known.0.iter().for_each(|it| out.extend_from_slice(&it.to_le_bytes()));
+        out.push(memory.asking);
         Self(out, memory.tracks.into_iter().map(|it| it.start).collect())
     }
 }
@@ -234,6 +240,9 @@ fn read(bytes: &[u8], starts: Vec<Option<StepId<'static>>>) -> Option<Memory> {
     for words in &mut memory.heard.known.0 {
         // What was said before is not known any more: nothing counts as new.
         *words = if is_earlier { u64::MAX } else { u64::from_le_bytes(next(&mut rest)?) };
+    }
+    if !is_earlier && bytes.len() != SEVENTH_BYTES {
+        [memory.asking] = next(&mut rest)?;
     }
     rest.is_empty().then_some(memory)
 }

@@ -21,9 +21,13 @@ use crate::{Baselines, Detector, Judgement, Rules, State, StateKey};
 
 /// Sessions of 40 requests: search, open what was found once or twice, answer.
 fn baselines() -> Arc<Baselines> {
+    baselines_of(120)
+}
+
+fn baselines_of(sessions: usize) -> Arc<Baselines> {
     let scripts: Vec<Vec<String>> = (0..40).map(|it| healthy(it, 1 + it % 2)).collect();
     let scripts: Vec<Vec<&str>> = scripts.iter().map(|it| it.iter().map(String::as_str).collect()).collect();
-    ordinary(&scripts.iter().map(Vec::as_slice).collect::<Vec<_>>(), 120)
+    ordinary(&scripts.iter().map(Vec::as_slice).collect::<Vec<_>>(), sessions)
 }
 
 fn healthy(request: usize, opens: usize) -> Vec<String> {
@@ -85,6 +89,46 @@ fn a_session_that_leaves_its_way_is_told_once_with_where_it_began() {
     assert_eq!(found.len(), 1, "a level is told once: {found:?}");
     assert!(said.iter().all(|it| it.decision == Decision::Allow && it.scores.contains_key("drift")));
     assert!(said.last().unwrap().scores["drift"] > said[4].scores["drift"]);
+}
+
+/// A call that cannot be taken back is asked about while the session was slowed down in one of the five steps before it.
+#[test]
+fn what_is_final_is_asked_about_soon_after_a_session_is_slowed_down() {
+    let baselines = baselines_of(240);
+    let described = "id: drift\nmode: enforce\n---\ntools:\n  - { name: delete, destructive: true }\n  - { name: mail, open_world: true }\n";
+    let named = "id: drift\nmode: enforce\n";
+    for (rules, tool, is_asked) in [
+        (described, "delete", Some((Mode::Enforce, "delete destroys something, 5 steps"))),
+        (described, "mail", Some((Mode::Enforce, "mail sends something out, 5 steps"))),
+        (described, "look", None),
+        (named, "delete", Some((Mode::Shadow, "delete, by its name, destroys something, 5 steps"))),
+    ] {
+        let rules = Rules::load(&[("p.yaml", rules)]).unwrap().with_baselines(Arc::clone(&baselines));
+        let mut script = healthy(3, 2)[..5].to_vec();
+        script.push("tool_call look {\"page\":1,\"force\":true}".to_owned());
+        script.push("tool_result look \"gone\"".to_owned());
+        for number in 0..4 {
+            script.push(format!("tool_call {tool} {{\"page\":{number},\"force\":true}}"));
+            script.push(format!("tool_result {tool} \"gone\""));
+        }
+        let said = judge(rules, &script);
+        let found = found(&said);
+        let slowed =
+            found.iter().find(|it| it.1.decision == Decision::Throttle).unwrap_or_else(|| panic!("{found:?}")).0;
+        let asked: Vec<_> = found.iter().filter(|it| it.1.decision == Decision::StepUp).collect();
+        let within = (slowed..=slowed + 5).filter(|it| script[*it].starts_with(&format!("tool_call {tool}")));
+        let expected: Vec<usize> = within.filter(|_| is_asked.is_some()).collect();
+        assert_eq!(asked.iter().map(|it| it.0).collect::<Vec<_>>(), expected, "{tool}: slowed at {slowed}, {found:?}");
+        let Some((mode, begins)) = is_asked else { continue };
+        assert!(!asked.is_empty() && expected.len() < 4, "{tool}: slowed at {slowed}");
+        for (at, finding) in asked {
+            assert!(finding.message.starts_with(begins), "{}", finding.message);
+            assert_eq!(finding.mode, mode, "{tool}");
+            let expected = if mode == Mode::Enforce { Decision::StepUp } else { Decision::Allow };
+            assert!(said[*at].decision == expected || *at == slowed, "{tool}");
+            assert!(finding.bound.as_ref().is_some_and(|it| it.at_most <= 0.01), "{finding:?}");
+        }
+    }
 }
 
 #[test]
@@ -326,8 +370,10 @@ fn what_was_remembered_before_stands() {
         .chunks(20)
         .take(7)
         .flat_map(|it| [&[9_u8; 8][..], it].concat())
-        .chain(rest[..rest.len() - 512].to_vec())
+        .chain(rest[..rest.len() - 513].to_vec())
         .collect();
+    let seventh: Memory = serde_json::from_value(serde_json::json!([bytes[..bytes.len() - 1], starts])).unwrap();
+    assert_eq!(seventh, memory, "which did not say that calls are asked about");
     let read: Memory = serde_json::from_value(serde_json::json!([earlier, starts[..7]])).unwrap();
     for stream in &Stream::ALL[..7] {
         assert_eq!((read.evidence(*stream), read.start(*stream)), (memory.evidence(*stream), memory.start(*stream)));

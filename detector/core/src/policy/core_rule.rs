@@ -93,8 +93,8 @@ impl CoreRule {
             | Self::ScopeWidened
             | Self::PrincipalSwitched
             | Self::PrivilegeRise
-            | Self::ConfusedDeputy => Decision::StepUp,
-            Self::Drift => Decision::Throttle,
+            | Self::ConfusedDeputy
+            | Self::Drift => Decision::StepUp,
         }
     }
 
