@@ -81,7 +81,7 @@ fn door() -> axum::Router {
     let specs = [topics::STEPS, topics::DEAD_LETTER].map(|topic| TopicSpec { topic, cleanup: Cleanup::Retain });
     let clock = Clock::manual(1_767_225_700_000_000);
     let log = MemoryLog::new(1, &specs, clock.clone());
-    let ingest = Ingest::new(Config::default(), log, clock, &Registry::new()).expect("a valid config");
+    let ingest = Ingest::new(Config::default(), log, clock, &Registry::new(), None).expect("a valid config");
     ingest.otlp_http_router()
 }
 

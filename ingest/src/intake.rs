@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use martingale_platform::log::{self, Append, Appended, Log};
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Limits, Rejection, Step, Timestamp, topics};
+use martingale_schemas::{Capture, Limits, Redact, Rejection, Step, Timestamp, topics};
 
 use crate::lineages::Lineages;
 use crate::metrics::{Metrics, Refused, Tally};
@@ -88,7 +88,9 @@ pub(crate) struct Intake {
     limits: Limits,
     append_records_max: usize,
     append_bytes_max: usize,
-    dead_letter_bytes_max: usize,
+    /// None where what was rejected may not be kept as it was sent.
+    dead_letter_bytes_max: Option<usize>,
+    redact: Option<Arc<dyn Redact>>,
 }
 
 /// Records of one append, each with the envelope it stands for.
@@ -111,14 +113,16 @@ enum Whose {
 }
 
 impl Intake {
-    pub(crate) fn new(config: &Config, log: Arc<dyn Log>, metrics: Metrics) -> Self {
+    pub(crate) fn new(config: &Config, log: Arc<dyn Log>, metrics: Metrics, redact: Option<Arc<dyn Redact>>) -> Self {
+        let keeps_rejected = redact.as_ref().is_none_or(|it| it.keeps_rejected());
         Self {
             log,
             metrics,
             limits: config.limits.clone(),
             append_records_max: config.append_records_max,
             append_bytes_max: config.append_bytes_max,
-            dead_letter_bytes_max: config.dead_letter_bytes_max,
+            dead_letter_bytes_max: keeps_rejected.then_some(config.dead_letter_bytes_max),
+            redact,
         }
     }
 
@@ -157,7 +161,7 @@ impl Intake {
             match keep {
                 Keep::Nothing => outcomes[index] = Outcome::Rejected(rejection),
                 Keep::DeadLetter => {
-                    let max = self.dead_letter_bytes_max;
+                    let max = self.dead_letter_bytes_max.unwrap_or(0);
                     let append = dead_letter::append(door, arrival, index, &rejection, &payload, max);
                     chunk.push(append, Whose::Letter(index, rejection));
                 }
@@ -191,9 +195,14 @@ impl Intake {
             Ok(checked) => checked,
             Err(rejection) => return Ok(Err(rejection)),
         };
+        let step = match &self.redact {
+            Some(it) => it.redact(step),
+            None => step,
+        };
         let mut step = Step { gated: Some(false), ..step };
+        let sent = if step.capture == Capture::Full { json.len() } else { usize::MAX };
         // Before its session is settled: what is rejected tells nothing of it.
-        if let Err(rejection) = step.fits(json.len(), self.log.record_bytes_max()) {
+        if let Err(rejection) = step.fits(sent, self.log.record_bytes_max()) {
             return Ok(Err(rejection));
         }
         let told = match lineages.settle(&mut step, door.hears(said)).await? {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use axum::Router;
 use martingale_platform::clock::Clock;
 use martingale_platform::log::Log;
-use martingale_schemas::Timestamp;
+use martingale_schemas::{Redact, Timestamp};
 use prometheus::Registry;
 use tonic::service::Routes;
 
@@ -63,12 +63,20 @@ pub(crate) struct Parts {
 }
 
 impl Ingest {
+    /// `redact`: what is done to checked steps before they are put on the log.
+    ///
     /// # Errors
     /// When the configuration cannot work or the metrics are registered already.
-    pub fn new(config: Config, log: Arc<dyn Log>, clock: Clock, registry: &Registry) -> Result<Self, Error> {
+    pub fn new(
+        config: Config,
+        log: Arc<dyn Log>,
+        clock: Clock,
+        registry: &Registry,
+        redact: Option<Arc<dyn Redact>>,
+    ) -> Result<Self, Error> {
         config.validate()?;
         let metrics = Metrics::register(registry)?;
-        let intake = Intake::new(&config, Arc::clone(&log), metrics.clone());
+        let intake = Intake::new(&config, Arc::clone(&log), metrics.clone(), redact);
         let budget = Budget::new(config.inflight_bytes_max);
         Ok(Self(Arc::new(Parts { config, log, clock, metrics, intake, budget, letters: Default::default() })))
     }

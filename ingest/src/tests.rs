@@ -1,6 +1,7 @@
 //! The doors over a log in memory, without a socket.
 
 mod bad_input;
+mod capture;
 mod dead_letters;
 mod doors;
 mod lineages;
@@ -14,7 +15,7 @@ use axum::http::{HeaderMap, Request, Response, StatusCode};
 use futures::StreamExt as _;
 use martingale_platform::clock::Clock;
 use martingale_platform::log::{Cleanup, Log as _, MemoryLog, Offset, Partition, ReadLimit, Topic, TopicSpec};
-use martingale_schemas::topics;
+use martingale_schemas::{Redact, topics};
 use prometheus::Registry;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -47,8 +48,13 @@ impl Bench {
     }
 
     fn over(log: Arc<MemoryLog>, config: Config) -> Self {
+        Self::redacting(log, config, None)
+    }
+
+    fn redacting(log: Arc<MemoryLog>, config: Config, redact: Option<Arc<dyn Redact>>) -> Self {
         let registry = Registry::new();
-        let ingest = Ingest::new(config, log.clone(), Clock::manual(NOW_MICROS), &registry).expect("a valid config");
+        let ingest =
+            Ingest::new(config, log.clone(), Clock::manual(NOW_MICROS), &registry, redact).expect("a valid config");
         Self { ingest, log, registry }
     }
 

@@ -24,7 +24,7 @@ use martingale_platform::log::{self, Append, Appended, Log, Offset, Partition, P
 use martingale_schemas::record::{DeadLetter, Standing};
 use martingale_schemas::rejection::shown;
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Decision, Limits, Rejection, Step, StepReader, Timestamp, Verdict, topics};
+use martingale_schemas::{Capture, Decision, Limits, Redact, Rejection, Step, StepReader, Timestamp, Verdict, topics};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -104,6 +104,7 @@ pub(crate) struct Gate {
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
     pub(crate) reader: StepReader,
+    pub(crate) redact: Option<Arc<dyn Redact>>,
     pub(crate) metrics: Metrics,
 }
 
@@ -132,8 +133,13 @@ async fn pass(
     let checked = StepV1::parse(&body).and_then(|step| {
         let (has_id, said) = (step.fields.step_id.is_some(), step.said());
         let step = step.check(arrival, &gate.limits)?;
+        let step = match &gate.redact {
+            Some(it) => it.redact(step),
+            None => step,
+        };
+        let sent = if step.capture == Capture::Full { body.len() } else { usize::MAX };
         // Before its session is settled: what is rejected tells nothing of it.
-        step.fits(body.len(), gate.log.record_bytes_max()).map(|()| (step, has_id, said))
+        step.fits(sent, gate.log.record_bytes_max()).map(|()| (step, has_id, said))
     });
     let settled = match checked {
         Ok((mut step, has_id, said)) => {
@@ -329,7 +335,9 @@ impl Gate {
     async fn reject(&self, arrival: Timestamp, body: &[u8], rejection: &Rejection) {
         self.metrics.gate_answers.with_label_values(&["none", "rejected"]).inc();
         let identity = [body, &arrival.as_micros().to_le_bytes()];
-        let letter = DeadLetter::new("gate", &identity, arrival, rejection.clone(), body, DEAD_LETTER_BYTES_MAX);
+        let keeps = self.redact.as_ref().is_none_or(|it| it.keeps_rejected());
+        let bytes_max = if keeps { DEAD_LETTER_BYTES_MAX } else { 0 };
+        let letter = DeadLetter::new("gate", &identity, arrival, rejection.clone(), body, bytes_max);
         // Cannot fail: the writer is memory and every key is a string.
         let value = serde_json::to_vec(&letter).unwrap_or_default();
         let record = Append::new(topics::DEAD_LETTER, Bytes::from(letter.id), Bytes::from(value));

@@ -44,7 +44,7 @@ use axum::Router;
 use martingale_platform::clock::Clock;
 use martingale_platform::log::{self, Log};
 use martingale_platform::shutdown::Shutdown;
-use martingale_schemas::{Limits, StepReader};
+use martingale_schemas::{Limits, Redact, StepReader};
 use prometheus::Registry;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
@@ -62,6 +62,8 @@ pub struct Parts {
     pub registry: Registry,
     /// The same that ingest checks by.
     pub limits: Limits,
+    /// What is done to checked steps before they are put on the log.
+    pub redact: Option<Arc<dyn Redact>>,
     /// Readiness of what else runs in this process.
     pub checks: Vec<health::Check>,
 }
@@ -99,7 +101,7 @@ impl QueryApi {
     /// [`Error`] when a part cannot be opened: a wrong configuration, a wrong alert rule, a log that cannot be read.
     pub async fn start(config: Config, parts: Parts, shutdown: Shutdown) -> Result<Self, Error> {
         config.validate()?;
-        let Parts { log, history, engine, clock, registry, limits, mut checks } = parts;
+        let Parts { log, history, engine, clock, registry, limits, redact, mut checks } = parts;
         let metrics = metrics::Metrics::new(&registry)?;
         let mut tasks = JoinSet::new();
 
@@ -135,6 +137,7 @@ impl QueryApi {
             clock,
             reader: StepReader::new(log.is_open(), &limits),
             limits,
+            redact,
             metrics: metrics.clone(),
         };
         let baselines = baselines::Baselines { log: Arc::clone(&log), feed: Arc::clone(&feed) };

@@ -72,6 +72,7 @@ impl Rig {
             clock: clock.clone(),
             limits: Limits::DEFAULT,
             reader: StepReader::new(log.is_open(), &Limits::DEFAULT),
+            redact: None,
             metrics: metrics.clone(),
         };
         let controls = controls::Controls {

@@ -41,6 +41,7 @@ impl Service {
             clock,
             registry,
             limits: Limits::DEFAULT,
+            redact: None,
             checks: Vec::new(),
         };
         let (trigger, shutdown) = shutdown::channel();

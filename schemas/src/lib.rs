@@ -14,6 +14,7 @@
 #[cfg(feature = "arrow")]
 pub mod arrow;
 pub mod baselines;
+pub mod capture;
 pub mod control;
 pub mod decision;
 pub mod grant;
@@ -32,6 +33,7 @@ pub mod topics;
 pub mod verdict;
 pub mod wire;
 
+pub use capture::{Capture, Redact};
 pub use control::{Control, ControlAction, ControlState, Scope};
 pub use decision::Decision;
 pub use grant::Flow;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::wire::StepV1;
-use crate::{AgentId, Limits, Rejection, SessionId, StepId, Timestamp, ids};
+use crate::{AgentId, Capture, Limits, Rejection, SessionId, StepId, Timestamp, ids};
 
 /// Name of [`Step::ancestors`] on the log.
 pub(crate) const ANCESTORS: &str = "ancestor_session_ids";
@@ -242,6 +242,8 @@ pub struct Step<'a> {
     /// Whether it came through the gate, so that whoever sent it could wait for the verdict, or was only reported. Set by
     /// the door it came through and by nothing that was sent; absent in records of before this was kept.
     pub gated: Option<bool>,
+    /// How its content was captured. Set by the door and by nothing that was sent.
+    pub capture: Capture,
     /// Sessions between the parent and the root, the nearest first, as far as is remembered. Set by the door and by nothing that
     /// was sent: the tree of the run may not have them. None where the parent is the root.
     pub ancestors: Vec<SessionId<'a>>,

@@ -15,7 +15,7 @@ use martingale_query_api as query_api;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use layer::Layer;
-pub(crate) use sections::{Auth, Baselines, Policies, Role, Server, Telemetry};
+pub(crate) use sections::{Auth, Baselines, Capturing, Policies, Role, Server, Telemetry};
 
 /// What `martingale up` starts from; see the comments in it.
 pub(crate) const DEFAULT: &str = include_str!("../../deploy/config.default.toml");
@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) telemetry: Telemetry,
     pub(crate) policies: Policies,
     pub(crate) baselines: Baselines,
+    pub(crate) capture: Capturing,
     pub(crate) log: EmbeddedConfig,
     pub(crate) kafka: KafkaConfig,
     pub(crate) ingest: martingale_ingest::Config,
@@ -136,6 +137,9 @@ impl Config {
     fn validate(&self) -> Result<(), Error> {
         self.server.validate()?;
         self.auth.validate()?;
+        if self.server.has(Role::Ingest) || self.server.has(Role::QueryApi) {
+            self.capture.redactor(&self.ingest.limits)?;
+        }
         let invalid = |error: &dyn std::error::Error| Error::Invalid(error.to_string());
         self.validate_log()?;
         self.ingest.validate().map_err(|error| invalid(&error))?;

@@ -20,6 +20,7 @@ use martingale_query_api::history::History;
 use martingale_query_api::http::no_such_method;
 use martingale_query_api::sql::Engine;
 use martingale_query_api::{Parts, QueryApi, http};
+use martingale_schemas::Redact;
 use prometheus::Registry;
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -110,6 +111,8 @@ async fn open(config: Config, rules: Rules, registry: Registry) -> Result<Open> 
     let opened = Opened::open(&config, clock.clone(), &registry).await?;
     let log = opened.log();
     let has = |role| config.server.has(role);
+    let takes_steps = has(Role::Ingest) || has(Role::QueryApi);
+    let redact = if takes_steps { config.capture.redactor(&config.ingest.limits)? } else { None };
     let (stop, stopping) = shutdown::channel();
     let mut tasks = JoinSet::new();
 
@@ -121,7 +124,8 @@ async fn open(config: Config, rules: Rules, registry: Registry) -> Result<Open> 
         checks.push(Check::new("detector", trouble));
     }
     let mut router = if has(Role::QueryApi) {
-        let query_api = query_api(&config, Arc::clone(&log), clock.clone(), &registry, checks, &stopping).await?;
+        let doors = Doors { redact: redact.clone(), checks };
+        let query_api = query_api(&config, Arc::clone(&log), clock.clone(), &registry, doors, &stopping).await?;
         let router = query_api.router();
         tasks.spawn(async { ("history and queries", query_api.join().await.map_err(Into::into)) });
         router
@@ -130,7 +134,7 @@ async fn open(config: Config, rules: Rules, registry: Registry) -> Result<Open> 
     };
     let mut routers = Vec::new();
     if has(Role::Ingest) {
-        let ingest = Ingest::new(config.ingest.clone(), Arc::clone(&log), clock, &registry)?;
+        let ingest = Ingest::new(config.ingest.clone(), Arc::clone(&log), clock, &registry, redact)?;
         // The other side has the fallback for unknown paths.
         router = router.merge(ingest.http_router().method_not_allowed_fallback(no_such_method));
         routers = vec![ingest.otlp_grpc().prepare().into_axum_router(), ingest.otlp_http_router()];
@@ -167,12 +171,18 @@ async fn open(config: Config, rules: Rules, registry: Registry) -> Result<Open> 
     Ok(Open { log: opened, routers, services: Services { stop, tasks } })
 }
 
+/// What the doors of the query side are given.
+struct Doors {
+    redact: Option<Arc<dyn Redact>>,
+    checks: Vec<Check>,
+}
+
 async fn query_api(
     config: &Config,
     log: Arc<dyn Log>,
     clock: Clock,
     registry: &Registry,
-    checks: Vec<Check>,
+    Doors { redact, checks }: Doors,
     stopping: &shutdown::Shutdown,
 ) -> Result<QueryApi> {
     let limits = config.ingest.limits.clone();
@@ -180,7 +190,7 @@ async fn query_api(
         .await
         .with_context(|| format!("history in {} cannot be opened", config.history.dir))?;
     let engine = Engine::new(Arc::clone(&history), config.sql.clone())?;
-    let parts = Parts { log, history, engine, clock, registry: registry.clone(), limits, checks };
+    let parts = Parts { log, history, engine, clock, registry: registry.clone(), limits, redact, checks };
     Ok(QueryApi::start(config.query_api(), parts, stopping.clone()).await?)
 }
 

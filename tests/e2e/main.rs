@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout, clippy::too_many_lines)]
 
 mod baselines;
+mod capture;
 mod cli;
 mod contract;
 mod crash;

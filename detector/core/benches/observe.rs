@@ -3,10 +3,11 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use martingale_detector_core::policy::STARTER;
-use martingale_detector_core::{Baselines, Detector, Learner, Rules, StateKey};
-use martingale_schemas::Step;
+use martingale_detector_core::{Baselines, Detector, Learner, Redactor, Rules, StateKey};
+use martingale_schemas::{Capture, Limits, Redact as _, Step};
 
 /// Steps of one session in the log's form, about 300 bytes each: a message, then calls and results that do not repeat.
 fn session(name: &str, steps: usize) -> Vec<Vec<u8>> {
@@ -100,6 +101,20 @@ fn step_of(session: usize, parent: usize, n: usize) -> Vec<u8> {
     .into_bytes()
 }
 
+/// What the doors do to steps that are not kept as they were sent.
+fn captures(group: &mut BenchmarkGroup<'_, WallTime>, sessions: &[Vec<Vec<u8>>]) {
+    for mode in [Capture::Redacted, Capture::Fingerprint] {
+        let limit = Limits::DEFAULT.content_bytes_max;
+        let redactor = Redactor::new(&[b'k'; 32], mode, &[], &[], limit).unwrap_or_else(|error| panic!("{error}"));
+        group.bench_function(format!("decode and capture, {}", mode.as_str()), |b| {
+            b.iter(|| {
+                let steps = sessions.iter().flatten().filter_map(|json| Step::from_log(json).ok());
+                steps.for_each(|step| drop(black_box(redactor.redact(step))));
+            });
+        });
+    }
+}
+
 fn benches(c: &mut Criterion) {
     let sessions: Vec<Vec<Vec<u8>>> = (0..100).map(|n| session(&format!("s-{n:016x}"), 24)).collect();
     let steps: usize = sessions.iter().map(Vec::len).sum();
@@ -110,6 +125,7 @@ fn benches(c: &mut Criterion) {
     group.bench_function("decode", |b| {
         b.iter(|| sessions.iter().flatten().for_each(|json| drop(black_box(Step::from_log(json)))));
     });
+    captures(&mut group, &sessions);
     let builtin = Rules::load::<&str, &str>(&[]).unwrap_or_else(|errors| panic!("{errors:?}"));
     for (name, rules) in [
         ("built-in", builtin),

@@ -257,7 +257,7 @@ impl Held<'_, '_> {
             self.standard.learnt,
             level.from,
         );
-        self.finding(level, level.decision, began_at, message)
+        self.finding(level, level.decision, began_at, &message)
     }
 
     /// It was slowed down not long ago, and this call cannot be taken back.
@@ -270,7 +270,7 @@ impl Held<'_, '_> {
             level.from,
             self.standard.learnt,
         );
-        self.finding(level, Decision::StepUp, self.began_at(memory), message)
+        self.finding(level, Decision::StepUp, self.began_at(memory), &message)
     }
 
     /// Where the stream that tells most began to.
@@ -278,7 +278,7 @@ impl Held<'_, '_> {
         memory.start(self.beyond.worst.1).cloned().unwrap_or_else(|| self.step.step_id.to_static())
     }
 
-    fn finding(&self, level: Level, decision: Decision, began_at: StepId<'static>, message: String) -> Finding {
+    fn finding(&self, level: Level, decision: Decision, began_at: StepId<'static>, message: &str) -> Finding {
         let this = self.step.step_id.to_static();
         let evidence = if began_at == this { vec![this] } else { vec![began_at.clone(), this] };
         let bound = self.standard.bound(&level, self.sessions_per_day);

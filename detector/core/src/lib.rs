@@ -10,6 +10,7 @@ mod baseline;
 mod blame;
 mod bytes;
 mod canonical;
+mod capture;
 mod columns;
 mod condition;
 pub mod conformal;
@@ -48,6 +49,7 @@ mod yaml;
 
 pub use baseline::{Baselines, BaselinesV1, Calibrator, Learner, Profile};
 pub use blame::{BLAME_NUMBERS, Blame, Reason, Suspect};
+pub use capture::{CaptureError, Redactor};
 pub use detector::Detector;
 pub use drift::DriftCalibration;
 pub use hijack::{HijackCalibration, HijackRows, HijackRules, hijack_text};

@@ -9,8 +9,8 @@
 mod aim;
 mod atom;
 mod canonical;
-mod decode;
-mod fold;
+pub(crate) mod decode;
+pub(crate) mod fold;
 mod index;
 pub(crate) mod pages;
 mod paths;

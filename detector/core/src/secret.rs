@@ -10,6 +10,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::capture::pseudonym;
+
 /// How a secret was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SecretKind {
@@ -64,6 +66,7 @@ const TOKENS: &[(&str, usize)] = &[
     ("shpat_", 32),
     ("dop_v1_", 60),
     ("AGE-SECRET-KEY-", 50),
+    (pseudonym::SECRET, pseudonym::DIGITS),
 ];
 
 /// Names under which a value is secret, in lower case without separators; matched at the end of the name.
@@ -128,6 +131,11 @@ pub(crate) struct Found {
 
 /// Secrets of a text that stands under a name, which may be empty.
 pub(crate) fn find(name: &str, text: &[u8]) -> Vec<Found> {
+    find_up_to(FOUND_MAX, name, text)
+}
+
+/// The same with another number of secrets that are told.
+pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found> {
     let mut found = Vec::new();
     // What is read again of a text, in bytes: more of it is made to be slow.
     let mut left = 1024 + 4 * text.len();
@@ -137,7 +145,7 @@ pub(crate) fn find(name: &str, text: &[u8]) -> Vec<Found> {
         found.push(Found { kind: SecretKind::Labelled, at });
     }
     let mut at = 0;
-    while at < text.len() && found.len() < FOUND_MAX {
+    while at < text.len() && found.len() < found_max {
         match text[at] {
             b':' | b'=' => {
                 let next = if text[at..].starts_with(b"://") {

@@ -42,5 +42,5 @@ pub(crate) fn is_final(step: &Step<'_>, tool: &Tool) -> Option<(Ground, &'static
     let reaches = reaches_out(step, tool).map(|it| (it, "sends something out"));
     let destroys = destroys.map(|it| (it, "destroys something"));
     let stated = |it: &(Ground, &str)| it.0 == Ground::Stated;
-    reaches.filter(stated).or(destroys.filter(stated)).or(reaches).or(destroys)
+    reaches.filter(stated).or_else(|| destroys.filter(stated)).or(reaches).or(destroys)
 }

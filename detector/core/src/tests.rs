@@ -1,6 +1,7 @@
 //! The detector as a whole.
 
 mod bounded;
+mod captured;
 mod controls;
 mod drifted;
 mod grants;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use martingale_schemas::{Status, Step, Verdict};
+use martingale_schemas::{Capture, Status, Step, Verdict};
 use serde::ser::SerializeMap;
 use serde_json::value::RawValue;
 
@@ -55,6 +55,7 @@ pub(super) fn push(rows: &mut Rows, step: &Step<'_>, verdict: &Verdict<'_>) {
     rows.integer("partition", Some(i64::from(verdict.position.partition)));
     rows.integer("offset", Some(integer(verdict.position.offset)));
     rows.boolean("gated", step.gated);
+    rows.text("capture", (step.capture != Capture::Full).then_some(step.capture.as_str()));
     rows.end();
 }
 

@@ -65,6 +65,7 @@ pub const STEPS: Table = Table {
         one("partition", Integer, "partition of the log"),
         one("offset", Integer, "place in the partition: steps of a session, in the order they were judged"),
         maybe("gated", Boolean, GATED),
+        maybe("capture", Text, "how the content was captured: redacted or fingerprint; absent: as it was sent"),
     ],
 };
 

@@ -3,7 +3,7 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{ANCESTORS, Cut, Step};
-use crate::{Reason, Rejection};
+use crate::{Capture, Reason, Rejection};
 
 /// More than a record has beside what a producer sent: its key, root and time, and the ids of up to 31 sessions above it.
 const SETTLED_BYTES: usize = 8 << 10;
@@ -75,6 +75,9 @@ impl Serialize for Step<'_> {
         optional(&mut map, "usage", self.usage.as_ref())?;
         optional(&mut map, "duration_ms", self.duration_ms.as_ref())?;
         optional(&mut map, "gated", self.gated.as_ref())?;
+        if self.capture != Capture::Full {
+            map.serialize_entry("capture", &self.capture)?;
+        }
         if !self.ancestors.is_empty() {
             map.serialize_entry(ANCESTORS, &self.ancestors)?;
         }

@@ -12,7 +12,7 @@ use crate::limits::{COST_USD_MAX, DURATION_MS_MAX, TOKENS_MAX};
 use crate::lineage::ABOVE_MAX;
 use crate::rejection::shown;
 use crate::step::{ANCESTORS, Agent, Alternative, ErrorInfo, Principal, Usage};
-use crate::{Kind, Limits, Reason, Rejection, SessionId, Status, Step, StepId, Timestamp, ids};
+use crate::{Capture, Kind, Limits, Reason, Rejection, SessionId, Status, Step, StepId, Timestamp, ids};
 
 pub(super) type Checked<T> = Result<T, Rejection>;
 
@@ -48,8 +48,8 @@ impl<'a> StepV1<'a> {
             future_micros_max: limits.future_micros_max.saturating_add(APART_MICROS_MAX),
             ..limits.clone()
         };
-        let (gated, ancestors) = of_door(&mut self.fields.extra, &limits);
-        Ok(Step { gated, ancestors, ..self.check(appended_at, &limits)? })
+        let (gated, capture, ancestors) = of_door(&mut self.fields.extra, &limits);
+        Ok(Step { gated, capture, ancestors, ..self.check(appended_at, &limits)? })
     }
 
     /// `arrival` is absent for a record of the log, whose defaults were filled when it came in.
@@ -60,7 +60,7 @@ impl<'a> StepV1<'a> {
         let fresh = arrival.is_some();
 
         // Of a producer these are names as any other, and attributes.
-        let (gated, ancestors) = if fresh { (None, Vec::new()) } else { of_door(&mut extra, limits) };
+        let (gated, capture, ancestors) = if fresh { Default::default() } else { of_door(&mut extra, limits) };
         let session_id = id(required(it.session_id.take(), "session_id")?, "session_id", limits)?;
         let kind = kind(&required(it.kind.take(), "kind")?)?;
         let agent = agent(it.agent.take(), limits, &mut extra)?;
@@ -119,6 +119,7 @@ impl<'a> StepV1<'a> {
             usage,
             duration_ms: amount(it.duration_ms, "duration_ms", DURATION_MS_MAX, fresh)?,
             gated,
+            capture,
             ancestors,
             attributes: attributes(it.attributes.take().map(|it| it.0).unwrap_or_default(), extra, fresh, limits)?,
         })
@@ -256,20 +257,21 @@ fn event_time<'a>(
     })
 }
 
-/// What the door wrote beside what was sent: [`Step::gated`] and [`Step::ancestors`]. Anything else of these names is no
-/// door's.
-fn of_door<'a>(extra: &mut Extra<'a>, limits: &Limits) -> (Option<bool>, Vec<SessionId<'a>>) {
+/// What the door wrote beside what was sent: [`Step::gated`], [`Step::capture`] and [`Step::ancestors`]. Anything else of these
+/// names is no door's.
+fn of_door<'a>(extra: &mut Extra<'a>, limits: &Limits) -> (Option<bool>, Capture, Vec<SessionId<'a>>) {
     let gated = taken(extra, "gated", |json| match json {
         "true" => Some(true),
         "false" => Some(false),
         _ => None,
     });
+    let capture = taken(extra, "capture", |json| serde_json::from_str(json).ok());
     let ancestors = taken(extra, ANCESTORS, |json| {
         let found: Vec<Text<'a>> = serde_json::from_str(json).ok()?;
         let found = found.into_iter().map(|it| id(it, ANCESTORS, limits)).collect::<Checked<Vec<_>>>().ok()?;
         (found.len() <= ABOVE_MAX).then(|| found.into_iter().map(Into::into).collect())
     });
-    (gated, ancestors.unwrap_or_default())
+    (gated, capture.unwrap_or_default(), ancestors.unwrap_or_default())
 }
 
 fn taken<'a, T>(extra: &mut Extra<'a>, name: &str, read: impl FnOnce(&'a str) -> Option<T>) -> Option<T> {

@@ -2,9 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use martingale_detector_core::Redactor;
 use martingale_platform::config::Span;
 use martingale_platform::telemetry::Format;
+use martingale_schemas::{Capture, Limits, Redact};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -170,6 +173,59 @@ impl Baselines {
     /// The file, where there is one.
     pub(crate) fn file(&self) -> Option<&Path> {
         (!self.file.as_os_str().is_empty()).then_some(&self.file)
+    }
+}
+
+/// How much of the content of steps is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Capturing {
+    pub(crate) mode: Capture,
+    /// Other modes for some agents; the first that matches counts.
+    pub(crate) overrides: Vec<CaptureOf>,
+    /// Names of members whose values are hidden too.
+    pub(crate) fields: Vec<String>,
+    /// A file with the key of the pseudonyms; empty for none.
+    pub(crate) key_file: PathBuf,
+}
+
+/// `mode` of the agents whose id matches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CaptureOf {
+    pub(crate) agent: String,
+    pub(crate) mode: Capture,
+}
+
+impl Capturing {
+    /// What the doors do to steps; `None` where all is kept as it was sent.
+    ///
+    /// # Errors
+    /// No key, or none that can be used; fields that nothing hides.
+    pub(crate) fn redactor(&self, limits: &Limits) -> Result<Option<Arc<dyn Redact>>, Error> {
+        let modes = || self.overrides.iter().map(|it| it.mode).chain([self.mode]);
+        if modes().all(|it| it == Capture::Full) {
+            if self.fields.is_empty() {
+                return Ok(None);
+            }
+            let message = "capture.fields are named and nothing is hidden: set capture.mode to `redacted`, or that of some agents in capture.overrides";
+            return Err(Error::Invalid(message.into()));
+        }
+        if self.key_file.as_os_str().is_empty() {
+            let mode = modes().max().unwrap_or_default().as_str();
+            return Err(Error::Invalid(format!(
+                "capture.mode is `{mode}` and capture.key_file is not set: write a key with `openssl rand -hex 32 > capture.key`, \
+                 the same for every process that takes steps in, and name its file"
+            )));
+        }
+        let file = self.key_file.display();
+        let key = std::fs::read_to_string(&self.key_file)
+            .map_err(|error| Error::Invalid(format!("capture.key_file {file} cannot be read: {error}")))?;
+        let overrides: Vec<_> = self.overrides.iter().map(|it| (it.agent.clone(), it.mode)).collect();
+        let redactor =
+            Redactor::new(key.trim().as_bytes(), self.mode, &overrides, &self.fields, limits.content_bytes_max)
+                .map_err(|error| Error::Invalid(format!("capture.key_file {file}: {error}")))?;
+        Ok(Some(Arc::new(redactor)))
     }
 }
 

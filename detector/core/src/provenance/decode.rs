@@ -1,9 +1,11 @@
 //! Text inside text: percent-encoding, hexadecimal and base64, where what comes out is text again.
 
+use std::ops::Range;
+
 /// Most bytes of one run of characters that are decoded.
 pub(super) const DECODED_MAX: usize = 4096;
 /// Shorter runs are words and numbers that happen to look like an encoding.
-pub(super) const RUN_MIN: usize = 16;
+pub(crate) const RUN_MIN: usize = 16;
 
 /// Base64 in the standard or the URL alphabet, without its padding, from `phase` characters on.
 pub(super) fn base64(run: &[u8], phase: usize, out: &mut Vec<u8>) -> bool {
@@ -99,6 +101,47 @@ pub(super) fn percent(run: &[u8], out: &mut Vec<u8>) -> bool {
         }
     }
     found
+}
+
+/// Characters that runs of an encoding are made of, but for the padding at their end.
+pub(crate) const fn is_in_run(it: u8) -> bool {
+    it.is_ascii_alphanumeric() || matches!(it, b'%' | b'+' | b'/' | b'-' | b'_')
+}
+
+/// How far the run goes that begins here, with its padding; `None` where it is too short to be an encoding.
+pub(crate) fn run(text: &[u8]) -> Option<usize> {
+    let length = text.iter().take_while(|it| is_in_run(**it)).count();
+    let padding = text[length..].iter().take(2).take_while(|it| **it == b'=').count();
+    (length >= RUN_MIN || text[..length].contains(&b'%')).then_some(length + padding)
+}
+
+/// Where each run of a text stands.
+pub(crate) fn runs(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while at < text.len() {
+            let from = at + text[at..].iter().take_while(|it| !is_in_run(**it)).count();
+            if let Some(length) = run(&text[from..]) {
+                at = from + length;
+                return Some(from..at);
+            }
+            at = from + text[from..].iter().take_while(|it| is_in_run(**it)).count();
+        }
+        None
+    })
+}
+
+/// The text that a whole run is an encoding of, in any of them.
+pub(crate) fn any(run: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    if run.contains(&b'%') && percent(run, &mut out) {
+        return Some(out);
+    }
+    let bare = &run[..run.len() - run.iter().rev().take_while(|it| **it == b'=').count()];
+    let is_encoded = bare.len() >= RUN_MIN
+        && bare.iter().any(|it| !it.is_ascii_alphabetic())
+        && (hex(bare, &mut out) || base64(bare, 0, &mut out));
+    is_encoded.then_some(out)
 }
 
 /// Nine of ten bytes can be printed.

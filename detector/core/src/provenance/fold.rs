@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 /// `text` with every character in its plain form. Borrowed when it is ASCII, which is nearly always.
-pub(super) fn plain(text: &str) -> Cow<'_, [u8]> {
+pub(crate) fn plain(text: &str) -> Cow<'_, [u8]> {
     if text.is_ascii() {
         return Cow::Borrowed(text.as_bytes());
     }
@@ -19,7 +19,8 @@ pub(super) fn plain(text: &str) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-fn push(it: char, out: &mut Vec<u8>) {
+/// Appends the plain form of a character, which may be nothing.
+pub(crate) fn push(it: char, out: &mut Vec<u8>) {
     let code = u32::from(it);
     let ascii = |base: u8, offset: u32| base + u8::try_from(offset).unwrap_or(0);
     match code {

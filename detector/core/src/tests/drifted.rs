@@ -24,6 +24,12 @@ pub(super) struct Recorded {
     is_healthy: bool,
 }
 
+impl Recorded {
+    pub(super) fn first_bad(&self) -> Option<u64> {
+        self.first_bad
+    }
+}
+
 /// What was said of a session.
 #[derive(Default)]
 struct Said {

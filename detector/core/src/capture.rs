@@ -1,0 +1,348 @@
+//! How much of the content of steps is kept: all of it, without its secrets, or no word of it.
+//!
+//! Pseudonyms are keyed and equal for equal values, so that what follows values, counts calls and learns what is ordinary
+//! works on them as on the values. What a text means is gone with its words: conditions on content, and the part of the hijack
+//! score that reads sentences, see nothing.
+//!
+//! Hidden is what this step shows to be a secret, or what a step of the same run did that came through the same door before.
+//! Misses a secret that nothing marks as one where it is first seen, and one in an encoding that is not known.
+
+mod known;
+pub(crate) mod pseudonym;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use martingale_schemas::step::{Alternative, Cut, ErrorInfo};
+use martingale_schemas::{Capture, Redact, Step};
+use serde_json::value::RawValue;
+
+use crate::glob::Glob;
+use crate::provenance::decode;
+use crate::secret;
+use known::{Hidden, Known, Values};
+use pseudonym::{MASKED, Pseudonyms, SECRET};
+use rewrite::{Leaf, Under, quoted, rewrite};
+
+/// Shortest text that a key is made of, in bytes.
+const KEY_MIN: usize = 32;
+/// Secrets of one text that are told apart. More: the whole text is one.
+const SECRETS_MAX: usize = 256;
+/// Values that one step may show to be hidden, and their bytes. More: all its content is.
+const VALUES_MAX: usize = 1_024;
+const VALUES_BYTES_MAX: usize = 64 * 1024;
+/// Longest value of a field that is looked for elsewhere.
+const VALUE_MAX: usize = 4_096;
+/// How often JSON may lie in a text of JSON.
+const NESTED_MAX: u8 = 2;
+/// Attributes whose values are words and ids of a convention, which who reads them goes by, and those that describe tools.
+const CONVENTIONS: [&str; 14] = [
+    "gen_ai.operation.name",
+    "gen_ai.provider.name",
+    "gen_ai.request.model",
+    "gen_ai.response.model",
+    "gen_ai.system",
+    "gen_ai.tool.call.id",
+    "gen_ai.tool.definitions",
+    "gen_ai.tool.type",
+    "mcp.method.name",
+    "mcp.tool.annotations",
+    "otel.dropped_attributes_count",
+    "span_id",
+    "tool.annotations",
+    "trace_id",
+];
+
+/// Why a redactor cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureError {
+    /// So many bytes.
+    ShortKey(usize),
+}
+
+impl std::fmt::Display for CaptureError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self::ShortKey(bytes) = self;
+        write!(f, "the key has {bytes} bytes: use at least {KEY_MIN}, e.g. from `openssl rand -hex 32`")
+    }
+}
+
+impl std::error::Error for CaptureError {}
+
+/// Takes the content of steps as the operator wants it kept.
+pub struct Redactor {
+    pseudonyms: Pseudonyms,
+    otherwise: Capture,
+    /// The first that matches counts.
+    agents: Vec<(Glob, Capture)>,
+    /// Names of members whose values are hidden.
+    fields: Vec<Glob>,
+    content_bytes_max: usize,
+    known: Mutex<Known>,
+}
+
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redactor")
+            .field("otherwise", &self.otherwise)
+            .field("agents", &self.agents)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Redactor {
+    /// `key`: at least 32 bytes that nobody can guess, the same at every door. `agents`: patterns of agents' ids, the first that
+    /// matches counts, and `otherwise` where none does. `fields`: patterns of names of members, in any case, whose values are
+    /// hidden where the mode is not [`Capture::Full`].
+    ///
+    /// # Errors
+    /// A key that is too short.
+    pub fn new(
+        key: &[u8],
+        otherwise: Capture,
+        agents: &[(String, Capture)],
+        fields: &[String],
+        content_bytes_max: usize,
+    ) -> Result<Self, CaptureError> {
+        if key.len() < KEY_MIN {
+            return Err(CaptureError::ShortKey(key.len()));
+        }
+        Ok(Self {
+            pseudonyms: Pseudonyms::new(blake3::derive_key("martingale capture v1", key)),
+            otherwise,
+            agents: agents.iter().map(|(agent, mode)| (Glob::new(agent), *mode)).collect(),
+            fields: fields.iter().map(|it| Glob::new(&it.to_ascii_lowercase())).collect(),
+            content_bytes_max,
+            known: Mutex::default(),
+        })
+    }
+
+    fn mode_of(&self, agent: &str) -> Capture {
+        self.agents.iter().find(|(it, _)| it.matches(agent)).map_or(self.otherwise, |(_, mode)| *mode)
+    }
+
+    fn masks(&self, name: &str) -> bool {
+        !self.fields.is_empty() && {
+            let name = name.to_ascii_lowercase();
+            self.fields.iter().any(|it| it.matches(&name))
+        }
+    }
+}
+
+impl Redact for Redactor {
+    fn redact<'a>(&self, step: Step<'a>) -> Step<'a> {
+        let mode = self.mode_of(step.agent.id.as_str());
+        if mode == Capture::Full {
+            return step;
+        }
+        let mut found = Found { redactor: self, all: Vec::new(), bytes: 0, is_too_much: false };
+        found.step(&step);
+        let is_whole = found.is_too_much;
+        let all = if is_whole { &[][..] } else { &found.all };
+        let values =
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).learn(step.root_session_id.as_str(), all);
+        Hiding { redactor: self, mode, is_whole, values }.step(step)
+    }
+
+    fn keeps_rejected(&self) -> bool {
+        self.otherwise == Capture::Full && self.agents.iter().all(|(_, mode)| *mode == Capture::Full)
+    }
+}
+
+/// What a step shows that has to be hidden.
+struct Found<'r> {
+    redactor: &'r Redactor,
+    all: Vec<Hidden>,
+    bytes: usize,
+    is_too_much: bool,
+}
+
+impl Found<'_> {
+    fn step(&mut self, step: &Step<'_>) {
+        for json in step.input.iter().chain(&step.output).chain(step.attributes.iter().map(|(_, it)| it)) {
+            self.json(json.get(), 0);
+        }
+        let error = step.error.iter().filter_map(|it| it.message.as_deref());
+        let weighed = step.alternatives.iter().flat_map(|it| [Some(&*it.action), it.reason.as_deref()]).flatten();
+        for text in step.text.as_deref().into_iter().chain(error).chain(weighed) {
+            self.text("", text, 0);
+        }
+    }
+
+    fn json(&mut self, json: &str, nested: u8) {
+        let redactor = self.redactor;
+        rewrite(json, &|name| redactor.masks(name), |leaf, under| {
+            match leaf {
+                Leaf::Text(text) | Leaf::Number(text) if under.masked => self.push(MASKED, text),
+                Leaf::Text(text) => self.text(under.name, text, nested),
+                Leaf::Name(text) => self.text("", text, NESTED_MAX),
+                Leaf::Number(_) | Leaf::Truth(_) => {}
+            }
+            None
+        });
+    }
+
+    fn text(&mut self, name: &str, text: &str, nested: u8) {
+        if nested < NESTED_MAX && is_json(text) {
+            return self.json(text, nested + 1);
+        }
+        let found = values(name, text);
+        self.is_too_much |= found.len() >= SECRETS_MAX;
+        found.into_iter().for_each(|it| self.push(SECRET, it));
+        for run in decode::runs(text.as_bytes()) {
+            let decoded = decode::any(&text.as_bytes()[run]);
+            let decoded = decoded.as_deref().map_or_else(Default::default, String::from_utf8_lossy);
+            // It is known from then on, and found in the run as in any other.
+            values("", &decoded).into_iter().for_each(|it| self.push(SECRET, it));
+        }
+    }
+
+    fn push(&mut self, prefix: &str, value: &str) {
+        self.is_too_much |= self.all.len() >= VALUES_MAX || self.bytes > VALUES_BYTES_MAX;
+        if self.is_too_much || value.len() > VALUE_MAX {
+            return;
+        }
+        self.bytes += value.len();
+        let pseudonym = self.redactor.pseudonyms.whole(prefix, value).into();
+        self.all.push(Hidden { value: value.into(), pseudonym });
+    }
+}
+
+/// Hides it.
+struct Hiding<'r> {
+    redactor: &'r Redactor,
+    mode: Capture,
+    /// All content at once.
+    is_whole: bool,
+    values: Option<Arc<Values>>,
+}
+
+impl Hiding<'_> {
+    fn step<'a>(&self, step: Step<'a>) -> Step<'a> {
+        let text = |it: Cow<'a, str>| self.text(&it, 0).map_or(it, Cow::Owned);
+        Step {
+            capture: self.mode,
+            text: step.text.map(text).map(|it| self.bounded_text(it)),
+            input: step.input.map(|it| self.value(it)),
+            output: step.output.map(|it| self.value(it)),
+            text_cut: step.text_cut.map(|it| self.cut(it)),
+            input_cut: step.input_cut.map(|it| self.cut(it)),
+            output_cut: step.output_cut.map(|it| self.cut(it)),
+            error: step.error.map(|it| ErrorInfo { message: it.message.map(text), ..it }),
+            alternatives: step
+                .alternatives
+                .into_iter()
+                .map(|it| Alternative { action: text(it.action), reason: it.reason.map(text), ..it })
+                .collect(),
+            attributes: step.attributes.into_iter().map(|it| self.attribute(it)).collect(),
+            ..step
+        }
+    }
+
+    fn attribute<'a>(&self, (name, value): (Cow<'a, str>, Cow<'a, RawValue>)) -> (Cow<'a, str>, Cow<'a, RawValue>) {
+        let mode = if CONVENTIONS.contains(&name.as_ref()) { Capture::Redacted } else { self.mode };
+        let it = Hiding { mode, values: self.values.clone(), ..*self };
+        let value = if self.redactor.masks(&name) { it.whole(&value) } else { it.value(value) };
+        (name, value)
+    }
+
+    fn cut(&self, cut: Cut) -> Cut {
+        Cut { fingerprint: cut.fingerprint.map(|it| self.redactor.pseudonyms.digest(&it)), ..cut }
+    }
+
+    fn value<'a>(&self, value: Cow<'a, RawValue>) -> Cow<'a, RawValue> {
+        match self.json(value.get(), 0) {
+            _ if self.is_whole => self.whole(&value),
+            None => value,
+            // Pseudonyms are longer than short secrets: what outgrows a step is one.
+            Some(json) if json.len() > self.redactor.content_bytes_max => self.whole(&value),
+            Some(json) => RawValue::from_string(json).map_or_else(|_| self.whole(&value), Cow::Owned),
+        }
+    }
+
+    fn whole<'a>(&self, value: &RawValue) -> Cow<'a, RawValue> {
+        let json = quoted(&self.redactor.pseudonyms.whole(MASKED, value.get()));
+        RawValue::from_string(json).map_or_else(|_| Cow::Owned(RawValue::NULL.to_owned()), Cow::Owned)
+    }
+
+    fn bounded_text<'a>(&self, text: Cow<'a, str>) -> Cow<'a, str> {
+        if text.len() > self.redactor.content_bytes_max {
+            return Cow::Owned(self.redactor.pseudonyms.whole(MASKED, &text));
+        }
+        text
+    }
+
+    fn json(&self, json: &str, nested: u8) -> Option<String> {
+        let pseudonyms = &self.redactor.pseudonyms;
+        let is_fingerprint = self.mode == Capture::Fingerprint;
+        rewrite(json, &|name| self.redactor.masks(name), |leaf, Under { masked, .. }| match leaf {
+            Leaf::Text(text) | Leaf::Number(text) | Leaf::Truth(text) if masked => {
+                Some(quoted(&pseudonyms.whole(MASKED, text)))
+            }
+            Leaf::Text(text) => self.text(text, nested).map(|it| quoted(&it)),
+            Leaf::Name(text) => {
+                let hidden = self.hide(text);
+                let name = hidden.as_deref().unwrap_or(text);
+                let other = if is_fingerprint || masked { pseudonyms.name(name) } else { None };
+                other.or(hidden).map(|it| quoted(&it))
+            }
+            Leaf::Number(text) => match self.hide(text) {
+                Some(hidden) => Some(quoted(&hidden)),
+                None => is_fingerprint.then(|| self.number(text)),
+            },
+            Leaf::Truth(_) => None,
+        })
+    }
+
+    /// Digits before the exponent: what comes behind it says how large the number is, and no more than its length does.
+    fn number(&self, text: &str) -> String {
+        let end = text.find(['e', 'E']).unwrap_or(text.len());
+        let mut out = String::with_capacity(text.len());
+        let (whole, fraction) = text[..end].split_once('.').unwrap_or((&text[..end], ""));
+        self.redactor.pseudonyms.digits(whole.as_bytes(), &mut out);
+        if !fraction.is_empty() {
+            out.push('.');
+            self.redactor.pseudonyms.digits(fraction.as_bytes(), &mut out);
+        }
+        out.push_str(&text[end..]);
+        out
+    }
+
+    fn text(&self, text: &str, nested: u8) -> Option<String> {
+        if self.is_whole {
+            return Some(self.redactor.pseudonyms.whole(MASKED, text));
+        }
+        if nested < NESTED_MAX && is_json(text) {
+            return self.json(text, nested + 1);
+        }
+        let hidden = self.hide(text);
+        match self.mode {
+            Capture::Full | Capture::Redacted => hidden,
+            Capture::Fingerprint => Some(self.redactor.pseudonyms.text(hidden.as_deref().unwrap_or(text))),
+        }
+    }
+
+    fn hide(&self, text: &str) -> Option<String> {
+        self.values.as_ref()?.hide(text, 0)
+    }
+}
+
+/// The secrets of a text that stands under a name, as they are hidden.
+fn values<'t>(name: &str, text: &'t str) -> Vec<&'t str> {
+    let found = secret::find_up_to(SECRETS_MAX, name, text.as_bytes()).into_iter();
+    let value = |it: secret::Found| {
+        // With the prefix that all of its kind share: it says what was hidden, and nobody has to know.
+        let from = text[..it.at.start].rfind(|it: char| !it.is_ascii_alphanumeric() && !"_-.".contains(it));
+        let from = if it.kind == secret::SecretKind::Token { from.map_or(0, |at| at + 1) } else { it.at.start };
+        text.get(from..it.at.end).map(str::trim).filter(|it| pseudonym::hidden(it.as_bytes()).is_none())
+    };
+    found.filter_map(value).collect()
+}
+
+/// Whether a text is an object or a list of JSON, as many tools answer.
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '[']) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}

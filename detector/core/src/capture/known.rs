@@ -1,0 +1,297 @@
+//! What was hidden in the latest runs, so that it is hidden again wherever it comes back: plain, or in another coding. In
+//! memory alone, and of this door alone.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::provenance::{decode, fold};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+
+/// Runs that are remembered, and bytes of all their values; what finds them takes some 200 times as much. Full: the run that first
+/// hid something is forgotten.
+const RUNS_MAX: usize = 4_096;
+const BYTES_MAX: usize = 256 * 1024;
+/// Values of one run, and their bytes. Full: the oldest is forgotten.
+const VALUES_MAX: usize = 128;
+const RUN_BYTES_MAX: usize = 16 * 1024;
+/// Shorter values are found in words that have nothing to do with them.
+const VALUE_MIN: usize = 6;
+/// Of fewer letters and digits only the value as it stands is found, and not one taken apart.
+const SQUEEZED_MIN: usize = 12;
+/// How many codings may lie in each other.
+const CODINGS_MAX: u8 = 2;
+
+/// A value, and what stands for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hidden {
+    pub(super) value: Box<str>,
+    pub(super) pseudonym: Box<str>,
+}
+
+/// Values of one run, with what finds them.
+#[derive(Clone, Default)]
+pub(super) struct Values {
+    all: VecDeque<Hidden>,
+    /// In the characters as they stand.
+    literal: Finder,
+    /// In letters and digits alone, so that case, separators and the width of letters do not count.
+    squeezed: Finder,
+}
+
+/// Literals, with the value that each is a form of, and whether it is an encoding of it.
+#[derive(Clone, Default)]
+struct Finder {
+    finder: Option<AhoCorasick>,
+    patterns: Vec<(usize, bool)>,
+}
+
+impl Finder {
+    fn new(forms: Vec<(Vec<u8>, usize, bool)>) -> Self {
+        let patterns = forms.iter().map(|(_, value, is_encoded)| (*value, *is_encoded)).collect();
+        // Encodings that differ in case alone are other texts, and as rare.
+        let mut builder = AhoCorasick::builder();
+        // Made anew with each value, and then asked a few times: what is made fastest.
+        builder.kind(Some(AhoCorasickKind::NoncontiguousNFA));
+        let builder = builder.ascii_case_insensitive(true).match_kind(MatchKind::LeftmostLongest);
+        Self { finder: builder.build(forms.into_iter().map(|it| it.0)).ok(), patterns }
+    }
+
+    fn each(&self, text: &[u8], mut f: impl FnMut(Range<usize>, usize, bool)) {
+        for found in self.finder.iter().flat_map(|it| it.find_iter(text)) {
+            let (value, is_encoded) = self.patterns[found.pattern().as_usize()];
+            f(found.range(), value, is_encoded);
+        }
+    }
+}
+
+impl Values {
+    fn with(&self, more: &[Hidden]) -> Self {
+        let mut all = self.all.clone();
+        for it in more {
+            if it.value.len() >= VALUE_MIN && !all.contains(it) {
+                all.push_back(it.clone());
+            }
+        }
+        let (mut literal, mut squeezed) = (Vec::new(), Vec::new());
+        for (at, it) in all.iter().enumerate() {
+            literal.extend(forms(it.value.as_bytes()).into_iter().map(|(form, is_encoded)| (form, at, is_encoded)));
+            let (letters, _) = squeeze(&it.value);
+            if letters.len() >= SQUEEZED_MIN {
+                squeezed.push((letters, at, false));
+            }
+        }
+        Self { all, literal: Finder::new(literal), squeezed: Finder::new(squeezed) }
+    }
+
+    /// Without the oldest: a step may hold more than is kept of its run.
+    fn kept(mut self) -> Self {
+        if self.all.len() <= VALUES_MAX && self.bytes() <= RUN_BYTES_MAX {
+            return self;
+        }
+        while self.all.len() > VALUES_MAX || self.bytes() > RUN_BYTES_MAX {
+            self.all.pop_front();
+        }
+        Self { all: self.all, ..Self::default() }.with(&[])
+    }
+
+    fn bytes(&self) -> usize {
+        self.all.iter().map(|it| it.value.len()).sum()
+    }
+
+    /// The text with each of them hidden; `None` where there is none. `codings`: how many it was decoded from.
+    pub(super) fn hide(&self, text: &str, codings: u8) -> Option<String> {
+        let mut found: Vec<(Range<usize>, usize)> = Vec::new();
+        let mut end = 0;
+        self.literal.each(text.as_bytes(), |at, value, is_encoded| {
+            // Of an encoding the first and the last characters hang on what stands beside it: its run goes as a whole, once.
+            if at.start >= end {
+                let at = if is_encoded { run_around(text, at) } else { at };
+                end = at.end;
+                found.push((at, value));
+            }
+        });
+        let (letters, places) = squeeze(text);
+        self.squeezed.each(&letters, |at, value, _| {
+            if let (Some((from, _)), Some((_, to))) = (places.get(at.start), places.get(at.end - 1)) {
+                found.push((*from..*to, value));
+            }
+        });
+        if codings < CODINGS_MAX {
+            for run in decode::runs(text.as_bytes()) {
+                let decoded = decode::any(&text.as_bytes()[run.clone()]);
+                let first = decoded.and_then(|it| self.first(&String::from_utf8_lossy(&it), codings + 1));
+                found.extend(first.map(|value| (run, value)));
+            }
+        }
+        self.replaced(text, found)
+    }
+
+    /// The first of them that a text holds.
+    fn first(&self, text: &str, codings: u8) -> Option<usize> {
+        let hidden = self.hide(text, codings)?;
+        self.all.iter().position(|it| hidden.contains(&*it.pseudonym))
+    }
+
+    fn replaced(&self, text: &str, mut found: Vec<(Range<usize>, usize)>) -> Option<String> {
+        found.sort_by_key(|(at, value)| (at.start, Reverse(at.end), *value));
+        let (mut out, mut copied) = (String::new(), 0);
+        for (at, value) in found {
+            if at.end <= copied {
+                continue;
+            }
+            if at.start >= copied {
+                out.push_str(text.get(copied..at.start).unwrap_or_default());
+                out.push_str(&self.all[value].pseudonym);
+            }
+            copied = at.end;
+        }
+        (copied > 0).then(|| {
+            out.push_str(text.get(copied..).unwrap_or_default());
+            out
+        })
+    }
+}
+
+/// Values by run.
+#[derive(Default)]
+pub(super) struct Known {
+    runs: HashMap<Box<str>, Arc<Values>>,
+    order: VecDeque<Box<str>>,
+    bytes: usize,
+}
+
+impl Known {
+    /// The values of a run, those of this step among them.
+    pub(super) fn learn(&mut self, run: &str, more: &[Hidden]) -> Option<Arc<Values>> {
+        let before = self.runs.get(run);
+        let is_new = more.iter().any(|it| !before.is_some_and(|before| before.all.contains(it)));
+        if !is_new {
+            return before.cloned();
+        }
+        let values = before.map_or_else(|| Values::default().with(more), |it| it.with(more));
+        let kept = Arc::new(values.clone().kept());
+        self.bytes += kept.bytes();
+        match self.runs.insert(run.into(), kept) {
+            Some(before) => self.bytes -= before.bytes(),
+            None => self.order.push_back(run.into()),
+        }
+        while self.order.len() > RUNS_MAX || self.bytes > BYTES_MAX {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.bytes -= self.runs.remove(&oldest).map_or(0, |it| it.bytes());
+        }
+        Some(Arc::new(values))
+    }
+}
+
+/// A value as it may come back, and whether that is an encoding. What a whole run is an encoding of is decoded instead.
+fn forms(value: &[u8]) -> Vec<(Vec<u8>, bool)> {
+    let mut percent = String::new();
+    for it in value {
+        match it {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => percent.push(char::from(*it)),
+            _ => {
+                let _ = write!(percent, "%{it:02x}");
+            }
+        }
+    }
+    let mut out = vec![(value.to_vec(), false), (percent.into_bytes(), false)];
+    for phase in 0..3 {
+        for alphabet in [STANDARD, URL] {
+            out.push((base64(value, phase, alphabet), true));
+        }
+    }
+    out.retain(|it| it.0.len() >= VALUE_MIN);
+    out.sort_unstable();
+    out.dedup_by(|a, b| a.0 == b.0);
+    out
+}
+
+const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// What is the same of a value in base64 whatever stands before and after it, when it begins `phase` bytes into a group.
+fn base64(value: &[u8], phase: usize, alphabet: &[u8; 64]) -> Vec<u8> {
+    let skip = (3 - phase) % 3;
+    let whole = value.get(skip..).unwrap_or_default();
+    let groups = whole.chunks_exact(3);
+    groups
+        .flat_map(|it| {
+            let word = u32::from(it[0]) << 16 | u32::from(it[1]) << 8 | u32::from(it[2]);
+            [18, 12, 6, 0].map(|shift| alphabet[(word >> shift & 63) as usize])
+        })
+        .collect()
+}
+
+/// Letters and digits of a text in their plain form and small, each with where its character stands.
+fn squeeze(text: &str) -> (Vec<u8>, Vec<(usize, usize)>) {
+    let (mut letters, mut places) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len()));
+    let mut plain = Vec::with_capacity(4);
+    for (at, it) in text.char_indices() {
+        plain.clear();
+        fold::push(it, &mut plain);
+        for letter in plain.iter().filter(|it| it.is_ascii_alphanumeric() || **it >= 0x80) {
+            letters.push(letter.to_ascii_lowercase());
+            places.push((at, at + it.len_utf8()));
+        }
+    }
+    (letters, places)
+}
+
+/// The run of an encoding that a part of it stands in.
+fn run_around(text: &str, part: Range<usize>) -> Range<usize> {
+    let bytes = text.as_bytes();
+    let before = bytes[..part.start].iter().rev().take_while(|it| decode::is_in_run(**it)).count();
+    let after = bytes[part.end..].iter().take_while(|it| decode::is_in_run(**it)).count();
+    let padding = bytes[part.end + after..].iter().take(2).take_while(|it| **it == b'=').count();
+    part.start - before..part.end + after + padding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Hidden, Known};
+
+    fn hidden(value: &str) -> Hidden {
+        Hidden { value: value.into(), pseudonym: format!("<{}>", value.len()).into() }
+    }
+
+    #[test]
+    fn a_value_is_hidden_again_in_every_coding() {
+        let mut known = Known::default();
+        assert!(known.learn("r", &[]).is_none());
+        let values = known.learn("r", &[hidden("hunter22x"), hidden("p@ss w0rd")]).unwrap();
+        for (text, expected) in [
+            ("it is hunter22x.", "it is <9>."),
+            ("HUNTER22X and p@ss w0rd", "<9> and <9>"),
+            ("x=p%40ss%20w0rd&y", "x=<9>&y"),
+            ("68756e746572323278", "<9>"),
+            // "hunter22x" alone, behind one byte and behind two.
+            ("aHVudGVyMjJ4", "<9>"),
+            ("see eGh1bnRlcjIyeA== there", "see <9> there"),
+            ("eHhodW50ZXIyMng=", "<9>"),
+        ] {
+            assert_eq!(values.hide(text, 0).as_deref(), Some(expected), "{text}");
+        }
+        for text in ["", "hunter22", "another text", "aHVudGVy"] {
+            assert_eq!(values.hide(text, 0), None, "{text}");
+        }
+        assert!(known.learn("other", &[]).is_none(), "of this run alone");
+        assert!(known.learn("r", &[]).unwrap().hide("hunter22x", 0).is_some(), "remembered");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut known = Known::default();
+        let many: Vec<_> = (0..300).map(|it| hidden(&format!("value-{it:03}"))).collect();
+        let values = known.learn("r", &many).unwrap();
+        assert!(values.hide("value-000", 0).is_some(), "all of the step itself");
+        let kept = known.learn("r", &[]).unwrap();
+        assert!(kept.hide("value-000", 0).is_none() && kept.hide("value-299", 0).is_some());
+        for run in 0..5_000 {
+            known.learn(&run.to_string(), &[hidden("another-value")]);
+        }
+        assert!(known.learn("r", &[]).is_none() && known.runs.len() == known.order.len());
+    }
+}
