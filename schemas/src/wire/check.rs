@@ -198,7 +198,8 @@ fn name<'a>(value: Option<Text<'a>>, field: &'static str, limits: &Limits) -> Ch
     if text.len() > limits.name_bytes_max {
         return Err(too_long(field, text.len(), limits.name_bytes_max));
     }
-    if text.as_bytes().contains(&0) {
+    // JSON has it as an escape alone, and what is borrowed has none.
+    if matches!(text, Cow::Owned(_)) && text.as_bytes().contains(&0) {
         let message = format!("`{field}` holds a NUL character: \"{}\"", shown(&text));
         return Err(Rejection::field(Reason::InvalidValue, field, message));
     }
@@ -285,6 +286,9 @@ type Extra<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
 /// Unknown fields of a nested object are kept as attributes under a dotted name.
 fn keep<'a>(extra: &mut Extra<'a>, object: &str, fields: Extra<'a>) {
+    if fields.is_empty() {
+        return;
+    }
     extra.extend(fields.into_iter().map(|(name, value)| (Cow::Owned(format!("{object}.{name}")), value)));
 }
 

@@ -45,6 +45,6 @@ fn rounds(ring: &VecDeque<Call>, call: &Call, length: usize, rounds_max: usize) 
         _ => false,
     };
     let equal = (0..length * (rounds_max - 1)).take_while(|n| same(*n)).count();
-    let varied = (1..length).any(|n| back(n).is_some_and(|it| it.key != call.key));
-    if varied { equal / length + 1 } else { 1 }
+    let varied = || (1..length).any(|n| back(n).is_some_and(|it| it.key != call.key));
+    if equal >= length && varied() { equal / length + 1 } else { 1 }
 }

@@ -135,10 +135,12 @@ impl Memory {
             }
             heard(print);
             let is_prose = here.len() >= if is_record { FIELD_WORDS_MIN } else { PROSE_WORDS_MIN };
-            // What a field says is its value.
-            let text = text.split_once(": ").filter(|_| is_record).map_or(text, |it| it.1);
             let begun = fresh.pieces.len();
+            let mut surface = 0;
             if is_prose {
+                // What a field says is its value.
+                let text = text.split_once(": ").filter(|_| is_record).map_or(text, |it| it.1);
+                surface = instruction::surface(text);
                 words::words(text, |it| embed::pieces(it, begun + SENTENCE_PIECES_MAX, &mut fresh.pieces));
             }
             let small = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
@@ -147,7 +149,7 @@ impl Memory {
                 pieces: small(fresh.pieces.len() - begun),
                 known,
                 is_record: is_record || !is_prose,
-                surface: if is_prose { instruction::surface(text) } else { 0 },
+                surface,
             });
         };
         let cut = match &step.output {

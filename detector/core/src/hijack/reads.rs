@@ -283,22 +283,26 @@ impl Sheet {
     }
 
     fn carriers(&self, value: &[u32], max: usize, begin: Carrier, out: &mut Vec<Carrier>) {
-        if !value.first().is_some_and(|it| self.marks.may_have(*it) && has(&self.words, *it)) {
-            return;
-        }
+        let Some(first) = value.first().filter(|it| self.marks.may_have(**it)) else { return };
+        // Where it may begin: sentences before that are passed over, and nothing is left to see where there is no such place.
+        let begins = |from: usize| Some(from + self.words.get(from..)?.iter().position(|it| it == first)?);
+        let Some(mut next) = begins(0) else { return };
         let (mut at, mut word, mut lines) = (begin, 0, self.lines.iter());
         for (read, it) in self.reads.iter().enumerate() {
             at.read = read;
             for line in lines.by_ref().take(it.lines.into()) {
-                at.line = *line;
-                let words = self.words.get(word..word + usize::from(line.words)).unwrap_or_default();
-                if contains(words, value) {
-                    if out.len() == max {
-                        return;
-                    }
-                    out.push(at);
-                }
                 word += usize::from(line.words);
+                if next < word {
+                    at.line = *line;
+                    if self.words.get(next..word).is_some_and(|it| contains(it, value)) {
+                        if out.len() == max {
+                            return;
+                        }
+                        out.push(at);
+                    }
+                    let Some(it) = begins(word) else { return };
+                    next = it;
+                }
                 at.piece += usize::from(line.pieces);
                 at.number += 1;
             }

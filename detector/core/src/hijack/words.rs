@@ -214,6 +214,10 @@ pub(crate) fn sentences(text: &str, f: &mut Hear<'_>) {
 }
 
 fn lines(text: &str, f: &mut Hear<'_>) {
+    if !text.as_bytes().contains(&b'\n') {
+        // Nearly all that records hold.
+        return split(text.trim(), f);
+    }
     // What is read last, and what it was put together from when it was wrapped.
     let (mut last, mut whole) = ("", String::new());
     let mut wrapped = false;
@@ -266,7 +270,9 @@ fn split(line: &str, f: &mut Hear<'_>) {
 fn is_field(line: &str) -> bool {
     let is_before = |it: char| it.is_whitespace() || matches!(it, '-' | '\'' | '"' | '{' | '[' | '(');
     let line = line.trim_start_matches(is_before);
-    let Some((name, rest)) = line.split_once(':') else { return false };
+    // No further than a name may reach: a searcher would take longer to make than to use.
+    let colon = line.bytes().take(char::MAX_LEN_UTF8 * KEY_CHARS_MAX + 1).position(|it| it == b':');
+    let Some((name, rest)) = colon.map(|at| (&line[..at], &line[at + 1..])) else { return false };
     let is_name = |it: char| it.is_alphanumeric() || matches!(it, ' ' | '_' | '.' | '\'' | '"' | '/' | '-');
     name.starts_with(|it: char| it.is_alphanumeric() || it == '_')
         && name.chars().count() <= KEY_CHARS_MAX

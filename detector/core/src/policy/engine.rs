@@ -335,6 +335,9 @@ impl One<'_, '_, '_> {
             let since = progress.base_time.unwrap_or(self.on.started);
             used(metric, self.on.facts.session.counts, progress.base, (self.on.now, since))
         };
+        if used <= limit && warn_at.is_none_or(|it| used < it) {
+            return;
+        }
         let (value, shown_limit) = (metric.shown(used), metric.shown(limit));
         if used > limit {
             let decision = self.policy.then.decision;
@@ -345,7 +348,7 @@ impl One<'_, '_, '_> {
                 let message = self.render(&scope);
                 self.find(decision, value, vec![self.step_id()], message);
             }
-        } else if warn_at.is_some_and(|it| used >= it) && self.on.progress.say_once(mix(self.policy.key, 2)) {
+        } else if self.on.progress.say_once(mix(self.policy.key, 2)) {
             let (is, of) = (amount(value), amount(shown_limit));
             let message = format!("{}: {is} of {of} {} are used.", self.policy.title, metric.unit());
             self.find(Decision::Warn, value, vec![self.step_id()], message);

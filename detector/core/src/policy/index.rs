@@ -98,16 +98,22 @@ impl Index {
 
     /// Candidates for a step, in order of rank.
     pub(super) fn candidates(&self, kind: Kind, tool: &str, flags: Flags) -> impl Iterator<Item = Candidate> {
-        let mut by_kind = self.by_kind[kind as usize].iter().filter(move |it| flags.has(it.flags)).peekable();
         let tools = if self.by_pattern.is_empty() { &self.by_tool } else { &self.known };
         let by_tool = if tools.is_empty() { None } else { tools.get(tool) };
-        let fits = move |it: &&OfTool| it.kinds.has(kind) && flags.has(it.candidate.flags);
-        let mut by_tool = by_tool.into_iter().flatten().filter(fits).map(|it| &it.candidate).peekable();
-        std::iter::from_fn(move || match (by_kind.peek(), by_tool.peek()) {
-            (Some(a), Some(b)) if b.rank < a.rank => by_tool.next().copied(),
-            (Some(_), _) => by_kind.next().copied(),
-            (None, _) => by_tool.next().copied(),
-        })
+        let mut by_tool = by_tool.map_or(&[][..], Vec::as_slice);
+        let mut by_kind = self.by_kind[kind as usize].as_slice();
+        let in_order = std::iter::from_fn(move || match (by_kind, by_tool) {
+            ([it, rest @ ..], others) if others.first().is_none_or(|other| it.rank < other.candidate.rank) => {
+                by_kind = rest;
+                Some((true, it))
+            }
+            (_, [it, rest @ ..]) => {
+                by_tool = rest;
+                Some((it.kinds.has(kind), &it.candidate))
+            }
+            (_, []) => None,
+        });
+        in_order.filter(move |(is_of_kind, it)| *is_of_kind && flags.has(it.flags)).map(|it| *it.1)
     }
 }
 

@@ -42,10 +42,16 @@ impl<'v> Canonical<'v> {
     /// Lower case; of an address everything counts, of anything else not the separators, which people put where they like.
     pub(super) fn of(value: &'v [u8]) -> Self {
         let value = &value[..value.len().min(VALUE_MAX)];
-        let marks = value.iter().fold(0, |all, it| all | KEPT[usize::from(*it)]);
+        let (marks, all) = value.iter().map(|it| KEPT[usize::from(*it)]).fold((0, !0), |(a, b), it| (a | it, b & it));
         let (address, upper) = (marks & MARKS_ADDRESS != 0, marks & UPPER != 0);
-        let mut it = Self { value, form: [0; VALUE_MAX], length: 0, address, upper };
-        it.fill(if address { OF_ADDRESS } else { OF_OTHER });
+        let mut it = Self { value, form: [0; VALUE_MAX], length: value.len(), address, upper };
+        let keeps = if address { OF_ADDRESS } else { OF_OTHER };
+        if upper || all & keeps == 0 {
+            it.fill(keeps);
+        } else {
+            // Most values are in this form already.
+            it.form[..value.len()].copy_from_slice(value);
+        }
         it
     }
 

@@ -67,8 +67,6 @@ struct Shape {
     words: u32,
     numbers: u32,
     digits: u32,
-    /// Letters and digits that follow each other without a separator: an id rather than prose.
-    mixed: bool,
     address: bool,
     /// Words that begin with a capital after a space: a name.
     name: u32,
@@ -84,13 +82,11 @@ impl Shape {
                 let begins = matches!(self.last, None | Some((Class::Other, b' ')));
                 self.name += u32::from(first.is_ascii_uppercase() && begins && length > 1);
                 self.bits += (3 * length).min(12) + u32::from(length > 6) * 2;
-                self.mixed |= matches!(self.last, Some((Class::Digits, _)));
             }
             Class::Digits => {
                 self.numbers += 1;
                 self.digits += length;
                 self.bits = self.bits.saturating_add(length.saturating_mul(10) / 3);
-                self.mixed |= matches!(self.last, Some((Class::Letters, _)));
             }
             Class::Other => {
                 self.address |= matches!(first, b'@' | b'.') && self.words + self.numbers > 0;

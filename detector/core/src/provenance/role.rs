@@ -166,6 +166,9 @@ impl Role {
 
     /// What the name alone says: its last word, or else its first.
     pub fn of_name(name: &str) -> Option<Self> {
+        if name.bytes().all(|it| it.is_ascii_lowercase()) {
+            return Self::of_word(name);
+        }
         let mut words = Words { name, at: 0 }.take(NAME_WORDS_MAX);
         let first = words.next()?;
         words.last().and_then(Self::of_word).or_else(|| Self::of_word(first))

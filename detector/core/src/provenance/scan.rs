@@ -335,7 +335,7 @@ impl<'k, S: Sink> Scanner<'k, S> {
         if self.coding.depth() >= DEPTH_MAX || self.decode_left == 0 {
             return;
         }
-        let is_percent = token.contains(&b'%');
+        let is_percent = mask & SYMBOL != 0 && token.contains(&b'%');
         if !is_percent && token.len() < RUN_MIN {
             return;
         }
