@@ -9,14 +9,27 @@ use postcard::ser_flavors::Flavor;
 /// 1: a session in one piece. 2: its histories in parts, which are entries of their own. 3: and what it was asked and read, as
 /// hijack scoring needs it. 4: and how far it departs from its agent's baseline. 5: and which other runs it
 /// stands in. 6: and what it, and its run, was granted. 7: more streams of drift, and which words it has met.
-/// 8: and whether calls that cannot be taken back are asked about.
+/// 8: and whether calls that cannot be taken back are asked about, how fast it and its run use
+/// what budgets are about, and what definitions of tools it has shown warn of.
 const VERSION: u8 = 8;
-/// The version that added the last fields of a session and of a run: what came later lies within fields.
-const FIELDS: u8 = 6;
 const HEADER_BYTES: usize = 1 + size_of::<i64>();
 /// First byte of the state of a session, and of a run.
 const SESSION: u8 = 0;
 const RUN: u8 = 1;
+
+/// Most bytes that an earlier version lacks.
+const LATER_MAX: usize = 16;
+
+/// How many zeros stand for the fields that came after a version, at the end of a session or of a run.
+fn later(version: u8, kind: Option<&u8>) -> usize {
+    // One field a version from 3 to 6 in a session, and one in a run with the last of them; then a pace of five numbers in
+    // each, and definitions in a session.
+    match kind {
+        Some(&SESSION) => usize::from(6_u8.saturating_sub(version)) + 6,
+        Some(&RUN) => usize::from(version < 6) + 5,
+        _ => 0,
+    }
+}
 
 /// An entry whose state has not been read yet.
 #[derive(Clone, Copy, Debug)]
@@ -126,12 +139,8 @@ impl Entry<'_> {
         let (state, rest) = match self.version {
             1 => postcard::take_from_bytes(self.body).map(|(StateV1(state), rest)| (state, rest)),
             // The last fields came later: a zero says that there is nothing in one.
-            2..FIELDS if self.body.first() == Some(&SESSION) => {
-                longer = [self.body, &[0; 4][..usize::from(FIELDS - self.version)]].concat();
-                postcard::take_from_bytes(&longer)
-            }
-            2..FIELDS if self.body.first() == Some(&RUN) => {
-                longer = [self.body, &[0]].concat();
+            2..VERSION => {
+                longer = [self.body, &[0; LATER_MAX][..later(self.version, self.body.first())]].concat();
                 postcard::take_from_bytes(&longer)
             }
             _ => postcard::take_from_bytes(self.body),

@@ -178,7 +178,8 @@ impl Detector {
 
         let mut findings = Vec::new();
         findings.extend(standing_halt(session, run, step));
-        let tool = self.tools.of(step, &rules.catalogue, limits.tools_max);
+        self.tally.dropped += session.defined.take_in(step);
+        let tool = self.tools.of(step, &rules.catalogue, &session.defined, limits.tools_max);
         let heard = if tool.flags.has(Flags::POLL) { None } else { session.calls.hear(step) };
         let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, &rules);
         findings.append(&mut flow.findings);
@@ -218,6 +219,7 @@ impl Detector {
                 calls: heard.as_ref().map(|it| (&session.calls, it)),
                 progress: &mut session.progress,
                 run,
+                pace: &session.pace,
                 now: session.now,
                 started: session.started,
                 findings: &mut findings,

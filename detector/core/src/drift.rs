@@ -262,9 +262,9 @@ impl Held<'_, '_> {
 
     /// It was slowed down not long ago, and this call cannot be taken back.
     fn asked(&self, level: Level, memory: &Memory, (ground, what): (Ground, &str)) -> Finding {
-        let by_name = if ground == Ground::Stated { "" } else { ", by its name," };
+        let by = ground.guessed().map_or(String::new(), |it| format!(", by {it},"));
         let message = format!(
-            "{}{by_name} {what}, {} steps or fewer after the session came {:.1} bits or more beyond what the {} sessions that were learnt reach.",
+            "{}{by} {what}, {} steps or fewer after the session came {:.1} bits or more beyond what the {} sessions that were learnt reach.",
             quoted(self.step.tool.as_deref().unwrap_or("a tool"), 60),
             ASKED,
             level.from,

@@ -99,9 +99,9 @@ pub(crate) fn observe(
     if step.kind == Kind::ToolCall && tool.level > run.authority.as_ref().map_or(0, |it| it.level) {
         let risen = rise::of(step, tool, session.provenance.as_deref(), run);
         if risen.is_some() && !approved {
-            find(CoreRule::PrivilegeRise, rise::is_described(tool), risen);
-        } else if !refused {
-            run.authority.get_or_insert_default().reach(step, tool.level);
+            find(CoreRule::PrivilegeRise, !tool.is_guessed(), risen);
+        } else if !refused && tool.reach > run.authority.as_ref().map_or(0, |it| it.level) {
+            run.authority.get_or_insert_default().reach(step, tool.reach);
         }
     }
     findings

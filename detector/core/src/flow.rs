@@ -18,7 +18,7 @@ use crate::provenance::{Argument, Bounds, Index, Integrity, Leak, Mark, Role, To
 use crate::quote::{quoted, quoted_whole};
 use crate::rules::{Rules, Values};
 use crate::run::RunState;
-use crate::sink::{Ground, reaches_out};
+use crate::sink::reaches_out;
 use crate::tools::{Flags, Tool};
 
 /// Edges of one verdict: the strongest of each argument, the first arguments.
@@ -121,13 +121,13 @@ fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run:
         return flow;
     }
     let Some(ground) = reaches_out(step, tool) else { return flow };
-    let certain = ground == Ground::Stated;
-    flow.findings.extend(leakage(step, certain, &secrets, destinations, rules));
+    let guessed = ground.guessed();
+    flow.findings.extend(leakage(step, guessed, &secrets, destinations, rules));
     if let (Some(untrusted), Some(sensitive)) = (&shared.untrusted, &shared.sensitive)
         && !destinations.authorised()
     {
-        let finding = chain(step, certain, untrusted, sensitive);
-        flow.findings.extend(rules.in_mode(CoreRule::Trifecta, certain, finding));
+        let finding = chain(step, guessed, untrusted, sensitive);
+        flow.findings.extend(rules.in_mode(CoreRule::Trifecta, guessed.is_none(), finding));
     }
     flow
 }
@@ -174,13 +174,13 @@ fn edge(argument: &Argument<'_>, path_of: impl Fn(&crate::provenance::Trace<'_>)
 }
 
 /// What backs a finding on a tool that reaches out.
-const fn backing(certain: bool) -> Calibration {
-    if certain { Calibration::Fact } else { Calibration::Uncalibrated }
+const fn backing(guessed: Option<&str>) -> Calibration {
+    if guessed.is_none() { Calibration::Fact } else { Calibration::Uncalibrated }
 }
 
 fn leakage(
     step: &Step<'_>,
-    certain: bool,
+    guessed: Option<&str>,
     secrets: &[(&Leak, &crate::provenance::Secret)],
     destinations: Destinations,
     rules: &Rules,
@@ -198,10 +198,15 @@ fn leakage(
         1 => String::new(),
         n => format!(" So would {} more.", n - 1),
     };
-    let guessed = if certain { "" } else { ", which reaches out by its name" };
-    let held_back = if certain || rules.modes.of(rule) != Mode::Enforce { "" } else { HELD_BACK };
+    let by = guessed.map_or(String::new(), |it| format!(", which reaches out by {it}"));
+    // Why an enforced rule only watches here.
+    let held_back = guessed.filter(|_| rules.modes.of(rule) == Mode::Enforce).map_or(String::new(), |it| {
+        format!(
+            " It is only watched, since nothing but {it} says that the tool reaches out: describe it as `open_world`."
+        )
+    });
     let message = format!(
-        "{} from step {}{session}{place} would leave through {}{guessed}: argument `{}`, {}.{others}{held_back}",
+        "{} from step {}{session}{place} would leave through {}{by}: argument `{}`, {}.{others}{held_back}",
         capital(secret.kind.as_str()),
         quoted(secret.step.as_str(), 60),
         quoted(step.tool.as_deref().unwrap_or("a tool"), 60),
@@ -215,19 +220,15 @@ fn leakage(
         mode: rule.default_mode(),
         decision: rule.decision(),
         score: f64::from(u32::try_from(secrets.len()).unwrap_or(u32::MAX)),
-        calibration: backing(certain),
+        calibration: backing(guessed),
         bound: None,
         began_at: evidence.first().cloned().unwrap_or(this),
         evidence,
         message,
         notify: Vec::new(),
     };
-    rules.in_mode(rule, certain, finding)
+    rules.in_mode(rule, guessed.is_none(), finding)
 }
-
-/// Why an enforced rule only watches here.
-const HELD_BACK: &str =
-    " It is only watched, since nothing but its name says that the tool reaches out: describe it as `open_world`.";
 
 const fn how(matched: ValueMatch) -> &'static str {
     match matched {
@@ -249,7 +250,7 @@ fn capital(text: &str) -> String {
     out
 }
 
-fn chain(step: &Step<'_>, certain: bool, untrusted: &Mark, sensitive: &Mark) -> Finding {
+fn chain(step: &Step<'_>, guessed: Option<&str>, untrusted: &Mark, sensitive: &Mark) -> Finding {
     let this = step.step_id.to_static();
     let own = |it: &&Mark| it.session.as_str() == step.session_id.as_str();
     let mut evidence: Vec<StepId<'static>> =
@@ -265,7 +266,7 @@ fn chain(step: &Step<'_>, certain: bool, untrusted: &Mark, sensitive: &Mark) -> 
         shown(untrusted),
         shown(sensitive),
         quoted(step.tool.as_deref().unwrap_or("a tool"), 60),
-        if certain { "" } else { ", by its name," },
+        guessed.map_or(String::new(), |it| format!(", by {it},")),
     );
     Finding {
         column: Column::Chain,
@@ -274,7 +275,7 @@ fn chain(step: &Step<'_>, certain: bool, untrusted: &Mark, sensitive: &Mark) -> 
         mode: CoreRule::Trifecta.default_mode(),
         decision: CoreRule::Trifecta.decision(),
         score: 1.0,
-        calibration: backing(certain),
+        calibration: backing(guessed),
         bound: None,
         began_at: evidence.first().cloned().unwrap_or(this),
         evidence,

@@ -25,6 +25,7 @@ mod hash;
 mod hijack;
 mod judgement;
 mod limits;
+mod pace;
 mod parts;
 pub mod policy;
 pub mod provenance;

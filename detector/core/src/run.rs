@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::escalation::Authority;
 use crate::halt::Halt;
 use crate::hash::hash_text;
+use crate::pace::Pace;
 use crate::provenance::Shared;
-use crate::session::{Counts, SessionState};
+use crate::session::{Counts, SessionState, span};
 use crate::state::{Part, PartRef, PartState};
 
 /// Ancestors that a session carries. One that is deeper cannot say who else is above it, and takes any halt of its run
@@ -98,6 +99,9 @@ pub struct RunState {
     /// What they were granted and how high their tools have reached, once there is something.
     #[serde(default)]
     pub(crate) authority: Option<Box<Authority>>,
+    /// How fast its sessions together use what budgets are about, since it was last resumed.
+    #[serde(default)]
+    pub(crate) pace: Pace,
 }
 
 /// One session of the run.
@@ -178,8 +182,9 @@ impl RunState {
             self.started = step.time;
             self.now = step.time;
         }
+        let before = self.now;
         self.now = self.now.max(step.time);
-        self.counts.add(step);
+        self.pace.add(self.counts.add(step), span(before, self.now));
     }
 
     /// Lifts its halt, and answers whether its budgets had anything to renew.
@@ -198,6 +203,7 @@ impl RunState {
         let (counts, time) = (self.counts, Some(self.now));
         let renewed = (self.base, self.base_time) != (counts, time);
         (self.base, self.base_time) = (counts, time);
+        self.pace = Pace::default();
         renewed
     }
 

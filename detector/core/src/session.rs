@@ -8,12 +8,14 @@ use crate::drift;
 use crate::escalation::Entitled;
 use crate::halt::Halt;
 use crate::hijack::Memory;
+use crate::pace::Pace;
 use crate::policy::Progress;
 use crate::provenance::{At, Index};
 use crate::recent::{Fingerprints, Recent};
 use crate::run::{Place, parent_of};
 use crate::state::{Part, PartRef, PartState};
 use crate::tally::Tally;
+use crate::tools::Defined;
 
 /// Runs beside its own that a session is remembered to stand in. Steps of one session that tell different roots are refused, so
 /// there are more only where many sessions name it as their parent before it begins, each with another root.
@@ -33,15 +35,27 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn add(&mut self, step: &Step<'_>) {
-        self.steps += 1;
-        self.tool_calls += u64::from(step.kind == Kind::ToolCall);
-        self.errors += u64::from(step.failed());
-        if let Some(usage) = &step.usage {
-            self.tokens = self.tokens.saturating_add(usage.tokens());
-            self.micro_usd = self.micro_usd.saturating_add(usage.micro_usd());
-        }
+    /// Takes in a step, and answers what it counts for alone.
+    pub(crate) fn add(&mut self, step: &Step<'_>) -> Self {
+        let one = Self {
+            steps: 1,
+            tool_calls: u64::from(step.kind == Kind::ToolCall),
+            errors: u64::from(step.failed()),
+            tokens: step.usage.map_or(0, |it| it.tokens()),
+            micro_usd: step.usage.map_or(0, |it| it.micro_usd()),
+        };
+        self.steps += one.steps;
+        self.tool_calls += one.tool_calls;
+        self.errors += one.errors;
+        self.tokens = self.tokens.saturating_add(one.tokens);
+        self.micro_usd = self.micro_usd.saturating_add(one.micro_usd);
+        one
     }
+}
+
+/// From one time to a later one, in microseconds.
+pub(crate) fn span(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(to.micros_since(from)).unwrap_or(0)
 }
 
 /// State of one session: everything about it that a later verdict may depend on. Serialised is its head: what is written
@@ -80,6 +94,12 @@ pub struct SessionState {
     /// What it was granted, once something was declared or approved. Outlives its end: to end is not to be granted anew.
     #[serde(default)]
     pub(crate) entitled: Option<Box<Entitled>>,
+    /// How fast it uses what budgets are about, since it was last resumed.
+    #[serde(default)]
+    pub(crate) pace: Pace,
+    /// What the definitions of tools that its steps have shown warn of.
+    #[serde(default)]
+    pub(crate) defined: Defined,
     /// Pages of what was let go since the last hand-over.
     #[serde(skip)]
     pub(crate) gone: Vec<At>,
@@ -227,8 +247,9 @@ impl SessionState {
             self.started = step.time;
             self.now = step.time;
         }
+        let before = self.now;
         self.now = self.now.max(step.time);
-        self.counts.add(step);
+        self.pace.add(self.counts.add(step), span(before, self.now));
         self.spawns = self.spawns.saturating_add(u32::from(step.kind == Kind::Spawn));
         if let Some(seq) = step.seq {
             self.last_seq = Some(tally.number(self.last_seq, seq));
@@ -241,8 +262,10 @@ impl SessionState {
     pub(crate) fn end(&mut self) {
         self.ended = true;
         self.drift = None;
+        self.defined = Defined::default();
         self.calls.clear();
         self.progress.end();
+        self.pace = Pace::default();
         // What was never stored is removed with what was: that changes nothing.
         if let Some(mut index) = self.provenance.take() {
             self.gone.extend(index.held());
@@ -263,6 +286,7 @@ impl SessionState {
         (self.children, self.spawns) = (0, 0);
         self.calls.clear();
         self.progress = Progress::resumed(self.counts, self.now);
+        self.pace = Pace::default();
         if self.is_blank() {
             // It is not stored, and must not be remembered in memory alone.
             *self = Self::default();
@@ -282,6 +306,7 @@ impl SessionState {
             + self.memory.as_ref().map_or(0, |it| size_of::<Memory>() + it.bytes())
             + self.also_in.iter().map(|it| size_of::<SessionId<'_>>() + it.as_str().len()).sum::<usize>()
             + self.entitled.as_ref().map_or(0, |it| size_of::<Entitled>() + it.bytes())
+            + self.defined.bytes()
             + self.drift.as_ref().map_or(0, |it| size_of::<drift::Memory>() + it.bytes())
     }
 }

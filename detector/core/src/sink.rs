@@ -9,8 +9,28 @@ use crate::tools::{Flags, Tool};
 pub(crate) enum Ground {
     /// Somebody said so of its tool, or the code that it runs sends.
     Stated,
-    /// The name of its tool suggests it, and nothing else.
+    /// The words of a definition of its tool suggest it, and nothing else.
+    Definition,
+    /// The name of its tool does, and nothing else.
     Name,
+}
+
+impl Ground {
+    /// For what says that it has a property.
+    fn of(tool: &Tool, property: Flags) -> Option<Self> {
+        let guess = if tool.suggested.has(property) { Self::Definition } else { Self::Name };
+        let ground = if tool.described.has(property) { Self::Stated } else { guess };
+        tool.flags.has(property).then_some(ground)
+    }
+
+    /// What it was guessed from, unless it was stated.
+    pub(crate) const fn guessed(self) -> Option<&'static str> {
+        match self {
+            Self::Stated => None,
+            Self::Definition => Some("the words of its definition"),
+            Self::Name => Some("its name"),
+        }
+    }
 }
 
 /// Whether a call sends something out of the system, and what says so. A tool that runs code does when its code says so.
@@ -20,14 +40,9 @@ pub(crate) fn reaches_out(step: &Step<'_>, tool: &Tool) -> Option<Ground> {
         "http://", "https://", "ftp://", "curl ", "wget ", "nc ", "ncat ", "scp ", "sftp ", "ssh ", "rsync ",
         "telnet ", "git push", "sendmail", "smtplib", "socket.",
     ];
-    if !tool.flags.has(Flags::OPEN_WORLD) {
-        return None;
-    }
-    if tool.described.has(Flags::OPEN_WORLD) {
-        return Some(Ground::Stated);
-    }
-    if tool.level < 4 {
-        return Some(Ground::Name);
+    let ground = Ground::of(tool, Flags::OPEN_WORLD)?;
+    if ground == Ground::Stated || tool.level < 4 {
+        return Some(ground);
     }
     let code = step.input.as_ref().map_or("", |it| it.get());
     SENDS.iter().any(|it| code.contains(it)).then_some(Ground::Stated)
@@ -35,10 +50,7 @@ pub(crate) fn reaches_out(step: &Step<'_>, tool: &Tool) -> Option<Ground> {
 
 /// Whether what a call does cannot be taken back, what that is, and what says so; the surer of both.
 pub(crate) fn is_final(step: &Step<'_>, tool: &Tool) -> Option<(Ground, &'static str)> {
-    let destroys = tool.flags.has(Flags::DESTRUCTIVE).then(|| match tool.described.has(Flags::DESTRUCTIVE) {
-        true => Ground::Stated,
-        false => Ground::Name,
-    });
+    let destroys = Ground::of(tool, Flags::DESTRUCTIVE);
     let reaches = reaches_out(step, tool).map(|it| (it, "sends something out"));
     let destroys = destroys.map(|it| (it, "destroys something"));
     let stated = |it: &(Ground, &str)| it.0 == Ground::Stated;

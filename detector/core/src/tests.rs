@@ -3,6 +3,7 @@
 mod bounded;
 mod captured;
 mod controls;
+mod definitions;
 mod drifted;
 mod grants;
 mod heirs;

@@ -1,7 +1,8 @@
-//! What a tool can do: from the operator's catalogue, else from its name, made worse but never better by what the step
-//! itself says.
+//! What a tool can do: from the operator's catalogue, else from its name, made worse but never better by the definitions that
+//! its session shows and by what the step itself says.
 
 mod catalogue;
+mod defined;
 mod heuristic;
 
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ use martingale_schemas::Step;
 use serde::Deserialize;
 
 pub(crate) use catalogue::{Catalogue, read as read_catalogue};
+pub(crate) use defined::Defined;
 pub(crate) use heuristic::words;
 
 /// Properties of a tool as bits. The first four are the annotations of the Model Context Protocol.
@@ -62,11 +64,15 @@ pub(crate) struct Tool {
     pub(crate) flags: Flags,
     /// Privilege: 0 unknown, 1 reads, 2 writes, 3 reaches out or destroys, 4 runs code or administers.
     pub(crate) level: u8,
+    /// The same without what a definition says: how high a run has reached that calls it.
+    pub(crate) reach: u8,
     pub(crate) labels: Arc<[Box<str>]>,
     /// Whether a person or the tool's own definition said so; otherwise it was guessed from the name.
     pub(crate) annotated: bool,
     /// Of `flags`, those that a description says in so many words, whatever the name suggests beside them.
     pub(crate) described: Flags,
+    /// Of `flags`, those that the words of its definition add to its name.
+    pub(crate) suggested: Flags,
     /// What says the level.
     pub(crate) level_by: Said,
     /// Scopes that a call of it needs, as the operator says; none where nothing is said.
@@ -78,7 +84,11 @@ pub(crate) struct Tool {
 pub(crate) enum Said {
     /// Nobody: its name suggests it.
     Name,
-    /// The annotations that its own server gives.
+    /// The words of a definition that the session shows suggest it.
+    Description,
+    /// The annotations in such a definition.
+    Definition,
+    /// The annotations that its own server gives, on the very step.
     Annotations,
     /// The operator's catalogue.
     Catalogue,
@@ -92,8 +102,14 @@ impl Tool {
 
     /// One that nobody has described.
     fn guessed(flags: Flags, level: u8) -> Self {
-        let (labels, scopes, described) = (Arc::default(), Arc::default(), Flags::NONE);
-        Self { flags, level, labels, annotated: false, described, level_by: Said::Name, scopes }
+        let (labels, scopes) = Default::default();
+        let (annotated, described, suggested, level_by) = (false, Flags::NONE, Flags::NONE, Said::Name);
+        Self { flags, level, reach: level, labels, annotated, described, suggested, level_by, scopes }
+    }
+
+    /// Whether nothing but words says its level: those of its name, or of what is said of it.
+    pub(crate) fn is_guessed(&self) -> bool {
+        self.level_by <= Said::Description
     }
 }
 
@@ -104,9 +120,15 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// The tool of a step. What its attributes say holds for this step alone: a cache across sessions would make a
-    /// verdict depend on what else was seen.
-    pub(crate) fn of(&mut self, step: &Step<'_>, catalogue: &Catalogue, tools_max: usize) -> Cow<'_, Tool> {
+    /// The tool of a step of a session that has shown these definitions. What its attributes say holds for this step alone:
+    /// a cache across sessions would make a verdict depend on what else was seen.
+    pub(crate) fn of(
+        &mut self,
+        step: &Step<'_>,
+        catalogue: &Catalogue,
+        defined: &Defined,
+        tools_max: usize,
+    ) -> Cow<'_, Tool> {
         let Some(name) = step.tool.as_deref() else { return Cow::Owned(Tool::none()) };
         if self.known.len() >= tools_max && !self.known.contains_key(name) {
             self.known.clear();
@@ -114,11 +136,17 @@ impl Tools {
         let known = self.known.entry_ref(name);
         let tool = known.or_insert_with(|| catalogue.find(name).unwrap_or_else(|| heuristic::classify(name)));
         let mut tool = Cow::Borrowed(&*tool);
+        // Of what the operator has described they say nothing.
+        if tool.level_by != Said::Catalogue
+            && let Some(warning) = defined.of(name)
+        {
+            warning.caution(tool.to_mut());
+        }
         for (name, value) in &step.attributes {
             if matches!(name.as_ref(), "mcp.tool.annotations" | "tool.annotations")
                 && let Ok(hints) = serde_json::from_str::<Hints>(value.get())
             {
-                hints.caution(tool.to_mut());
+                hints.caution(tool.to_mut(), Said::Annotations);
             }
         }
         tool
@@ -137,21 +165,25 @@ struct Hints {
 }
 
 impl Tool {
-    /// Its own server says that its level is at least this.
-    fn raise(&mut self, level: u8) {
-        if level > self.level || level == self.level && self.level_by == Said::Name {
-            self.level_by = Said::Annotations;
+    /// Somebody says that its level is at least this.
+    fn raise(&mut self, level: u8, by: Said) {
+        let confirms = level == self.level && by > Said::Description && by > self.level_by;
+        if level > self.level || confirms {
+            self.level_by = by;
         }
         self.level = self.level.max(level);
+        if by == Said::Annotations {
+            self.reach = self.reach.max(level);
+        }
     }
 }
 
 impl Hints {
-    fn caution(&self, tool: &mut Tool) {
+    fn caution(&self, tool: &mut Tool, by: Said) {
         if self.destructive_hint == Some(true) && self.read_only_hint != Some(true) {
             tool.flags |= Flags::DESTRUCTIVE;
             tool.described |= Flags::DESTRUCTIVE;
-            tool.raise(3);
+            tool.raise(3, by);
         }
         if self.open_world_hint == Some(true) {
             tool.flags |= Flags::OPEN_WORLD;
@@ -160,7 +192,7 @@ impl Hints {
         let writes = self.read_only_hint == Some(false) || tool.flags.has(Flags::DESTRUCTIVE);
         if writes {
             tool.flags = tool.flags.without(Flags::READ_ONLY);
-            tool.raise(2);
+            tool.raise(2, by);
         }
         if self.idempotent_hint == Some(false) {
             tool.flags = tool.flags.without(Flags::IDEMPOTENT);

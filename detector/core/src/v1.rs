@@ -6,11 +6,13 @@ use serde::Deserialize;
 use crate::bytes;
 use crate::columns::{Call, Calls};
 use crate::halt::Halt;
+use crate::pace::Pace;
 use crate::policy::Progress;
 use crate::recent::Recent;
 use crate::run::{Member, Place, RunState};
 use crate::session::{Counts, SessionState};
 use crate::state::State;
+use crate::tools::Defined;
 
 /// Reads what the first version wrote, in any format.
 #[derive(Debug, Deserialize)]
@@ -58,7 +60,7 @@ struct RunForm {
 impl RunForm {
     fn read(self) -> RunState {
         let Self { counts, base, base_time, started, now, sessions_total, depth, halt, halted, members } = self;
-        let (shared, authority) = (None, None);
+        let (shared, authority, pace) = (None, None, Pace::default());
         RunState {
             counts,
             base,
@@ -72,6 +74,7 @@ impl RunForm {
             members,
             shared,
             authority,
+            pace,
         }
     }
 }
@@ -146,6 +149,8 @@ impl TryFrom<Form> for StateV1 {
             drift: None,
             also_in: Vec::new(),
             entitled: None,
+            pace: Pace::default(),
+            defined: Defined::default(),
             gone: Vec::new(),
         })))
     }

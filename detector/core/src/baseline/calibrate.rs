@@ -14,7 +14,7 @@ use super::{Baselines, agent, half};
 use crate::Rules;
 use crate::hijack::ordinary::Sample;
 use crate::hijack::{self, Meanings, Memory};
-use crate::tools::Tools;
+use crate::tools::{Defined, Tools};
 
 /// Judges the sessions of the first reading: the same steps, in the same order.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub struct Calibrator {
 struct Judged {
     agent: u64,
     memory: Memory,
+    defined: Defined,
     highest: i32,
 }
 
@@ -43,10 +44,12 @@ impl Calibrator {
 
     /// Takes the next step of its session.
     pub fn observe(&mut self, step: &Step<'_>, rules: &Rules) {
-        let begin = || Judged { agent: agent(step), memory: Memory::default(), highest: 0 };
+        let begin =
+            || Judged { agent: agent(step), memory: Memory::default(), defined: Defined::default(), highest: 0 };
         let Some((judged, closed)) = self.open.of(step, begin) else { return };
         let others = self.halves[1 - half(step)].of(step);
-        let tool = self.tools.of(step, &rules.catalogue, rules.limits.tools_max);
+        judged.defined.take_in(step);
+        let tool = self.tools.of(step, &rules.catalogue, &judged.defined, rules.limits.tools_max);
         let score = hijack::score(step, &tool, (&mut judged.memory, &mut self.meanings), others);
         judged.highest = judged.highest.max(score.unwrap_or(0));
         closed.into_iter().for_each(|it| close(&mut self.reached, &it));

@@ -14,7 +14,7 @@ use crate::drift::learn::{Past, READINGS_MAX, Sessions};
 use crate::drift::{Heard, Reading};
 use crate::hijack::embed::{self, NOWHERE, Vector};
 use crate::hijack::{Call, Meanings, Memory, Origin};
-use crate::tools::Tools;
+use crate::tools::{Defined, Tools};
 
 /// Sentences of one session that are learnt.
 const SENTENCES_MAX: usize = 4096;
@@ -41,6 +41,7 @@ struct Session {
     half: usize,
     began: Timestamp,
     memory: Memory,
+    defined: Defined,
     seen: BTreeSet<u64>,
     sentences: BTreeSet<u64>,
     /// Values by argument, for how far sessions agree.
@@ -72,8 +73,9 @@ impl Learner {
                 sentences.insert(key(What::Sentence, &[sentence]));
             }
         });
+        session.defined.take_in(step);
         if step.kind == Kind::ToolCall {
-            let tool = self.tools.of(step, &rules.catalogue, rules.limits.tools_max);
+            let tool = self.tools.of(step, &rules.catalogue, &session.defined, rules.limits.tools_max);
             let call = Call::new(step, &tool, &mut session.memory, &mut self.meanings);
             session.called(&call);
         }

@@ -11,11 +11,6 @@ use crate::tools::{Said, Tool, words};
 /// Shorter words of a tool's name name nothing: `to`, `by`, `in`.
 const WORD_BYTES_MIN: usize = 3;
 
-/// Whether anything but its name says how high a tool is.
-pub(super) fn is_described(tool: &Tool) -> bool {
-    tool.level_by != Said::Name
-}
-
 impl Authority {
     /// A call that reaches higher than all before it, and is not questioned.
     pub(super) fn reach(&mut self, step: &Step<'_>, level: u8) {
@@ -134,6 +129,8 @@ const fn does(level: u8) -> &'static str {
 const fn says(by: Said) -> &'static str {
     match by {
         Said::Name => "going by its name alone",
+        Said::Description => "going by the words of its definition",
+        Said::Definition => "as its definition says",
         Said::Annotations => "as its server says",
         Said::Catalogue => "as the operator says",
     }

@@ -7,7 +7,7 @@ use martingale_schemas::Step;
 use super::{Meanings, Memory, answer, embed, instruction, rows};
 use crate::Rules;
 use crate::baseline::Baselines;
-use crate::tools::Tools;
+use crate::tools::{Defined, Tools};
 
 /// Rows of the calls of one session, as the model sees them, and scores of its final messages.
 #[derive(Debug)]
@@ -16,18 +16,21 @@ pub struct HijackRows {
     memory: Memory,
     meanings: Meanings,
     tools: Tools,
+    defined: Defined,
 }
 
 impl HijackRows {
     #[must_use]
     pub fn new(baselines: Arc<Baselines>) -> Self {
-        Self { baselines, memory: Memory::default(), meanings: Meanings::default(), tools: Tools::default() }
+        let (memory, meanings, tools, defined) = Default::default();
+        Self { baselines, memory, meanings, tools, defined }
     }
 
     /// Takes the next step; answers its rows, of which only calls have some. A final message that repeats what was read has a
     /// row of one number, its score.
     pub fn observe(&mut self, step: &Step<'_>, rules: &Rules) -> Vec<Vec<i32>> {
-        let tool = self.tools.of(step, &rules.catalogue, rules.limits.tools_max);
+        self.defined.take_in(step);
+        let tool = self.tools.of(step, &rules.catalogue, &self.defined, rules.limits.tools_max);
         let rows = rows(step, &tool, (&mut self.memory, &mut self.meanings), self.baselines.of(step));
         rows.into_iter().map(Vec::from).chain(answer(step, &self.memory).map(|it| vec![it])).collect()
     }

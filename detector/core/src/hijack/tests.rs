@@ -13,7 +13,7 @@ use super::words::word_hash;
 use super::{Call, Meanings, Origin, model};
 use crate::provenance::At;
 use crate::testing::{BEGIN, step_json};
-use crate::tools::Tools;
+use crate::tools::{Defined, Tools};
 use crate::{Baselines, Detector, Judgement, Learner, Rules};
 
 fn with_steps(script: &[&str], mut f: impl FnMut(&Step<'_>)) {
@@ -123,7 +123,7 @@ fn where_values_come_from() {
     let mut found = Vec::new();
     let call = r#"tool_call f {"a":"bill-december.txt","b":"UK12345678901234567890","c":"www.New_Password99","d":"other","e":["x"]}"#;
     with_steps(&[ASKED, BILL, POISONED, call], |step| {
-        let tool = tools.of(step, &rules.catalogue, 8);
+        let tool = tools.of(step, &rules.catalogue, &Defined::default(), 8);
         memory.take_in(step, None, &mut Fresh::default(), &mut |_| {});
         if step.input.is_some() {
             let call = Call::new(step, &tool, &mut memory, &mut Meanings::default());

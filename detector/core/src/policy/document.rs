@@ -2,10 +2,11 @@
 
 use martingale_schemas::{Decision, Mode, Severity};
 
+use super::budget;
 use super::loops::{self, LOOPS};
 use super::message::Message;
 use super::misnomers;
-use super::rule::{Metric, Policy, Reach, Role, Rule, Then};
+use super::rule::{Policy, Reach, Role, Rule, Then};
 use super::test_cases;
 use crate::condition::{Condition, Names, Want, reserved};
 use crate::glob::Glob;
@@ -30,14 +31,6 @@ pub(super) const DECISIONS: &[(&str, Decision)] = &[
     ("step_up", Decision::StepUp),
     ("deny", Decision::Deny),
     ("halt", Decision::Halt),
-];
-
-const METRICS: [(&str, Metric); 5] = [
-    ("steps", Metric::Steps),
-    ("tool_calls", Metric::ToolCalls),
-    ("tokens", Metric::Tokens),
-    ("cost_usd", Metric::Cost),
-    ("wall", Metric::Wall),
 ];
 
 pub(super) const RULES: [&str; 9] =
@@ -124,7 +117,7 @@ fn rule(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<(Rule, Vec<Strin
         "when" => Rule::When(condition(it, "when", Names::default(), faults)?),
         "sequence" => return sequence(it, faults),
         "threshold" => threshold(&mut it.object("threshold", faults)?, faults)?,
-        "budget" => budget(&mut it.object("budget", faults)?, faults)?,
+        "budget" => Rule::Budget(budget::read(&mut it.object("budget", faults)?, faults)?),
         "delegation" => delegation(&mut it.object("delegation", faults)?, faults)?,
         of_calls => loops::read(it, of_calls, faults)?,
     };
@@ -219,42 +212,6 @@ fn threshold(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<Rule> {
     Some(Rule::Threshold { filter: filter?, sum, at_least: at_least?, within: within? })
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "limits are above 0 and far below 2^52"
-)]
-fn budget(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<Rule> {
-    let mut limits = Vec::new();
-    for (name, metric) in METRICS {
-        if it.get(name).is_none() {
-            continue;
-        }
-        let limit = match metric {
-            Metric::Wall => it.span(name, faults).map(|it| it as u64),
-            Metric::Cost => it.amount(name, faults).map(|it| (it * 1e6).round() as u64),
-            _ => it.whole(name, 1..=i64::MAX, faults).map(|it| it as u64),
-        };
-        limits.push((metric, limit));
-    }
-    if limits.len() != 1 {
-        let known = METRICS.map(|(name, _)| name).join(", ");
-        it.fault("", format!("has {} limits: write exactly one of {known}", limits.len()), faults);
-    }
-    let share = it.amount("warn_at", faults);
-    if share.is_some_and(|it| it >= 1.0) {
-        it.fault("warn_at", "is a share of the limit: write a number below 1, as 0.8", faults);
-    }
-    let of_run = it.word("of", &[("session", false), ("run", true)], faults).unwrap_or(false);
-    it.finish_knowing(misnomers::BUDGET, faults);
-    let (metric, limit) = limits.pop()?;
-    let limit = limit?;
-    // The least whole amount that is that share; what floating point adds to a product is no part of it.
-    let warn_at = share.map(|it| (limit as f64 * it * (1.0 - 1e-12)).ceil() as u64);
-    Some(Rule::Budget { metric, limit, warn_at, of_run })
-}
-
 fn delegation(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<Rule> {
     let mut max = |name| it.whole(name, 0..=10_000, faults).and_then(|it| u32::try_from(it).ok());
     let (depth_max, fan_out_max) = (max("depth_max"), max("fan_out_max"));
@@ -287,8 +244,8 @@ fn then(it: &mut Object<'_>, names: &[String], rule: Option<&Rule>, faults: &mut
         }
         _ => {}
     }
-    let amounts = of_calls.is_some()
-        || matches!(rule, Some(Rule::Threshold { .. } | Rule::Budget { .. } | Rule::Delegation { .. }));
+    let amounts =
+        of_calls.is_some() || matches!(rule, Some(Rule::Threshold { .. } | Rule::Budget(_) | Rule::Delegation { .. }));
     let (current, earlier) = names.split_last().map_or((None, names), |(last, rest)| (Some(last.as_str()), rest));
     let node = then.get("message");
     let message = then.text("message", faults).zip(node).map(|(text, node)| {
@@ -316,7 +273,7 @@ fn notes(rule: &Rule, reach: &Reach, node: &Node, faults: &mut Faults<'_>) {
         let Value::Map(members) = &node.value else { return node.line };
         members.iter().find(|(key, _)| member.starts_with(&key.name)).map_or(node.line, |(key, _)| key.line)
     };
-    if !matches!(rule, Rule::Budget { .. } | Rule::Delegation { .. } | Rule::Loop(_)) {
+    if !matches!(rule, Rule::Budget(_) | Rule::Delegation { .. } | Rule::Loop(_)) {
         for (role, trigger) in rule.triggers() {
             let path = path(role);
             let reaches = |tool: &String| reach.tool.as_ref().is_none_or(|it| it.matches(tool));

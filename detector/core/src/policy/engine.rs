@@ -6,16 +6,17 @@ use std::mem::take;
 
 use martingale_schemas::{Calibration, Column, Decision, Finding, Kind, Mode, Step, StepId, Timestamp};
 
+use super::budget::Budget;
 use super::index::{Candidate, Index};
 use super::message;
 use super::progress::{Partial, Progress};
-use super::rule::{Metric, Policies, Policy, Role, Rule};
+use super::rule::{Policies, Policy, Role, Rule};
 use crate::columns::{Calls, Form, Heard, LoopRule};
-use crate::condition::{Bound, Condition, Facts, Scope, amount};
+use crate::condition::{Bound, Condition, Facts, Scope};
 use crate::hash::{hash_text, mix};
 use crate::limits::StateLimits;
+use crate::pace::Pace;
 use crate::run::RunState;
-use crate::session::Counts;
 use crate::tally::Tally;
 use crate::tools::Flags;
 
@@ -52,6 +53,8 @@ pub(crate) struct Judged<'j, 'a> {
     pub(crate) calls: Option<(&'j Calls, &'j Heard)>,
     pub(crate) progress: &'j mut Progress,
     pub(crate) run: &'j RunState,
+    /// How fast the session uses what budgets are about.
+    pub(crate) pace: &'j Pace,
     /// Event time reached by the session, and its first.
     pub(crate) now: Timestamp,
     pub(crate) started: Timestamp,
@@ -111,7 +114,7 @@ impl Engine {
                 (Rule::Threshold { filter, sum, at_least, within }, _) => {
                     one.threshold(filter, sum.as_ref(), *at_least, *within);
                 }
-                (Rule::Budget { metric, limit, warn_at, of_run }, _) => one.budget(*metric, *limit, *warn_at, *of_run),
+                (Rule::Budget(budget), _) => one.budget(budget),
                 (Rule::Delegation { depth_max, fan_out_max }, _) => one.delegation(*depth_max, *fan_out_max),
                 (Rule::Loop(rule), _) => of_calls.extend(one.of_calls(rule).map(|it| (rule.form, it))),
                 (Rule::Sequence { .. }, _) => {}
@@ -165,6 +168,16 @@ impl One<'_, '_, '_> {
     }
 
     fn find(&mut self, decision: Decision, score: f64, evidence: Vec<StepId<'static>>, message: String) {
+        self.find_as(Calibration::Fact, (decision, score), evidence, message);
+    }
+
+    fn find_as(
+        &mut self,
+        calibration: Calibration,
+        (decision, score): (Decision, f64),
+        evidence: Vec<StepId<'static>>,
+        message: String,
+    ) {
         let Some(began_at) = evidence.first().cloned() else { return };
         let policy = self.policy;
         self.on.findings.push(Finding {
@@ -174,7 +187,7 @@ impl One<'_, '_, '_> {
             mode: policy.mode,
             decision,
             score,
-            calibration: Calibration::Fact,
+            calibration,
             bound: None,
             evidence: shortened(evidence, self.on.limits.evidence_max),
             began_at,
@@ -326,31 +339,37 @@ impl One<'_, '_, '_> {
         self.find(self.policy.then.decision, total, evidence, message);
     }
 
-    fn budget(&mut self, metric: Metric, limit: u64, warn_at: Option<u64>, of_run: bool) {
-        let run = self.on.run;
-        let used = if of_run {
-            used(metric, run.counts, run.base, (run.now, run.base_time.unwrap_or(run.started)))
+    fn budget(&mut self, budget: &Budget) {
+        let (progress, run) = (&self.on.progress, self.on.run);
+        let (used, pace) = if budget.of_run {
+            (budget.used(run.counts, run.base, (run.now, run.base_time.unwrap_or(run.started))), &run.pace)
         } else {
-            let progress = &self.on.progress;
             let since = progress.base_time.unwrap_or(self.on.started);
-            used(metric, self.on.facts.session.counts, progress.base, (self.on.now, since))
+            (budget.used(self.on.facts.session.counts, progress.base, (self.on.now, since)), self.on.pace)
         };
-        if used <= limit && warn_at.is_none_or(|it| used < it) {
+        if budget.is_quiet(used) {
             return;
         }
-        let (value, shown_limit) = (metric.shown(used), metric.shown(limit));
-        if used > limit {
-            let decision = self.policy.then.decision;
+        let (value, key, decision) = (budget.shown(used), self.policy.key, self.policy.then.decision);
+        if used > budget.limit {
             // What stops is said at every step over the limit, what only warns once.
-            if decision.stops() || self.on.progress.say_once(mix(self.policy.key, 1)) {
+            if decision.stops() || self.on.progress.say_once(mix(key, 1)) {
                 let mut scope = self.scope();
-                scope.amounts = [value, shown_limit];
+                scope.amounts = [value, budget.shown(budget.limit)];
                 let message = self.render(&scope);
                 self.find(decision, value, vec![self.step_id()], message);
             }
-        } else if self.on.progress.say_once(mix(self.policy.key, 2)) {
-            let (is, of) = (amount(value), amount(shown_limit));
-            let message = format!("{}: {is} of {of} {} are used.", self.policy.title, metric.unit());
+            return;
+        }
+        let warns = budget.warn_at.is_some_and(|it| used >= it) && self.on.progress.say_once(mix(key, 2));
+        let ends = budget.ends_in(used, pace).filter(|_| self.on.progress.say_once(mix(key, 3)));
+        // One of them is said of one step, and what ends soon says how much is used as well.
+        if let Some(steps) = ends {
+            let message = format!("{}: {}", self.policy.title, budget.foretold(used, steps, pace));
+            let slows = decision.min(Decision::Throttle);
+            self.find_as(Calibration::Uncalibrated, (slows, value), vec![self.step_id()], message);
+        } else if warns {
+            let message = format!("{}: {}.", self.policy.title, budget.told(used));
             self.find(Decision::Warn, value, vec![self.step_id()], message);
         }
     }
@@ -373,21 +392,6 @@ impl One<'_, '_, '_> {
             let message = self.render(&scope);
             self.find(decision, f64::from(value), vec![self.step_id()], message);
         }
-    }
-}
-
-/// What was used since `base`.
-fn used(metric: Metric, counts: Counts, base: Counts, (now, since): (Timestamp, Timestamp)) -> u64 {
-    let of = |it: Counts| match metric {
-        Metric::Steps => it.steps,
-        Metric::ToolCalls => it.tool_calls,
-        Metric::Tokens => it.tokens,
-        Metric::Cost => it.micro_usd,
-        Metric::Wall => 0,
-    };
-    match metric {
-        Metric::Wall => u64::try_from(now.micros_since(since)).unwrap_or(0),
-        _ => of(counts).saturating_sub(of(base)),
     }
 }
 

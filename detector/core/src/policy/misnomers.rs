@@ -93,6 +93,22 @@ pub(super) const BUDGET: &[Misnomer] = &[
     named(&["cost", "usd", "price", "dollars"], "cost_usd", "money is `cost_usd`"),
     named(&["time", "duration", "elapsed", "wall_time", "seconds"], "wall", "time is `wall: 10m`"),
     named(&["calls", "tools"], "tool_calls", "calls of tools are `tool_calls`"),
+    named(
+        &[
+            "predict",
+            "prediction",
+            "projection",
+            "horizon",
+            "ahead",
+            "eta",
+            "runway",
+            "steps_left",
+            "throttle",
+            "slow_at",
+        ],
+        "forecast",
+        "to slow it down so many steps before its end is `forecast: 20`",
+    ),
     named(&["scope", "per"], "of", "whose total it is, is `of: session` or `of: run`"),
     misplaced(
         &["within", "window"],

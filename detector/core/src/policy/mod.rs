@@ -4,6 +4,7 @@
 //! `cycle`, `near_duplicate` and `no_progress`. A document with `tools:` describes tools instead, and one whose id is
 //! that of a [`CoreRule`] sets its mode.
 
+mod budget;
 mod core_rule;
 mod document;
 mod engine;

@@ -3,6 +3,7 @@
 use cel::Context;
 use martingale_schemas::{Decision, Mode, Severity};
 
+use super::budget::Budget;
 use super::message::Message;
 use super::test_cases::Case;
 use crate::columns::LoopRule;
@@ -35,38 +36,6 @@ pub(crate) struct Then {
     pub(super) notify: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Metric {
-    Steps,
-    ToolCalls,
-    Tokens,
-    /// Millionths of a US dollar.
-    Cost,
-    /// Microseconds.
-    Wall,
-}
-
-impl Metric {
-    pub(super) const fn unit(self) -> &'static str {
-        match self {
-            Self::Steps => "steps",
-            Self::ToolCalls => "tool calls",
-            Self::Tokens => "tokens",
-            Self::Cost => "USD",
-            Self::Wall => "seconds",
-        }
-    }
-
-    /// In the unit a person reads.
-    #[expect(clippy::cast_precision_loss, reason = "amounts of one session are far below 2^52")]
-    pub(super) fn shown(self, amount: u64) -> f64 {
-        match self {
-            Self::Cost | Self::Wall => amount as f64 / 1e6,
-            _ => amount as f64,
-        }
-    }
-}
-
 #[derive(Debug)]
 pub(crate) enum Rule {
     /// One step.
@@ -76,7 +45,7 @@ pub(crate) enum Rule {
     /// Many steps in a window of time; without `sum` they are counted.
     Threshold { filter: Condition, sum: Option<Condition>, at_least: f64, within: i64 },
     /// A total of the session or of its run.
-    Budget { metric: Metric, limit: u64, warn_at: Option<u64>, of_run: bool },
+    Budget(Budget),
     /// How deep and how wide sessions may start sessions.
     Delegation { depth_max: Option<u32>, fan_out_max: Option<u32> },
     /// Tool calls that lead nowhere.
@@ -95,7 +64,7 @@ impl Rule {
                 unless.chain(parts.map(|(at, it)| (Role::Part(at), it.trigger.clone()))).collect()
             }
             Self::Threshold { filter, .. } => vec![(Role::Whole, filter.trigger.clone())],
-            Self::Budget { .. } | Self::Delegation { .. } => vec![(Role::Whole, Trigger::ANY)],
+            Self::Budget(_) | Self::Delegation { .. } => vec![(Role::Whole, Trigger::ANY)],
             Self::Loop(rule) => vec![(Role::Whole, Trigger::of_kind(rule.form.kind()))],
         }
     }

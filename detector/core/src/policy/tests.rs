@@ -2,6 +2,7 @@
 
 mod docs;
 mod faults;
+mod forecast;
 mod forms;
 mod hints;
 mod starter;

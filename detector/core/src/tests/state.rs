@@ -92,12 +92,14 @@ fn the_first_version_is_read_member_by_member() {
         let old = old[kind].as_object_mut().unwrap();
         // What that version did not know is absent.
         for member in if kind == "Session" {
-            &["provenance", "memory", "drift", "entitled"][..]
+            &["provenance", "memory", "drift", "entitled", "defined"][..]
         } else {
             &["shared", "authority"]
         } {
             old.insert((*member).to_owned(), Value::Null);
         }
+        let pace = json!({"steps": 0, "tool_calls": 0, "tokens": 0, "micro_usd": 0, "micros": 0});
+        old.insert("pace".to_owned(), pace);
         if kind == "Session" {
             old.insert("also_in".to_owned(), json!([]));
             old["recent"] = recent_of(&old["recent"]);
@@ -173,10 +175,10 @@ fn the_binary_form_is_fixed() {
             "f49a833272277447ef229986511ee3f7",
             "9057aa86ba903b61edf3580813fb8db2",
             "8624331ad1e0f5e844213e9a454c310b",
-            "b0637ded748a735652ae0c5095dd59d6",
-            "6ed0ecc81e7fb8b0500663363bee5b73",
+            "4ae1dc80e1a79a5ec2f6fbed10610e68",
+            "88fc57c30ac0b20cc323508a65b8a32c",
             "7d6e9211e25b092570a3e25c3440ec7a",
-            "cee3dde4a1fc680ec15a1fdd4fb85237",
+            "23115ffa77ffec70cdfef59f21f5f866",
         ]
     "#]]
     .assert_debug_eq(&digests);

@@ -56,8 +56,9 @@ pub(crate) fn read(document: &Node, catalogue: &mut Catalogue, faults: &mut Faul
         let level = it.whole("level", 0..=4, faults).and_then(|it| u8::try_from(it).ok()).unwrap_or(guess);
         let scopes = scopes(&mut it, faults);
         it.finish(faults);
-        let (labels, level_by) = (Arc::from(labels), Said::Catalogue);
-        let tool = Tool { flags, level, labels, annotated: true, described: flags, level_by, scopes };
+        let (labels, level_by, suggested) = (Arc::from(labels), Said::Catalogue, Flags::NONE);
+        let (annotated, described) = (true, flags);
+        let tool = Tool { flags, level, reach: level, labels, annotated, described, suggested, level_by, scopes };
         if let Some(name) = name
             && !catalogue.insert(name, tool)
         {

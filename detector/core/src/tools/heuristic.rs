@@ -1,4 +1,5 @@
-//! A guess from the name, for tools nobody has described. It says so (`tool.source == "heuristic"`).
+//! A guess from the name, and from how a definition begins, for tools nobody has described. It says so
+//! (`tool.source == "heuristic"`).
 
 use super::{Flags, Tool};
 
@@ -78,8 +79,13 @@ const WORDS: &[(&[&str], Flags, u8)] = &[
 ];
 
 pub(super) fn classify(name: &str) -> Tool {
+    let (flags, level) = suggested(words(name));
+    Tool::guessed(flags, level)
+}
+
+fn suggested<'w>(words: impl Iterator<Item = &'w str>) -> (Flags, u8) {
     let (mut flags, mut level) = (Flags::NONE, 0);
-    for word in words(name) {
+    for word in words {
         for (known, suggests, at) in WORDS {
             if known.iter().any(|it| it.eq_ignore_ascii_case(word)) {
                 flags |= *suggests;
@@ -91,7 +97,48 @@ pub(super) fn classify(name: &str) -> Tool {
     if level > 1 {
         flags = flags.without(Flags::READ_ONLY | Flags::IDEMPOTENT);
     }
-    Tool::guessed(flags, level)
+    (flags, level)
+}
+
+/// What a description begins with before it says what the tool does.
+const OPENERS: [&str; 16] = [
+    "allows", "api", "can", "function", "is", "it", "lets", "method", "that", "this", "to", "tool", "use", "used",
+    "will", "you",
+];
+/// Before one of those. Before any other word they begin the name of a thing: "The mail of a user".
+const ARTICLES: [&str; 3] = ["a", "an", "the"];
+/// Words of a description that are looked at.
+const DESCRIPTION_WORDS_MAX: usize = 24;
+
+/// What a description suggests by the verb that it begins with, and those beside that: "Sends an email", "Creates, updates or
+/// deletes". Not by every word: in prose "get the zip code" and "list messages" would run code and reach out.
+pub(super) fn of_description(text: &str) -> (Flags, u8) {
+    let mut verbs: Vec<String> = Vec::new();
+    let (mut goes_on, mut article) = (true, false);
+    let is_of = |list: &[&str], token: &str| list.iter().any(|it| it.eq_ignore_ascii_case(token));
+    for token in text.split_whitespace().take(DESCRIPTION_WORDS_MAX) {
+        if verbs.is_empty() && (is_of(&OPENERS, token) || !article && is_of(&ARTICLES, token)) {
+            article = is_of(&ARTICLES, token);
+            continue;
+        }
+        if !verbs.is_empty() && matches!(token, "and" | "or" | "then" | "&") {
+            goes_on = true;
+            continue;
+        }
+        if !goes_on || article {
+            break;
+        }
+        words(token).filter(|it| !it.is_empty()).for_each(|it| verbs.extend(forms(&it.to_ascii_lowercase())));
+        goes_on = token.ends_with([',', '/']);
+    }
+    suggested(verbs.iter().map(String::as_str))
+}
+
+/// A verb as it stands in the list, where it may be in the third person.
+fn forms(word: &str) -> impl Iterator<Item = String> {
+    let of_y = word.strip_suffix("ies").map(|it| format!("{it}y"));
+    let shorter = ["s", "es"].map(|it| word.strip_suffix(it).map(str::to_owned));
+    [Some(word.to_owned()), of_y].into_iter().chain(shorter).flatten()
 }
 
 /// Words of `snake_case`, `kebab-case`, `dotted.names` and `camelCase`.

@@ -1,6 +1,8 @@
+mod defined;
+
 use martingale_schemas::{Limits, Timestamp, wire::StepV1};
 
-use super::{Catalogue, Flags, Tool, Tools};
+use super::{Catalogue, Defined, Flags, Tool, Tools};
 use crate::yaml::{self, Faults};
 
 fn shown(flags: Flags) -> String {
@@ -28,7 +30,7 @@ fn tool(catalogue: &str, tool: &str, annotations: &str, asked: usize) -> Tool {
     );
     let step = StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(0), &Limits::DEFAULT).unwrap();
     let mut tools = Tools::default();
-    (0..asked).map(|_| tools.of(&step, &known, 4).into_owned()).last().unwrap()
+    (0..asked).map(|_| tools.of(&step, &known, &Defined::default(), 4).into_owned()).last().unwrap()
 }
 
 fn check(catalogue: &str, name: &str, annotations: &str, expected: &str) {

@@ -187,6 +187,25 @@ fn shapes() {
         "#]],
         ),
         (
+            "id: a\ntitle: T\nseverity: low\nbudget: { steps: 20, forecast: 20 }\nthen: { decision: deny }",
+            expect![[r#"
+            p.yaml:4:32: policy a: budget.forecast: looks 20 steps ahead, and the whole budget is 20: write fewer
+        "#]],
+        ),
+        (
+            "id: a\ntitle: T\nseverity: low\nbudget: { tokens: 20, forecast: 0.8 }\nthen: { decision: deny }",
+            expect![[r#"
+                p.yaml:4:33: policy a: budget.forecast: is a number: write a whole number
+            "#]],
+        ),
+        (
+            "id: a\ntitle: T\nseverity: low\nbudget: { tokens: 20, forecast: 1001, forcast: 5 }\nthen: { decision: deny }",
+            expect![[r#"
+                p.yaml:4:33: policy a: budget.forecast: is 1001: write a whole number from 1 to 1000
+                p.yaml:4:39: policy a: budget.forcast: unknown name `forcast`: expected one of cost_usd, forecast, of, steps, tokens, tool_calls, wall, warn_at; did you mean `forecast`?
+            "#]],
+        ),
+        (
             "id: a\ntitle: T\nseverity: low\nsequence:\n  - { as: step, were: 'true' }\nthen: { decision: warn }",
             expect![[r#"
             p.yaml:5:3: policy a: sequence: has 1 parts: write 2 to 8; for one step there is `when`

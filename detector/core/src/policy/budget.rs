@@ -1,0 +1,165 @@
+//! A total of a session or of its run: what it may come to, and in how many steps it does.
+
+use martingale_schemas::Timestamp;
+
+use super::misnomers;
+use crate::condition::amount;
+use crate::pace::{Of, Pace};
+use crate::session::{Counts, span};
+use crate::yaml::{Faults, Object};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Metric {
+    Steps,
+    ToolCalls,
+    Tokens,
+    /// Millionths of a US dollar.
+    Cost,
+    /// Microseconds.
+    Wall,
+}
+
+const METRICS: [(&str, Metric); 5] = [
+    ("steps", Metric::Steps),
+    ("tool_calls", Metric::ToolCalls),
+    ("tokens", Metric::Tokens),
+    ("cost_usd", Metric::Cost),
+    ("wall", Metric::Wall),
+];
+
+/// Furthest that a budget may look ahead, in steps: what a pace of the latest steps says of more is worth nothing.
+const FORECAST_MAX: i64 = 1000;
+
+#[derive(Debug)]
+pub(crate) struct Budget {
+    metric: Metric,
+    pub(super) limit: u64,
+    pub(super) warn_at: Option<u64>,
+    /// Its end is told when it is so many steps away.
+    forecast: Option<u64>,
+    pub(super) of_run: bool,
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "limits are above 0 and far below 2^52"
+)]
+pub(super) fn read(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<Budget> {
+    let mut limits = Vec::new();
+    for (name, metric) in METRICS {
+        if it.get(name).is_none() {
+            continue;
+        }
+        let limit = match metric {
+            Metric::Wall => it.span(name, faults).map(|it| it as u64),
+            Metric::Cost => it.amount(name, faults).map(|it| (it * 1e6).round() as u64),
+            _ => it.whole(name, 1..=i64::MAX, faults).map(|it| it as u64),
+        };
+        limits.push((metric, limit));
+    }
+    if limits.len() != 1 {
+        let known = METRICS.map(|(name, _)| name).join(", ");
+        it.fault("", format!("has {} limits: write exactly one of {known}", limits.len()), faults);
+    }
+    let share = it.amount("warn_at", faults);
+    if share.is_some_and(|it| it >= 1.0) {
+        it.fault("warn_at", "is a share of the limit: write a number below 1, as 0.8", faults);
+    }
+    let forecast = it.whole("forecast", 1..=FORECAST_MAX, faults).map(|it| it as u64);
+    if let (Some(steps), [(Metric::Steps, Some(limit))]) = (forecast, limits.as_slice())
+        && steps >= *limit
+    {
+        let message = format!("looks {steps} steps ahead, and the whole budget is {limit}: write fewer");
+        it.fault("forecast", message, faults);
+    }
+    let of_run = it.word("of", &[("session", false), ("run", true)], faults).unwrap_or(false);
+    it.finish_knowing(misnomers::BUDGET, faults);
+    let (metric, limit) = limits.pop()?;
+    let limit = limit?;
+    // The least whole amount that is that share; what floating point adds to a product is no part of it.
+    let warn_at = share.map(|it| (limit as f64 * it * (1.0 - 1e-12)).ceil() as u64);
+    Some(Budget { metric, limit, warn_at, forecast, of_run })
+}
+
+impl Budget {
+    /// What was used since `base`.
+    pub(super) fn used(&self, counts: Counts, base: Counts, (now, since): (Timestamp, Timestamp)) -> u64 {
+        let of = |it: Counts| match self.metric {
+            Metric::Steps => it.steps,
+            Metric::ToolCalls => it.tool_calls,
+            Metric::Tokens => it.tokens,
+            Metric::Cost => it.micro_usd,
+            Metric::Wall => 0,
+        };
+        match self.metric {
+            Metric::Wall => span(since, now),
+            _ => of(counts).saturating_sub(of(base)),
+        }
+    }
+
+    /// Whether nothing can be said yet, as of most steps.
+    pub(super) fn is_quiet(&self, used: u64) -> bool {
+        used <= self.limit && self.warn_at.is_none_or(|it| used < it) && self.forecast.is_none()
+    }
+
+    /// In about how many steps the rest is used up, where that is no more than is looked ahead.
+    pub(super) fn ends_in(&self, used: u64, pace: &Pace) -> Option<u64> {
+        let ahead = self.forecast?;
+        let of = match self.metric {
+            Metric::Steps => Of::Steps,
+            Metric::ToolCalls => Of::ToolCalls,
+            Metric::Tokens => Of::Tokens,
+            Metric::Cost => Of::MicroUsd,
+            Metric::Wall => Of::Micros,
+        };
+        pace.steps_to_use(of, self.limit.saturating_sub(used)).filter(|it| *it <= ahead)
+    }
+
+    /// In the unit a person reads.
+    #[expect(clippy::cast_precision_loss, reason = "amounts of one session are far below 2^52")]
+    pub(super) fn shown(&self, amount: u64) -> f64 {
+        match self.metric {
+            Metric::Cost | Metric::Wall => amount as f64 / 1e6,
+            _ => amount as f64,
+        }
+    }
+
+    /// How much is used, of what.
+    pub(super) fn told(&self, used: u64) -> String {
+        let unit = match self.metric {
+            Metric::Steps => "steps",
+            Metric::ToolCalls => "tool calls",
+            Metric::Tokens => "tokens",
+            Metric::Cost => "USD",
+            Metric::Wall => "seconds",
+        };
+        format!("{} of {} {unit} are used", amount(self.shown(used)), amount(self.shown(self.limit)))
+    }
+
+    /// The same, and when the rest is. An extrapolation, and told as one: nothing here is a probability.
+    pub(super) fn foretold(&self, used: u64, steps: u64, pace: &Pace) -> String {
+        let told = self.told(used);
+        if steps == 0 {
+            return format!("{told}: whatever comes goes beyond.");
+        }
+        let whose = if self.of_run { "the run's" } else { "its" };
+        let count = if steps == 1 { "one step".to_owned() } else { format!("{steps} steps") };
+        let micros = if self.metric == Metric::Wall { self.limit.saturating_sub(used) } else { pace.time_of(steps) };
+        let time = in_words(micros).map_or(String::new(), |it| format!(" or {it}"));
+        format!("{told}; at the pace of {whose} latest steps the rest is used up in about {count}{time}.")
+    }
+}
+
+/// A span of at least a second, in its largest unit of which there are two.
+fn in_words(micros: u64) -> Option<String> {
+    const UNITS: [(u64, &str); 4] = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
+    let seconds = micros / 1_000_000;
+    let (size, unit) = UNITS.into_iter().find(|(size, _)| seconds >= 2 * size || *size == 1)?;
+    match seconds / size {
+        0 => None,
+        1 => Some(format!("one {unit}")),
+        count => Some(format!("{count} {unit}s")),
+    }
+}
