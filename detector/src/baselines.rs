@@ -1,11 +1,12 @@
 //! Baselines as they are stored ([`martingale_schemas::baselines`]), with the core's baselines in postcard.
 
-use martingale_detector_core::{Baselines, BaselinesV1};
+use martingale_detector_core::{Baselines, BaselinesV1, BaselinesV2};
 use martingale_schemas::BaselinesId;
 use martingale_schemas::baselines::{Stored, Unread};
 
 /// 1: the first. 2: more streams of drift, how suspect its sessions look, and when an agent's first and last began.
-const VERSION: u8 = 2;
+/// 3: and what they used in all.
+const VERSION: u8 = 3;
 
 /// Why a file of baselines cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,7 @@ pub fn read_baselines(bytes: &[u8]) -> Result<(Baselines, BaselinesId), Baseline
     }
     let baselines = match stored.version {
         1 => postcard::from_bytes(stored.body).map(|BaselinesV1(it)| it),
+        2 => postcard::from_bytes(stored.body).map(|BaselinesV2(it)| it),
         _ => postcard::from_bytes(stored.body),
     };
     Ok((baselines.map_err(|error| BaselinesError::Damaged(Some(error)))?, stored.id))
@@ -171,7 +173,7 @@ mod tests {
         for (bytes, said) in [
             (&b"{\"session_id\":\"s\"}"[..], "no baselines"),
             (b"", "no baselines"),
-            (&newer, "version 3"),
+            (&newer, "version 4"),
             (&renamed, "damaged"),
             (&flipped, "damaged"),
             (&nameless, "damaged"),

@@ -5,6 +5,7 @@
 //! Sessions of every version of an agent share one profile, so that a new version starts from its predecessors'.
 
 mod calibrate;
+mod finals;
 mod learn;
 mod open;
 mod stored;
@@ -17,8 +18,9 @@ use martingale_schemas::{Step, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use calibrate::Calibrator;
+pub(crate) use finals::{Finals, Total};
 pub use learn::Learner;
-pub use stored::BaselinesV1;
+pub use stored::{BaselinesV1, BaselinesV2};
 
 use crate::drift::{DriftCalibration, Standard};
 use crate::hash::{hash_text, mix};
@@ -146,6 +148,8 @@ pub struct Profile {
     hijack: Option<Box<Ordinary>>,
     /// When its first and its last session began, by their own times.
     began: Option<(Timestamp, Timestamp)>,
+    /// What its sessions used in all.
+    pub(crate) finals: Finals,
 }
 
 /// The requests nearest to one, together.

@@ -220,6 +220,7 @@ impl Detector {
                 progress: &mut session.progress,
                 run,
                 pace: &session.pace,
+                past: profile.map(|it| &it.finals),
                 now: session.now,
                 started: session.started,
                 findings: &mut findings,

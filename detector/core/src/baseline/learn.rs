@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use martingale_schemas::{Kind, SessionId, Step, Timestamp};
 
+use super::finals::{Drawn, Used};
 use super::open::Open;
 use super::{
     AGENTS_MAX, Baselines, COUNTS_MAX, Calibrator, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, Request, What, Who,
@@ -31,6 +32,8 @@ pub struct Learner {
     /// Closed sessions as drift sees them, and how many steps they have.
     sessions: HashMap<u64, Sessions>,
     readings: usize,
+    /// What closed sessions used in all.
+    finals: HashMap<u64, Drawn>,
 }
 
 /// What counts of one session: each thing once.
@@ -42,6 +45,7 @@ struct Session {
     began: Timestamp,
     memory: Memory,
     defined: Defined,
+    used: Used,
     seen: BTreeSet<u64>,
     sentences: BTreeSet<u64>,
     /// Values by argument, for how far sessions agree.
@@ -62,10 +66,11 @@ impl Learner {
     /// Takes the next step of its session; one that is sent again changes nothing.
     pub fn observe(&mut self, step: &Step<'_>, rules: &Rules) {
         let begin = || {
-            let (agent, half, began) = (agent(step), half(step), step.time);
-            Session { agent, who: Who::of(step), half, began, ..Session::default() }
+            let (agent, half, began, used) = (agent(step), half(step), step.time, Used::begin(step));
+            Session { agent, who: Who::of(step), half, began, used, ..Session::default() }
         };
         let Some((session, closed)) = self.open.of(step, begin) else { return };
+        session.used.add(step);
         session.past.extend(Reading::next(step, &mut session.heard));
         let sentences = &mut session.sentences;
         session.memory.take_in(step, None, &mut self.meanings.fresh, &mut |sentence| {
@@ -113,11 +118,20 @@ impl Learner {
                 profile.drift = sessions.learn().map(Box::new);
             }
         }
+        for (agent, drawn) in &self.finals {
+            if let Some(profile) = self.baselines.agents.get_mut(agent) {
+                profile.finals = drawn.learn();
+            }
+        }
     }
 
     fn close(&mut self, mut session: Session) {
         self.halves[session.half].count(&session);
-        if !self.baselines.count(&session) || self.readings + session.past.len() > READINGS_MAX {
+        if !self.baselines.count(&session) {
+            return;
+        }
+        self.finals.entry(session.agent).or_default().push(&session.used);
+        if self.readings + session.past.len() > READINGS_MAX {
             return;
         }
         session.past.request = session.memory.request_print();

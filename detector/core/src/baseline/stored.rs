@@ -7,7 +7,7 @@ use std::hash::Hash;
 use martingale_schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Baselines, Counts, Profile, Request, Usage, Who};
+use super::{Baselines, Counts, Finals, Profile, Request, Usage, Who};
 use crate::drift::{Standard, StandardV1};
 use crate::hijack::embed::{DIMENSIONS, Vector};
 use crate::hijack::ordinary::Ordinary;
@@ -25,6 +25,7 @@ struct StoredProfile {
     drift: Option<Standard>,
     hijack: Option<Ordinary>,
     began: Option<(Timestamp, Timestamp)>,
+    finals: Finals,
 }
 
 /// The same in every version.
@@ -62,8 +63,46 @@ impl TryFrom<StoredV1> for BaselinesV1 {
     type Error = &'static str;
 
     fn try_from(stored: StoredV1) -> Result<Self, Self::Error> {
-        let profile =
-            |it: StoredProfileV1| StoredProfile { counted: it.counted, drift: None, hijack: None, began: None };
+        let profile = |it: StoredProfileV1| StoredProfile {
+            counted: it.counted,
+            drift: None,
+            hijack: None,
+            began: None,
+            finals: Finals::default(),
+        };
+        let agents = stored.agents.into_iter().map(|(agent, it)| (agent, profile(it))).collect();
+        Baselines::try_from(Stored { agents }).map(Self)
+    }
+}
+
+/// Reads what version 2 wrote. It did not know what its sessions used.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "StoredV2")]
+pub struct BaselinesV2(pub Baselines);
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+struct StoredV2 {
+    agents: Pairs<StoredProfileV2>,
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+struct StoredProfileV2 {
+    counted: Counted,
+    drift: Option<Standard>,
+    hijack: Option<Ordinary>,
+    began: Option<(Timestamp, Timestamp)>,
+}
+
+impl TryFrom<StoredV2> for BaselinesV2 {
+    type Error = &'static str;
+
+    fn try_from(stored: StoredV2) -> Result<Self, Self::Error> {
+        let profile = |it: StoredProfileV2| {
+            let StoredProfileV2 { counted, drift, hijack, began } = it;
+            StoredProfile { counted, drift, hijack, began, finals: Finals::default() }
+        };
         let agents = stored.agents.into_iter().map(|(agent, it)| (agent, profile(it))).collect();
         Baselines::try_from(Stored { agents }).map(Self)
     }
@@ -111,7 +150,7 @@ impl From<Profile> for StoredProfile {
             by_print: sorted(it.by_print),
         };
         let (drift, hijack) = (it.drift.map(|it| *it), it.hijack.map(|it| *it));
-        Self { counted, drift, hijack, began: it.began }
+        Self { counted, drift, hijack, began: it.began, finals: it.finals }
     }
 }
 
@@ -135,6 +174,7 @@ impl TryFrom<StoredProfile> for Profile {
             drift: it.drift.map(Box::new),
             hijack: it.hijack.map(Box::new),
             began: it.began,
+            finals: it.finals,
         })
     }
 }
@@ -155,7 +195,10 @@ impl From<StoredCounts> for Counts {
 
 #[cfg(test)]
 mod tests {
-    use super::{Baselines, BaselinesV1, StandardV1, Stored, StoredProfile, StoredProfileV1, StoredV1};
+    use super::{
+        Baselines, BaselinesV1, BaselinesV2, Finals, StandardV1, Stored, StoredProfile, StoredProfileV1,
+        StoredProfileV2, StoredV1, StoredV2,
+    };
     use crate::testing::ordinary;
 
     /// What an earlier version learnt is read, without what it learnt of drift.
@@ -164,7 +207,9 @@ mod tests {
         let script = ["user_message \"find it\"", "tool_call search {\"q\":\"it\"}", "tool_result search \"it\""];
         let baselines = Baselines::clone(&ordinary(&[&script[..]], 9));
         let mut expected = Stored::from(baselines.clone());
-        expected.agents.iter_mut().for_each(|(_, it)| (it.drift, it.hijack, it.began) = (None, None, None));
+        for (_, it) in &mut expected.agents {
+            (it.drift, it.hijack, it.began, it.finals) = (None, None, None, Finals::default());
+        }
         let earlier =
             |it: StoredProfile| StoredProfileV1 { counted: it.counted, drift: it.drift.map(|_| StandardV1::default()) };
         let agents = Stored::from(baselines).agents.into_iter().map(|(agent, it)| (agent, earlier(it)));
@@ -173,5 +218,22 @@ mod tests {
         let bytes = postcard::to_allocvec(&earlier).unwrap();
         let BaselinesV1(read) = postcard::from_bytes(&bytes).unwrap();
         assert_eq!(read, Baselines::try_from(expected).unwrap());
+    }
+
+    /// What the second version learnt is read, and nothing is known of what its sessions used.
+    #[test]
+    fn the_second_version_is_read() {
+        let script = ["user_message \"find it\"", "tool_call search {\"q\":\"it\"}", "tool_result search \"it\""];
+        let baselines = Baselines::clone(&ordinary(&[&script[..]], 9));
+        let earlier = |it: StoredProfile| {
+            assert_ne!(it.finals, Finals::default());
+            StoredProfileV2 { counted: it.counted, drift: it.drift, hijack: it.hijack, began: it.began }
+        };
+        let agents = Stored::from(baselines.clone()).agents.into_iter().map(|(agent, it)| (agent, earlier(it)));
+        let bytes = postcard::to_allocvec(&StoredV2 { agents: agents.collect() }).unwrap();
+        let BaselinesV2(read) = postcard::from_bytes(&bytes).unwrap();
+        let mut expected = baselines;
+        expected.agents.values_mut().for_each(|it| it.finals = Finals::default());
+        assert_eq!(read, expected);
     }
 }

@@ -3,6 +3,7 @@
 use martingale_schemas::Timestamp;
 
 use super::misnomers;
+use crate::baseline::{Finals, Total};
 use crate::condition::amount;
 use crate::pace::{Of, Pace};
 use crate::session::{Counts, span};
@@ -117,6 +118,20 @@ impl Budget {
         pace.steps_to_use(of, self.limit.saturating_sub(used)).filter(|it| *it <= ahead)
     }
 
+    /// What became of past sessions that had used as much.
+    pub(super) fn past(&self, used: u64, finals: &Finals) -> Option<Past> {
+        self.forecast?;
+        let total = match self.metric {
+            Metric::Steps => Total::Steps,
+            Metric::ToolCalls => Total::ToolCalls,
+            Metric::Tokens => Total::Tokens,
+            Metric::Cost => Total::MicroUsd,
+            Metric::Wall => Total::Micros,
+        };
+        let (sessions, beyond) = finals.beyond(total, used, self.limit);
+        (sessions > 0).then_some(Past { sessions, beyond })
+    }
+
     /// In the unit a person reads.
     #[expect(clippy::cast_precision_loss, reason = "amounts of one session are far below 2^52")]
     pub(super) fn shown(&self, amount: u64) -> f64 {
@@ -138,17 +153,53 @@ impl Budget {
         format!("{} of {} {unit} are used", amount(self.shown(used)), amount(self.shown(self.limit)))
     }
 
-    /// The same, and when the rest is. An extrapolation, and told as one: nothing here is a probability.
-    pub(super) fn foretold(&self, used: u64, steps: u64, pace: &Pace) -> String {
-        let told = self.told(used);
-        if steps == 0 {
-            return format!("{told}: whatever comes goes beyond.");
-        }
-        let whose = if self.of_run { "the run's" } else { "its" };
-        let count = if steps == 1 { "one step".to_owned() } else { format!("{steps} steps") };
-        let micros = if self.metric == Metric::Wall { self.limit.saturating_sub(used) } else { pace.time_of(steps) };
-        let time = in_words(micros).map_or(String::new(), |it| format!(" or {it}"));
-        format!("{told}; at the pace of {whose} latest steps the rest is used up in about {count}{time}.")
+    /// The same, and what is foretold. An extrapolation and a count, and told as such: nothing here is a probability.
+    pub(super) fn foretold(&self, used: u64, it: &Foretold<'_>) -> String {
+        let pace = match it.ends_in {
+            None => String::new(),
+            Some((0, _)) => "; whatever comes goes beyond".to_owned(),
+            Some((steps, pace)) => {
+                let whose = if self.of_run { "the run's" } else { "its" };
+                let count = if steps == 1 { "one step".to_owned() } else { format!("{steps} steps") };
+                let micros = match self.metric {
+                    Metric::Wall => self.limit.saturating_sub(used),
+                    _ => pace.time_of(steps),
+                };
+                let time = in_words(micros).map_or(String::new(), |it| format!(" or {it}"));
+                format!("; at the pace of {whose} latest steps the rest is used up in about {count}{time}")
+            }
+        };
+        let past = it.past.map_or(String::new(), |Past { sessions, beyond }| {
+            format!(
+                " Of {sessions} past sessions of this agent that used as much or more, {beyond} went beyond the limit."
+            )
+        });
+        format!("{}{pace}.{past}", self.told(used))
+    }
+}
+
+/// Why a budget is told before its end.
+pub(super) struct Foretold<'p> {
+    /// In about how many steps it ends, at this pace.
+    pub(super) ends_in: Option<(u64, &'p Pace)>,
+    pub(super) past: Option<Past>,
+}
+
+/// Sessions of the baseline that came as far as this one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    sessions: usize,
+    /// Those of them that used more than the limit.
+    beyond: usize,
+}
+
+/// Fewer sessions say nothing of the next one.
+const SESSIONS_MIN: usize = 20;
+
+impl Past {
+    /// Whether more than half of enough went beyond.
+    pub(super) const fn is_usual(self) -> bool {
+        self.sessions >= SESSIONS_MIN && self.beyond > self.sessions / 2
     }
 }
 

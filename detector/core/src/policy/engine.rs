@@ -6,11 +6,12 @@ use std::mem::take;
 
 use martingale_schemas::{Calibration, Column, Decision, Finding, Kind, Mode, Step, StepId, Timestamp};
 
-use super::budget::Budget;
+use super::budget::{Budget, Foretold};
 use super::index::{Candidate, Index};
 use super::message;
 use super::progress::{Partial, Progress};
 use super::rule::{Policies, Policy, Role, Rule};
+use crate::baseline::Finals;
 use crate::columns::{Calls, Form, Heard, LoopRule};
 use crate::condition::{Bound, Condition, Facts, Scope};
 use crate::hash::{hash_text, mix};
@@ -55,6 +56,8 @@ pub(crate) struct Judged<'j, 'a> {
     pub(crate) run: &'j RunState,
     /// How fast the session uses what budgets are about.
     pub(crate) pace: &'j Pace,
+    /// What past sessions of its agent used, where there is a baseline.
+    pub(crate) past: Option<&'j Finals>,
     /// Event time reached by the session, and its first.
     pub(crate) now: Timestamp,
     pub(crate) started: Timestamp,
@@ -362,10 +365,15 @@ impl One<'_, '_, '_> {
             return;
         }
         let warns = budget.warn_at.is_some_and(|it| used >= it) && self.on.progress.say_once(mix(key, 2));
-        let ends = budget.ends_in(used, pace).filter(|_| self.on.progress.say_once(mix(key, 3)));
-        // One of them is said of one step, and what ends soon says how much is used as well.
-        if let Some(steps) = ends {
-            let message = format!("{}: {}", self.policy.title, budget.foretold(used, steps, pace));
+        let ends_in = budget.ends_in(used, pace).filter(|_| self.on.progress.say_once(mix(key, 3)));
+        // After a resume its total is no longer what it has used of this budget.
+        let past = self.on.past.filter(|_| !budget.of_run && self.on.progress.base_time.is_none());
+        let past = past.and_then(|it| budget.past(used, it));
+        let is_usual = past.is_some_and(|it| it.is_usual()) && self.on.progress.say_once(mix(key, 4));
+        // One of them is said of one step, and what is foretold says how much is used as well.
+        if ends_in.is_some() || is_usual {
+            let foretold = Foretold { ends_in: ends_in.map(|it| (it, pace)), past };
+            let message = format!("{}: {}", self.policy.title, budget.foretold(used, &foretold));
             let slows = decision.min(Decision::Throttle);
             self.find_as(Calibration::Uncalibrated, (slows, value), vec![self.step_id()], message);
         } else if warns {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use martingale_schemas::{Calibration, Limits, Mode, Step, Timestamp};
 
-use crate::testing::{BEGIN, check, step_json};
+use crate::testing::{BEGIN, check, check_with, ordinary, step_json};
 use crate::{Detector, Observed, Rules};
 
 fn policy(budget: &str, decision: &str) -> String {
@@ -143,7 +143,7 @@ fn it_tells_how_much_is_used_and_about_when_it_ends() {
             "+1ms model_call tokens=1",
             8,
             "model_call tokens=992",
-            "T: 1000 of 1000 tokens are used: whatever comes goes beyond.",
+            "T: 1000 of 1000 tokens are used; whatever comes goes beyond.",
         ),
         (
             "tool_calls: 9, forecast: 1",
@@ -156,4 +156,47 @@ fn it_tells_how_much_is_used_and_about_when_it_ends() {
         let lines = [vec![step; count], vec![last]].concat();
         assert_eq!(said(budget, &lines), (expected.to_owned(), Calibration::Uncalibrated), "{budget}");
     }
+}
+
+/// Under the baseline of an agent whose sessions use these many tokens, 300 a step.
+fn under(totals: &[u32], runs: usize) -> Arc<Rules> {
+    let scripts: Vec<Vec<&str>> = totals.iter().map(|it| vec!["model_call tokens=300"; *it as usize / 300]).collect();
+    let scripts: Vec<&[&str]> = scripts.iter().map(Vec::as_slice).collect();
+    let files = policy("tokens: 1000, forecast: 2", "deny") + "---\nid: drift\nmode: off\n";
+    let rules = Rules::load(&[("p.yaml", files)]).unwrap().with_hijack(None);
+    Arc::new(rules.with_baselines(ordinary(&scripts, runs)))
+}
+
+#[test]
+fn what_past_sessions_used_is_held_against_it() {
+    let call = "model_call tokens=300\n";
+    let (plan, slow) = ("plan\n", "model_call tokens=300 // throttle p\n");
+    for (totals, runs, script) in [
+        // Three in four of forty went beyond: said at once, and only once.
+        (&[1200, 1200, 1200, 300][..], 40, slow.to_owned() + plan + call + call + "model_call tokens=300 // deny p"),
+        // One in four: said when this one has come as far as twenty of which more than half did.
+        (&[300, 300, 300, 1200], 80, call.to_owned() + slow + call),
+        (&[300, 300, 300, 1200], 76, call.to_owned() + call + call),
+        // Half is not more than half; what reaches the limit does not go beyond.
+        (&[300, 1200], 40, call.to_owned() + plan),
+        (&[900], 40, call.to_owned() + call + call),
+        // Fewer than twenty say nothing.
+        (&[1200], 19, call.to_owned() + call + call),
+        // Resumed, its budget begins anew, and the total of others says nothing of the rest.
+        (&[600, 600, 600, 1200], 80, call.to_owned() + "halt session s\nresume session s\n" + call + call + call),
+    ] {
+        check_with(under(totals, runs), &script);
+    }
+    let (rules, mut now, mut found) = (under(&[300, 300, 300, 1200], 80), BEGIN, Vec::new());
+    let mut detector = Detector::new(rules);
+    for number in 0..2 {
+        let json = step_json(call.trim(), number, &mut now);
+        let step = Step::from_topic(json.as_bytes(), Timestamp::from_micros(now), &Limits::DEFAULT).unwrap();
+        let Observed::Judged(it) = detector.observe(&step) else { panic!("a new step") };
+        found = it.findings;
+    }
+    assert_eq!(
+        found[0].message,
+        "T: 600 of 1000 tokens are used. Of 20 past sessions of this agent that used as much or more, 20 went beyond the limit."
+    );
 }

@@ -1,0 +1,136 @@
+//! What an agent's sessions used in all, for how many of them went beyond a budget.
+//!
+//! Totals only grow. So of past sessions that came as far as this one, those count whose total is at least what this one has
+//! used by now, and nothing of how they came there need be kept.
+
+use std::collections::BTreeMap;
+
+use martingale_schemas::{Step, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::hash::{hash_text, mix};
+use crate::session::{Counts, span};
+
+/// Sessions of one agent whose totals are kept. More: those whose ids have the lowest hashes, which is a sample that depends
+/// neither on their order nor on what they used.
+const SESSIONS_MAX: usize = 256;
+
+/// Measures of a session, in the order in which they are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Total {
+    Steps,
+    ToolCalls,
+    Tokens,
+    MicroUsd,
+    Micros,
+}
+
+const TOTALS: usize = 5;
+
+/// Totals of sessions that are over, each measure ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Finals([Vec<u64>; TOTALS]);
+
+impl Finals {
+    /// Of how many sessions that used at least `used`, and how many of these used more than `limit`.
+    pub(crate) fn beyond(&self, total: Total, used: u64, limit: u64) -> (usize, usize) {
+        let all = &self.0[total as usize];
+        let (came, went) = (all.partition_point(|it| *it < used), all.partition_point(|it| *it <= limit));
+        (all.len() - came, all.len() - went.max(came))
+    }
+}
+
+/// What one session has used so far.
+#[derive(Debug, Default)]
+pub(super) struct Used {
+    key: u64,
+    counts: Counts,
+    began: Timestamp,
+    now: Timestamp,
+}
+
+impl Used {
+    pub(super) fn begin(step: &Step<'_>) -> Self {
+        let key = mix(hash_text(step.session_id.as_str()), 5);
+        Self { key, began: step.time, now: step.time, counts: Counts::default() }
+    }
+
+    pub(super) fn add(&mut self, step: &Step<'_>) {
+        self.counts.add(step);
+        self.now = self.now.max(step.time);
+    }
+}
+
+/// The sample as it is drawn.
+#[derive(Debug, Default)]
+pub(super) struct Drawn(BTreeMap<u64, [u64; TOTALS]>);
+
+impl Drawn {
+    pub(super) fn push(&mut self, it: &Used) {
+        let Counts { steps, tool_calls, tokens, micro_usd, errors: _ } = it.counts;
+        self.0.insert(it.key, [steps, tool_calls, tokens, micro_usd, span(it.began, it.now)]);
+        if self.0.len() > SESSIONS_MAX {
+            self.0.pop_last();
+        }
+    }
+
+    pub(super) fn learn(&self) -> Finals {
+        let ascending = |at: usize| {
+            let mut all: Vec<u64> = self.0.values().map(|it| it[at]).collect();
+            all.sort_unstable();
+            all
+        };
+        Finals([0, 1, 2, 3, 4].map(ascending))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Drawn, Finals, SESSIONS_MAX, Total, Used};
+    use crate::session::Counts;
+
+    fn finals(tokens: &[u64]) -> Finals {
+        let mut drawn = Drawn::default();
+        for (key, tokens) in tokens.iter().enumerate() {
+            let counts = Counts { tokens: *tokens, ..Counts::default() };
+            drawn.push(&Used { key: key as u64, counts, ..Used::default() });
+        }
+        drawn.learn()
+    }
+
+    #[test]
+    fn of_those_that_came_as_far() {
+        let finals = finals(&[30, 10, 20, 20, 50]);
+        for (used, limit, expected) in [
+            (0, 20, (5, 2)),
+            (10, 20, (5, 2)),
+            (11, 20, (4, 2)),
+            (20, 20, (4, 2)),
+            (21, 29, (2, 2)),
+            (30, 30, (2, 1)),
+            (31, 30, (1, 1)),
+            (51, 30, (0, 0)),
+            (0, u64::MAX, (5, 0)),
+            (u64::MAX, 0, (0, 0)),
+        ] {
+            assert_eq!(finals.beyond(Total::Tokens, used, limit), expected, "{used} {limit}");
+        }
+        assert_eq!(finals.beyond(Total::Steps, 0, 0), (5, 0));
+        assert_eq!(Finals::default().beyond(Total::Steps, 0, 0), (0, 0));
+    }
+
+    /// Whichever order they come in, and however many.
+    #[test]
+    fn the_sample_is_bounded_and_of_no_order() {
+        let sample = |keys: &mut dyn Iterator<Item = u64>| {
+            let mut drawn = Drawn::default();
+            for key in keys {
+                drawn.push(&Used { key, counts: Counts { steps: key, ..Counts::default() }, ..Used::default() });
+            }
+            drawn.learn()
+        };
+        let (there, back) = (sample(&mut (0..2000)), sample(&mut (0..2000).rev()));
+        assert_eq!(there, back);
+        assert_eq!(there.beyond(Total::Steps, 0, 0), (SESSIONS_MAX, SESSIONS_MAX - 1));
+    }
+}
