@@ -1,4 +1,4 @@
-//! Halting, resuming and granting by hand: `POST /v1/controls`, `GET /v1/controls`, `GET /v1/controls/{id}`.
+//! Halting, resuming and granting by hand: `POST /v1/controls`, `GET /v1/controls`, `GET /v1/controls/{id}`, `GET /v1/grants`.
 //!
 //! An order goes to every partition, since only the detectors know where a session lives, and is answered once each of
 //! them has applied it: every step judged from then on is judged under it. It lives on the log and in the detectors'
@@ -6,6 +6,7 @@
 
 mod board;
 mod flow;
+mod granted;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::fresh;
 use crate::http::{self, Failure, Fields, Segments};
 
 pub use board::{Board, Given};
+pub(crate) use granted::Grants;
 use request::Request;
 
 /// See `deploy/config.default.toml`, section `controls`.
@@ -72,7 +74,11 @@ pub(crate) struct Controls {
 }
 
 pub(crate) fn router(controls: Arc<Controls>) -> Router {
-    Router::new().route("/v1/controls", get(list).post(give)).route("/v1/controls/{id}", get(one)).with_state(controls)
+    Router::new()
+        .route("/v1/controls", get(list).post(give))
+        .route("/v1/controls/{id}", get(one))
+        .route("/v1/grants", get(grants))
+        .with_state(controls)
 }
 
 async fn give(
@@ -82,11 +88,7 @@ async fn give(
 ) -> Result<Response, Failure> {
     http::refuse_encoded(&headers)?;
     let body = http::body(body, controls.config.body_bytes_max).await?;
-    let board = controls.feed.board();
-    let granted = |id: &str| {
-        let grant = board.get(id).filter(|it| matches!(it.action, ControlAction::Grant { .. }))?;
-        Some(grant.scope)
-    };
+    let granted = |id: &str| controls.feed.board().granted(id);
     let now = Timestamp::from_micros(controls.clock.now_micros());
     let request = Request::parse(&body, controls.id_bytes_max, &flow::Ground { now, granted: &granted })?;
     let given = controls.give(request).await?;
@@ -108,6 +110,10 @@ async fn list(State(controls): State<Arc<Controls>>, mut fields: Fields) -> Resu
 
 async fn one(State(controls): State<Arc<Controls>>, Segments(id): Segments<String>) -> Result<Json<Given>, Failure> {
     controls.feed.board().get(&id).map(Json).ok_or_else(|| Failure::not_found("control", &id))
+}
+
+async fn grants(State(controls): State<Arc<Controls>>) -> Json<Grants> {
+    Json(controls.feed.board().grants(Timestamp::from_micros(controls.clock.now_micros())))
 }
 
 /// Controls, newest first.

@@ -190,6 +190,9 @@ impl Feed {
 
     async fn read_board(&self, partition: Partition) -> Result<Offset, log::Error> {
         let mut next = self.log.bounds(topics::CONTROLS, partition).await?.start;
+        if partition == Partition(0) && next > Offset::START {
+            self.board.lacks_beginning();
+        }
         loop {
             let records = self.page(topics::CONTROLS, partition, &mut next, READ).await?;
             if records.is_empty() {

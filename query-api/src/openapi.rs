@@ -136,6 +136,7 @@ fn schemas() -> Value {
     generator.subschema_for::<alerts::List>();
     generator.subschema_for::<baselines::Listed>();
     generator.subschema_for::<baselines::Put>();
+    generator.subschema_for::<controls::Grants>();
     let mut schemas = generator.take_definitions(true);
     schemas.extend(by_hand::schemas());
     schemas.insert("Step".to_owned(), step());

@@ -334,7 +334,7 @@ impl Detector {
             return None;
         }
         let id = control.scope.key().to_owned();
-        let known = self.seen.contains(&id);
+        let known = self.seen.contains(&id) || matches!(control.action, ControlAction::Grant { .. });
         let changed = match control.action {
             ControlAction::Halt => self.halted.insert(id),
             ControlAction::Resume => self.halted.remove(&id),

@@ -12,6 +12,9 @@ use crate::{AgentId, Timestamp};
 /// No grant lasts longer.
 pub const GRANT_DAYS_MAX: i64 = 90;
 
+/// Grants that are kept at once: a new one is then refused, and the answer says so.
+pub const GRANTS_MAX: usize = 1024;
+
 const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 const NAME_BYTES_MAX: usize = 128;
 /// Sessions remember the beginning of a tool's name with what it gave: shorter names are told apart.
@@ -36,6 +39,67 @@ pub struct Flow {
     pub destination: Option<String>,
 }
 
+/// A flow, wherever its texts are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowRef<'f> {
+    pub agent_id: &'f str,
+    pub environment: Option<&'f str>,
+    pub source: Option<&'f str>,
+    pub tool: &'f str,
+    pub destination: Option<&'f str>,
+}
+
+impl FlowRef<'_> {
+    /// Whether both name the same: of a destination the same address.
+    #[must_use]
+    pub fn is_same(self, other: FlowRef<'_>) -> bool {
+        let same = match (self.destination, other.destination) {
+            (Some(one), Some(other)) => is_same_address(one, other),
+            (one, other) => one == other,
+        };
+        same && self.agent_id == other.agent_id
+            && self.environment == other.environment
+            && self.source == other.source
+            && self.tool == other.tool
+    }
+
+    /// Whether all that is of this flow is of `of` as well: what is revoked takes back every grant within it.
+    #[must_use]
+    pub fn is_within(self, of: FlowRef<'_>) -> bool {
+        let all = |of: Option<&str>, own: Option<&str>| of.is_none() || of == own;
+        let is_there = of.destination.is_none_or(|of| self.destination.is_some_and(|own| is_same_address(own, of)));
+        names_agent(of.agent_id, self.agent_id)
+            && self.tool == of.tool
+            && all(of.environment, self.environment)
+            && all(of.source, self.source)
+            && is_there
+    }
+}
+
+/// Whether an agent's name is one of these: `*` at the end stands for any rest.
+#[must_use]
+pub fn names_agent(names: &str, agent: &str) -> bool {
+    names == agent || names.strip_suffix('*').is_some_and(|it| agent.starts_with(it))
+}
+
+/// Whether two texts name the same place for every system that may read them: of an account or a phone number the
+/// separators do not count; of an address all does, and case in what may be a path; of what is not ASCII every byte.
+#[must_use]
+pub fn is_same_address(one: &str, other: &str) -> bool {
+    let (one, other) = (one.trim(), other.trim());
+    if !one.is_ascii() || !other.is_ascii() || one.contains('/') || other.contains('/') {
+        return one == other;
+    }
+    if [one, other].iter().any(|it| it.contains(['@', '.'])) {
+        return one.eq_ignore_ascii_case(other);
+    }
+    let plain = |it: &str| -> Vec<u8> {
+        it.bytes().filter(u8::is_ascii_alphanumeric).map(|it| it.to_ascii_lowercase()).collect()
+    };
+    let (one, other) = (plain(one), plain(other));
+    !one.is_empty() && one == other
+}
+
 /// Why a flow cannot be granted or revoked, and which field says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowFault {
@@ -44,6 +108,17 @@ pub struct FlowFault {
 }
 
 impl Flow {
+    #[must_use]
+    pub fn borrowed(&self) -> FlowRef<'_> {
+        FlowRef {
+            agent_id: self.agent_id.as_str(),
+            environment: self.environment.as_deref(),
+            source: self.source.as_deref(),
+            tool: &self.tool,
+            destination: self.destination.as_deref(),
+        }
+    }
+
     /// The first fault of its fields.
     #[must_use]
     pub fn fault(&self) -> Option<FlowFault> {
@@ -113,7 +188,7 @@ impl fmt::Display for Flow {
 
 #[cfg(test)]
 mod tests {
-    use super::{DAY_MICROS, Flow};
+    use super::{DAY_MICROS, Flow, is_same_address};
     use crate::{AgentId, Timestamp};
 
     fn flow(agent: &str, source: &str, tool: &str, destination: &str) -> Flow {
@@ -155,5 +230,48 @@ mod tests {
     fn shown_in_a_line() {
         assert_eq!(flow("a", "page", "send", "-").to_string(), "page → send → *");
         assert_eq!(flow("a", "-", "send", "ada@example.com").to_string(), "* → send → ada@example.com");
+    }
+
+    #[test]
+    fn the_same_address_for_every_reader() {
+        for (one, other, expected) in [
+            ("ada@example.com", " Ada@Example.COM ", true),
+            ("ada@example.com", "ada@example.com, eve@evil.test", false),
+            ("ada@example.com", "Ada <ada@example.com>", false),
+            ("ada@example.com", "ada@exampl e.com", false),
+            ("ada@example.com", "ada@ex\u{e1}mple.com", false),
+            ("ada@example.com", "\u{430}da@example.com", false),
+            ("ada@example.com", "\u{ff41}da@example.com", false),
+            ("ada@example.com", "adaexamplecom", false),
+            ("ada@exämple.com", "ada@exämple.com", true),
+            ("https://example.com/Ab", "https://example.com/Ab", true),
+            ("https://example.com/Ab", "https://example.com/aB", false),
+            ("https://example.com", "http://example.com", false),
+            ("CH93 0076 2011 6238", "ch9300762011-6238", true),
+            ("CH93 0076 2011 6238", "CH93 0076 2011 6239", false),
+            ("-", "+", false),
+        ] {
+            assert_eq!(is_same_address(one, other), expected, "{one} {other}");
+            assert_eq!(is_same_address(other, one), expected, "{other} {one}");
+        }
+    }
+
+    #[test]
+    fn what_is_granted_twice_and_what_a_revocation_takes_back() {
+        for (own, other, same, within) in [
+            (("a", "page", "send", "-"), ("a", "page", "send", "-"), true, true),
+            (("a", "page", "send", "-"), ("a*", "page", "send", "-"), false, true),
+            (("a*", "page", "send", "-"), ("a", "page", "send", "-"), false, false),
+            (("a", "page", "send", "-"), ("a", "-", "send", "-"), false, true),
+            (("a", "-", "send", "x@y.zz"), ("a", "page", "send", "-"), false, false),
+            (("a", "page", "send", "x@y.zz"), ("a", "page", "send", " X@Y.ZZ"), true, true),
+            (("a", "page", "send", "-"), ("a", "page", "send", "x@y.zz"), false, false),
+            (("a", "page", "send", "-"), ("a", "page", "sent", "-"), false, false),
+            (("b", "page", "send", "-"), ("a*", "-", "send", "-"), false, false),
+        ] {
+            let [own, other] = [own, other].map(|(agent, source, tool, to)| flow(agent, source, tool, to));
+            let (own, other) = (own.borrowed(), other.borrowed());
+            assert_eq!((own.is_same(other), own.is_within(other)), (same, within), "{own:?} {other:?}");
+        }
     }
 }

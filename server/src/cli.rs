@@ -37,6 +37,7 @@ Examples:
   martingale resume my-session --reason \"mended\"   let it go on
   martingale grant --agent clerk --tool send_money --from read_file --for 30d   do not ask about it again
   martingale revoke --agent clerk --tool send_money   ask again
+  martingale grants                                what is not asked about, and until when
   martingale alerts                                what the fleet's rules say now
   martingale dead-letters list                     records that could not be accepted
   martingale policy list                           what is judged by
@@ -70,6 +71,7 @@ pub(crate) enum Command {
     Resume(control::Resume),
     Grant(grant::Grant),
     Revoke(grant::Revoke),
+    Grants(grant::Grants),
     Alerts(Alerts),
     DeadLetters(letters::DeadLetters),
     Policy(policy::Policy),

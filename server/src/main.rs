@@ -65,6 +65,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Resume(args) => cmd::control::resume(args).await,
         Command::Grant(args) => cmd::grant::grant(args).await,
         Command::Revoke(args) => cmd::grant::revoke(args).await,
+        Command::Grants(args) => cmd::grant::list(args).await,
         Command::Alerts(args) => cmd::alerts::run(args).await,
         Command::DeadLetters(args) => cmd::dead_letters::run(args).await,
         Command::Policy(args) => cmd::policy::run(&args),

@@ -15,7 +15,7 @@ fn every_command_teaches_itself() {
     assert!(help.status.success(), "{text}");
     for command in [
         "up", "demo", "replay", "sql", "timeline", "why", "blame", "baseline", "eval", "tail", "halt", "resume",
-        "grant", "revoke", "policy", "bench",
+        "grant", "revoke", "grants", "policy", "bench",
     ] {
         assert!(text.contains(command), "{command} in:\n{text}");
         let help = martingale(&[command, "--help"]);

@@ -59,6 +59,12 @@ async fn an_approved_flow_is_not_asked_about_again() {
     let message = evidence.and_then(|it| it["message"].as_str()).unwrap_or_default();
     assert!(message.contains("Granted by ops until") && message.contains("(control g)"), "{gate}");
     assert_eq!(ask("eve@evil.test").await.0, "step_up");
+    let (status, listed) = server.get("/v1/grants").await;
+    let expected = json!({ "grants": [{
+        "control_id": "g", "agent_id": "e2e", "tool": "send", "source": "get_mail", "destination": "ada@example.com", "by": "ops",
+        "time": granted["time"], "until": granted["until"],
+    }] });
+    assert_eq!((status, listed), (200, expected));
 
     // The same order again is the same, however much later.
     let again = order(json!({
@@ -84,12 +90,15 @@ async fn an_approved_flow_is_not_asked_about_again() {
         assert!(output.status.success() == good && said.contains(says), "{args:?}: {said}");
     }
     assert_eq!(ask("ada@example.com").await.0, "allow");
+    let listed = String::from_utf8(server.martingale(&["grants"]).stdout).expect("UTF-8");
+    assert!(listed.contains("e2e*") && listed.contains("ada@example.com"), "{listed}");
     for (good, says) in [(true, "revoked: * → send → ada@example.com, agent e2e*"), (false, "nothing to revoke")] {
         let output = server.martingale(&[&["revoke"][..], &flow].concat());
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() == good && said.contains(says), "{said}");
     }
     assert_eq!(ask("ada@example.com").await.0, "step_up");
+    assert_eq!(server.get("/v1/grants").await.1, json!({ "grants": [] }));
     server
         .count_reaches("SELECT count(*) FROM controls WHERE scope = 'flow' AND action IN ('grant', 'revoke')", 6)
         .await;

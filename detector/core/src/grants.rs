@@ -9,20 +9,19 @@
 
 use std::fmt::Write as _;
 
-use martingale_schemas::grant::Flow;
+use martingale_schemas::grant::{Flow, FlowRef, GRANTS_MAX, names_agent};
 use martingale_schemas::{Column, Control, ControlAction, Decision, Finding, Kind, Scope, Step, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::hijack::{Memory, words};
 use crate::judgement::Applied;
 use crate::policy::{CoreRule, Policies};
-use crate::provenance::{Aim, Short, is_same_address};
+use crate::provenance::{Aim, Short};
 use crate::quote::quoted;
 use crate::session::SessionState;
 use crate::tools::Tool;
 
-/// Grants that are kept, and bytes of their texts. Full: a new one is refused, and the answer says so.
-const GRANTS_MAX: usize = 1024;
+/// Bytes of the texts of all grants that are kept. Full: a new one is refused, and the answer says so.
 const BYTES_MAX: usize = 256 * 1024;
 /// Longest name of a person, and of a control, that is kept, in characters.
 const WORDS_MAX: usize = 100;
@@ -57,7 +56,7 @@ impl Grants {
             ControlAction::Grant { until } => self.give(flow, until, control),
             ControlAction::Revoke => {
                 let before = self.0.len();
-                self.0.retain(|it| !it.is_within(flow));
+                self.0.retain(|it| !it.flow().is_within(flow.borrowed()));
                 let changed = self.0.len() < before;
                 Applied { known: changed, changed }
             }
@@ -71,7 +70,7 @@ impl Grants {
             return Applied::default();
         };
         let new = Grant::of(flow, (control.time, until), by, control.control_id.as_str());
-        if let Some(standing) = self.0.iter_mut().find(|it| it.is_same(&new)) {
+        if let Some(standing) = self.0.iter_mut().find(|it| it.flow().is_same(new.flow())) {
             let changed = standing.until < until;
             if changed {
                 *standing = Grant { from: standing.from, ..new };
@@ -175,29 +174,14 @@ impl Grant {
         }
     }
 
-    fn is_same(&self, other: &Self) -> bool {
-        let same = match (&self.destination, &other.destination) {
-            (Some(one), Some(other)) => is_same_address(one, other),
-            (one, other) => one == other,
-        };
-        same && self.agent == other.agent
-            && self.environment == other.environment
-            && self.source == other.source
-            && self.tool == other.tool
-    }
-
-    /// Whether all that it grants is of this flow.
-    fn is_within(&self, flow: &Flow) -> bool {
-        let all = |of: &Option<String>, own: &Option<Box<str>>| of.is_none() || of.as_deref() == own.as_deref();
-        let is_there = flow
-            .destination
-            .as_deref()
-            .is_none_or(|of| self.destination.as_deref().is_some_and(|own| is_same_address(own, of)));
-        is_agent(flow.agent_id.as_str(), &self.agent)
-            && *self.tool == *flow.tool
-            && all(&flow.environment, &self.environment)
-            && all(&flow.source, &self.source)
-            && is_there
+    fn flow(&self) -> FlowRef<'_> {
+        FlowRef {
+            agent_id: &self.agent,
+            environment: self.environment.as_deref(),
+            source: self.source.as_deref(),
+            tool: &self.tool,
+            destination: self.destination.as_deref(),
+        }
     }
 
     /// Whether it is in force for whoever makes this call.
@@ -205,7 +189,7 @@ impl Grant {
         // A session of before it was given, by its own times, was not thought of.
         (self.from..self.until).contains(&now)
             && step.tool.as_deref() == Some(&*self.tool)
-            && is_agent(&self.agent, step.agent.id.as_str())
+            && names_agent(&self.agent, step.agent.id.as_str())
             && self.environment.as_deref().is_none_or(|it| step.environment.as_deref() == Some(it))
     }
 
@@ -240,11 +224,6 @@ impl std::fmt::Display for Grant {
             self.control_id,
         )
     }
-}
-
-/// Whether an agent's name is one of these: `*` at the end stands for any rest.
-fn is_agent(names: &str, agent: &str) -> bool {
-    names == agent || names.strip_suffix('*').is_some_and(|it| agent.starts_with(it))
 }
 
 /// What a grant of this call would name, as narrow as one can be.

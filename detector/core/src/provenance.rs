@@ -28,7 +28,7 @@ mod walk;
 mod words;
 
 pub use crate::secret::{SecretKind, is_credential};
-pub(crate) use aim::{Aim, Short, is_same_address};
+pub(crate) use aim::{Aim, Short};
 pub use index::{Bounds, Index, Ingested, ToolTraits, Watch};
 pub(crate) use pages::At;
 pub use pages::{Page, PageRef, Shelf};

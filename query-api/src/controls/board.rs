@@ -10,6 +10,8 @@ use martingale_schemas::{
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::granted::{Book, Grants};
+
 /// A control and where it has been applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Given {
@@ -127,6 +129,7 @@ struct Table {
     /// The last order for each scope in the order of the log, of those that are kept: as detectors apply them, whatever
     /// their clocks said.
     in_force: HashMap<Scope, ControlId<'static>>,
+    granted: Book,
 }
 
 impl Table {
@@ -169,6 +172,9 @@ impl Board {
                 table.forget_oldest();
             }
         }
+        if partition == Partition(0) {
+            table.granted.note(control);
+        }
         // Every order is on every partition, so one of them tells their order.
         if partition == Partition(0)
             && control.state == ControlState::Requested
@@ -188,6 +194,22 @@ impl Board {
 
     pub(crate) fn get(&self, id: &str) -> Option<Given> {
         self.lock().by_id.get(id).cloned()
+    }
+
+    /// Tells that retention has removed the first controls of the first partition.
+    pub(crate) fn lacks_beginning(&self) {
+        self.lock().granted.lacks_beginning();
+    }
+
+    /// What an order of this id granted.
+    pub(crate) fn granted(&self, id: &str) -> Option<Scope> {
+        let table = self.lock();
+        let of_order = table.by_id.get(id).filter(|it| matches!(it.action, ControlAction::Grant { .. }));
+        of_order.map(|it| it.scope.clone()).or_else(|| table.granted.flow_of(id).map(Scope::Flow))
+    }
+
+    pub(crate) fn grants(&self, now: Timestamp) -> Grants {
+        self.lock().granted.in_force(now)
     }
 
     /// A halt that stands over a step, given by a person: of its session, its parent or the root of its run, or of the run.

@@ -108,6 +108,47 @@ async fn more_controls_than_are_kept_are_applied_after_a_restart_too() {
 }
 
 #[tokio::test]
+async fn grants_are_listed_as_they_were_applied() {
+    let log = memory_log(3);
+    let clock = Clock::manual(START_MICROS);
+    let rig = Rig::judged_at(&log, &clock, |config| config.controls.controls_max = 1).await;
+    let grant = |id: &str, agent: &str, lasts: &str| {
+        json!({
+            "action": "grant", "control_id": id, "agent_id": agent, "tool": "send", "source": "mail", "environment": "eu",
+            "for": lasts, "by": "eve", "reason": "rent",
+        })
+        .to_string()
+    };
+    for (id, agent, lasts) in [("g1", "a", "1d"), ("g2", "b", "2d"), ("g3", "c", "3d")] {
+        assert_eq!(rig.post("/v1/controls", &grant(id, agent, lasts)).await.status, 200);
+        clock.advance(1);
+    }
+    let ids = |list: &serde_json::Value| {
+        let grants = list["grants"].as_array().cloned().unwrap_or_default();
+        grants.iter().map(|it| it["control_id"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let list = rig.get("/v1/grants").await.json();
+    assert_eq!((ids(&list), list.get("known_since")), (vec!["g3".to_owned(), "g2".into(), "g1".into()], None));
+    assert_eq!(
+        list["grants"][2],
+        json!({
+            "control_id": "g1", "agent_id": "a", "environment": "eu", "source": "mail", "tool": "send", "by": "eve",
+            "reason": "rent", "time": "2027-01-15T08:00:00Z", "until": "2027-01-16T08:00:00Z",
+        })
+    );
+    // Of what the board has forgotten too.
+    let revoked = rig.post("/v1/controls", r#"{"action":"revoke","grant_id":"g2"}"#).await;
+    assert_eq!((revoked.status.as_u16(), &revoked.json()["scope"]["agent_id"]), (200, &json!("b")));
+    assert_eq!(ids(&rig.get("/v1/grants").await.json()), ["g3", "g1"]);
+    clock.advance(86_400_000_000);
+    assert_eq!(ids(&rig.get("/v1/grants").await.json()), ["g3"], "the other one is over");
+
+    drop(rig);
+    let rig = Rig::start(&log.reopen(), |_| {}).await;
+    assert_eq!(ids(&rig.get("/v1/grants").await.json()), ["g3", "g1"], "by the clock of this one");
+}
+
+#[tokio::test]
 async fn mistakes_are_answered_in_the_shape_of_errors() {
     let log = memory_log(1);
     let rig = Rig::start(&log, |_| {}).await;

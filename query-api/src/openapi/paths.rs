@@ -174,6 +174,12 @@ pub(super) const PATHS: &[Operation] = &[
         ..NONE
     },
     Operation {
+        path: "/v1/grants",
+        summary: "Grants in force, as detectors applied them: who need not be asked about which calls, and until when.",
+        answers: &[("200", "The one that was given last first.", JSON, "Grants")],
+        ..NONE
+    },
+    Operation {
         path: "/v1/baselines",
         summary: "Baselines on the log, newest first, and which of them are in use.",
         answers: &[("200", "Newest first.", JSON, "Listed")],

@@ -1,4 +1,4 @@
-//! Arguments of `grant` and `revoke`.
+//! Arguments of `grant`, `revoke` and `grants`.
 
 use clap::Args;
 
@@ -40,6 +40,14 @@ pub(crate) struct Revoke {
     pub(crate) flow: SomeFlow,
     #[command(flatten)]
     pub(crate) given: Given,
+}
+
+/// Which grants are in force, the one that was given last first: as the detectors applied them.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  martingale grants")]
+pub(crate) struct Grants {
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -61,6 +61,7 @@ fn lines_are_taken_or_refused() {
         ("martingale revoke --agent a", false),
         ("martingale revoke c-1 --agent a --tool t", false),
         ("martingale revoke", false),
+        ("martingale grants --json", true),
         ("martingale halt s --reason r", true),
         ("martingale halt --run r", true),
         ("martingale halt", false),

@@ -1,13 +1,14 @@
-//! `grant` and `revoke`.
+//! `grant`, `revoke` and `grants`.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use serde_json::{Map, Value};
 
-use crate::cli::grant::{Ends, Given, Grant, Revoke};
+use super::sql::text;
+use crate::cli::grant::{Ends, Given, Grant, Grants, Revoke};
 use crate::client::Client;
-use crate::output::{plain, say, say_json};
+use crate::output::{Paint, Table, note, plain, say, say_json};
 
 pub(crate) async fn grant(args: Grant) -> Result<ExitCode> {
     let mut fields =
@@ -26,6 +27,42 @@ pub(crate) async fn revoke(args: Revoke) -> Result<ExitCode> {
     ];
     fields.extend(of_ends(&args.flow.ends));
     give(fields, &args.given).await
+}
+
+pub(crate) async fn list(args: Grants) -> Result<ExitCode> {
+    let answer = Client::new(&args.output.server)?.get(&["v1", "grants"], &[]).await?;
+    if args.output.json {
+        say_json(&answer)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let found = answer["grants"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if found.is_empty() {
+        note("no grant is in force: calls are asked about as policies say");
+    } else {
+        say(table(found))?;
+    }
+    if let Some(since) = answer["known_since"].as_str() {
+        let since = plain(since, 40);
+        note(format_args!(
+            "the log has orders from {since} on: grants of before it are in force until they end, and are not listed; \
+             `revoke --agent … --tool …` takes them back all the same"
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(grants: &[Value]) -> Table {
+    let header = ["agent", "environment", "source", "tool", "destination", "until", "given", "by", "control", "reason"];
+    let mut table = Table::with_sentences(header, &["destination", "reason"]);
+    for it in grants {
+        let [agent, environment, source, tool, destination] =
+            ["agent_id", "environment", "source", "tool", "destination"].map(|name| field(&it[name]));
+        let [until, time, by, id, reason] =
+            ["until", "time", "by", "control_id", "reason"].map(|name| plain(&text(&it[name]), 400).into_owned());
+        let cells = [agent, environment, source, tool, destination, until, time, by, id, reason];
+        table.row(cells.map(|cell| (cell, Paint::Plain)));
+    }
+    table
 }
 
 fn of_ends(it: &Ends) -> [(&'static str, Option<&str>); 3] {
@@ -82,7 +119,19 @@ fn sentence(answer: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{is_refused, sentence};
+    use super::{is_refused, sentence, table};
+
+    #[test]
+    fn a_grant_shows_what_it_is_for_and_until_when() {
+        let shown = table(&[json!({
+            "control_id": "c-1", "agent_id": "a\u{1b}*", "tool": "send", "source": "mail", "by": "ada", "reason": "rent",
+            "time": "2026-01-01T00:00:00Z", "until": "2026-01-31T00:00:00Z",
+        })])
+        .to_string();
+        for text in ["a␛*", "mail", "send", "2026-01-31", "2026-01-01", "ada", "c-1", "rent"] {
+            assert!(shown.contains(text), "{text} in\n{shown}");
+        }
+    }
 
     #[test]
     fn the_answer_says_what_holds_now() {
