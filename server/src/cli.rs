@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use martingale_schemas::Decision;
+use serde_json::Value;
 
 use crate::config::Role;
 
@@ -307,6 +308,28 @@ pub(crate) struct Output {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) server: Server,
+}
+
+/// Who gives an order, why, and where it goes.
+#[derive(Debug, Args)]
+pub(crate) struct Signed {
+    /// Why: kept with the order; of a halt, shown to the agent.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Who gives the order.
+    #[arg(long, value_name = "WHO", env = "USER")]
+    pub(crate) by: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+impl Signed {
+    /// The order as it is sent: those of its fields that are set, why, and who gives it.
+    pub(crate) fn order(&self, fields: &[(&str, Option<&str>)]) -> Value {
+        let signed = [("reason", self.reason.as_deref()), ("by", self.by.as_deref())];
+        let set = |(name, value): (&str, Option<&str>)| Some((name.to_owned(), Value::from(value?)));
+        Value::Object(fields.iter().copied().chain(signed).filter_map(set).collect())
+    }
 }
 
 impl Cli {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Output;
+use super::{Output, Signed};
 
 /// What the agents do when nothing is wrong: learnt by a server from sessions that are over, or from recordings into a file.
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ Example:
         #[arg(value_name = "FILE")]
         file: PathBuf,
         #[command(flatten)]
-        order: Order,
+        signed: Signed,
     },
     /// Have every detector use baselines that are on the log.
     #[command(
@@ -58,7 +58,7 @@ Example:
         #[arg(value_name = "ID")]
         id: String,
         #[command(flatten)]
-        order: Order,
+        signed: Signed,
     },
     /// Write baselines of the server's log to a file.
     #[command(after_help = "Example:\n  martingale baseline fetch <id> --out used.baselines")]
@@ -72,19 +72,6 @@ Example:
         #[command(flatten)]
         output: Output,
     },
-}
-
-/// Who has them used, and why.
-#[derive(Debug, Args)]
-pub(crate) struct Order {
-    /// Why: kept with the order.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: Option<String>,
-    /// Who gives the order.
-    #[arg(long, value_name = "WHO", env = "USER")]
-    pub(crate) by: Option<String>,
-    #[command(flatten)]
-    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

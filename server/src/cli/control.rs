@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::Output;
+use super::Signed;
 
 /// Stop a session before its next step, or every session of a run. It holds until a person resumes it.
 #[derive(Debug, Args)]
@@ -32,14 +32,8 @@ pub(crate) struct Resume {
 pub(crate) struct Order {
     #[command(flatten)]
     pub(crate) scope: Scope,
-    /// Why: shown to the agent and kept.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: Option<String>,
-    /// Who gives the order.
-    #[arg(long, value_name = "WHO", env = "USER")]
-    pub(crate) by: Option<String>,
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) signed: Signed,
 }
 
 /// What it holds for: one of the two.

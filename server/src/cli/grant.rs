@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::Output;
+use super::{Output, Signed};
 
 /// Let calls of a flow run without asking a person: those of a tool, by an agent, whose values come from the results of a
 /// source or which go to one address. It ends by itself. Facts, denials and halts stand whatever is granted; a secret and
@@ -22,7 +22,7 @@ pub(crate) struct Grant {
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
     #[command(flatten)]
-    pub(crate) given: Given,
+    pub(crate) signed: Signed,
 }
 
 /// Take a grant back: the one of an order, or all those of a flow. What is left out stands for any, so that
@@ -39,7 +39,7 @@ pub(crate) struct Revoke {
     #[command(flatten)]
     pub(crate) flow: SomeFlow,
     #[command(flatten)]
-    pub(crate) given: Given,
+    pub(crate) signed: Signed,
 }
 
 /// Which grants are in force, the one that was given last first: as the detectors applied them.
@@ -85,16 +85,4 @@ pub(crate) struct Ends {
     /// The one address that the call goes to [default: any].
     #[arg(long, value_name = "DESTINATION")]
     pub(crate) to: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Given {
-    /// Why: kept with the order.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: Option<String>,
-    /// Who gives the order.
-    #[arg(long, value_name = "WHO", env = "USER")]
-    pub(crate) by: Option<String>,
-    #[command(flatten)]
-    pub(crate) output: Output,
 }

@@ -24,8 +24,8 @@ pub(crate) async fn run(args: Baseline) -> Result<ExitCode> {
         BaselineCommand::Learn(args) => tokio::task::spawn_blocking(move || learn(&args)).await?,
         BaselineCommand::Show(args) => tokio::task::spawn_blocking(move || show(&args)).await?,
         BaselineCommand::List { output } => on_log::list(&output).await,
-        BaselineCommand::Publish { file, order } => on_log::publish(&file, &order).await,
-        BaselineCommand::Use { id, order } => on_log::use_them(&id, &order).await,
+        BaselineCommand::Publish { file, signed } => on_log::publish(&file, &signed).await,
+        BaselineCommand::Use { id, signed } => on_log::use_them(&id, &signed).await,
         BaselineCommand::Fetch { id, out, output } => on_log::fetch(&id, &out, &output).await,
     }
 }

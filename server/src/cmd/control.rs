@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use martingale_schemas::ControlAction;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::cli::control::{Halt, Order, Resume};
 use crate::client::Client;
@@ -23,9 +23,9 @@ pub(crate) async fn resume(args: Resume) -> Result<ExitCode> {
 }
 
 async fn give(order: &Order, action: ControlAction) -> Result<ExitCode> {
-    let client = Client::new(&order.output.server)?;
+    let client = Client::new(&order.signed.output.server)?;
     let answer = client.post(&["v1", "controls"], &request(order, action)).await?;
-    if order.output.json {
+    if order.signed.output.json {
         say_json(&answer)?;
         return Ok(code(action, &answer));
     }
@@ -62,15 +62,11 @@ fn nobody_knows(answer: &Value) -> bool {
 }
 
 fn request(order: &Order, action: ControlAction) -> Value {
-    let fields = [
+    order.signed.order(&[
         ("action", Some(action.as_str())),
         ("session_id", order.scope.session.as_deref()),
         ("root_session_id", order.scope.run.as_deref()),
-        ("reason", order.reason.as_deref()),
-        ("by", order.by.as_deref()),
-    ];
-    let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))));
-    Value::Object(fields.collect::<Map<_, _>>())
+    ])
 }
 
 fn sentence(order: &Order, action: ControlAction, answer: &Value) -> String {

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::sql::text;
-use crate::cli::grant::{Ends, Given, Grant, Grants, Revoke};
+use crate::cli::Signed;
+use crate::cli::grant::{Ends, Grant, Grants, Revoke};
 use crate::client::Client;
 use crate::output::{Paint, Table, note, plain, say, say_json};
 
@@ -15,7 +16,7 @@ pub(crate) async fn grant(args: Grant) -> Result<ExitCode> {
         vec![("action", Some("grant")), ("agent_id", Some(&*args.flow.agent)), ("tool", Some(&*args.flow.tool))];
     fields.extend(of_ends(&args.flow.ends));
     fields.extend([("for", args.span.as_deref()), ("until", args.until.as_deref())]);
-    give(fields, &args.given).await
+    give(&fields, &args.signed).await
 }
 
 pub(crate) async fn revoke(args: Revoke) -> Result<ExitCode> {
@@ -26,7 +27,7 @@ pub(crate) async fn revoke(args: Revoke) -> Result<ExitCode> {
         ("tool", args.flow.tool.as_deref()),
     ];
     fields.extend(of_ends(&args.flow.ends));
-    give(fields, &args.given).await
+    give(&fields, &args.signed).await
 }
 
 pub(crate) async fn list(args: Grants) -> Result<ExitCode> {
@@ -69,13 +70,9 @@ fn of_ends(it: &Ends) -> [(&'static str, Option<&str>); 3] {
     [("environment", it.environment.as_deref()), ("source", it.from.as_deref()), ("destination", it.to.as_deref())]
 }
 
-async fn give(fields: Vec<(&'static str, Option<&str>)>, given: &Given) -> Result<ExitCode> {
-    let client = Client::new(&given.output.server)?;
-    let more = [("reason", given.reason.as_deref()), ("by", given.by.as_deref())];
-    let sent = fields.into_iter().chain(more);
-    let sent = sent.filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))));
-    let answer = client.post(&["v1", "controls"], &Value::Object(sent.collect::<Map<_, _>>())).await?;
-    if given.output.json {
+async fn give(fields: &[(&str, Option<&str>)], signed: &Signed) -> Result<ExitCode> {
+    let answer = Client::new(&signed.output.server)?.post(&["v1", "controls"], &signed.order(fields)).await?;
+    if signed.output.json {
         say_json(&answer)?;
     } else {
         say(sentence(&answer))?;

@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::replay::{Results, normal};
 use super::super::sql::text;
-use crate::cli::Output;
-use crate::cli::baseline::Order;
+use crate::cli::{Output, Signed};
 use crate::client::Client;
 use crate::output::{Paint, Table, note, plain, say, say_json};
 use crate::policies::count;
@@ -43,29 +42,24 @@ pub(super) async fn list(output: &Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn publish(file: &Path, order: &Order) -> Result<ExitCode> {
+pub(super) async fn publish(file: &Path, signed: &Signed) -> Result<ExitCode> {
     let bytes = normal::bytes(file)?;
     // Refused here in the words for a file; by the server for one that changes on its way.
     normal::parse(file, &bytes)?;
-    let client = Client::new(&order.output.server)?;
+    let client = Client::new(&signed.output.server)?;
     let answer = client.send(client.request(Method::POST, &["v1", "baselines"], &[]).body(bytes)).await?;
     let put: Value = answer.json().await.context("the answer names no baselines")?;
-    give(&client, &text(&put["baselines_id"]), order).await
+    give(&client, &text(&put["baselines_id"]), signed).await
 }
 
-pub(super) async fn use_them(id: &str, order: &Order) -> Result<ExitCode> {
-    give(&Client::new(&order.output.server)?, id, order).await
+pub(super) async fn use_them(id: &str, signed: &Signed) -> Result<ExitCode> {
+    give(&Client::new(&signed.output.server)?, id, signed).await
 }
 
-async fn give(client: &Client, id: &str, order: &Order) -> Result<ExitCode> {
-    let mut body = json!({ "action": "use_baselines", "baselines_id": id });
-    for (field, value) in [("reason", &order.reason), ("by", &order.by)] {
-        if let Some(value) = value {
-            body[field] = value.as_str().into();
-        }
-    }
-    let answer = client.post(&["v1", "controls"], &body).await?;
-    if order.output.json {
+async fn give(client: &Client, id: &str, signed: &Signed) -> Result<ExitCode> {
+    let order = signed.order(&[("action", Some("use_baselines")), ("baselines_id", Some(id))]);
+    let answer = client.post(&["v1", "controls"], &order).await?;
+    if signed.output.json {
         say_json(&answer)?;
     } else {
         say(sentence(id, &answer))?;
