@@ -318,10 +318,8 @@ impl Detector {
             Scope::Session { session_id } => self.apply_to_session(control, session_id),
             Scope::Run { root_session_id } => self.apply_to_run(control, root_session_id),
             Scope::Tenant | Scope::Flow(_) => {
-                let before = self.tenant.clone();
-                let applied = self.tenant.order(control);
-                // Also where the order itself changed nothing, and what was over went.
-                self.tenant_changed |= self.tenant != before;
+                let (applied, is_other) = self.tenant.order(control);
+                self.tenant_changed |= is_other;
                 applied
             }
         }

@@ -48,11 +48,13 @@ struct Grant {
 pub(crate) struct Grants(Vec<Grant>);
 
 impl Grants {
-    /// Gives or takes back. What is over by the time of the order goes first.
-    pub(crate) fn order(&mut self, control: &Control) -> Applied {
-        let Scope::Flow(flow) = &control.scope else { return Applied::default() };
+    /// Gives or takes back, and answers whether these are others than before. What is over by the time of the order goes first.
+    pub(crate) fn order(&mut self, control: &Control) -> (Applied, bool) {
+        let Scope::Flow(flow) = &control.scope else { return (Applied::default(), false) };
+        let before = self.0.len();
         self.0.retain(|it| it.until > control.time);
-        match control.action {
+        let is_shorter = self.0.len() < before;
+        let applied = match control.action {
             ControlAction::Grant { until } => self.give(flow, until, control),
             ControlAction::Revoke => {
                 let before = self.0.len();
@@ -61,7 +63,8 @@ impl Grants {
                 Applied { known: changed, changed }
             }
             ControlAction::Halt | ControlAction::Resume | ControlAction::UseBaselines { .. } => Applied::default(),
-        }
+        };
+        (applied, is_shorter || applied.changed)
     }
 
     fn give(&mut self, flow: &Flow, until: Timestamp, control: &Control) -> Applied {

@@ -21,17 +21,17 @@ impl TenantState {
         self.baselines.map(BaselinesId::from)
     }
 
-    /// Takes an order.
-    pub(crate) fn order(&mut self, control: &Control) -> Applied {
+    /// Takes an order; whether the state is another than before, which it may be where the order itself changed nothing.
+    pub(crate) fn order(&mut self, control: &Control) -> (Applied, bool) {
         match (&control.scope, control.action) {
             (Scope::Tenant, ControlAction::UseBaselines { baselines_id }) => {
                 let ordered = Some(*baselines_id.as_bytes());
                 let changed = std::mem::replace(&mut self.baselines, ordered) != ordered;
-                Applied { known: true, changed }
+                (Applied { known: true, changed }, changed)
             }
             (Scope::Flow(_), ControlAction::Grant { .. } | ControlAction::Revoke) => self.grants.order(control),
             // No door gives them, and others may write to the log.
-            _ => Applied::default(),
+            _ => (Applied::default(), false),
         }
     }
 }

@@ -276,6 +276,7 @@ fn nothing_else_is_granted() {
 fn orders() {
     let mut detector = judge(HIJACK, "grant a mail send * 7d");
     let day = 86_400_000_000;
+    detector.drain_changed(|_, _| {});
     for (action, agent, source, destination, days, expected) in [
         ("grant", "a", "mail", "*", 7, (true, false)),
         ("grant", "a", "mail", "*", 6, (true, false)),
@@ -302,7 +303,7 @@ fn orders() {
         let mut stored = 0;
         detector.drain_changed(|key, _| stored += usize::from(*key == StateKey::Tenant));
         assert_eq!((applied.known, applied.changed), expected, "{action} {agent} {source} {destination} {days}");
-        assert!(applied.changed as usize <= stored, "what changed is stored");
+        assert_eq!(applied.changed, stored == 1, "what changed is stored, and nothing else: {action} {agent} {days}");
     }
     // Nobody gave it.
     let mut nobody = flow_control("grant", flow("a", "mail", "send", "*"), BEGIN, Some(BEGIN + day));
@@ -321,6 +322,31 @@ fn full_and_expired() {
     assert!(!give(1024, BEGIN, 1_000_000), "full");
     assert!(!give(7, BEGIN, 1_000_000), "and what it has is known");
     assert!(give(1024, BEGIN + 1_000_000, 1_000_000), "what is over makes room");
+}
+
+/// What is over goes with the next order, also with one that changes nothing else, and is gone from what is stored.
+#[test]
+fn what_is_over_is_not_stored() {
+    for (action, agent, known) in [("revoke", "nobody", false), ("grant", "b", true), ("refused", "c", false)] {
+        let mut detector = Detector::new(asking(HIJACK));
+        let mut order = |action: &str, agent: &str, now: i64, until: i64| {
+            let tool = if action == "refused" { " " } else { "send" };
+            let action = if action == "refused" { "grant" } else { action };
+            let applied = detector.apply(&flow_control(action, flow(agent, "mail", tool, "*"), now, Some(until)));
+            let mut stored = None;
+            detector.drain_changed(|key, state| {
+                if *key == StateKey::Tenant {
+                    stored = state.map(|it| postcard::to_allocvec(&it).unwrap());
+                }
+            });
+            (applied.known, applied.changed, stored)
+        };
+        let alone = order("grant", "b", BEGIN, BEGIN + 9);
+        let both = order("grant", "a", BEGIN, BEGIN + 1);
+        assert_ne!(alone.2, both.2);
+        let after = order(action, agent, BEGIN + 1, BEGIN + 9);
+        assert_eq!(after, (known, false, alone.2), "{action} {agent}");
+    }
 }
 
 /// State that was stored and read again says the same, and the form is fixed.
