@@ -13,7 +13,8 @@ use crate::baselines::named;
 use crate::http::Failure;
 
 const FIELDS: &str = "`action`, `session_id` or `root_session_id` (of `use_baselines`, `baselines_id`; of `grant` and `revoke`, `agent_id`, \
-                      `tool`, `source`, `destination`, `environment`; of a grant also `until` or `for`), and optionally `reason`, `by`, \
+                      `tool`, `source`, `destination`, `environment`; of a grant also `until` or `for`; of `revoke`, \
+                      `grant_id` in their place), and optionally `reason`, `by`, \
                       `control_id`";
 
 /// Longest `reason` and `by`, in bytes.

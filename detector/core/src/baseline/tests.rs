@@ -74,7 +74,8 @@ fn a_second_reading_adds_what_sessions_reach_and_changes_nothing_else() {
         assert_eq!(bound.alarms_per_day, Some(0.2));
         assert!(finding.message.contains("At most 5 in 100 sessions pass"), "{}", finding.message);
     });
-    println!("{told} of 60 are told of beyond {warn}");
+    // On the average 5 in 100 at most; these are drawn as those were that it was learnt from.
+    assert!(told <= 3, "{told} of 60 are told of beyond {warn}");
 }
 
 /// A rate is of days: what was seen within one says nothing of the next.
