@@ -4,10 +4,12 @@
 //! between rounds, and one that breaks off costs nothing. What it learnt is put on the log, and every partition is ordered to
 //! use it. One process does it: the one that owns the first partition.
 
+mod halts;
 mod round;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! One round: survey → choose → learn → calibrate → publish.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher as _;
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +15,9 @@ use martingale_schemas::{
 };
 
 use super::Learning;
-use super::survey::{Chosen, Survey, by_turns};
+use super::halts::Halts;
+use super::survey::{Chosen, Survey};
+use super::turns::by_turns;
 use crate::dead_letter::json;
 use crate::{Error, write_baselines};
 
@@ -36,7 +38,10 @@ pub(super) struct Shared {
 
 pub(super) struct Round {
     shared: Shared,
+    /// What gives the hashes by which sessions are named, in every partition.
+    hasher: RandomState,
     surveys: Vec<Survey>,
+    halts: Halts,
     /// The newest end of a session that was learnt from; when this process has not learnt yet, when baselines were put last.
     learnt_to: Option<i64>,
     /// What was ordered last. Not known after a start: what is ordered twice changes nothing.
@@ -53,13 +58,14 @@ pub(super) struct Basis {
 
 impl Round {
     pub(super) fn new(shared: Shared) -> Self {
-        Self { shared, surveys: Vec::new(), learnt_to: None, ordered: None }
+        let (hasher, surveys, halts) = Default::default();
+        Self { shared, hasher, surveys, halts, learnt_to: None, ordered: None }
     }
 
     /// Answers what was published; `None` when there was too little that is new, or the same was learnt again.
     pub(super) async fn learn(&mut self) -> Result<Option<(BaselinesId, Basis)>, Error> {
         self.survey().await?;
-        let (chosen, from) = self.choose();
+        let (chosen, from) = self.choose().await?;
         let newest = chosen.iter().flatten().map(|it| it.last_at).max().unwrap_or(i64::MIN);
         let learnt_to = match self.learnt_to {
             Some(it) => it,
@@ -72,10 +78,10 @@ impl Round {
         if new < NEW_MIN.max(from.sessions / NEW_SHARE) {
             return Ok(None);
         }
-        let learner = self.read(Learner::default(), &chosen).await?;
-        let calibrator = tokio::task::spawn_blocking(|| learner.into_calibrator()).await.map_err(Error::Broken)?;
-        let calibrator = self.read(calibrator, &chosen).await?;
-        let stored = tokio::task::spawn_blocking(move || write_baselines(&calibrator.finish())).await;
+        let reading = self.read(Reading::First(Learner::default()), &chosen).await?;
+        let reading = tokio::task::spawn_blocking(|| reading.again()).await.map_err(Error::Broken)?;
+        let reading = self.read(reading, &chosen).await?;
+        let stored = tokio::task::spawn_blocking(move || write_baselines(&reading.finish())).await;
         let stored = Bytes::from(stored.map_err(Error::Broken)?.map_err(Error::Unwritten)?);
         let id = Stored::read(&stored).map_err(|it| Error::Unwritten(it.into()))?.id;
         let is_new = self.ordered != Some(id);
@@ -86,36 +92,23 @@ impl Round {
         Ok(is_new.then_some((id, from)))
     }
 
-    /// Reads the verdicts that came since the last round.
+    /// Reads the orders and verdicts that came since the last round.
     async fn survey(&mut self) -> Result<(), Error> {
         let Shared { config, clock, log, .. } = &self.shared;
+        self.halts.read(&**log, PAGE, &self.hasher).await?;
         let partitions = log.partitions();
         let begins = clock.now_micros().saturating_sub(config.window.as_micros());
         let sessions_max = config.sessions_max.div_ceil(partitions.max(1) as usize);
         for partition in (0..partitions).map(Partition) {
             let at = partition.0 as usize;
             if self.surveys.len() <= at {
-                let orders = log.bounds(topics::CONTROLS, partition).await?.start;
-                self.surveys.push(Survey::new(log.bounds(topics::VERDICTS, partition).await?, orders));
-            }
-            while let Some(survey) = self.surveys.get_mut(at) {
-                let orders = match log.read(topics::CONTROLS, partition, survey.next_order, PAGE).await {
-                    Err(log::Error::Expired { start, .. }) => {
-                        survey.next_order = start;
-                        continue;
-                    }
-                    read => read?,
-                };
-                if orders.is_empty() {
-                    break;
-                }
-                orders.iter().for_each(|it| survey.note_order(it));
+                let bounds = log.bounds(topics::VERDICTS, partition).await?;
+                self.surveys.push(Survey::new(bounds, self.hasher.clone()));
             }
             while let Some(survey) = self.surveys.get_mut(at) {
                 let records = match log.read(topics::VERDICTS, partition, survey.next, PAGE).await {
                     Err(log::Error::Expired { .. }) => {
-                        let orders = log.bounds(topics::CONTROLS, partition).await?.start;
-                        *survey = Survey::new(log.bounds(topics::VERDICTS, partition).await?, orders);
+                        *survey = Survey::new(log.bounds(topics::VERDICTS, partition).await?, self.hasher.clone());
                         continue;
                     }
                     read => read?,
@@ -124,7 +117,7 @@ impl Round {
                     break;
                 }
                 let bounds = Bounds { start: survey.next, end: survey.next };
-                let mut read = std::mem::replace(survey, Survey::new(bounds, Offset::START));
+                let mut read = std::mem::replace(survey, Survey::new(bounds, self.hasher.clone()));
                 let config = config.clone();
                 // As below: what is read is some microseconds a record.
                 let noted = tokio::task::spawn_blocking(move || {
@@ -138,34 +131,21 @@ impl Round {
         Ok(())
     }
 
-    /// The sessions to learn from by partition: the newest of every agent by turns, as many as there is room for.
-    fn choose(&self) -> (Vec<Vec<Chosen>>, Basis) {
-        let config = &self.shared.config;
-        let mut from = Basis::default();
-        let mut all: Vec<(usize, Chosen)> = Vec::new();
-        for (partition, survey) in self.surveys.iter().enumerate() {
-            let (chosen, left_out) = survey.over(config);
-            from.left_out += left_out;
-            all.extend(chosen.into_iter().map(|it| (partition, it)));
-        }
-        keep_agents(&mut all, Baselines::AGENTS_MAX);
-        by_turns(&mut all, |(_, it)| (it.agent, it.last_at, it.session));
-        let mut chosen = vec![Vec::new(); self.surveys.len()];
-        let mut steps = 0;
-        for (partition, it) in all.into_iter().take(config.sessions_max) {
-            if steps + it.steps > config.steps_max {
-                continue;
-            }
-            steps += it.steps;
-            from.sessions += 1;
-            from.audited += usize::from(it.is_audited);
-            chosen[partition].push(it);
-        }
-        (chosen, from)
+    /// See [`choose`]. It sorts all sessions: not among what answers.
+    async fn choose(&mut self) -> Result<(Vec<Vec<Chosen>>, Basis), Error> {
+        let (surveys, halts) = (std::mem::take(&mut self.surveys), std::mem::take(&mut self.halts));
+        let config = self.shared.config.clone();
+        let choosing = tokio::task::spawn_blocking(move || {
+            let chosen = choose(&surveys, &halts, &config);
+            (surveys, halts, chosen)
+        });
+        let chosen;
+        (self.surveys, self.halts, chosen) = choosing.await.map_err(Error::Broken)?;
+        Ok(chosen)
     }
 
     /// Reads the steps of the chosen sessions, partition by partition.
-    async fn read<R: Reading>(&self, mut reading: R, chosen: &[Vec<Chosen>]) -> Result<R, Error> {
+    async fn read(&self, mut reading: Reading, chosen: &[Vec<Chosen>]) -> Result<Reading, Error> {
         for (partition, chosen) in (0..).map(Partition).zip(chosen) {
             reading = self.read_partition(reading, partition, chosen).await?;
         }
@@ -173,16 +153,14 @@ impl Round {
     }
 
     /// What the log has removed meanwhile is not read, nor what came next to it.
-    async fn read_partition<R: Reading>(
+    async fn read_partition(
         &self,
-        mut reading: R,
+        mut reading: Reading,
         partition: Partition,
         chosen: &[Chosen],
-    ) -> Result<R, Error> {
+    ) -> Result<Reading, Error> {
         let ranges = ranges(chosen);
-        let Some(survey) = self.surveys.get(partition.0 as usize) else { return Ok(reading) };
         let wanted: Arc<HashMap<u64, Offset>> = Arc::new(chosen.iter().map(|it| (it.session, it.last)).collect());
-        let hasher = survey.hasher();
         for (first, last) in ranges {
             let mut next = first;
             while next <= last {
@@ -194,7 +172,7 @@ impl Round {
                 let Some(read_to) = records.last().map(|it| it.offset) else { break };
                 next = read_to.next();
                 let (reader, rules) = (self.shared.reader.clone(), Arc::clone(&self.shared.rules));
-                let (wanted, hasher) = (Arc::clone(&wanted), hasher.clone());
+                let (wanted, hasher) = (Arc::clone(&wanted), self.hasher.clone());
                 // Learning is arithmetic, some microseconds a step: not among what answers.
                 let read = tokio::task::spawn_blocking(move || {
                     let is_wanted = |id: &str| wanted.get(&hasher.hash_one(id)).copied();
@@ -246,22 +224,28 @@ impl Round {
     }
 }
 
-/// Of more agents than there is room for, those with the most sessions: made-up names have few each.
-fn keep_agents(sessions: &mut Vec<(usize, Chosen)>, agents_max: usize) {
-    let mut counts: HashMap<u64, usize> = HashMap::new();
-    sessions.iter().for_each(|(_, it)| *counts.entry(it.agent).or_default() += 1);
-    if counts.len() <= agents_max {
-        return;
+/// The sessions to learn from by partition: the newest of every agent by turns, as many as there is room for.
+fn choose(surveys: &[Survey], halts: &Halts, config: &Learning) -> (Vec<Vec<Chosen>>, Basis) {
+    let mut from = Basis::default();
+    let mut all: Vec<(usize, Chosen)> = Vec::new();
+    for (partition, survey) in surveys.iter().enumerate() {
+        let (chosen, left_out) = survey.over(config, halts);
+        from.left_out += left_out;
+        all.extend(chosen.into_iter().map(|it| (partition, it)));
     }
-    let mut agents: Vec<(usize, u64)> = counts.into_iter().map(|(agent, count)| (count, agent)).collect();
-    agents.sort_unstable_by(|a, b| b.cmp(a));
-    tracing::warn!(
-        agents = agents.len(),
-        agents_max,
-        "more agents than baselines have room for: those with few sessions get none"
-    );
-    let kept: HashSet<u64> = agents.into_iter().take(agents_max).map(|it| it.1).collect();
-    sessions.retain(|(_, it)| kept.contains(&it.agent));
+    let all = by_turns(all, Baselines::AGENTS_MAX, |(_, it)| (it.agent, it.last_at, it.session));
+    let mut chosen = vec![Vec::new(); surveys.len()];
+    let mut steps = 0;
+    for (partition, it) in all.into_iter().take(config.sessions_max) {
+        if steps + it.steps > config.steps_max {
+            continue;
+        }
+        steps += it.steps;
+        from.sessions += 1;
+        from.audited += usize::from(it.is_audited);
+        chosen[partition].push(it);
+    }
+    (chosen, from)
 }
 
 /// Where on the log the chosen sessions are: what lies between them is not read.
@@ -279,34 +263,44 @@ pub(super) fn ranges(chosen: &[Chosen]) -> Vec<(Offset, Offset)> {
 }
 
 /// One of the two readings of a round: what sessions do, and what they reach when judged by the others.
-trait Reading: Send + 'static {
-    fn observe(&mut self, step: &Step<'_>, rules: &Rules);
-    fn end(&mut self, session: &SessionId<'_>);
+enum Reading {
+    First(Learner),
+    Second(Calibrator),
 }
 
-impl Reading for Learner {
+impl Reading {
     fn observe(&mut self, step: &Step<'_>, rules: &Rules) {
-        Learner::observe(self, step, rules);
+        match self {
+            Self::First(it) => it.observe(step, rules),
+            Self::Second(it) => it.observe(step, rules),
+        }
     }
 
     fn end(&mut self, session: &SessionId<'_>) {
-        Learner::end(self, session);
-    }
-}
-
-impl Reading for Calibrator {
-    fn observe(&mut self, step: &Step<'_>, rules: &Rules) {
-        Calibrator::observe(self, step, rules);
+        match self {
+            Self::First(it) => it.end(session),
+            Self::Second(it) => it.end(session),
+        }
     }
 
-    fn end(&mut self, session: &SessionId<'_>) {
-        Calibrator::end(self, session);
+    fn again(self) -> Self {
+        match self {
+            Self::First(it) => Self::Second(it.into_calibrator()),
+            Self::Second(_) => self,
+        }
+    }
+
+    fn finish(self) -> Baselines {
+        match self {
+            Self::First(it) => it.finish(),
+            Self::Second(it) => it.finish(),
+        }
     }
 }
 
 /// Takes a step in if its session is wanted. One that is none has no verdict either.
 fn take(
-    reading: &mut impl Reading,
+    reading: &mut Reading,
     record: &Record,
     reader: &StepReader,
     rules: &Rules,

@@ -7,16 +7,17 @@
 //! that nobody knows: an attacker cannot choose to be among them.
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, RandomState};
 
 use martingale_detector_core::HijackRules;
 use martingale_platform::log::{Bounds, Offset, Record};
-use martingale_schemas::{Calibration, Control, ControlAction, Decision, Kind, Position};
+use martingale_schemas::{Calibration, Decision, Kind, Position};
 use serde::Deserialize;
 
 use super::Learning;
+use super::halts::Halts;
+use super::turns::by_turns;
 
 /// Of so many sessions that are left out, one is learnt from.
 const AUDITED: u64 = 20;
@@ -28,12 +29,8 @@ const AGENTS: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::new();
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) next: Offset,
-    /// Of `controls`.
-    pub(super) next_order: Offset,
     hasher: RandomState,
     sessions: HashMap<u64, Seen>,
-    /// Sessions, and roots of runs, that a person halted.
-    halted: HashSet<u64>,
     /// When the first verdict that is read was published, if there were earlier ones: sessions of that time may lack their
     /// beginnings.
     cut_at: Option<i64>,
@@ -100,24 +97,16 @@ struct Told {
 }
 
 impl Survey {
-    /// `orders`: where those that are there begin.
-    pub(super) fn new(bounds: Bounds, orders: Offset) -> Self {
-        let (hasher, sessions, halted) = Default::default();
+    /// `hasher`: what gives the hashes by which sessions are named.
+    pub(super) fn new(bounds: Bounds, hasher: RandomState) -> Self {
         Self {
             next: bounds.start,
-            next_order: orders,
             hasher,
-            sessions,
-            halted,
+            sessions: HashMap::new(),
             cut_at: None,
             is_cut: bounds.start > Offset::START,
             now: i64::MIN,
         }
-    }
-
-    /// What gives the hashes by which sessions are named.
-    pub(super) const fn hasher(&self) -> &RandomState {
-        &self.hasher
     }
 
     /// Takes in a record of `verdicts`, unless it is of before the window `begins`. What is none is passed over: detectors alone
@@ -159,22 +148,13 @@ impl Survey {
         seen.is_suspect |= head.is_suspect();
     }
 
-    /// Takes in a record of `controls`. A halt by hand is no verdict of a session that sends nothing more.
-    pub(super) fn note_order(&mut self, record: &Record) {
-        self.next_order = record.offset.next();
-        let Ok(control) = serde_json::from_slice::<Control>(&record.value) else { return };
-        if let (ControlAction::Halt, Some(id)) = (control.action, control.scope.id()) {
-            self.halted.insert(self.hasher.hash_one(id.as_str()));
-        }
-    }
-
     /// Forgets what is too old to be learnt from, and of more than twice `sessions_max` all but the newest of every agent.
     pub(super) fn forget(&mut self, config: &Learning, sessions_max: usize) {
         let from = self.now.saturating_sub(config.window.as_micros());
         self.sessions.retain(|_, it| it.last_at >= from);
         if self.sessions.len() > 2 * sessions_max {
-            let mut all: Vec<(u64, Seen)> = self.sessions.drain().collect();
-            by_turns(&mut all, |(session, it)| (it.agent, it.last_at, *session));
+            let all = std::mem::take(&mut self.sessions);
+            let all = by_turns(all, usize::MAX, |(session, it)| (it.agent, it.last_at, *session));
             // One that goes on would be taken for a new one: those that come next are looked at as if the log began here.
             (self.is_cut, self.cut_at) = (true, Some(self.now));
             self.sessions.extend(all.into_iter().take(sessions_max));
@@ -182,13 +162,17 @@ impl Survey {
     }
 
     /// The sessions that are over and normal, and those of the others that are drawn; and how many are left out.
-    pub(super) fn over(&self, config: &Learning) -> (Vec<Chosen>, usize) {
-        let silent_since = self.now.saturating_sub(config.silent.as_micros());
-        let is_over = |it: &Seen| it.is_whole && (it.ended || it.last_at < silent_since);
+    pub(super) fn over(&self, config: &Learning, halts: &Halts) -> (Vec<Chosen>, usize) {
+        let silent = config.silent.as_micros();
+        let silent_since = self.now.saturating_sub(silent);
+        // One that sends something under a halt has a verdict that says so; one that was silent when a halt was told that is
+        // forgotten may be of those that it was for.
+        let is_known = |it: &Seen| it.last_at > halts.forgotten_to.saturating_add(silent);
+        let is_over = |it: &Seen| it.is_whole && is_known(it) && (it.ended || it.last_at < silent_since);
         let mut left_out = 0;
         let mut chosen = Vec::new();
         for (session, it) in self.sessions.iter().filter(|it| is_over(it.1)) {
-            let is_suspect = it.is_suspect || self.halted.contains(session) || self.halted.contains(&it.root);
+            let is_suspect = it.is_suspect || halts.has(*session) || halts.has(it.root);
             // The hash is keyed; its low bits place it in the map.
             let is_audited = is_suspect && (session >> 32) % AUDITED == 0;
             if is_suspect && !is_audited {
@@ -200,25 +184,6 @@ impl Survey {
         }
         (chosen, left_out)
     }
-}
-
-/// Orders sessions so that the newest of every agent come first, then the second of every one, and so on: whoever takes the first
-/// of them takes from all alike. `of`: the agent, when it ended, and what tells it from another.
-pub(super) fn by_turns<T>(sessions: &mut Vec<T>, of: impl Fn(&T) -> (u64, i64, u64)) {
-    sessions.sort_by_key(|it| {
-        let (agent, ended, which) = of(it);
-        (agent, Reverse(ended), which)
-    });
-    let mut turn = (0, 0);
-    let mut turns: Vec<(u64, T)> = Vec::with_capacity(sessions.len());
-    for it in sessions.drain(..) {
-        let agent = of(&it).0;
-        let first = turns.is_empty() || turn.0 != agent;
-        turn = (agent, if first { 0 } else { turn.1 + 1 });
-        turns.push((turn.1, it));
-    }
-    turns.sort_by_key(|(turn, it)| (*turn, Reverse(of(it).1), of(it).2));
-    sessions.extend(turns.into_iter().map(|it| it.1));
 }
 
 impl Head<'_> {

@@ -1,13 +1,16 @@
 //! Rounds against a log in memory, beside the detector that judges what is learnt from.
 
+use std::hash::RandomState;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use martingale_platform::log::{Bounds, Log, MemoryLog, Offset, Record, blob};
 use martingale_schemas::{Control, ControlAction, ControlState, Limits, StepReader, Verdict, topics};
 
+use super::halts::Halts;
 use super::round::{Round, Shared, ranges};
-use super::survey::{Chosen, Survey, by_turns};
+use super::survey::{Chosen, Survey};
+use super::turns::by_turns;
 use super::*;
 use crate::tests::{Bench, simulated};
 
@@ -137,6 +140,31 @@ fn baselines_that_are_not_there_change_nothing() {
 }
 
 #[test]
+fn a_halt_by_hand_is_known_also_where_verdicts_were_removed_before_they_were_read() {
+    simulated(async {
+        let mut bench = Bench::new();
+        let running = bench.start();
+        let mut round = round(&bench, Learning::default());
+        let many = |from: usize, count: usize| (from..from + count).map(|it| session(&format!("n{it}"), true, false));
+        judge(&bench, many(0, 1).collect()).await;
+        assert_eq!(round.learn().await.expect("a round"), None, "too few");
+
+        judge(&bench, many(1, 1).collect()).await;
+        let end = bench.log.bounds(topics::VERDICTS, Partition(0)).await.expect("bounds").end;
+        bench.clock.advance(2 * HOUR_MICROS);
+        judge(&bench, many(2, NEW + 1).collect()).await;
+        let halt = r#"{"control_id":"c","action":"halt","scope":{"type":"session","session_id":"n2"},
+            "time":"2026-01-01T00:00:00Z","state":"requested"}"#;
+        bench.append(topics::CONTROLS, halt).await;
+        bench.until(topics::CONTROLS, 2).await;
+        bench.log.expire(topics::VERDICTS, Partition(0), Offset(end.0 - 1)).expect("there");
+        let (_, from) = round.learn().await.expect("a round").expect("enough");
+        assert_eq!((from.sessions - from.audited, from.left_out + from.audited), (NEW, 1), "{from:?}");
+        bench.stop(running).await;
+    });
+}
+
+#[test]
 fn the_oldest_are_removed_beyond_what_is_kept() {
     simulated(async {
         let mut bench = Bench::new();
@@ -202,14 +230,14 @@ fn what_the_verdicts_say_of_a_session() {
         ),
     ] {
         let bounds = Bounds { start: Offset(start), end: Offset(start) };
-        let mut survey = Survey::new(bounds, Offset(0));
+        let mut survey = Survey::new(bounds, RandomState::new());
         for (offset, (kind, at, more)) in (start..).zip(verdicts) {
             let record = verdict(offset, at, if kind == "other" { "plan" } else { kind }, &more);
             let value = String::from_utf8(record.value.to_vec()).expect("text");
             let value = if kind == "other" { value.replace("\"s\"", "\"t\"") } else { value };
             survey.note(&Record { value: value.into(), ..record }, &config, i64::MIN);
         }
-        let (chosen, left_out) = survey.over(&config);
+        let (chosen, left_out) = survey.over(&config, &Halts::default());
         let chosen_clean = chosen.iter().filter(|it| !it.is_audited).count();
         let suspects = left_out + chosen.len() - chosen_clean;
         let expected = if is_suspect { (0, 1) } else { (usize::from(is_over), 0) };
@@ -218,15 +246,32 @@ fn what_the_verdicts_say_of_a_session() {
 }
 
 #[test]
+fn who_was_silent_when_a_forgotten_halt_was_given_is_not_learnt_from() {
+    let config = Learning::default();
+    for (forgotten_to, expected) in [(i64::MIN, 1), (0, 0), (5, 0), (-1 - HOUR_MICROS, 1)] {
+        let mut survey = Survey::new(Bounds { start: Offset(0), end: Offset(0) }, RandomState::new());
+        let value = r#"{"session_id":"s","root_session_id":"s","agent_id":"a","kind":"session_end","decision":"allow","position":{"partition":0,"offset":0}}"#;
+        let record = Record { offset: Offset(0), appended_at: 0, key: Bytes::new(), value: value.into() };
+        survey.note(&record, &config, i64::MIN);
+        let halts = Halts { forgotten_to, ..Halts::default() };
+        assert_eq!(survey.over(&config, &halts).0.len(), expected, "{forgotten_to}");
+    }
+}
+
+#[test]
 fn an_agent_with_many_sessions_does_not_push_others_out() {
     // Agent, and when the session ended.
-    let mut sessions = vec![(1, 10), (1, 11), (1, 12), (1, 13), (2, 3), (2, 4), (3, 1)];
-    by_turns(&mut sessions, |(agent, ended)| (*agent, *ended, 0));
-    assert_eq!(sessions, [(1, 13), (2, 4), (3, 1), (1, 12), (2, 3), (1, 11), (1, 10)]);
-    by_turns(&mut Vec::<(u64, i64)>::new(), |it| (it.0, it.1, 0));
+    let sessions = [(1, 10), (1, 11), (1, 12), (1, 13), (2, 3), (2, 4), (3, 1)];
+    for (agents_max, expected) in [
+        (3, &[(1, 13), (2, 4), (3, 1), (1, 12), (2, 3), (1, 11), (1, 10)][..]),
+        (2, &[(1, 13), (2, 4), (1, 12), (2, 3), (1, 11), (1, 10)]),
+        (0, &[]),
+    ] {
+        assert_eq!(by_turns(sessions, agents_max, |(agent, ended)| (*agent, *ended, 0)), expected);
+    }
 
     let config = Learning::default();
-    let mut survey = Survey::new(Bounds { start: Offset(0), end: Offset(0) }, Offset(0));
+    let mut survey = Survey::new(Bounds { start: Offset(0), end: Offset(0) }, RandomState::new());
     for n in 0..30_u64 {
         let agent = if n < 2 { "quiet" } else { "loud" };
         let value = format!(
@@ -240,7 +285,7 @@ fn an_agent_with_many_sessions_does_not_push_others_out() {
         );
         survey.forget(&config, 6);
     }
-    let chosen = survey.over(&config).0;
+    let chosen = survey.over(&config, &Halts::default()).0;
     assert!(chosen.len() <= 12 && chosen.iter().filter(|it| it.last < Offset(2)).count() == 2, "{chosen:?}");
 }
 
