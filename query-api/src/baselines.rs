@@ -1,5 +1,8 @@
-//! Baselines on the log: `GET /v1/baselines`, `POST /v1/baselines`, `GET /v1/baselines/{id}`. To use them is an order
+//! Baselines on the log: `GET /v1/baselines`, `POST /v1/baselines`, `GET` and `DELETE /v1/baselines/{id}`. To use them is an order
 //! ([`crate::controls`]). What is in them only detectors know; here they are bytes with a name that follows from them.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -9,13 +12,16 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use martingale_platform::log::{Log, blob};
+use martingale_platform::clock::Clock;
+use martingale_platform::log::{self, Log, blob};
 use martingale_schemas::baselines::{Stored, Unread};
 use martingale_schemas::rejection::shown;
 use martingale_schemas::{BaselinesId, ControlAction, ControlId, Scope, Timestamp, topics};
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::sync::Mutex;
 
+use crate::controls::Given;
 use crate::feed::Feed;
 use crate::http::bodies::{self, Bodies};
 use crate::http::{self, Failure, Segments};
@@ -23,9 +29,52 @@ use crate::http::{self, Failure, Segments};
 /// Largest baselines that are taken, in bytes.
 pub(crate) const BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Baselines that no order has used, and their bytes. Full: another is refused, until one is used or removed. What is ordered has
+/// somebody who answers for it, and a server that learns removes the oldest of them.
+const UNUSED_MAX: usize = 8;
+const UNUSED_BYTES_MAX: u64 = 4 * BYTES_MAX as u64;
+
 pub(crate) struct Baselines {
-    pub(crate) log: Arc<dyn Log>,
-    pub(crate) feed: Arc<Feed>,
+    log: Arc<dyn Log>,
+    feed: Arc<Feed>,
+    clock: Clock,
+    /// Held while one is put: what is there is counted before.
+    index: Mutex<blob::Index>,
+}
+
+impl Baselines {
+    pub(crate) fn new(log: Arc<dyn Log>, feed: Arc<Feed>, clock: Clock) -> Self {
+        Self { log, feed, clock, index: Mutex::default() }
+    }
+
+    async fn listed(&self) -> Result<Vec<blob::Blob>, log::Error> {
+        Ok(self.index.lock().await.refresh(&*self.log, topics::BASELINES).await?.to_vec())
+    }
+
+    /// Orders to use baselines that hold or may still, the newest first: those that no detector could read are not followed.
+    fn ordered(&self) -> Vec<Given> {
+        let mut ordered = self.feed.board().newest(usize::MAX, |it| *it == Scope::Tenant);
+        ordered.retain(|it| it.known || !it.is_applied());
+        ordered
+    }
+
+    /// Those that some partition has followed.
+    fn followed(&self) -> Vec<Given> {
+        self.ordered().into_iter().filter(|it| it.known).collect()
+    }
+
+    /// Whether they are there to be used.
+    ///
+    /// # Errors
+    /// Where they are not, with what to do.
+    pub(crate) async fn are_there(&self, id: BaselinesId) -> Result<(), Failure> {
+        self.find(id).await.map(drop)
+    }
+
+    async fn find(&self, id: BaselinesId) -> Result<blob::Blob, Failure> {
+        let name = id.to_string();
+        self.listed().await?.into_iter().find(|it| it.name == name).ok_or_else(|| missing(&name))
+    }
 }
 
 /// Its bodies are larger than those of all other routes, so they have a budget of their own.
@@ -33,7 +82,7 @@ pub(crate) fn router(baselines: Arc<Baselines>, requests: &bodies::Config) -> Ro
     let bodies = Bodies::new(requests, BYTES_MAX);
     Router::new()
         .route("/v1/baselines", get(list).post(put))
-        .route("/v1/baselines/{id}", get(one))
+        .route("/v1/baselines/{id}", get(one).delete(remove))
         .with_state(baselines)
         .layer(axum::middleware::from_fn_with_state(bodies, bodies::whole))
 }
@@ -75,12 +124,10 @@ pub(crate) struct Put {
 }
 
 async fn list(State(baselines): State<Arc<Baselines>>) -> Result<Json<Listed>, Failure> {
-    // Those that no detector could read are not followed.
-    let mut followed = baselines.feed.board().newest(usize::MAX, |it| *it == Scope::Tenant);
-    followed.retain(|it| it.known);
+    let followed = baselines.followed();
     let now = followed.first().map(|it| it.action);
     let mut found = Vec::new();
-    for blob in blob::list(&*baselines.log, topics::BASELINES).await?.into_iter().rev() {
+    for blob in baselines.listed().await?.into_iter().rev() {
         let Ok(baselines_id) = blob.name.parse::<BaselinesId>() else { continue };
         let used = followed.iter().find(|it| it.action == ControlAction::UseBaselines { baselines_id });
         let used_by =
@@ -96,7 +143,15 @@ async fn put(State(baselines): State<Arc<Baselines>>, headers: HeaderMap, body: 
     http::refuse_encoded(&headers)?;
     let body = http::body(body, BYTES_MAX).await?;
     let id = Stored::read(&body).map_err(refused)?.id;
-    blob::put(&*baselines.log, topics::BASELINES, &id.to_string(), &body).await?;
+    let (log, name) = (&*baselines.log, id.to_string());
+    let mut index = baselines.index.lock().await;
+    let listed = index.refresh(log, topics::BASELINES).await?;
+    if listed.iter().all(|it| it.name != name) {
+        there_is_room(listed, &baselines.followed(), body.len() as u64)?;
+    }
+    index.sweep(log, topics::BASELINES, baselines.clock.now_micros()).await?;
+    blob::put(log, topics::BASELINES, &name, &body).await?;
+    drop(index);
     Ok((StatusCode::CREATED, Json(Put { baselines_id: id, bytes: body.len() as u64 })).into_response())
 }
 
@@ -108,21 +163,59 @@ fn refused(why: Unread) -> Failure {
     Failure::new(StatusCode::BAD_REQUEST, "invalid_value", message)
 }
 
+/// # Errors
+/// Where those that no order has used leave no room, with what to do.
+fn there_is_room(listed: &[blob::Blob], followed: &[Given], more: u64) -> Result<(), Failure> {
+    let is_used = |name: &str| followed.iter().any(|it| used_by(it).is_some_and(|id| id.to_string() == name));
+    let unused = listed.iter().filter(|it| !is_used(&it.name));
+    let (count, bytes) = unused.fold((0, 0), |(count, bytes), it| (count + 1, bytes + it.bytes));
+    if count < UNUSED_MAX && bytes + more <= UNUSED_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "{count} baselines of {bytes} bytes are on the log that no order has used, and at most {UNUSED_MAX} of {UNUSED_BYTES_MAX} bytes \
+         are kept: remove one with DELETE /v1/baselines/{{id}}, or order one to be used; GET /v1/baselines lists them"
+    );
+    Err(Failure::new(StatusCode::CONFLICT, "too_many", message))
+}
+
+fn used_by(order: &Given) -> Option<BaselinesId> {
+    match order.action {
+        ControlAction::UseBaselines { baselines_id } => Some(baselines_id),
+        _ => None,
+    }
+}
+
+async fn remove(
+    State(baselines): State<Arc<Baselines>>,
+    Segments(id): Segments<String>,
+) -> Result<StatusCode, Failure> {
+    let id = named(&id)?;
+    let blob = baselines.find(id).await?;
+    let ordered = baselines.ordered();
+    let why = if ordered.is_empty() && !baselines.feed.board().has_all() {
+        "which baselines are used was ordered before the oldest order that is kept: order again those that are to be used, then remove \
+         others"
+    } else if may_be_held(&ordered, id) {
+        "these baselines are used, or were ordered last: order others, and remove these when every partition has applied that"
+    } else {
+        blob::remove(&*baselines.log, topics::BASELINES, &blob).await?;
+        return Ok(StatusCode::NO_CONTENT);
+    };
+    Err(Failure::new(StatusCode::CONFLICT, "conflict", why).of_field("baselines_id"))
+}
+
+/// Whether some partition may hold steps against them: until every one has applied a later order.
+fn may_be_held(ordered: &[Given], id: BaselinesId) -> bool {
+    let since = ordered.iter().position(Given::is_applied).unwrap_or(ordered.len());
+    ordered.iter().take(since + 1).any(|it| used_by(it) == Some(id))
+}
+
 async fn one(State(baselines): State<Arc<Baselines>>, Segments(id): Segments<String>) -> Result<Response, Failure> {
     let name = named(&id)?.to_string();
     let stored = blob::get(&*baselines.log, topics::BASELINES, &name).await?;
     let stored = stored.ok_or_else(|| missing(&id))?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], stored).into_response())
-}
-
-/// Whether they are there to be used.
-///
-/// # Errors
-/// Where they are not, with what to do.
-pub(crate) async fn are_there(log: &dyn Log, id: BaselinesId) -> Result<(), Failure> {
-    let name = id.to_string();
-    let is_there = blob::list(log, topics::BASELINES).await?.iter().any(|it| it.name == name);
-    if is_there { Ok(()) } else { Err(missing(&name)) }
 }
 
 /// # Errors

@@ -26,12 +26,14 @@ use martingale_platform::log::{Append, Appended, Log, Partition};
 use martingale_schemas::{Control, ControlAction, ControlId, ControlState, Timestamp, ids, topics};
 use serde::{Deserialize, Serialize};
 
-use crate::baselines;
+use crate::baselines::Baselines;
 use crate::config::{Invalid, at_least_one, some_time};
 use crate::feed::Feed;
 use crate::fresh;
 use crate::http::{self, Failure, Fields, Segments};
 
+#[cfg(test)]
+pub(crate) use board::Progress;
 pub use board::{Board, Given};
 pub(crate) use granted::Grants;
 use request::Request;
@@ -69,6 +71,7 @@ pub(crate) struct Controls {
     pub(crate) config: Config,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) baselines: Arc<Baselines>,
     pub(crate) clock: Clock,
     pub(crate) id_bytes_max: usize,
 }
@@ -125,7 +128,7 @@ struct List {
 impl Controls {
     async fn give(&self, request: Request) -> Result<Given, Failure> {
         if let ControlAction::UseBaselines { baselines_id } = request.action {
-            baselines::are_there(&*self.log, baselines_id).await?;
+            self.baselines.are_there(baselines_id).await?;
         }
         let now = Timestamp::from_micros(self.clock.now_micros());
         let id = request.control_id.clone().unwrap_or_else(|| fresh::id("c-", now));

@@ -123,7 +123,9 @@ impl QueryApi {
         let trouble = Arc::new(Mutex::new(None));
         let followed = tokio::spawn(keep_history(Arc::clone(&history), Arc::clone(&trouble), shutdown.clone()));
 
+        let baselines = Arc::new(baselines::Baselines::new(Arc::clone(&log), Arc::clone(&feed), clock.clone()));
         let controls = controls::Controls {
+            baselines: Arc::clone(&baselines),
             config: config.controls,
             log: Arc::clone(&log),
             feed: Arc::clone(&feed),
@@ -140,7 +142,6 @@ impl QueryApi {
             redact,
             metrics: metrics.clone(),
         };
-        let baselines = baselines::Baselines { log: Arc::clone(&log), feed: Arc::clone(&feed) };
         let streams = stream::Streams::new(config.stream, Arc::clone(&log), Arc::clone(&feed), shutdown, metrics);
         let verdicts = verdicts::Verdicts { config: config.verdicts, log: Arc::clone(&log) };
         checks.push(health::Check::new("feed", move || feed.trouble()));
@@ -161,7 +162,7 @@ impl QueryApi {
             .merge(sql::router(engine))
             .merge(openapi::router())
             .layer(axum::middleware::from_fn_with_state(bodies, http::bodies::whole))
-            .merge(baselines::router(Arc::new(baselines), &requests));
+            .merge(baselines::router(baselines, &requests));
         Ok(Self { router: http::with_fallbacks(router), tasks, history: followed })
     }
 

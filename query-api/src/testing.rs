@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use crate::metrics::Metrics;
-use crate::{Config, controls, feed, gate, stream, verdicts};
+use crate::{Config, baselines, controls, feed, gate, stream, verdicts};
 
 const ALL: ReadLimit = ReadLimit { records_max: 100_000, bytes_max: usize::MAX };
 
@@ -75,7 +75,9 @@ impl Rig {
             redact: None,
             metrics: metrics.clone(),
         };
+        let baselines = Arc::new(baselines::Baselines::new(Arc::clone(&shared), Arc::clone(&feed), clock.clone()));
         let controls = controls::Controls {
+            baselines: Arc::clone(&baselines),
             config: config.controls,
             log: Arc::clone(&shared),
             feed: Arc::clone(&feed),
@@ -88,7 +90,8 @@ impl Rig {
             .merge(gate::router(Arc::new(gate)))
             .merge(controls::router(Arc::new(controls)))
             .merge(stream::router(Arc::new(streams)))
-            .merge(verdicts::router(Arc::new(verdicts)));
+            .merge(verdicts::router(Arc::new(verdicts)))
+            .merge(baselines::router(baselines, &config.requests));
         Self { router, metrics, trigger, tasks }
     }
 
@@ -103,7 +106,7 @@ impl Rig {
         rig
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &str) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
         call(&self.router, "POST", path, &[], body).await
     }
 
@@ -133,12 +136,18 @@ impl Answer {
     }
 }
 
-pub(crate) async fn call(router: &Router, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub(crate) async fn call(
+    router: &Router,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl AsRef<[u8]>,
+) -> Answer {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Body::from(body.to_owned())).expect("request");
+    let request = request.body(Body::from(body.as_ref().to_vec())).expect("request");
     let response = router.clone().oneshot(request).await.expect("infallible");
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.expect("body");
@@ -334,7 +343,8 @@ impl Detector {
             return None;
         }
         let id = control.scope.key().to_owned();
-        let known = self.seen.contains(&id) || matches!(control.action, ControlAction::Grant { .. });
+        let known = self.seen.contains(&id)
+            || matches!(control.action, ControlAction::Grant { .. } | ControlAction::UseBaselines { .. });
         let changed = match control.action {
             ControlAction::Halt => self.halted.insert(id),
             ControlAction::Resume => self.halted.remove(&id),

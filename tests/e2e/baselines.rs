@@ -157,6 +157,15 @@ async fn a_server_learns_from_sessions_that_are_over_and_goes_back_when_told_to(
     }
     let (status, _) = server.get("/v1/baselines/00000000000000000000000000000001").await;
     assert_eq!(status, 404);
+    let (first, second) = (third[0]["baselines_id"].as_str().expect("an id"), id.as_str());
+    for (id, succeeds, words) in
+        [(second, false, "order others"), (first, true, "removed"), (first, false, "no baselines")]
+    {
+        let (success, text) = said(&["baseline", "remove", id]);
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert!(success == succeeds && text.contains(words), "{id}: {text}");
+    }
+    assert_eq!(listed().as_array().map(Vec::len), Some(1));
 }
 
 #[test]

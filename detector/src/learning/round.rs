@@ -42,6 +42,8 @@ pub(super) struct Round {
     hasher: RandomState,
     surveys: Vec<Survey>,
     halts: Halts,
+    /// Of the baselines on the log.
+    index: blob::Index,
     /// The newest end of a session that was learnt from; when this process has not learnt yet, when baselines were put last.
     learnt_to: Option<i64>,
     /// What was ordered last. Not known after a start: what is ordered twice changes nothing.
@@ -58,8 +60,8 @@ pub(super) struct Basis {
 
 impl Round {
     pub(super) fn new(shared: Shared) -> Self {
-        let (hasher, surveys, halts) = Default::default();
-        Self { shared, hasher, surveys, halts, learnt_to: None, ordered: None }
+        let (hasher, surveys, halts, index) = Default::default();
+        Self { shared, hasher, surveys, halts, index, learnt_to: None, ordered: None }
     }
 
     /// Answers what was published; `None` when there was too little that is new, or the same was learnt again.
@@ -70,7 +72,7 @@ impl Round {
         let learnt_to = match self.learnt_to {
             Some(it) => it,
             None => {
-                let held = blob::list(&*self.shared.log, topics::BASELINES).await?;
+                let held = self.index.refresh(&*self.shared.log, topics::BASELINES).await?;
                 held.last().map_or(i64::MIN, |it| it.put_at)
             }
         };
@@ -188,13 +190,14 @@ impl Round {
     }
 
     /// Puts it on the log and orders it everywhere.
-    async fn publish(&self, id: BaselinesId, stored: Bytes, from: Basis) -> Result<(), Error> {
+    async fn publish(&mut self, id: BaselinesId, stored: Bytes, from: Basis) -> Result<(), Error> {
         let Shared { config, clock, log, .. } = &self.shared;
         const TOPIC: Topic = topics::BASELINES;
         let name = id.to_string();
-        let held = blob::list(&**log, TOPIC).await?;
+        let held = self.index.refresh(&**log, TOPIC).await?.to_vec();
         let bytes = stored.len();
         if held.iter().all(|it| it.name != name) {
+            self.index.sweep(&**log, TOPIC, clock.now_micros()).await?;
             blob::put(&**log, TOPIC, &name, &stored).await?;
         }
         let now = Timestamp::from_micros(clock.now_micros());

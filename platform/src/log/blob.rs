@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
-use super::{Append, Bounds, Error, Log, Partition, ReadLimit, Topic};
+use super::{Append, Bounds, Error, Log, Offset, Partition, ReadLimit, Topic};
 
 /// Bytes of a piece: half of what the smallest record that a log must take may have.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -16,6 +17,11 @@ const PIECES_AT_ONCE: usize = 4;
 /// Waits while the log's queue is full, and how often.
 const BUSY: Duration = Duration::from_millis(50);
 const BUSY_MAX: u32 = 200;
+/// Pieces without a head for longer are of nobody who is still putting them: to put takes minutes at most.
+const UNFINISHED: Duration = Duration::from_secs(3_600);
+/// How long what was read is gone on from. Compaction drops what tells of a removal after a day; whoever did not look in between
+/// would take what was removed to be there.
+const FRESH: Duration = Duration::from_secs(3_600);
 const HOME: Partition = Partition(0);
 const PAGE: ReadLimit = ReadLimit { records_max: 1_000, bytes_max: 4 << 20 };
 
@@ -50,7 +56,8 @@ pub async fn put(log: &dyn Log, topic: Topic, name: &str, value: &Bytes) -> Resu
 pub async fn get(log: &dyn Log, topic: Topic, name: &str) -> Result<Option<Bytes>, Error> {
     let mut pieces: BTreeMap<Bytes, Bytes> = BTreeMap::new();
     let mut length = None;
-    each(log, topic, |key, value, _| {
+    let bounds = log.bounds(topic, HOME).await?;
+    each(log, topic, bounds, |key, value, _| {
         if key == name.as_bytes() {
             length = head(&value);
         } else if is_piece_of(&key, name) {
@@ -68,17 +75,69 @@ pub async fn get(log: &dyn Log, topic: Topic, name: &str) -> Result<Option<Bytes
 /// # Errors
 /// When the log cannot be read.
 pub async fn list(log: &dyn Log, topic: Topic) -> Result<Vec<Blob>, Error> {
-    let mut found: Vec<Blob> = Vec::new();
-    each(log, topic, |key, value, put_at| {
+    let mut index = Index::default();
+    index.refresh(log, topic).await?;
+    Ok(index.blobs)
+}
+
+/// What there is, kept in memory: a log gives no keys without their values, so to list is to read every piece. Of one topic.
+#[derive(Debug, Default)]
+pub struct Index {
+    /// Where to go on, and when all was read.
+    read: Option<(Offset, Instant)>,
+    blobs: Vec<Blob>,
+    /// Keys of pieces, and when each was put.
+    pieces: BTreeMap<Bytes, i64>,
+}
+
+impl Index {
+    /// Reads what came since the last time, and answers every value there is, the one that was put last at the end.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn refresh(&mut self, log: &dyn Log, topic: Topic) -> Result<&[Blob], Error> {
+        let bounds = log.bounds(topic, HOME).await?;
+        let fresh = self.read.filter(|(next, at)| bounds.start <= *next && *next <= bounds.end && at.elapsed() < FRESH);
+        if fresh.is_none() {
+            *self = Self::default();
+        }
+        let (next, at) = fresh.unwrap_or_else(|| (bounds.start, Instant::now()));
+        let next =
+            each(log, topic, Bounds { start: next, ..bounds }, |key, value, put_at| self.note(key, &value, put_at));
+        self.read = Some((next.await?, at));
+        Ok(&self.blobs)
+    }
+
+    fn note(&mut self, key: Bytes, value: &[u8], put_at: i64) {
         let Ok(name) = str::from_utf8(&key) else { return };
         if name.contains('/') {
+            if value.is_empty() {
+                self.pieces.remove(&key);
+            } else {
+                self.pieces.insert(key, put_at);
+            }
             return;
         }
-        found.retain(|it| it.name != name);
-        found.extend(head(&value).map(|bytes| Blob { name: name.to_owned(), bytes, put_at }));
-    })
-    .await?;
-    Ok(found)
+        self.blobs.retain(|it| it.name != name);
+        self.blobs.extend(head(value).map(|bytes| Blob { name: name.to_owned(), bytes, put_at }));
+    }
+
+    /// Removes pieces of what was never put whole: whoever put them broke off. `now`: by the clock of the log.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or does not take it.
+    pub async fn sweep(&mut self, log: &dyn Log, topic: Topic, now: i64) -> Result<(), Error> {
+        self.refresh(log, topic).await?;
+        let before = now.saturating_sub(i64::try_from(UNFINISHED.as_micros()).unwrap_or(i64::MAX));
+        let whole = |key: &[u8]| self.blobs.iter().any(|it| is_piece_of(key, &it.name));
+        // One that is put just now has no head either.
+        let left = self.pieces.iter().filter(|(key, put_at)| **put_at < before && !whole(key));
+        let left: Vec<Append> = left.map(|(key, _)| record(topic, key.clone(), Bytes::new())).collect();
+        for some in left.chunks(PAGE.records_max) {
+            append(log, some).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Removes a value; the head first, so that nobody finds half of it.
@@ -121,14 +180,18 @@ async fn append(log: &dyn Log, records: &[Append]) -> Result<(), Error> {
     log.append(records.to_vec()).await.map(drop)
 }
 
-async fn each(log: &dyn Log, topic: Topic, mut f: impl FnMut(Bytes, Bytes, i64)) -> Result<(), Error> {
-    let Bounds { start, end } = log.bounds(topic, HOME).await?;
-    let mut next = start;
+/// Calls it with each record within the bounds; answers where to go on.
+async fn each(
+    log: &dyn Log,
+    topic: Topic,
+    Bounds { start: mut next, end }: Bounds,
+    mut f: impl FnMut(Bytes, Bytes, i64),
+) -> Result<Offset, Error> {
     while next < end {
         let records = log.read(topic, HOME, next, PAGE).await?;
         let Some(last) = records.last() else { break };
         next = last.offset.next();
         records.into_iter().for_each(|it| f(it.key, it.value, it.appended_at));
     }
-    Ok(())
+    Ok(next)
 }

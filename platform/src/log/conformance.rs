@@ -475,6 +475,32 @@ async fn a_value_larger_than_a_record_is_put_whole_or_not_at_all(subject: Subjec
     blob::remove(log, COMPACTED, &removed).await.expect("remove");
     assert_eq!((get("large").await, get("small").await), (None, Some(small)));
     assert_eq!(names().await, [put[0].clone(), put[2].clone()]);
+
+    // Whoever put this broke off before the head. It is found an hour later, and what is whole is left alone.
+    blob::put(log, COMPACTED, "large", &large).await.expect("put");
+    let pieces = ["lar/00000000", "lar/00000001", "x/00000007"];
+    let unfinished = |key: &str| Append::new(COMPACTED, key.to_owned().into(), "piece".into()).to_partition(P[0]);
+    append(log, pieces.map(unfinished).to_vec()).await;
+    let mut index = blob::Index::default();
+    let listed = index.refresh(log, COMPACTED).await.expect("list");
+    assert_eq!(listed, blob::list(log, COMPACTED).await.expect("list"));
+    let put_at = listed.last().expect("one").put_at;
+    let keys = async || {
+        let held = log.latest(COMPACTED, None, usize::MAX).await.expect("latest");
+        held.into_iter().filter(|(key, _)| pieces.iter().any(|it| it.as_bytes() == &key[..])).count()
+    };
+    const HOUR: i64 = 3_600_000_000;
+    for (now, expected) in [(put_at, 3), (put_at + HOUR / 2, 3), (put_at + 2 * HOUR, 0)] {
+        index.sweep(log, COMPACTED, now).await.expect("sweep");
+        assert_eq!(keys().await, expected);
+    }
+    // What others put and remove meanwhile is seen.
+    blob::put(log, COMPACTED, "more", &value(4, 10)).await.expect("put");
+    blob::remove(log, COMPACTED, &removed).await.expect("remove");
+    let names: Vec<String> =
+        index.refresh(log, COMPACTED).await.expect("list").iter().map(|it| it.name.clone()).collect();
+    assert_eq!(names, ["empty", "small", "more"]);
+    assert_eq!(get("large").await, None);
 }
 
 async fn readers_at_the_end_are_woken(subject: Subject) {

@@ -201,6 +201,12 @@ impl Board {
         self.lock().granted.lacks_beginning();
     }
 
+    /// Whether it has every order of the tenant that there ever was.
+    pub(crate) fn has_all(&self) -> bool {
+        let table = self.lock();
+        !table.granted.is_cut() && table.by_time.len() < self.controls_max
+    }
+
     /// What an order of this id granted.
     pub(crate) fn granted(&self, id: &str) -> Option<Scope> {
         let table = self.lock();

@@ -54,6 +54,10 @@ impl Book {
         self.is_cut = true;
     }
 
+    pub(super) const fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
     /// Takes in a record of the first partition. Those that detectors could not keep are told of as not known.
     pub(super) fn note(&mut self, control: &Control) {
         self.first.get_or_insert(control.time);

@@ -192,7 +192,14 @@ pub(super) const PATHS: &[Operation] = &[
         summary: "Puts baselines on the log. An order `use_baselines` has them used.",
         body: Some(("application/octet-stream", "Bytes")),
         answers: &[("201", "They are on the log.", JSON, "Put")],
-        errors: &[("400", "No baselines, or damaged ones."), ("413", "Larger than 64 MiB."), PLAIN, BUSY, DOWN],
+        errors: &[
+            ("400", "No baselines, or damaged ones."),
+            ("409", "Eight are there that no order has used, or 256 MiB of them: remove one, or have one used."),
+            ("413", "Larger than 64 MiB."),
+            PLAIN,
+            BUSY,
+            DOWN,
+        ],
         ..NONE
     },
     Operation {
@@ -201,6 +208,15 @@ pub(super) const PATHS: &[Operation] = &[
         params: &[path("id", "`baselines_id`.")],
         answers: &[("200", "The file.", "application/octet-stream", "Bytes")],
         errors: &[BAD, MISSING, DOWN],
+        ..NONE
+    },
+    Operation {
+        method: "delete",
+        path: "/v1/baselines/{id}",
+        summary: "Removes baselines from the log.",
+        params: &[path("id", "`baselines_id`.")],
+        answers: &[("204", "They are gone.", "", "")],
+        errors: &[BAD, MISSING, ("409", "They are used, or were ordered last."), BUSY, DOWN],
         ..NONE
     },
     Operation {

@@ -16,7 +16,8 @@ Examples:
   martingale baseline publish normal.baselines      onto the log, and into use
   martingale baseline list                          which there are, and which is used
   martingale baseline use <id>                      back to earlier ones
-  martingale baseline fetch <id> --out used.baselines")]
+  martingale baseline fetch <id> --out used.baselines
+  martingale baseline remove <id>                   from the log; those that are used stay")]
 pub(crate) struct Baseline {
     #[command(subcommand)]
     pub(crate) command: BaselineCommand,
@@ -59,6 +60,15 @@ Example:
         id: String,
         #[command(flatten)]
         signed: Signed,
+    },
+    /// Remove baselines from the server's log. Those that are used, or were ordered last, are not.
+    #[command(after_help = "Example:\n  martingale baseline remove <id>")]
+    Remove {
+        /// Which ones; `baseline list` shows their ids.
+        #[arg(value_name = "ID")]
+        id: String,
+        #[command(flatten)]
+        output: Output,
     },
     /// Write baselines of the server's log to a file.
     #[command(after_help = "Example:\n  martingale baseline fetch <id> --out used.baselines")]

@@ -78,6 +78,8 @@ fn lines_are_taken_or_refused() {
         ("martingale baseline learn a", false),
         ("martingale baseline show", false),
         ("martingale baseline show f --json", true),
+        ("martingale baseline remove b --json", true),
+        ("martingale baseline remove", false),
         ("martingale up --baselines b", true),
         ("martingale blame", false),
         ("martingale blame --session s", true),

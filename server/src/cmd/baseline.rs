@@ -26,6 +26,7 @@ pub(crate) async fn run(args: Baseline) -> Result<ExitCode> {
         BaselineCommand::List { output } => on_log::list(&output).await,
         BaselineCommand::Publish { file, signed } => on_log::publish(&file, &signed).await,
         BaselineCommand::Use { id, signed } => on_log::use_them(&id, &signed).await,
+        BaselineCommand::Remove { id, output } => on_log::remove(&id, &output).await,
         BaselineCommand::Fetch { id, out, output } => on_log::fetch(&id, &out, &output).await,
     }
 }

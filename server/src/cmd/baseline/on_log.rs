@@ -78,6 +78,17 @@ fn sentence(id: &str, answer: &Value) -> String {
     }
 }
 
+pub(super) async fn remove(id: &str, output: &Output) -> Result<ExitCode> {
+    let client = Client::new(&output.server)?;
+    client.send(client.request(Method::DELETE, &["v1", "baselines", id], &[])).await?;
+    if output.json {
+        say_json(&json!({ "removed": id }))?;
+    } else {
+        say(format_args!("removed: baselines {}", plain(id, 200)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(super) async fn fetch(id: &str, out: &Path, output: &Output) -> Result<ExitCode> {
     let client = Client::new(&output.server)?;
     let file = Results::open(out, [])?;
