@@ -162,8 +162,9 @@ struct Found<'r> {
 
 impl Found<'_> {
     fn step(&mut self, step: &Step<'_>) {
-        for json in step.input.iter().chain(&step.output).chain(step.attributes.iter().map(|(_, it)| it)) {
-            self.json(json.get(), 0);
+        let content = step.input.iter().chain(&step.output).map(|it| ("", it));
+        for (name, json) in content.chain(step.attributes.iter().map(|(name, it)| (&**name, it))) {
+            self.json(name, json.get(), 0);
         }
         let error = step.error.iter().filter_map(|it| it.message.as_deref());
         let weighed = step.alternatives.iter().flat_map(|it| [Some(&*it.action), it.reason.as_deref()]).flatten();
@@ -172,9 +173,9 @@ impl Found<'_> {
         }
     }
 
-    fn json(&mut self, json: &str, nested: u8) {
+    fn json(&mut self, name: &str, json: &str, nested: u8) {
         let redactor = self.redactor;
-        rewrite(json, &|name| redactor.masks(name), |leaf, under| {
+        rewrite(json, name, &|name| redactor.masks(name), |leaf, under| {
             match leaf {
                 Leaf::Text(text) | Leaf::Number(text) if under.masked => self.push(MASKED, text),
                 Leaf::Text(text) => self.text(under.name, text, nested),
@@ -187,7 +188,7 @@ impl Found<'_> {
 
     fn text(&mut self, name: &str, text: &str, nested: u8) {
         if nested < NESTED_MAX && is_json(text) {
-            return self.json(text, nested + 1);
+            return self.json(name, text, nested + 1);
         }
         let found = values(name, text);
         self.is_too_much |= found.len() >= SECRETS_MAX;
@@ -278,7 +279,7 @@ impl Hiding<'_> {
     fn json(&self, json: &str, nested: u8) -> Option<String> {
         let pseudonyms = &self.redactor.pseudonyms;
         let is_fingerprint = self.mode == Capture::Fingerprint;
-        rewrite(json, &|name| self.redactor.masks(name), |leaf, Under { masked, .. }| match leaf {
+        rewrite(json, "", &|name| self.redactor.masks(name), |leaf, Under { masked, .. }| match leaf {
             Leaf::Text(text) | Leaf::Number(text) | Leaf::Truth(text) if masked => {
                 Some(quoted(&pseudonyms.whole(MASKED, text)))
             }

@@ -18,15 +18,17 @@ pub(super) enum Leaf<'l> {
 /// Where a leaf stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Under<'l> {
-    /// The name that it, or the list it is in, stands under; empty at the top.
+    /// The name that it, or the list it is in, stands under; that of the whole at the top.
     pub(super) name: &'l str,
     /// A name further up is one that all below it is hidden for.
     pub(super) masked: bool,
 }
 
-/// Gives each leaf of valid JSON to `replace`, whose answers are JSON and take their places. `None` where it has none.
+/// Gives each leaf of valid JSON, which stands under the name `top`, to `replace`, whose answers are JSON and take their places.
+/// `None` where it has none.
 pub(super) fn rewrite(
     json: &str,
+    top: &str,
     masks: &dyn Fn(&str) -> bool,
     mut replace: impl FnMut(Leaf<'_>, Under<'_>) -> Option<String>,
 ) -> Option<String> {
@@ -34,7 +36,7 @@ pub(super) fn rewrite(
     let mut out = String::new();
     let (mut copied, mut at) = (0, 0);
     let mut above: Vec<(Cow<'_, str>, bool)> = Vec::new();
-    let (mut name, mut masked) = (Cow::Borrowed(""), false);
+    let (mut name, mut masked) = (Cow::Borrowed(top), false);
     while let Some(first) = bytes.get(at) {
         let from = at;
         let answer = match first {
@@ -109,7 +111,7 @@ mod tests {
     fn each_leaf_is_given_with_its_name() {
         let mut seen = Vec::new();
         let json = r#"{"a" : [1, "x\"y", {"b":true}, -2.5e3], "c":{"d":null,"e":["f",["g"]]}, "h":"i" }"#;
-        let none = rewrite(json, &|name| name == "c", |leaf, Under { name, masked }| {
+        let none = rewrite(json, "", &|name| name == "c", |leaf, Under { name, masked }| {
             seen.push(format!("{leaf:?} {name} {masked}"));
             None
         });
@@ -140,7 +142,7 @@ mod tests {
             (r#"{"k":1,"l":[ "a" ,"\u0041\n"]}"#, r#"{"k":7,"l":[ "<a>" ,"<A\n>"]}"#),
             (r#"{"k":null}"#, r#"{"k":null}"#),
         ] {
-            let got = rewrite(json, &|_| false, |leaf, _| match leaf {
+            let got = rewrite(json, "", &|_| false, |leaf, _| match leaf {
                 Leaf::Text(text) => Some(quoted(&format!("<{text}>"))),
                 Leaf::Number(_) => Some("7".to_owned()),
                 Leaf::Name(_) | Leaf::Truth(_) => None,
@@ -158,11 +160,11 @@ mod tests {
                 Leaf::Text(it) => Some(quoted(&it.to_uppercase())),
                 _ => None,
             };
-            let got = rewrite(&json, &|_| false, upper).unwrap();
+            let got = rewrite(&json, "", &|_| false, upper).unwrap();
             let upper_text = text.to_uppercase();
             let expected = serde_json::json!({ &text: [&upper_text, 1, -0.5, true, null, { "x": &upper_text }] });
             proptest::prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&got).unwrap(), expected);
-            rewrite(&more, &|_| false, upper);
+            rewrite(&more, "", &|_| false, upper);
         }
     }
 }

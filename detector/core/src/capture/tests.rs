@@ -46,6 +46,7 @@ fn secrets_and_fields_are_hidden_wherever_they_come_back() {
         (json!({ "input": { "n": 123_456_789 }, "error": { "message": "no hunter22x" } }), vec!["123456789", "hunter"]),
         (json!({ "input": { "hunter22x": 1 }, "alternatives": [{ "action": "hunter22x" }] }), vec!["hunter22x"]),
         (json!({ "attributes": { "note": "pw hunter22x", "ssn": "x" } }), vec!["hunter22x", "\"x\""]),
+        (json!({ "attributes": { "db.password": "rainy-night-8" } }), vec!["rainy-night-8"]),
     ] {
         let kept = kept(&redactor, &sent).to_string();
         assert!(hidden(&kept) >= secrets.len().min(2), "{kept}");
