@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use martingale_platform::log::{self, Append, Appended, Log};
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Capture, Limits, Redact, Rejection, Step, Timestamp, topics};
+use martingale_schemas::{Limits, Redact, Rejection, Step, Timestamp, topics};
 
 use crate::lineages::Lineages;
 use crate::metrics::{Metrics, Refused, Tally};
@@ -161,8 +161,11 @@ impl Intake {
             match keep {
                 Keep::Nothing => outcomes[index] = Outcome::Rejected(rejection),
                 Keep::DeadLetter => {
-                    let max = self.dead_letter_bytes_max.unwrap_or(0);
-                    let append = dead_letter::append(door, arrival, index, &rejection, &payload, max);
+                    let (kept, max) = match self.dead_letter_bytes_max {
+                        Some(max) => (Cow::Borrowed(&rejection), max),
+                        None => (Cow::Owned(rejection.without_values()), 0),
+                    };
+                    let append = dead_letter::append(door, arrival, index, &kept, &payload, max);
                     chunk.push(append, Whose::Letter(index, rejection));
                 }
             }
@@ -195,20 +198,22 @@ impl Intake {
             Ok(checked) => checked,
             Err(rejection) => return Ok(Err(rejection)),
         };
-        let step = match &self.redact {
-            Some(it) => it.redact(step),
-            None => step,
-        };
         let mut step = Step { gated: Some(false), ..step };
-        let sent = if step.capture == Capture::Full { json.len() } else { usize::MAX };
         // Before its session is settled: what is rejected tells nothing of it.
-        if let Err(rejection) = step.fits(sent, self.log.record_bytes_max()) {
+        if let Err(rejection) = step.fits(json.len(), self.log.record_bytes_max()) {
             return Ok(Err(rejection));
         }
         let told = match lineages.settle(&mut step, door.hears(said)).await? {
             Ok(told) => told,
             Err(rejection) => return Ok(Err(rejection)),
         };
+        if let Some(redact) = &self.redact {
+            // Once its run is known, in which what was hidden is hidden again.
+            step = redact.redact(step);
+            if let Err(rejection) = step.fits_captured(self.log.record_bytes_max()) {
+                return Ok(Err(rejection));
+            }
+        }
         let key = Bytes::copy_from_slice(step.root_session_id.as_str().as_bytes());
         Ok(Ok((told, Append::new(topics::STEPS, key, Bytes::from(step.to_json())).with_id(step.key()))))
     }

@@ -24,7 +24,7 @@ use martingale_platform::log::{self, Append, Appended, Log, Offset, Partition, P
 use martingale_schemas::record::{DeadLetter, Standing};
 use martingale_schemas::rejection::shown;
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Capture, Decision, Limits, Redact, Rejection, Step, StepReader, Timestamp, Verdict, topics};
+use martingale_schemas::{Decision, Limits, Redact, Rejection, Step, StepReader, Timestamp, Verdict, topics};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -133,13 +133,8 @@ async fn pass(
     let checked = StepV1::parse(&body).and_then(|step| {
         let (has_id, said) = (step.fields.step_id.is_some(), step.said());
         let step = step.check(arrival, &gate.limits)?;
-        let step = match &gate.redact {
-            Some(it) => it.redact(step),
-            None => step,
-        };
-        let sent = if step.capture == Capture::Full { body.len() } else { usize::MAX };
         // Before its session is settled: what is rejected tells nothing of it.
-        step.fits(sent, gate.log.record_bytes_max()).map(|()| (step, has_id, said))
+        step.fits(body.len(), gate.log.record_bytes_max()).map(|()| (step, has_id, said))
     });
     let settled = match checked {
         Ok((mut step, has_id, said)) => {
@@ -161,7 +156,15 @@ async fn pass(
         }
         Err(rejection) => Err(rejection),
     };
-    let (step, told) = match settled {
+    // Once its run is known, in which what was hidden is hidden again.
+    let captured = settled.and_then(|(step, told)| match &gate.redact {
+        Some(redact) => {
+            let step = redact.redact(step);
+            step.fits_captured(gate.log.record_bytes_max()).map(|()| (step, told))
+        }
+        None => Ok((step, told)),
+    });
+    let (step, told) = match captured {
         Ok(settled) => settled,
         Err(rejection) => {
             gate.reject(arrival, &body, &rejection).await;
@@ -336,8 +339,9 @@ impl Gate {
         self.metrics.gate_answers.with_label_values(&["none", "rejected"]).inc();
         let identity = [body, &arrival.as_micros().to_le_bytes()];
         let keeps = self.redact.as_ref().is_none_or(|it| it.keeps_rejected());
-        let bytes_max = if keeps { DEAD_LETTER_BYTES_MAX } else { 0 };
-        let letter = DeadLetter::new("gate", &identity, arrival, rejection.clone(), body, bytes_max);
+        let (kept, bytes_max) =
+            if keeps { (rejection.clone(), DEAD_LETTER_BYTES_MAX) } else { (rejection.without_values(), 0) };
+        let letter = DeadLetter::new("gate", &identity, arrival, kept, body, bytes_max);
         // Cannot fail: the writer is memory and every key is a string.
         let value = serde_json::to_vec(&letter).unwrap_or_default();
         let record = Append::new(topics::DEAD_LETTER, Bytes::from(letter.id), Bytes::from(value));

@@ -14,7 +14,7 @@ pub enum Capture {
     Full,
     /// Secrets and configured fields stand as keyed pseudonyms.
     Redacted,
-    /// Every word and number stands as a keyed pseudonym: no text is kept.
+    /// So does every word and number: no text is kept but names of members that look like names of fields.
     Fingerprint,
 }
 

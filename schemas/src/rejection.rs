@@ -98,6 +98,12 @@ impl Rejection {
     pub fn field(reason: Reason, field: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self { reason, field: Some(field.into()), message: message.into() }
     }
+
+    /// The same without a word of what was sent, for where that is not kept.
+    #[must_use]
+    pub fn without_values(&self) -> Self {
+        Self { message: "what was sent is not kept here: its sender was told".to_owned(), ..self.clone() }
+    }
 }
 
 /// A sender's value, short enough for a message and with control characters escaped.

@@ -70,8 +70,21 @@ async fn what_is_hidden_is_followed() {
     assert_eq!(edges.len(), 2, "{edges:?}");
     assert!(edges.iter().all(|it| it[2] == "1" && it[3] == true), "{edges:?}");
     // What nobody can tell whose it is, is not kept.
-    server.post("/v1/steps", json!([{ "text": SECRET }]).to_string()).await;
+    let named = step("c-3", "1", SECRET, json!({}));
+    let (_, answer) = server.post("/v1/steps", json!([{ "text": SECRET }, named]).to_string()).await;
+    assert!(answer.to_string().contains(SECRET), "its sender is told: {answer}");
     let (_, letters) = server.get("/v1/dead-letters").await;
-    assert!(letters.to_string().contains("missing_field") && !letters.to_string().contains(SECRET), "{letters}");
+    let letters = letters.to_string();
+    assert!(letters.contains("missing_field") && letters.contains("unknown_kind"), "{letters}");
+    assert!(!letters.contains(SECRET), "{letters}");
+    // The run of a session whose parent alone was named, once, is that of its parent's parent.
+    let child = |id: &str, parent: &str| step(id, "1", "plan", json!({ "parent_session_id": parent, "text": "go on" }));
+    let (_, answer) = server.post("/v1/steps", json!([child("c-4", "c-1"), child("c-5", "c-4")]).to_string()).await;
+    assert_eq!(answer["accepted"], 2, "{answer}");
+    let said = step("c-5", "2", "plan", json!({ "text": format!("use {SECRET}") }));
+    server.post("/v1/steps", said.to_string()).await;
+    server.count_reaches("SELECT count(*) FROM steps", 9).await;
+    let rows = server.sql("SELECT text FROM steps WHERE session_id = 'c-5' ORDER BY step_id").await;
+    assert!(rows[1][0].as_str().is_some_and(|it| it.starts_with("use redacted_")), "{rows:?}");
     server.terminate();
 }

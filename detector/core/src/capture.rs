@@ -1,20 +1,21 @@
-//! How much of the content of steps is kept: all of it, without its secrets, or no word of it.
+//! How much of the content of steps is kept: all of it, all but its secrets, or none of its words but names.
 //!
 //! Pseudonyms are keyed and equal for equal values, so that what follows values, counts calls and learns what is ordinary
 //! works on them as on the values. What a text means is gone with its words: conditions on content, and the part of the hijack
 //! score that reads sentences, see nothing.
 //!
 //! Hidden is what this step shows to be a secret, or what a step of the same run did that came through the same door before.
-//! Misses a secret that nothing marks as one where it is first seen, and one in an encoding that is not known.
+//! Misses a secret that nothing marks as one where it is first seen, and one in an encoding that is not known. A run that shows
+//! more than is remembered of one is kept as a fingerprint from then on.
 
 mod known;
-pub(crate) mod pseudonym;
+mod pseudonym;
 mod rewrite;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use martingale_schemas::step::{Alternative, Cut, ErrorInfo};
 use martingale_schemas::{Capture, Redact, Step};
@@ -22,20 +23,22 @@ use serde_json::value::RawValue;
 
 use crate::glob::Glob;
 use crate::provenance::decode;
-use crate::secret;
+use crate::secret::{self, REDACTED, SecretKind};
 use known::{Hidden, Known, Values};
-use pseudonym::{MASKED, Pseudonyms, SECRET};
+use pseudonym::{MASKED, Pseudonyms};
 use rewrite::{Leaf, Under, quoted, rewrite};
 
 /// Shortest text that a key is made of, in bytes.
 const KEY_MIN: usize = 32;
-/// Secrets of one text that are told apart. More: the whole text is one.
+/// Secrets of one text that are told apart. More: the step is kept as a fingerprint.
 const SECRETS_MAX: usize = 256;
-/// Values that one step may show to be hidden, and their bytes. More: all its content is.
-const VALUES_MAX: usize = 1_024;
-const VALUES_BYTES_MAX: usize = 64 * 1024;
-/// Longest value of a field that is looked for elsewhere.
+/// Values that one step may show to be hidden, and their bytes. More, or a longer secret: it is kept as a fingerprint.
+const VALUES_MAX: usize = 256;
+const VALUES_BYTES_MAX: usize = 16 * 1024;
+/// Longest value that is looked for in what else the run says.
 const VALUE_MAX: usize = 4_096;
+/// Bytes that a text may grow by, beside its own length.
+const GROWTH_MAX: usize = 1_024;
 /// How often JSON may lie in a text of JSON.
 const NESTED_MAX: u8 = 2;
 /// Attributes whose values are words and ids of a convention, which who reads them goes by, and those that describe tools.
@@ -55,6 +58,12 @@ const CONVENTIONS: [&str; 14] = [
     "tool.annotations",
     "trace_id",
 ];
+
+/// Longest exponent of a number that stays, with its sign.
+const EXPONENT_MAX: usize = 5;
+
+/// What a step whose output lists tools says that it is, in JSON.
+const TOOLS_LIST: &str = "\"tools/list\"";
 
 /// Why a redactor cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +90,7 @@ pub struct Redactor {
     /// Names of members whose values are hidden.
     fields: Vec<Glob>,
     content_bytes_max: usize,
-    known: Mutex<Known>,
+    known: Known,
 }
 
 impl std::fmt::Debug for Redactor {
@@ -116,7 +125,7 @@ impl Redactor {
             agents: agents.iter().map(|(agent, mode)| (Glob::new(agent), *mode)).collect(),
             fields: fields.iter().map(|it| Glob::new(&it.to_ascii_lowercase())).collect(),
             content_bytes_max,
-            known: Mutex::default(),
+            known: Known::default(),
         })
     }
 
@@ -126,8 +135,10 @@ impl Redactor {
 
     fn masks(&self, name: &str) -> bool {
         !self.fields.is_empty() && {
+            // Attributes are named with what they belong to: `customer.ssn`.
             let name = name.to_ascii_lowercase();
-            self.fields.iter().any(|it| it.matches(&name))
+            let last = name.rsplit('.').next().unwrap_or(&name);
+            self.fields.iter().any(|it| it.matches(&name) || it.matches(last))
         }
     }
 }
@@ -140,11 +151,9 @@ impl Redact for Redactor {
         }
         let mut found = Found { redactor: self, all: Vec::new(), bytes: 0, is_too_much: false };
         found.step(&step);
-        let is_whole = found.is_too_much;
-        let all = if is_whole { &[][..] } else { &found.all };
-        let values =
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).learn(step.root_session_id.as_str(), all);
-        Hiding { redactor: self, mode, is_whole, values }.step(step)
+        let run = self.known.learn(step.root_session_id.as_str(), &found.all, found.is_too_much);
+        let mode = if run.is_full { Capture::Fingerprint } else { mode };
+        Hiding { redactor: self, mode, values: run.values }.step(step)
     }
 
     fn keeps_rejected(&self) -> bool {
@@ -164,9 +173,10 @@ impl Found<'_> {
     fn step(&mut self, step: &Step<'_>) {
         let content = step.input.iter().chain(&step.output).map(|it| ("", it));
         for (name, json) in content.chain(step.attributes.iter().map(|(name, it)| (&**name, it))) {
+            self.text("", name, NESTED_MAX);
             self.json(name, json.get(), 0);
         }
-        let error = step.error.iter().filter_map(|it| it.message.as_deref());
+        let error = step.error.iter().flat_map(|it| [it.kind.as_deref(), it.message.as_deref()]).flatten();
         let weighed = step.alternatives.iter().flat_map(|it| [Some(&*it.action), it.reason.as_deref()]).flatten();
         for text in step.text.as_deref().into_iter().chain(error).chain(weighed) {
             self.text("", text, 0);
@@ -175,7 +185,9 @@ impl Found<'_> {
 
     fn json(&mut self, name: &str, json: &str, nested: u8) {
         let redactor = self.redactor;
+        let is_masked = redactor.masks(name);
         rewrite(json, name, &|name| redactor.masks(name), |leaf, under| {
+            let under = Under { masked: under.masked || is_masked, ..under };
             match leaf {
                 Leaf::Text(text) | Leaf::Number(text) if under.masked => self.push(MASKED, text),
                 Leaf::Text(text) => self.text(under.name, text, nested),
@@ -192,18 +204,23 @@ impl Found<'_> {
         }
         let found = values(name, text);
         self.is_too_much |= found.len() >= SECRETS_MAX;
-        found.into_iter().for_each(|it| self.push(SECRET, it));
+        found.into_iter().for_each(|it| self.push(REDACTED, it));
         for run in decode::runs(text.as_bytes()) {
             let decoded = decode::any(&text.as_bytes()[run]);
             let decoded = decoded.as_deref().map_or_else(Default::default, String::from_utf8_lossy);
             // It is known from then on, and found in the run as in any other.
-            values("", &decoded).into_iter().for_each(|it| self.push(SECRET, it));
+            values("", &decoded).into_iter().for_each(|it| self.push(REDACTED, it));
         }
     }
 
     fn push(&mut self, prefix: &str, value: &str) {
-        self.is_too_much |= self.all.len() >= VALUES_MAX || self.bytes > VALUES_BYTES_MAX;
-        if self.is_too_much || value.len() > VALUE_MAX {
+        if value.len() > VALUE_MAX {
+            // A field goes as a whole wherever it stands; a secret stands in a text.
+            self.is_too_much |= prefix == REDACTED;
+            return;
+        }
+        if self.all.len() >= VALUES_MAX || self.bytes + value.len() > VALUES_BYTES_MAX {
+            self.is_too_much = true;
             return;
         }
         self.bytes += value.len();
@@ -213,26 +230,32 @@ impl Found<'_> {
 }
 
 /// Hides it.
+#[derive(Clone)]
 struct Hiding<'r> {
     redactor: &'r Redactor,
     mode: Capture,
-    /// All content at once.
-    is_whole: bool,
-    values: Option<Arc<Values>>,
+    values: Arc<Values>,
 }
 
 impl Hiding<'_> {
     fn step<'a>(&self, step: Step<'a>) -> Step<'a> {
-        let text = |it: Cow<'a, str>| self.text(&it, 0).map_or(it, Cow::Owned);
+        let text = |it: Cow<'a, str>| self.bounded_text(it);
+        // What tools are judged by: the words of their servers.
+        let lists_tools =
+            |(name, value): &(Cow<'_, str>, Cow<'_, RawValue>)| name == "mcp.method.name" && value.get() == TOOLS_LIST;
+        let lists_tools = step.attributes.iter().any(lists_tools);
+        let of_output = if lists_tools { self.redacting() } else { self.clone() };
         Step {
             capture: self.mode,
-            text: step.text.map(text).map(|it| self.bounded_text(it)),
+            text: step.text.map(text),
             input: step.input.map(|it| self.value(it)),
-            output: step.output.map(|it| self.value(it)),
+            output: step.output.map(|it| of_output.value(it)),
             text_cut: step.text_cut.map(|it| self.cut(it)),
             input_cut: step.input_cut.map(|it| self.cut(it)),
             output_cut: step.output_cut.map(|it| self.cut(it)),
-            error: step.error.map(|it| ErrorInfo { message: it.message.map(text), ..it }),
+            error: step
+                .error
+                .map(|it| ErrorInfo { kind: it.kind.map(|it| self.named(it)), message: it.message.map(text) }),
             alternatives: step
                 .alternatives
                 .into_iter()
@@ -243,11 +266,15 @@ impl Hiding<'_> {
         }
     }
 
+    /// The same for what keeps its words but for secrets.
+    fn redacting(&self) -> Self {
+        Self { mode: Capture::Redacted, ..self.clone() }
+    }
+
     fn attribute<'a>(&self, (name, value): (Cow<'a, str>, Cow<'a, RawValue>)) -> (Cow<'a, str>, Cow<'a, RawValue>) {
-        let mode = if CONVENTIONS.contains(&name.as_ref()) { Capture::Redacted } else { self.mode };
-        let it = Hiding { mode, values: self.values.clone(), ..*self };
+        let it = if CONVENTIONS.contains(&name.as_ref()) { self.redacting() } else { self.clone() };
         let value = if self.redactor.masks(&name) { it.whole(&value) } else { it.value(value) };
-        (name, value)
+        (self.named(name), value)
     }
 
     fn cut(&self, cut: Cut) -> Cut {
@@ -256,7 +283,6 @@ impl Hiding<'_> {
 
     fn value<'a>(&self, value: Cow<'a, RawValue>) -> Cow<'a, RawValue> {
         match self.json(value.get(), 0) {
-            _ if self.is_whole => self.whole(&value),
             None => value,
             // Pseudonyms are longer than short secrets: what outgrows a step is one.
             Some(json) if json.len() > self.redactor.content_bytes_max => self.whole(&value),
@@ -269,11 +295,23 @@ impl Hiding<'_> {
         RawValue::from_string(json).map_or_else(|_| Cow::Owned(RawValue::NULL.to_owned()), Cow::Owned)
     }
 
+    /// Pseudonyms are longer than short secrets: a text that would grow by much is one.
     fn bounded_text<'a>(&self, text: Cow<'a, str>) -> Cow<'a, str> {
-        if text.len() > self.redactor.content_bytes_max {
-            return Cow::Owned(self.redactor.pseudonyms.whole(MASKED, &text));
+        match self.text(&text, 0) {
+            None => text,
+            Some(hidden) if hidden.len() > (2 * text.len() + GROWTH_MAX).min(self.redactor.content_bytes_max) => {
+                Cow::Owned(self.redactor.pseudonyms.whole(MASKED, &text))
+            }
+            Some(hidden) => Cow::Owned(hidden),
         }
-        text
+    }
+
+    /// A word that names something: of an error, an attribute, a member.
+    fn named<'a>(&self, name: Cow<'a, str>) -> Cow<'a, str> {
+        let hidden = self.hide(&name).map_or(name, Cow::Owned);
+        let is_fingerprint = self.mode == Capture::Fingerprint;
+        let other = if is_fingerprint { self.redactor.pseudonyms.name(&hidden) } else { None };
+        other.map_or(hidden, Cow::Owned)
     }
 
     fn json(&self, json: &str, nested: u8) -> Option<String> {
@@ -285,10 +323,10 @@ impl Hiding<'_> {
             }
             Leaf::Text(text) => self.text(text, nested).map(|it| quoted(&it)),
             Leaf::Name(text) => {
-                let hidden = self.hide(text);
-                let name = hidden.as_deref().unwrap_or(text);
-                let other = if is_fingerprint || masked { pseudonyms.name(name) } else { None };
-                other.or(hidden).map(|it| quoted(&it))
+                let named = self.named(Cow::Borrowed(text));
+                let other = if masked { pseudonyms.name(&named) } else { None };
+                let name = other.unwrap_or_else(|| named.into_owned());
+                (name != text).then(|| quoted(&name))
             }
             Leaf::Number(text) => match self.hide(text) {
                 Some(hidden) => Some(quoted(&hidden)),
@@ -308,26 +346,27 @@ impl Hiding<'_> {
             out.push('.');
             self.redactor.pseudonyms.digits(fraction.as_bytes(), &mut out);
         }
-        out.push_str(&text[end..]);
+        // Longer ones are none that a number needs, and could hold anything.
+        out.push_str(if text.len() - end <= EXPONENT_MAX { &text[end..] } else { "e9" });
         out
     }
 
     fn text(&self, text: &str, nested: u8) -> Option<String> {
-        if self.is_whole {
-            return Some(self.redactor.pseudonyms.whole(MASKED, text));
-        }
         if nested < NESTED_MAX && is_json(text) {
             return self.json(text, nested + 1);
         }
         let hidden = self.hide(text);
-        match self.mode {
+        // JSON that was cut, or lies too deep, may hold fields that nobody finds.
+        let is_unread = !self.redactor.fields.is_empty() && text.trim_start().starts_with(['{', '[']);
+        let mode = if is_unread { Capture::Fingerprint } else { self.mode };
+        match mode {
             Capture::Full | Capture::Redacted => hidden,
             Capture::Fingerprint => Some(self.redactor.pseudonyms.text(hidden.as_deref().unwrap_or(text))),
         }
     }
 
     fn hide(&self, text: &str) -> Option<String> {
-        self.values.as_ref()?.hide(text, 0)
+        self.values.hide(text, 0)
     }
 }
 
@@ -337,8 +376,12 @@ fn values<'t>(name: &str, text: &'t str) -> Vec<&'t str> {
     let value = |it: secret::Found| {
         // With the prefix that all of its kind share: it says what was hidden, and nobody has to know.
         let from = text[..it.at.start].rfind(|it: char| !it.is_ascii_alphanumeric() && !"_-.".contains(it));
-        let from = if it.kind == secret::SecretKind::Token { from.map_or(0, |at| at + 1) } else { it.at.start };
-        text.get(from..it.at.end).map(str::trim).filter(|it| pseudonym::hidden(it.as_bytes()).is_none())
+        let from = if it.kind == SecretKind::Token { from.map_or(0, |at| at + 1) } else { it.at.start };
+        // Of a long key its beginning is followed, and all of it is hidden.
+        let end = text.get(it.at.end..).and_then(|rest| rest.find("-----END"));
+        let whole = end.map_or(text.len(), |end| it.at.end + end);
+        let to = if it.kind == SecretKind::PrivateKey { whole } else { it.at.end };
+        text.get(from..to).map(str::trim).filter(|it| pseudonym::stands_here(it.as_bytes()).is_none())
     };
     found.filter_map(value).collect()
 }

@@ -155,6 +155,12 @@ impl Calls {
         self.parts.total() - self.ring.len() as u64
     }
 
+    /// [`key_of`] the latest call that is one of these steps.
+    pub(crate) fn key_of_one(&self, steps: &[StepId<'_>]) -> Option<u64> {
+        let is_one = |it: &&Call| steps.iter().any(|step| step.as_str() == it.step.as_str());
+        self.ring.iter().rev().find(is_one).map(|it| it.key)
+    }
+
     /// What a step is among the calls of its session; `None` when it is none.
     pub(crate) fn hear(&mut self, step: &Step<'_>) -> Option<Heard> {
         match step.kind {
@@ -238,6 +244,11 @@ impl Calls {
         let ids: usize = self.ring.iter().map(|it| it.step.as_str().len()).sum();
         self.ring.capacity() * size_of::<Call>() + ids
     }
+}
+
+/// Hash of tool and arguments of a call.
+pub(crate) fn key_of(step: &Step<'_>) -> u64 {
+    call(step).key
 }
 
 /// A tool call about to run.

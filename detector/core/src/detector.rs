@@ -175,7 +175,6 @@ impl Detector {
         let (session, run) = (&mut slot.state, &mut run_slot.state);
         session.advance(step, &mut self.tally);
         run.advance(step);
-
         let mut findings = Vec::new();
         findings.extend(standing_halt(session, run, step));
         self.tally.dropped += session.defined.take_in(step);
@@ -183,6 +182,7 @@ impl Detector {
         let heard = if tool.flags.has(Flags::POLL) { None } else { session.calls.hear(step) };
         let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, &rules);
         findings.append(&mut flow.findings);
+        let approved = escalation::is_approved(step, session);
         findings.append(&mut escalation::observe(step, &tool, session, run, &rules));
         let sources = Sources::new(&flow, session.provenance.as_deref());
         let profile = self.baselines.as_ref().and_then(|it| it.of(step));
@@ -230,7 +230,7 @@ impl Detector {
         if let Some(heard) = heard {
             session.calls.remember(heard);
         }
-        self.tenant.grants.settle(step, &tool, session, &rules.policies, &mut findings);
+        self.tenant.grants.settle(step, &tool, (session, approved), &rules.policies, &mut findings);
         let mut judgement = conclude(session, run, step, findings, limits.run_sessions_max);
         for (column, score) in [(Column::Hijack, score), (Column::Drift, drift)] {
             // Also where it is too low to be said: what ranks sessions needs every score.

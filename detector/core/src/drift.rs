@@ -46,7 +46,7 @@ const SLOWED: usize = 10;
 /// same resemble each other.
 const REQUESTS_MIN: u32 = 30;
 /// Steps after a session was slowed down in which a call that cannot be taken back is asked about, and that step itself.
-const ASKED: u8 = 5;
+const ASKED_STEPS: u8 = 5;
 
 /// What sessions of one agent are held against.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -227,7 +227,7 @@ pub(crate) fn watch(
     if let Some(level) = level {
         memory.told = level.decision as u8;
         if level.decision == Decision::Throttle {
-            memory.asking = 1 + ASKED;
+            memory.asking = 1 + ASKED_STEPS;
         }
     }
     let held = Held { step, standard, beyond, sessions_per_day: profile.sessions_per_day() };
@@ -266,7 +266,7 @@ impl Held<'_, '_> {
         let message = format!(
             "{}{by} {what}, {} steps or fewer after the session came {:.1} bits or more beyond what the {} sessions that were learnt reach.",
             quoted(self.step.tool.as_deref().unwrap_or("a tool"), 60),
-            ASKED,
+            ASKED_STEPS,
             level.from,
             self.standard.learnt,
         );

@@ -41,6 +41,12 @@ use crate::session::SessionState;
 use crate::tools::Tool;
 use grant::Who;
 
+/// Whether a person was shown this very call, as the cause of their approval, and approved of it. To be asked before
+/// [`observe`], which uses the approval up.
+pub(crate) fn is_approved(step: &Step<'_>, session: &SessionState) -> bool {
+    session.entitled.as_ref().is_some_and(|it| it.approves_call(step))
+}
+
 /// Takes in what a step declares, and says what of it goes too far.
 pub(crate) fn observe(
     step: &Step<'_>,
@@ -53,7 +59,8 @@ pub(crate) fn observe(
         // Whoever approves is not who acts.
         let yes = step.status == Some(Status::Ok);
         if yes || session.entitled.is_some() {
-            session.entitled.get_or_insert_default().hear(step, yes);
+            let call = session.calls.key_of_one(&step.causes);
+            session.entitled.get_or_insert_default().hear(step, yes, call);
         }
         return Vec::new();
     }
@@ -100,8 +107,12 @@ pub(crate) fn observe(
         let risen = rise::of(step, tool, session.provenance.as_deref(), run);
         if risen.is_some() && !approved {
             find(CoreRule::PrivilegeRise, !tool.is_guessed(), risen);
-        } else if !refused && tool.reach > run.authority.as_ref().map_or(0, |it| it.level) {
-            run.authority.get_or_insert_default().reach(step, tool.reach);
+            return findings;
+        }
+        // What a person approved has reached what was asked about, whoever said so.
+        let reach = if risen.is_some() { tool.level } else { tool.reach };
+        if !refused && reach > run.authority.as_ref().map_or(0, |it| it.level) {
+            run.authority.get_or_insert_default().reach(step, reach);
         }
     }
     findings

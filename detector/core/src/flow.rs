@@ -18,6 +18,7 @@ use crate::provenance::{Argument, Bounds, Index, Integrity, Leak, Mark, Role, To
 use crate::quote::{quoted, quoted_whole};
 use crate::rules::{Rules, Values};
 use crate::run::RunState;
+use crate::secret::SecretKind;
 use crate::sink::reaches_out;
 use crate::tools::{Flags, Tool};
 
@@ -211,7 +212,7 @@ fn leakage(
         quoted(secret.step.as_str(), 60),
         quoted(step.tool.as_deref().unwrap_or("a tool"), 60),
         quoted(&leak.path, 60),
-        how(leak.matched),
+        if secret.kind == SecretKind::Hidden { "in whatever form it was sent" } else { how(leak.matched) },
     );
     let finding = Finding {
         column: Column::Leakage,

@@ -89,16 +89,25 @@ impl Grants {
     }
 
     /// Takes the decision of each finding that a grant covers, and says of those that ask a person what a grant would name.
+    /// `approved`: a person was shown this very call and said yes, once.
     pub(crate) fn settle(
         &self,
         step: &Step<'_>,
         tool: &Tool,
-        session: &SessionState,
+        (session, approved): (&SessionState, bool),
         policies: &Policies,
         findings: &mut [Finding],
     ) {
         if step.kind != Kind::ToolCall {
             return;
+        }
+        let asks_of_person =
+            |it: &Finding| Needs::of(it, policies).is_some() || CoreRule::named(&it.rule) == Some(CoreRule::Drift);
+        if approved {
+            for it in findings.iter_mut().filter(|it| it.effective() == Decision::StepUp && asks_of_person(it)) {
+                it.decision = Decision::Allow;
+                it.message.push_str(" A person was asked about this very call, and approved of it.");
+            }
         }
         let mut askings: Vec<(&mut Finding, Needs)> =
             findings.iter_mut().filter_map(|it| Needs::of(it, policies).map(|needs| (it, needs))).collect();

@@ -10,8 +10,6 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::capture::pseudonym;
-
 /// How a secret was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SecretKind {
@@ -22,6 +20,8 @@ pub enum SecretKind {
     Connection,
     /// A value under a name such as `password`.
     Labelled,
+    /// What stands for one that was hidden before it was put on the log.
+    Hidden,
 }
 
 impl SecretKind {
@@ -32,9 +32,15 @@ impl SecretKind {
             Self::PrivateKey => "a private key",
             Self::Connection => "the password of a connection string",
             Self::Labelled => "a value under a telling name",
+            Self::Hidden => "a secret that is hidden on the log",
         }
     }
 }
+
+/// What stands for a secret that was hidden before the step was put on the log, and the hexadecimal digits behind it: followed as the
+/// secret would be.
+pub(crate) const REDACTED: &str = "redacted_";
+pub(crate) const REDACTED_DIGITS: usize = 32;
 
 /// Prefix of a token, the characters that must follow, and how many of the token every token of the kind shares.
 const TOKENS: &[(&str, usize)] = &[
@@ -66,7 +72,7 @@ const TOKENS: &[(&str, usize)] = &[
     ("shpat_", 32),
     ("dop_v1_", 60),
     ("AGE-SECRET-KEY-", 50),
-    (pseudonym::SECRET, pseudonym::DIGITS),
+    (REDACTED, REDACTED_DIGITS),
 ];
 
 /// Names under which a value is secret, in lower case without separators; matched at the end of the name.
@@ -184,7 +190,7 @@ pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found
 /// One that stands inside another is the same; what is known by its format is known better than by its name.
 fn push(found: &mut Vec<Found>, new: Found) {
     let inside = |it: &&mut Found| it.at.start <= new.at.start && new.at.end <= it.at.end;
-    if new.kind == SecretKind::Token
+    if matches!(new.kind, SecretKind::Token | SecretKind::Hidden)
         && let Some(it) = found.iter_mut().find(inside).filter(|it| it.kind == SecretKind::Labelled)
     {
         *it = new;
@@ -230,6 +236,7 @@ fn token(word: &[u8], at: usize) -> Option<Found> {
     let length = rest.len() - rest.iter().rev().take_while(|it| **it == b'.').count();
     let rest = &rest[..length];
     let fits = length >= *more && has_digit(rest) && !is_kebab(rest);
+    let kind = if *prefix == REDACTED { SecretKind::Hidden } else { kind };
     fits.then_some(Found { kind, at: at + prefix.len()..at + prefix.len() + length })
 }
 

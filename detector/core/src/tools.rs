@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use martingale_schemas::Step;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 pub(crate) use catalogue::{Catalogue, read as read_catalogue};
 pub(crate) use defined::Defined;
@@ -144,7 +145,7 @@ impl Tools {
         }
         for (name, value) in &step.attributes {
             if matches!(name.as_ref(), "mcp.tool.annotations" | "tool.annotations")
-                && let Ok(hints) = serde_json::from_str::<Hints>(value.get())
+                && let Some(hints) = Hints::read(value.get())
             {
                 hints.caution(tool.to_mut(), Said::Annotations);
             }
@@ -158,10 +159,20 @@ impl Tools {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Hints {
+    #[serde(default, deserialize_with = "truth")]
     read_only_hint: Option<bool>,
+    #[serde(default, deserialize_with = "truth")]
     destructive_hint: Option<bool>,
+    #[serde(default, deserialize_with = "truth")]
     idempotent_hint: Option<bool>,
+    #[serde(default, deserialize_with = "truth")]
     open_world_hint: Option<bool>,
+}
+
+/// What is neither true nor false says nothing, and does not silence the others.
+fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    let value: &RawValue = Deserialize::deserialize(deserializer)?;
+    Ok(serde_json::from_str(value.get()).ok())
 }
 
 impl Tool {
@@ -179,6 +190,12 @@ impl Tool {
 }
 
 impl Hints {
+    /// Of an object, or of a text that is one, as attributes of OpenTelemetry are.
+    fn read(json: &str) -> Option<Self> {
+        let text = serde_json::from_str::<String>(json);
+        serde_json::from_str(text.as_deref().unwrap_or(json)).ok()
+    }
+
     fn caution(&self, tool: &mut Tool, by: Said) {
         if self.destructive_hint == Some(true) && self.read_only_hint != Some(true) {
             tool.flags |= Flags::DESTRUCTIVE;

@@ -212,11 +212,11 @@ impl Capturing {
             return Err(Error::Invalid(message.into()));
         }
         if self.key_file.as_os_str().is_empty() {
-            let mode = modes().max().unwrap_or_default().as_str();
-            return Err(Error::Invalid(format!(
-                "capture.mode is `{mode}` and capture.key_file is not set: write a key with `openssl rand -hex 32 > capture.key`, \
+            return Err(Error::Invalid(
+                "capture.mode, or that of some agents, is not `full`, and capture.key_file is not set: write a key with `openssl rand -hex 32 > capture.key`, \
                  the same for every process that takes steps in, and name its file"
-            )));
+                    .into(),
+            ));
         }
         let file = self.key_file.display();
         let key = std::fs::read_to_string(&self.key_file)

@@ -295,7 +295,7 @@ mod tests {
             ("secret_given", "shadow", "medium", "step_up"),
             ("trifecta", "shadow", "high", "step_up"),
             ("hijack", "shadow", "high", "step_up"),
-            ("drift", "shadow", "medium", "throttle"),
+            ("drift", "shadow", "medium", "step_up"),
             ("scope_exceeded", "enforce", "high", "deny"),
             ("scope_widened", "enforce", "high", "step_up"),
             ("principal_switched", "enforce", "high", "step_up"),

@@ -68,7 +68,10 @@ pub(super) struct Drawn(BTreeMap<u64, [u64; TOTALS]>);
 impl Drawn {
     pub(super) fn push(&mut self, it: &Used) {
         let Counts { steps, tool_calls, tokens, micro_usd, errors: _ } = it.counts;
-        self.0.insert(it.key, [steps, tool_calls, tokens, micro_usd, span(it.began, it.now)]);
+        let total = [steps, tool_calls, tokens, micro_usd, span(it.began, it.now)];
+        // One that was taken as over and went on is here twice: what it used at least.
+        let kept = self.0.entry(it.key).or_default();
+        kept.iter_mut().zip(total).for_each(|(kept, more)| *kept = (*kept).max(more));
         if self.0.len() > SESSIONS_MAX {
             self.0.pop_last();
         }

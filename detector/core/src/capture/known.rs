@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::provenance::{decode, fold};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
@@ -14,8 +14,8 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 /// hid something is forgotten.
 const RUNS_MAX: usize = 4_096;
 const BYTES_MAX: usize = 256 * 1024;
-/// Values of one run, and their bytes. Full: the oldest is forgotten.
-const VALUES_MAX: usize = 128;
+/// Values of one run, and their bytes. Full: the run is, and nothing is added to it.
+const RUN_VALUES_MAX: usize = 128;
 const RUN_BYTES_MAX: usize = 16 * 1024;
 /// Shorter values are found in words that have nothing to do with them.
 const VALUE_MIN: usize = 6;
@@ -34,7 +34,7 @@ pub(super) struct Hidden {
 /// Values of one run, with what finds them.
 #[derive(Clone, Default)]
 pub(super) struct Values {
-    all: VecDeque<Hidden>,
+    all: Vec<Hidden>,
     /// In the characters as they stand.
     literal: Finder,
     /// In letters and digits alone, so that case, separators and the width of letters do not count.
@@ -70,11 +70,7 @@ impl Finder {
 impl Values {
     fn with(&self, more: &[Hidden]) -> Self {
         let mut all = self.all.clone();
-        for it in more {
-            if it.value.len() >= VALUE_MIN && !all.contains(it) {
-                all.push_back(it.clone());
-            }
-        }
+        all.extend(more.iter().cloned());
         let (mut literal, mut squeezed) = (Vec::new(), Vec::new());
         for (at, it) in all.iter().enumerate() {
             literal.extend(forms(it.value.as_bytes()).into_iter().map(|(form, is_encoded)| (form, at, is_encoded)));
@@ -84,17 +80,6 @@ impl Values {
             }
         }
         Self { all, literal: Finder::new(literal), squeezed: Finder::new(squeezed) }
-    }
-
-    /// Without the oldest: a step may hold more than is kept of its run.
-    fn kept(mut self) -> Self {
-        if self.all.len() <= VALUES_MAX && self.bytes() <= RUN_BYTES_MAX {
-            return self;
-        }
-        while self.all.len() > VALUES_MAX || self.bytes() > RUN_BYTES_MAX {
-            self.all.pop_front();
-        }
-        Self { all: self.all, ..Self::default() }.with(&[])
     }
 
     fn bytes(&self) -> usize {
@@ -155,41 +140,87 @@ impl Values {
     }
 }
 
-/// Values by run.
+/// What is remembered of a run.
+#[derive(Clone, Default)]
+pub(super) struct Run {
+    pub(super) values: Arc<Values>,
+    /// It has shown more than is remembered, so that nobody knows what in it is secret.
+    pub(super) is_full: bool,
+}
+
+impl Run {
+    /// With what a step shows, which may be `too_much` to be told apart. Takes as long as the values are long.
+    fn with(&self, more: &[Hidden], too_much: bool) -> Self {
+        let is_new = |it: &&Hidden| it.value.len() >= VALUE_MIN && !self.values.all.contains(it);
+        let more: Vec<Hidden> = more.iter().filter(is_new).cloned().collect();
+        if more.is_empty() || self.is_full {
+            return Self { is_full: self.is_full || too_much, ..self.clone() };
+        }
+        let values = Arc::new(self.values.with(&more));
+        let is_full = too_much || values.all.len() > RUN_VALUES_MAX || values.bytes() > RUN_BYTES_MAX;
+        Self { values, is_full }
+    }
+}
+
+/// Runs by their root.
 #[derive(Default)]
-pub(super) struct Known {
-    runs: HashMap<Box<str>, Arc<Values>>,
+struct Runs {
+    all: HashMap<Box<str>, Run>,
     order: VecDeque<Box<str>>,
     bytes: usize,
 }
 
-impl Known {
-    /// The values of a run, those of this step among them.
-    pub(super) fn learn(&mut self, run: &str, more: &[Hidden]) -> Option<Arc<Values>> {
-        let before = self.runs.get(run);
-        let is_new = more.iter().any(|it| !before.is_some_and(|before| before.all.contains(it)));
-        if !is_new {
-            return before.cloned();
-        }
-        let values = before.map_or_else(|| Values::default().with(more), |it| it.with(more));
-        let kept = Arc::new(values.clone().kept());
-        self.bytes += kept.bytes();
-        match self.runs.insert(run.into(), kept) {
-            Some(before) => self.bytes -= before.bytes(),
-            None => self.order.push_back(run.into()),
+impl Runs {
+    fn put(&mut self, root: &str, run: Run) {
+        self.bytes += run.values.bytes();
+        match self.all.insert(root.into(), run) {
+            Some(before) => self.bytes -= before.values.bytes(),
+            None => self.order.push_back(root.into()),
         }
         while self.order.len() > RUNS_MAX || self.bytes > BYTES_MAX {
             let Some(oldest) = self.order.pop_front() else { break };
-            self.bytes -= self.runs.remove(&oldest).map_or(0, |it| it.bytes());
+            self.bytes -= self.all.remove(&oldest).map_or(0, |it| it.values.bytes());
         }
-        Some(Arc::new(values))
+    }
+}
+
+/// Shared by all who take steps in at one door.
+#[derive(Default)]
+pub(super) struct Known(Mutex<Runs>);
+
+impl Known {
+    fn runs(&self) -> MutexGuard<'_, Runs> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The run, with what this step shows of it.
+    pub(super) fn learn(&self, root: &str, more: &[Hidden], too_much: bool) -> Run {
+        loop {
+            let before = self.runs().all.get(root).cloned();
+            if before.is_none() && more.is_empty() && !too_much {
+                return Run::default();
+            }
+            let before = before.unwrap_or_default();
+            // Nobody waits for it.
+            let after = before.with(more, too_much);
+            if Arc::ptr_eq(&before.values, &after.values) && before.is_full == after.is_full {
+                return after;
+            }
+            let mut runs = self.runs();
+            let unchanged = runs.all.get(root).is_none_or(|it| Arc::ptr_eq(&it.values, &before.values));
+            if unchanged {
+                runs.put(root, after.clone());
+                return after;
+            }
+        }
     }
 }
 
 /// A value as it may come back, and whether that is an encoding. What a whole run is an encoding of is decoded instead.
 fn forms(value: &[u8]) -> Vec<(Vec<u8>, bool)> {
-    let mut percent = String::new();
+    let (mut percent, mut hex) = (String::new(), String::with_capacity(2 * value.len()));
     for it in value {
+        let _ = write!(hex, "{it:02x}");
         match it {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => percent.push(char::from(*it)),
             _ => {
@@ -197,7 +228,7 @@ fn forms(value: &[u8]) -> Vec<(Vec<u8>, bool)> {
             }
         }
     }
-    let mut out = vec![(value.to_vec(), false), (percent.into_bytes(), false)];
+    let mut out = vec![(value.to_vec(), false), (percent.into_bytes(), false), (hex.into_bytes(), false)];
     for phase in 0..3 {
         for alphabet in [STANDARD, URL] {
             out.push((base64(value, phase, alphabet), true));
@@ -259,9 +290,10 @@ mod tests {
 
     #[test]
     fn a_value_is_hidden_again_in_every_coding() {
-        let mut known = Known::default();
-        assert!(known.learn("r", &[]).is_none());
-        let values = known.learn("r", &[hidden("hunter22x"), hidden("p@ss w0rd")]).unwrap();
+        let known = Known::default();
+        let hide = |root: &str, text: &str| known.learn(root, &[], false).values.hide(text, 0);
+        assert_eq!(hide("r", "hunter22x"), None);
+        known.learn("r", &[hidden("hunter22x"), hidden("p@ss w0rd")], false);
         for (text, expected) in [
             ("it is hunter22x.", "it is <9>."),
             ("HUNTER22X and p@ss w0rd", "<9> and <9>"),
@@ -272,26 +304,27 @@ mod tests {
             ("see eGh1bnRlcjIyeA== there", "see <9> there"),
             ("eHhodW50ZXIyMng=", "<9>"),
         ] {
-            assert_eq!(values.hide(text, 0).as_deref(), Some(expected), "{text}");
+            assert_eq!(hide("r", text).as_deref(), Some(expected), "{text}");
         }
         for text in ["", "hunter22", "another text", "aHVudGVy"] {
-            assert_eq!(values.hide(text, 0), None, "{text}");
+            assert_eq!(hide("r", text), None, "{text}");
         }
-        assert!(known.learn("other", &[]).is_none(), "of this run alone");
-        assert!(known.learn("r", &[]).unwrap().hide("hunter22x", 0).is_some(), "remembered");
+        assert_eq!(hide("other", "hunter22x"), None, "of this run alone");
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut known = Known::default();
+        let known = Known::default();
         let many: Vec<_> = (0..300).map(|it| hidden(&format!("value-{it:03}"))).collect();
-        let values = known.learn("r", &many).unwrap();
-        assert!(values.hide("value-000", 0).is_some(), "all of the step itself");
-        let kept = known.learn("r", &[]).unwrap();
-        assert!(kept.hide("value-000", 0).is_none() && kept.hide("value-299", 0).is_some());
-        for run in 0..5_000 {
-            known.learn(&run.to_string(), &[hidden("another-value")]);
+        let run = known.learn("r", &many, false);
+        assert!(run.is_full && run.values.hide("value-000", 0).is_some() && run.values.hide("value-299", 0).is_some());
+        let run = known.learn("r", &[hidden("one more value")], false);
+        assert!(run.is_full && run.values.hide("one more value", 0).is_none(), "nothing pushes out what is known");
+        for root in 0..5_000 {
+            assert!(!known.learn(&root.to_string(), &[hidden("another-value"), hidden("short")], false).is_full);
         }
-        assert!(known.learn("r", &[]).is_none() && known.runs.len() == known.order.len());
+        let runs = known.runs();
+        assert!(!runs.all.contains_key("r") && runs.all.len() == runs.order.len());
+        assert_eq!(runs.bytes, runs.all.len() * "another-value".len());
     }
 }

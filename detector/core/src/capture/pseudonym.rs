@@ -6,12 +6,10 @@
 //! write, can guess the most frequent; and lengths are kept. Without the key no word can be tried.
 
 use crate::provenance::{decode, fold};
+use crate::secret::{REDACTED, REDACTED_DIGITS};
 
-/// Before the digits of a pseudonym of a whole value.
-pub(crate) const SECRET: &str = "redacted_";
-pub(crate) const MASKED: &str = "masked_";
-/// Hexadecimal digits of one.
-pub(crate) const DIGITS: usize = 32;
+/// Before the digits of a pseudonym of the value of a field.
+pub(super) const MASKED: &str = "masked_";
 /// Groups of digits that stand apart by one sign are one number from so many digits on, if no group has more.
 const GROUPED_MIN: usize = 8;
 const GROUP_MAX: usize = 8;
@@ -35,7 +33,7 @@ impl Pseudonyms {
     pub(super) fn whole(&self, prefix: &str, value: &str) -> String {
         let plain = fold::plain(value).to_ascii_lowercase();
         let mut digits = blake3::Hasher::new_keyed(&self.key).update(b"value\0").update(&plain).finalize().to_hex();
-        digits.truncate(DIGITS);
+        digits.truncate(REDACTED_DIGITS);
         format!("{prefix}{digits}")
     }
 
@@ -66,7 +64,7 @@ impl Pseudonyms {
     fn each(&self, text: &[u8], codings: u8, out: &mut String) {
         let mut at = 0;
         while let Some(first) = text.get(at) {
-            if let Some(length) = hidden(&text[at..]) {
+            if let Some(length) = stands_here(&text[at..]) {
                 out.push_str(&String::from_utf8_lossy(&text[at..at + length]));
                 at += length;
             } else if let Some((length, decoded)) = encoded(text, at).filter(|_| codings < CODINGS_MAX) {
@@ -149,10 +147,11 @@ const fn is_letter(it: u8) -> bool {
 }
 
 /// Length of the pseudonym of a whole value that stands here.
-pub(super) fn hidden(text: &[u8]) -> Option<usize> {
-    let prefix = [SECRET, MASKED].into_iter().find(|it| text.starts_with(it.as_bytes()))?;
-    let digits = text.get(prefix.len()..prefix.len() + DIGITS)?;
-    digits.iter().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')).then_some(prefix.len() + DIGITS)
+pub(super) fn stands_here(text: &[u8]) -> Option<usize> {
+    let prefix = [REDACTED, MASKED].into_iter().find(|it| text.starts_with(it.as_bytes()))?;
+    let length = prefix.len() + REDACTED_DIGITS;
+    let digits = text.get(prefix.len()..length)?;
+    digits.iter().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')).then_some(length)
 }
 
 /// The run that begins here, if it is text in another coding: its length, and the text.

@@ -36,17 +36,21 @@ pub(super) fn rewrite(
     let mut out = String::new();
     let (mut copied, mut at) = (0, 0);
     let mut above: Vec<(Cow<'_, str>, bool)> = Vec::new();
+    // Of each object that is open, the names that were replaced.
+    let mut renamed: Vec<Vec<String>> = Vec::new();
     let (mut name, mut masked) = (Cow::Borrowed(top), false);
     while let Some(first) = bytes.get(at) {
         let from = at;
         let answer = match first {
             b'{' | b'[' => {
                 above.push((name.clone(), masked));
+                renamed.push(Vec::new());
                 at += 1;
                 continue;
             }
             b'}' | b']' => {
                 (name, masked) = above.pop().unwrap_or_default();
+                renamed.pop();
                 at += 1;
                 continue;
             }
@@ -58,6 +62,7 @@ pub(super) fn rewrite(
                 if is_name {
                     let is_below = above.last().is_some_and(|it| it.1);
                     let answer = replace(Leaf::Name(&text), Under { name: "", masked: is_below });
+                    let answer = answer.map(|it| unlike(it, renamed.last_mut()));
                     masked = is_below || masks(&text);
                     name = text;
                     answer
@@ -86,6 +91,14 @@ pub(super) fn rewrite(
         out.push_str(&json[copied..]);
         out
     })
+}
+
+/// A name that no other of its object was given: two of them may differ in what no pseudonym shows.
+fn unlike(name: String, others: Option<&mut Vec<String>>) -> String {
+    let Some(others) = others else { return name };
+    let alike = others.iter().filter(|it| **it == name).count();
+    others.push(name.clone());
+    if alike == 0 { name } else { format!("{}_{}\"", name.trim_end_matches('"'), alike + 1) }
 }
 
 /// A text as JSON has it.

@@ -46,7 +46,16 @@ fn secrets_and_fields_are_hidden_wherever_they_come_back() {
         (json!({ "input": { "n": 123_456_789 }, "error": { "message": "no hunter22x" } }), vec!["123456789", "hunter"]),
         (json!({ "input": { "hunter22x": 1 }, "alternatives": [{ "action": "hunter22x" }] }), vec!["hunter22x"]),
         (json!({ "attributes": { "note": "pw hunter22x", "ssn": "x" } }), vec!["hunter22x", "\"x\""]),
-        (json!({ "attributes": { "db.password": "rainy-night-8" } }), vec!["rainy-night-8"]),
+        (
+            json!({ "attributes": { "db.password": "rainy-night-8", "customer.ssn": "987-65-4321" } }),
+            vec!["rainy-night-8"],
+        ),
+        (json!({ "text": "it is 987-65-4321, see evil.test/68756e746572323278/x" }), vec!["987-65", "68756e"]),
+        (json!({ "error": { "type": "E hunter22x" }, "attributes": { "hunter22x": 1 } }), vec!["hunter22x"]),
+        (
+            json!({ "input": { "hunter22x": 1, "HUNTER22X": 2 }, "text": "{\"ssn\":\"555-11-2222\",\"cut" }),
+            vec!["555-11"],
+        ),
     ] {
         let kept = kept(&redactor, &sent).to_string();
         assert!(hidden(&kept) >= secrets.len().min(2), "{kept}");
@@ -122,21 +131,62 @@ fn the_first_agent_that_matches_decides() {
     assert!(!format!("{redactor:?}").contains("0123456789"));
 }
 
-/// More secrets than are told apart, and content that outgrows a step: hidden whole.
+/// More secrets than are told apart, and longer ones: no word of the step is kept, nor of its run from then on.
 #[test]
-fn too_much_is_hidden_whole() {
-    let redactor = Redactor::new(KEY, Capture::Redacted, &[], &["pin".to_owned()], 4_096).unwrap();
+fn too_much_is_kept_as_a_fingerprint() {
     let lines: Vec<String> = (0..400).map(|it| format!("password: secret-{it:03}x")).collect();
     let members: Vec<Value> = (0..2_000).map(|it| json!({ "pin": format!("pin-{it:04}") })).collect();
     let short: Vec<Value> = (0..300).map(|it| json!({ "pin": it.to_string() })).collect();
-    for sent in [json!({ "text": lines.join("\n") }), json!({ "output": members }), json!({ "output": short })] {
-        let kept = kept(&redactor, &sent).to_string();
-        assert!(
-            !kept.contains("secret-") && !kept.contains("pin") && kept.len() < 4_096,
-            "{} bytes: {kept:.200}",
-            kept.len()
-        );
+    let token = format!("eyJhbGciOiJIUzI1NiJ9.eyJ{}.{}", "aB3".repeat(1_700), "cD4".repeat(20));
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----", "aB3dE5fG\n".repeat(700));
+    for (sent, secret) in [
+        (json!({ "text": lines.join("\n") }), "secret-"),
+        (json!({ "output": members }), "pin"),
+        (json!({ "output": short }), "pin"),
+        (json!({ "text": format!("use {token}") }), "aB3"),
+        (json!({ "output": { "pem": key } }), "aB3dE5fG"),
+    ] {
+        let redactor = Redactor::new(KEY, Capture::Redacted, &[], &["pin".to_owned()], 4_096).unwrap();
+        let hidden = kept(&redactor, &sent).to_string();
+        assert!(!hidden.contains(secret) && hidden.contains("fingerprint"), "{hidden:.200}");
+        // What was too much is not known: nothing of it may come back as it was.
+        let again = kept(&redactor, &json!({ "text": "and now secret-000x, secret-399x" }));
+        assert!(!again.to_string().contains("secret-") && again["capture"] == "fingerprint", "{again}");
     }
+}
+
+#[test]
+fn what_lists_tools_keeps_its_words() {
+    let redactor = redactor(Capture::Fingerprint);
+    let sent = json!({
+        "kind": "tool_result", "output": { "tools": [{ "name": "wipe_disk", "description": "Deletes all", "x": "password: hunter22x" }] },
+        "attributes": { "mcp.method.name": "tools/list", "customer.ssn": "123" },
+    });
+    let kept = kept(&redactor, &sent).to_string();
+    assert!(kept.contains("wipe_disk") && !kept.contains("hunter22x") && !kept.contains("\"123\""), "{kept}");
+}
+
+/// Decoys beside a secret do not hide that it is sent, and what outgrows a step is one pseudonym.
+#[test]
+fn decoys_hide_nothing() {
+    let redactor = redactor(Capture::Redacted);
+    let read = kept(&redactor, &json!({ "output": { "password": "hunter22x" } }));
+    let pseudonym = read["output"]["password"].as_str().unwrap().to_owned();
+    let decoys: Vec<String> = (0..300).map(|it| format!("password=dummy{it:03}x")).collect();
+    let annotations = json!({ "openWorldHint": true });
+    let sent = kept(
+        &redactor,
+        &json!({
+            "input": { "body": "hunter22x", "more": decoys.join(" ") }, "attributes": { "mcp.tool.annotations": annotations },
+        }),
+    );
+    assert_eq!(
+        (&sent["input"]["body"], &sent["attributes"]["mcp.tool.annotations"]),
+        (&json!(pseudonym), &annotations)
+    );
+    let small = Redactor::new(KEY, Capture::Redacted, &[], &[], 64).unwrap();
+    let kept = kept(&small, &json!({ "text": "password: a1b2c3", "output": ["password: a1b2c3", "a1b2c3", "a1b2c3"] }));
+    assert!(kept["output"].as_str().is_some_and(|it| it.starts_with(super::MASKED)), "{kept}");
 }
 
 proptest::proptest! {

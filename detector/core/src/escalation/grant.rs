@@ -1,10 +1,11 @@
 //! Who a step acts as and for, and what they were granted.
 
 use martingale_schemas::step::Principal;
-use martingale_schemas::{Step, StepId};
+use martingale_schemas::{Kind, Step, StepId};
 use serde::{Deserialize, Serialize};
 
 use super::scopes::{self, Scopes};
+use crate::columns;
 use crate::hash::hash_text;
 
 /// A principal by the hashes of its names; a collision would only hide a finding.
@@ -61,26 +62,34 @@ const GRANTS_MAX: usize = 8;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Entitled {
     pub(super) grants: Vec<Grant>,
-    /// Hash of the tool that the latest approval is of; 0 where it names none.
+    /// What the latest approval is of: the call that it names as its cause, by the hash of tool and arguments, else its tool; 0
+    /// where it names neither.
     approval: Option<u64>,
     /// There were more grants.
     pub(super) cut: bool,
 }
 
 impl Entitled {
-    /// Remembers what a person said.
-    pub(super) fn hear(&mut self, step: &Step<'_>, yes: bool) {
+    /// Remembers what a person said; `call`: of this one.
+    pub(super) fn hear(&mut self, step: &Step<'_>, yes: bool, call: Option<u64>) {
         let tool = step.tool.as_deref().map_or(0, hash_text);
+        let what = call.unwrap_or(tool);
         if yes {
-            self.approval = Some(tool);
-        } else if self.approval == Some(tool) || tool == 0 {
+            self.approval = Some(what);
+        } else if [what, tool].contains(&self.approval.unwrap_or(0)) || tool == 0 {
             self.approval = None;
         }
     }
 
     /// Whether a person approved of this step.
     pub(super) fn approves(&self, step: &Step<'_>) -> bool {
-        self.approval.is_some_and(|it| it == 0 || step.tool.as_deref().is_some_and(|tool| hash_text(tool) == it))
+        let is_of_tool = |it| step.tool.as_deref().is_some_and(|tool| hash_text(tool) == it);
+        self.approval.is_some_and(|it| it == 0 || is_of_tool(it)) || self.approves_call(step)
+    }
+
+    /// Whether a person was shown this very call, and approved of it.
+    pub(super) fn approves_call(&self, step: &Step<'_>) -> bool {
+        step.kind == Kind::ToolCall && self.approval.is_some_and(|it| it == columns::key_of(step))
     }
 
     /// An approval is for the next step that it fits.

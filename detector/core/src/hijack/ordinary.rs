@@ -87,19 +87,19 @@ pub struct HijackCalibration {
     /// Sessions that calibrate, and distinct requests among them.
     pub calibrating: usize,
     pub requests: usize,
-    /// Scores that so few sessions pass that the column may speak, if they are above its fixed levels; `None` where too few
-    /// requests calibrate.
+    /// Scores from which on the column speaks, none below its fixed level; `None` where too few requests calibrate.
     pub warn: Option<f64>,
     pub ask: Option<f64>,
 }
 
 impl Ordinary {
     pub(crate) fn about(&self) -> HijackCalibration {
+        let spoken = |level: f64| level.max(f64::from(HijackRules::DEFAULT.warn)) / 1000.0;
         HijackCalibration {
             calibrating: self.reached.iter().map(Vec::len).sum(),
             requests: self.reached.len(),
-            warn: self.warned.map(|it| it / 1000.0),
-            ask: self.asked.map(|it| it / 1000.0),
+            warn: self.warned.map(spoken),
+            ask: self.asked.map(spoken),
         }
     }
 
@@ -131,19 +131,20 @@ impl HijackRules {
             score if score > warned => Decision::Warn,
             _ => return None,
         };
-        let bound = profile.zip(ordinary).and_then(|(profile, it)| it.bound(score, profile));
+        let bound = profile.zip(ordinary).and_then(|(profile, it)| it.bound(score, profile, self.warn));
         Some(Told { score, decision, bound })
     }
 }
 
 impl Ordinary {
-    fn bound(&self, score: i32, profile: &Profile) -> Option<Bound> {
+    /// Nothing below `floor` is told of, so that the level named is not below it.
+    fn bound(&self, score: i32, profile: &Profile, floor: i32) -> Option<Bound> {
         let (level, at_most) = self.passed(f64::from(score))?;
         let about = self.about();
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Some(Bound {
             at_most,
-            threshold: level / 1000.0,
+            threshold: level.max(f64::from(floor)) / 1000.0,
             sessions: count(about.calibrating),
             requests: count(about.requests),
             assumes: Assumption::Exchangeable,

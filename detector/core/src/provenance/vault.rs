@@ -330,12 +330,24 @@ impl Search<'_> {
                 self.nested(&out, at, coding.with(Coding::HEX));
                 continue;
             }
-            for phase in 0..4 {
-                if decode::base64(run, phase, &mut out) {
-                    self.nested(&out, at, coding.with(Coding::BASE64));
-                    break;
+            self.base64(run, at, coding);
+            // Beside it in a path, a host or a name: `/p/…`, `id_…`, `0x…`.
+            for part in run.split(|it| !it.is_ascii_hexdigit()).filter(|it| it.len() >= RUN_MIN && it.len() < run.len())
+            {
+                if decode::hex(part, &mut out) || part.len() % 2 == 1 && decode::hex(&part[1..], &mut out) {
+                    self.nested(&out, at, coding.with(Coding::HEX));
                 }
             }
+            for part in run.split(|it| *it == b'/').filter(|it| it.len() >= RUN_MIN && it.len() < run.len()) {
+                self.base64(part, at, coding);
+            }
+        }
+    }
+
+    fn base64(&mut self, run: &[u8], at: (&str, u16), coding: Coding) {
+        let mut out = Vec::new();
+        if (0..4).any(|phase| decode::base64(run, phase, &mut out)) {
+            self.nested(&out, at, coding.with(Coding::BASE64));
         }
     }
 

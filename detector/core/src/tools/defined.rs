@@ -18,11 +18,14 @@ use super::{Flags, Hints, Said, Tool, heuristic};
 use crate::bytes;
 use crate::hash::{hash, hash_text};
 
-/// Tools of one session of which something is kept. Full: no further one is, and it is counted; they are known by their names
-/// and by their own steps, as all were.
-const TOOLS_MAX: usize = 64;
+/// Tools of one session of which something is kept. Full: no further one is, and it is counted.
+const TOOLS_MAX: usize = 256;
 /// Definitions of one list that are read. Longer: the first.
-const LIST_MAX: usize = 256;
+const LIST_MAX: usize = 1024;
+/// What a tool is held to be of which nothing is kept in a session where something had to be left out: it may have been defined as
+/// that, and who floods the table must not make another tool look harmless.
+const UNKNOWN: Warning =
+    Warning { destructive: true, open_world: true, writes: false, not_idempotent: false, words: Flags::NONE, level: 0 };
 
 /// Attribute of a model call: a list of definitions.
 const DEFINITIONS: &str = "gen_ai.tool.definitions";
@@ -38,6 +41,8 @@ pub(crate) struct Defined(Option<Box<Table>>);
 struct Table {
     /// Hash of the list that was shown last.
     last: u64,
+    /// Something was left out.
+    overflown: bool,
     /// One after the other, in the order of their names' hashes.
     #[serde(with = "bytes")]
     entries: Vec<u8>,
@@ -67,8 +72,11 @@ impl Defined {
             return 0;
         }
         table.last = hash;
-        let warnings = each(list).into_iter().filter(|(name, it)| it.adds_to(name));
-        warnings.map(|(name, it)| u64::from(!table.keep(&name, it))).sum()
+        let (definitions, left_out) = each(list);
+        let warnings = definitions.into_iter().filter(|(name, it)| it.adds_to(name));
+        let dropped = warnings.map(|(name, it)| u64::from(!table.keep(&name, it))).sum::<u64>() + left_out;
+        table.overflown |= dropped > 0;
+        dropped
     }
 
     /// What they warn of in a tool.
@@ -87,8 +95,8 @@ impl Table {
     }
 
     fn of(&self, name: &str) -> Option<Warning> {
-        let at = self.at(key(name)).ok()?;
-        self.entries.as_chunks().0.get(at).map(|it| Warning::read(*it))
+        let kept = self.at(key(name)).ok().and_then(|at| self.entries.as_chunks().0.get(at));
+        kept.map(|it| Warning::read(*it)).or(if self.overflown { Some(UNKNOWN) } else { None })
     }
 
     /// Whether there was room.
@@ -123,7 +131,7 @@ const fn key_of([a, b, c, d, ..]: Entry) -> [u8; 4] {
 
 impl Warning {
     fn of(definition: &Definition<'_>) -> Self {
-        let hints = definition.annotations.and_then(|it| serde_json::from_str::<Hints>(it.get()).ok());
+        let hints = definition.annotations.and_then(|it| Hints::read(it.get()));
         let description = definition.description.and_then(|it| serde_json::from_str::<String>(it.get()).ok());
         let (words, level) = description.map_or((Flags::NONE, 0), |it| heuristic::of_description(&it));
         let is = |hint: Option<Option<bool>>, value| hint == Some(Some(value));
@@ -231,13 +239,14 @@ struct Listed<'d> {
     tools: Vec<&'d RawValue>,
 }
 
-/// The tools of a list and what warns of them; the list is JSON, or text that is.
-fn each(list: &str) -> Vec<(String, Warning)> {
+/// The tools of a list and what warns of them, and how many were not read; the list is JSON, or text that is.
+fn each(list: &str) -> (Vec<(String, Warning)>, u64) {
     let decoded = serde_json::from_str::<String>(list);
     let list = decoded.as_deref().unwrap_or(list);
     let of_answer = || serde_json::from_str::<Listed<'_>>(list).map(|it| it.tools);
     let definitions = serde_json::from_str::<Vec<&RawValue>>(list).or_else(|_| of_answer()).unwrap_or_default();
-    definitions.into_iter().take(LIST_MAX).filter_map(|it| one(it.get())).collect()
+    let left_out = definitions.len().saturating_sub(LIST_MAX) as u64;
+    (definitions.into_iter().take(LIST_MAX).filter_map(|it| one(it.get())).collect(), left_out)
 }
 
 fn one(json: &str) -> Option<(String, Warning)> {

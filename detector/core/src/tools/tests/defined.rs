@@ -177,7 +177,7 @@ fn who_is_believed() {
     }
 }
 
-/// A flood keeps out what comes after it, and takes nothing away that was there; names that say as much take no place.
+/// A flood takes nothing away that was there, and makes nothing look harmless that came after it; names that say as much take no place.
 #[test]
 fn a_full_table_keeps_what_it_has() {
     let hint = json!({"destructiveHint": true});
@@ -188,17 +188,20 @@ fn a_full_table_keeps_what_it_has() {
     let mut defined = Defined::default();
     assert_eq!(defined.take_in(&given(&readers)), 0);
     assert_eq!(defined.take_in(&given(&json!([{"name": "first", "annotations": hint}]))), 0);
-    assert_eq!(defined.take_in(&given(&many("flood", 70))), 7);
-    assert_eq!(defined.take_in(&given(&many("flood", 70))), 0, "the list of before is not read again");
-    assert_eq!(defined.take_in(&given(&many("late", 1000))), 256, "no more of a list is read");
-    assert!(defined.bytes() < 1024, "{}", defined.bytes());
-    for (name, is_known) in [("first", true), ("flood0", true), ("flood62", true), ("flood63", false), ("late0", false)]
+    assert_eq!(defined.take_in(&given(&many("flood", 255))), 0);
+    for (name, is_known) in [("first", true), ("flood0", true), ("flood254", true), ("get_1", false), ("late0", false)]
     {
         assert_eq!(defined.of(name).is_some(), is_known, "{name}");
     }
+    // From here on nobody knows what a tool that is not kept was defined as.
+    assert_eq!(defined.take_in(&given(&many("late", 1))), 1);
+    assert_eq!(defined.take_in(&given(&many("late", 1))), 0, "the list of before is not read again");
+    assert_eq!(defined.take_in(&given(&many("late", 2000))), 2000, "no more of a list is read");
+    assert!(defined.of("late0").is_some() && defined.of("get_1").is_some());
+    assert!(defined.bytes() < 4096, "{}", defined.bytes());
     assert_eq!(defined.take_in(&given(&json!([{"name": "first", "annotations": {"openWorldHint": true}}]))), 0);
     let stored = postcard::to_allocvec(&defined).unwrap();
-    assert!(stored.len() < 400, "{}", stored.len());
+    assert!(stored.len() < 1600, "{}", stored.len());
     assert_eq!(postcard::from_bytes::<Defined>(&stored).unwrap(), defined);
     assert_eq!(serde_json::from_str::<Defined>(&serde_json::to_string(&defined).unwrap()).unwrap(), defined);
 }
