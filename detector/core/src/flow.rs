@@ -123,11 +123,11 @@ fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run:
     }
     let Some(ground) = reaches_out(step, tool) else { return flow };
     let guessed = ground.guessed();
-    flow.findings.extend(leakage(step, guessed, &secrets, destinations, rules));
+    flow.findings.extend(leakage(step, tool, guessed, &secrets, destinations, rules));
     if let (Some(untrusted), Some(sensitive)) = (&shared.untrusted, &shared.sensitive)
         && !destinations.authorised()
     {
-        let finding = chain(step, guessed, untrusted, sensitive);
+        let finding = chain(step, tool, guessed, untrusted, sensitive);
         flow.findings.extend(rules.in_mode(CoreRule::Trifecta, guessed.is_none(), finding));
     }
     flow
@@ -181,6 +181,7 @@ const fn backing(guessed: Option<&str>) -> Calibration {
 
 fn leakage(
     step: &Step<'_>,
+    tool: &Tool,
     guessed: Option<&str>,
     secrets: &[(&Leak, &crate::provenance::Secret)],
     destinations: Destinations,
@@ -199,7 +200,7 @@ fn leakage(
         1 => String::new(),
         n => format!(" So would {} more.", n - 1),
     };
-    let by = guessed.map_or(String::new(), |it| format!(", which reaches out by {it}"));
+    let by = guessed.map_or_else(|| stated(tool), |it| format!(", which reaches out by {it}"));
     // Why an enforced rule only watches here.
     let held_back = guessed.filter(|_| rules.modes.of(rule) == Mode::Enforce).map_or(String::new(), |it| {
         format!(
@@ -251,7 +252,15 @@ fn capital(text: &str) -> String {
     out
 }
 
-fn chain(step: &Step<'_>, guessed: Option<&str>, untrusted: &Mark, sensitive: &Mark) -> Finding {
+/// What backs that a tool reaches out, where it is no guess.
+fn stated(tool: &Tool) -> String {
+    match tool.described.has(Flags::OPEN_WORLD) {
+        true => format!(", which reaches out {}", tool.open_by.words()),
+        false => ", by the code that it is given".to_owned(),
+    }
+}
+
+fn chain(step: &Step<'_>, tool: &Tool, guessed: Option<&str>, untrusted: &Mark, sensitive: &Mark) -> Finding {
     let this = step.step_id.to_static();
     let own = |it: &&Mark| it.session.as_str() == step.session_id.as_str();
     let mut evidence: Vec<StepId<'static>> =
@@ -267,7 +276,7 @@ fn chain(step: &Step<'_>, guessed: Option<&str>, untrusted: &Mark, sensitive: &M
         shown(untrusted),
         shown(sensitive),
         quoted(step.tool.as_deref().unwrap_or("a tool"), 60),
-        guessed.map_or(String::new(), |it| format!(", by {it},")),
+        guessed.map_or_else(|| format!("{},", stated(tool)), |it| format!(", by {it},")),
     );
     Finding {
         column: Column::Chain,

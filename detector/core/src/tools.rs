@@ -76,6 +76,8 @@ pub(crate) struct Tool {
     pub(crate) suggested: Flags,
     /// What says the level.
     pub(crate) level_by: Said,
+    /// What says that it reaches out, where that is described.
+    pub(crate) open_by: Said,
     /// Scopes that a call of it needs, as the operator says; none where nothing is said.
     pub(crate) scopes: Arc<[Box<str>]>,
 }
@@ -95,6 +97,19 @@ pub(crate) enum Said {
     Catalogue,
 }
 
+impl Said {
+    /// In a sentence on what is said.
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Name => "going by its name alone",
+            Self::Description => "going by the words of its definition",
+            Self::Definition => "as its definition says",
+            Self::Annotations => "as its server says",
+            Self::Catalogue => "as the operator says",
+        }
+    }
+}
+
 impl Tool {
     /// A step without a tool.
     pub(crate) fn none() -> Self {
@@ -105,7 +120,8 @@ impl Tool {
     fn guessed(flags: Flags, level: u8) -> Self {
         let (labels, scopes) = Default::default();
         let (annotated, described, suggested, level_by) = (false, Flags::NONE, Flags::NONE, Said::Name);
-        Self { flags, level, reach: level, labels, annotated, described, suggested, level_by, scopes }
+        let open_by = Said::Name;
+        Self { flags, level, reach: level, labels, annotated, described, suggested, level_by, open_by, scopes }
     }
 
     /// Whether nothing but words says its level: those of its name, or of what is said of it.
@@ -205,6 +221,7 @@ impl Hints {
         if self.open_world_hint == Some(true) {
             tool.flags |= Flags::OPEN_WORLD;
             tool.described |= Flags::OPEN_WORLD;
+            tool.open_by = tool.open_by.max(by);
         }
         let writes = self.read_only_hint == Some(false) || tool.flags.has(Flags::DESTRUCTIVE);
         if writes {

@@ -6,7 +6,7 @@ use super::{Authority, Found};
 use crate::provenance::{Index, Integrity, Mark, Role};
 use crate::quote::quoted;
 use crate::run::RunState;
-use crate::tools::{Said, Tool, words};
+use crate::tools::{Tool, words};
 
 /// Shorter words of a tool's name name nothing: `to`, `by`, `in`.
 const WORD_BYTES_MIN: usize = 3;
@@ -48,7 +48,7 @@ pub(super) fn of(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &RunS
         "{} can {}, {}; {reached}. Neither user nor operator named it, and `{}` stood in text that anybody could have written (step {}).{against}",
         quoted(name, 60),
         does(tool.level),
-        says(tool.level_by),
+        tool.level_by.words(),
         quoted(argument, 60),
         quoted(source.as_str(), 60),
     );
@@ -123,15 +123,5 @@ const fn does(level: u8) -> &'static str {
         2 => "write",
         3 => "reach out or destroy",
         _ => "run code or administer",
-    }
-}
-
-const fn says(by: Said) -> &'static str {
-    match by {
-        Said::Name => "going by its name alone",
-        Said::Description => "going by the words of its definition",
-        Said::Definition => "as its definition says",
-        Said::Annotations => "as its server says",
-        Said::Catalogue => "as the operator says",
     }
 }

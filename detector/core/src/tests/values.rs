@@ -173,11 +173,11 @@ fn a_secret_on_its_way_out_halts_and_one_that_the_user_gave_does_not() {
     };
     assert_eq!(
         message("s"),
-        "A token in a published format from step 1, at `keys[0].token` would leave through send: argument `parts[1]`, in base64. [\"1\", \"2\"]"
+        "A token in a published format from step 1, at `keys[0].token` would leave through send, which reaches out as the operator says: argument `parts[1]`, in base64. [\"1\", \"2\"]"
     );
     assert_eq!(
         message("other"),
-        "A token in a published format from step 1 of session other, at `keys[0].token` would leave through send: argument `parts[1]`, in base64. [\"2\"]"
+        "A token in a published format from step 1 of session other, at `keys[0].token` would leave through send, which reaches out as the operator says: argument `parts[1]`, in base64. [\"2\"]"
     );
 }
 

@@ -57,8 +57,9 @@ pub(crate) fn read(document: &Node, catalogue: &mut Catalogue, faults: &mut Faul
         let scopes = scopes(&mut it, faults);
         it.finish(faults);
         let (labels, level_by, suggested) = (Arc::from(labels), Said::Catalogue, Flags::NONE);
-        let (annotated, described) = (true, flags);
-        let tool = Tool { flags, level, reach: level, labels, annotated, described, suggested, level_by, scopes };
+        let (annotated, described, open_by) = (true, flags, Said::Catalogue);
+        let tool =
+            Tool { flags, level, reach: level, labels, annotated, described, suggested, level_by, open_by, scopes };
         if let Some(name) = name
             && !catalogue.insert(name, tool)
         {
