@@ -164,6 +164,13 @@ impl Flow {
                 "`source` or `destination` is required: a grant names where values come from, or where they go",
             );
         }
+        // It would cover a tool of that very name, which is not what its author thinks of.
+        if self.tool.contains('*') {
+            return says("tool", "`tool` has a `*`, and a grant is for one tool: name it, and grant each by itself");
+        }
+        if self.source.as_ref().is_some_and(|it| it.contains('*')) {
+            return says("source", "`source` has a `*`: name the tool that values come from, or leave it out for any");
+        }
         if until <= now {
             return says("until", "`until` is over already: send a later time");
         }
@@ -215,6 +222,8 @@ mod tests {
             ("a*b", "page", "send", "-", 1, "agent_id", "at the end"),
             ("a**", "page", "send", "-", 1, "agent_id", "at the end"),
             ("a", "page", " ", "-", 1, "tool", "empty"),
+            ("a", "page", "*", "-", 1, "tool", "one tool"),
+            ("a", "get_*", "send", "-", 1, "source", "leave it out"),
             ("a", &long, "send", "-", 1, "source", "47"),
             ("a", "-", "send", "ada\u{200b}@example.com", 1, "destination", "U+200B"),
             ("a", "-", "send", "a\nb", 1, "destination", "control character"),

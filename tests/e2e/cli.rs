@@ -35,6 +35,8 @@ fn mistakes_are_named() {
     let config = path("config.toml", "[webhok]\nurl = \"http://localhost\"\n");
     let policy =
         path("bad.yaml", "id: x\nseverity: critcal\nwhen: step.knd == \"tool_call\"\nthen: { decision: halt }\n");
+    let steps = path("steps.jsonl", &step("s", "1", "plan", json!({ "text": "go" })).to_string());
+    let capture = path("capture.toml", "[capture]\noverrides = [{ agent = \"hr\", mode = \"fingerprint\" }]\n");
     let data = folder.path().join("data");
     let data = data.to_str().expect("UTF-8");
     let free = ["--http", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0"];
@@ -48,6 +50,8 @@ fn mistakes_are_named() {
         (vec!["halt"], vec!["SESSION", "--run"]),
         (vec!["dead-letters", "replay"], vec!["ID", "--all"]),
         (vec!["replay", "/nowhere.jsonl", "--offline"], vec!["/nowhere.jsonl"]),
+        (vec!["replay", &steps, "--offline", "--baselines", &policy], vec!["nothing was learnt", "--baselines"]),
+        ([&["up", "--data", data, "--config", &capture], &free[..]].concat(), vec!["capture.key_file", "openssl rand"]),
         (vec!["sql", "SELECT 1", "--server", "http://127.0.0.1:1"], vec!["127.0.0.1:1"]),
         (vec!["timeline", "x", "--server", "nonsense"], vec!["nonsense"]),
     ] {

@@ -18,7 +18,7 @@ use martingale_schemas::{Step, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use calibrate::Calibrator;
-pub(crate) use finals::{Finals, Total};
+pub(crate) use finals::Finals;
 pub use learn::Learner;
 pub use stored::{BaselinesV1, BaselinesV2};
 

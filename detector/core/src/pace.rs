@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::session::Counts;
+use crate::session::{Counts, Measure};
 
 /// Steps that weigh alike; from then on each new one has this share.
 const STEPS: u8 = 16;
@@ -29,17 +29,6 @@ pub(crate) struct Pace {
     micros: u64,
 }
 
-/// What of it is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Of {
-    /// One a step.
-    Steps,
-    ToolCalls,
-    Tokens,
-    MicroUsd,
-    Micros,
-}
-
 impl Pace {
     /// Takes in a step by what it used alone, and the time since the one before.
     pub(crate) fn add(&mut self, step: Counts, micros: u64) {
@@ -53,14 +42,14 @@ impl Pace {
     }
 
     /// In how many steps so much is used up; `None` where that cannot be said: too few steps, or none that uses any.
-    pub(crate) fn steps_to_use(&self, of: Of, amount: u64) -> Option<u64> {
+    pub(crate) fn steps_to_use(&self, of: Measure, amount: u64) -> Option<u64> {
         let pace = match of {
-            // Known from the first on.
-            Of::Steps => return Some(amount),
-            Of::ToolCalls => self.tool_calls,
-            Of::Tokens => self.tokens,
-            Of::MicroUsd => self.micro_usd,
-            Of::Micros => self.micros,
+            // One a step, known from the first on.
+            Measure::Steps => return Some(amount),
+            Measure::ToolCalls => self.tool_calls,
+            Measure::Tokens => self.tokens,
+            Measure::MicroUsd => self.micro_usd,
+            Measure::Micros => self.micros,
         };
         if self.steps < STEPS_MIN || pace == 0 {
             return None;
@@ -87,8 +76,8 @@ fn toward(pace: &mut u64, amount: u64, parts: u64) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{AMOUNT_MAX, Of, Pace};
-    use crate::session::Counts;
+    use super::{AMOUNT_MAX, Pace};
+    use crate::session::{Counts, Measure};
 
     /// After steps that used these many tokens, a second apart.
     fn after(tokens: impl IntoIterator<Item = u64>) -> Pace {
@@ -115,7 +104,7 @@ mod tests {
             ("and is forgotten", [vec![500; 30], steady(200)].concat(), Some(20)),
         ];
         for (case, tokens, expected) in cases {
-            assert_eq!(after(tokens).steps_to_use(Of::Tokens, 1000), expected, "{case}");
+            assert_eq!(after(tokens).steps_to_use(Measure::Tokens, 1000), expected, "{case}");
         }
     }
 
@@ -123,12 +112,12 @@ mod tests {
     fn what_is_left_and_what_it_takes() {
         let pace = after(vec![50; 20]);
         for (left, steps) in [(0, 0), (1, 1), (50, 1), (51, 2), (u64::MAX, u64::MAX / 50 + 1)] {
-            assert_eq!(pace.steps_to_use(Of::Tokens, left), Some(steps), "{left}");
+            assert_eq!(pace.steps_to_use(Measure::Tokens, left), Some(steps), "{left}");
         }
-        assert_eq!(Pace::default().steps_to_use(Of::Steps, 7), Some(7), "a step is a step");
-        assert_eq!(pace.steps_to_use(Of::Micros, 10_000_000), Some(10));
+        assert_eq!(Pace::default().steps_to_use(Measure::Steps, 7), Some(7), "a step is a step");
+        assert_eq!(pace.steps_to_use(Measure::Micros, 10_000_000), Some(10));
         assert_eq!((pace.time_of(90), pace.time_of(u64::MAX)), (90_000_000, u64::MAX));
-        assert_eq!(pace.steps_to_use(Of::MicroUsd, 5), None);
+        assert_eq!(pace.steps_to_use(Measure::MicroUsd, 5), None);
     }
 
     proptest! {
@@ -138,7 +127,7 @@ mod tests {
             let pace = after(tokens.iter().copied());
             let clamped = tokens.iter().map(|it| (*it).min(AMOUNT_MAX));
             let (least, most) = (clamped.clone().min().unwrap_or(0), clamped.max().unwrap_or(0));
-            let steps = pace.steps_to_use(Of::Tokens, AMOUNT_MAX).unwrap_or(u64::MAX);
+            let steps = pace.steps_to_use(Measure::Tokens, AMOUNT_MAX).unwrap_or(u64::MAX);
             prop_assert!(steps >= AMOUNT_MAX.checked_div(most).unwrap_or(0));
             prop_assert!(steps <= AMOUNT_MAX.checked_div(least).map_or(u64::MAX, |it| it + 1));
         }

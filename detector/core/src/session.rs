@@ -34,6 +34,18 @@ pub struct Counts {
     pub micro_usd: u64,
 }
 
+/// What budgets are about, and baselines count of sessions. Their order is part of the stored form of baselines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    Steps,
+    ToolCalls,
+    Tokens,
+    /// Millionths of a US dollar.
+    MicroUsd,
+    /// Microseconds between the first and the latest step.
+    Micros,
+}
+
 impl Counts {
     /// Takes in a step, and answers what it counts for alone.
     pub(crate) fn add(&mut self, step: &Step<'_>) -> Self {

@@ -349,7 +349,8 @@ mod tests {
             "step": { "step_id": "4", "kind": "tool_call", "tool": "send", "decision": "halt", "agent_id": "a", "gated": true },
             "findings": [{ "rule": "secret", "mode": "enforce", "decision": "halt", "message": "left\u{7}", "evidence": ["2", "4"],
                 "bound": { "at_most": 0.05, "threshold": 21.5, "sessions": 120, "requests": 40, "assumes": "exchangeable", "alarms_per_day": 0.625 } }],
-            "edges": [{ "from": "2", "to": "4", "kind": "declared", "because": "named" }],
+            "edges": [{ "from": "2", "to": "4", "kind": "declared", "because": "named" },
+                { "from": "2", "to": "4", "kind": "value", "because": "body came from output.key (base64)" }],
             "steps": [{ "step_id": "2", "kind": "tool_result", "output": "key\u{1b}" }],
         }));
         for text in [
@@ -360,7 +361,7 @@ mod tests {
             "left␇",
             "evidence: 2, 4",
             "bound: at most 5 % of sessions pass 21.5, 0.62 alarms a day; 120 sessions of 40 requests, exchangeable",
-            "declared edge to 4: named",
+            "declared edge to 4: named; value edge to 4: body came from output.key (base64)",
             "key␛",
         ] {
             assert!(shown.contains(text), "{text} in\n{shown}");

@@ -9,22 +9,13 @@ use martingale_schemas::{Step, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::hash::{hash_text, mix};
-use crate::session::{Counts, span};
+use crate::session::{Counts, Measure, span};
 
 /// Sessions of one agent whose totals are kept. More: those whose ids have the lowest hashes, which is a sample that depends
 /// neither on their order nor on what they used.
 const SESSIONS_MAX: usize = 256;
 
-/// Measures of a session, in the order in which they are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Total {
-    Steps,
-    ToolCalls,
-    Tokens,
-    MicroUsd,
-    Micros,
-}
-
+/// In the order of [`Measure`], which is part of the stored form.
 const TOTALS: usize = 5;
 
 /// Totals of sessions that are over, each measure ascending.
@@ -33,8 +24,8 @@ pub(crate) struct Finals([Vec<u64>; TOTALS]);
 
 impl Finals {
     /// Of how many sessions that used at least `used`, and how many of these used more than `limit`.
-    pub(crate) fn beyond(&self, total: Total, used: u64, limit: u64) -> (usize, usize) {
-        let all = &self.0[total as usize];
+    pub(crate) fn beyond(&self, measure: Measure, used: u64, limit: u64) -> (usize, usize) {
+        let all = &self.0[measure as usize];
         let (came, went) = (all.partition_point(|it| *it < used), all.partition_point(|it| *it <= limit));
         (all.len() - came, all.len() - went.max(came))
     }
@@ -89,8 +80,8 @@ impl Drawn {
 
 #[cfg(test)]
 mod tests {
-    use super::{Drawn, Finals, SESSIONS_MAX, Total, Used};
-    use crate::session::Counts;
+    use super::{Drawn, Finals, SESSIONS_MAX, Used};
+    use crate::session::{Counts, Measure};
 
     fn finals(tokens: &[u64]) -> Finals {
         let mut drawn = Drawn::default();
@@ -116,10 +107,10 @@ mod tests {
             (0, u64::MAX, (5, 0)),
             (u64::MAX, 0, (0, 0)),
         ] {
-            assert_eq!(finals.beyond(Total::Tokens, used, limit), expected, "{used} {limit}");
+            assert_eq!(finals.beyond(Measure::Tokens, used, limit), expected, "{used} {limit}");
         }
-        assert_eq!(finals.beyond(Total::Steps, 0, 0), (5, 0));
-        assert_eq!(Finals::default().beyond(Total::Steps, 0, 0), (0, 0));
+        assert_eq!(finals.beyond(Measure::Steps, 0, 0), (5, 0));
+        assert_eq!(Finals::default().beyond(Measure::Steps, 0, 0), (0, 0));
     }
 
     /// Whichever order they come in, and however many.
@@ -134,6 +125,6 @@ mod tests {
         };
         let (there, back) = (sample(&mut (0..2000)), sample(&mut (0..2000).rev()));
         assert_eq!(there, back);
-        assert_eq!(there.beyond(Total::Steps, 0, 0), (SESSIONS_MAX, SESSIONS_MAX - 1));
+        assert_eq!(there.beyond(Measure::Steps, 0, 0), (SESSIONS_MAX, SESSIONS_MAX - 1));
     }
 }

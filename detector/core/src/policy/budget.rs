@@ -3,29 +3,18 @@
 use martingale_schemas::Timestamp;
 
 use super::misnomers;
-use crate::baseline::{Finals, Total};
+use crate::baseline::Finals;
 use crate::condition::amount;
-use crate::pace::{Of, Pace};
-use crate::session::{Counts, span};
+use crate::pace::Pace;
+use crate::session::{Counts, Measure, span};
 use crate::yaml::{Faults, Object};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Metric {
-    Steps,
-    ToolCalls,
-    Tokens,
-    /// Millionths of a US dollar.
-    Cost,
-    /// Microseconds.
-    Wall,
-}
-
-const METRICS: [(&str, Metric); 5] = [
-    ("steps", Metric::Steps),
-    ("tool_calls", Metric::ToolCalls),
-    ("tokens", Metric::Tokens),
-    ("cost_usd", Metric::Cost),
-    ("wall", Metric::Wall),
+const MEASURES: [(&str, Measure); 5] = [
+    ("steps", Measure::Steps),
+    ("tool_calls", Measure::ToolCalls),
+    ("tokens", Measure::Tokens),
+    ("cost_usd", Measure::MicroUsd),
+    ("wall", Measure::Micros),
 ];
 
 /// Furthest that a budget may look ahead, in steps: what a pace of the latest steps says of more is worth nothing.
@@ -33,7 +22,7 @@ const FORECAST_MAX: i64 = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Budget {
-    metric: Metric,
+    measure: Measure,
     pub(super) limit: u64,
     pub(super) warn_at: Option<u64>,
     /// Its end is told when it is so many steps away.
@@ -49,19 +38,19 @@ pub(crate) struct Budget {
 )]
 pub(super) fn read(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<Budget> {
     let mut limits = Vec::new();
-    for (name, metric) in METRICS {
+    for (name, measure) in MEASURES {
         if it.get(name).is_none() {
             continue;
         }
-        let limit = match metric {
-            Metric::Wall => it.span(name, faults).map(|it| it as u64),
-            Metric::Cost => it.amount(name, faults).map(|it| (it * 1e6).round() as u64),
+        let limit = match measure {
+            Measure::Micros => it.span(name, faults).map(|it| it as u64),
+            Measure::MicroUsd => it.amount(name, faults).map(|it| (it * 1e6).round() as u64),
             _ => it.whole(name, 1..=i64::MAX, faults).map(|it| it as u64),
         };
-        limits.push((metric, limit));
+        limits.push((measure, limit));
     }
     if limits.len() != 1 {
-        let known = METRICS.map(|(name, _)| name).join(", ");
+        let known = MEASURES.map(|(name, _)| name).join(", ");
         it.fault("", format!("has {} limits: write exactly one of {known}", limits.len()), faults);
     }
     let share = it.amount("warn_at", faults);
@@ -69,7 +58,7 @@ pub(super) fn read(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<Budge
         it.fault("warn_at", "is a share of the limit: write a number below 1, as 0.8", faults);
     }
     let forecast = it.whole("forecast", 1..=FORECAST_MAX, faults).map(|it| it as u64);
-    if let (Some(steps), [(Metric::Steps, Some(limit))]) = (forecast, limits.as_slice())
+    if let (Some(steps), [(Measure::Steps, Some(limit))]) = (forecast, limits.as_slice())
         && steps >= *limit
     {
         let message = format!("looks {steps} steps ahead, and the whole budget is {limit}: write fewer");
@@ -77,25 +66,25 @@ pub(super) fn read(it: &mut Object<'_>, faults: &mut Faults<'_>) -> Option<Budge
     }
     let of_run = it.word("of", &[("session", false), ("run", true)], faults).unwrap_or(false);
     it.finish_knowing(misnomers::BUDGET, faults);
-    let (metric, limit) = limits.pop()?;
+    let (measure, limit) = limits.pop()?;
     let limit = limit?;
     // The least whole amount that is that share; what floating point adds to a product is no part of it.
     let warn_at = share.map(|it| (limit as f64 * it * (1.0 - 1e-12)).ceil() as u64);
-    Some(Budget { metric, limit, warn_at, forecast, of_run })
+    Some(Budget { measure, limit, warn_at, forecast, of_run })
 }
 
 impl Budget {
     /// What was used since `base`.
     pub(super) fn used(&self, counts: Counts, base: Counts, (now, since): (Timestamp, Timestamp)) -> u64 {
-        let of = |it: Counts| match self.metric {
-            Metric::Steps => it.steps,
-            Metric::ToolCalls => it.tool_calls,
-            Metric::Tokens => it.tokens,
-            Metric::Cost => it.micro_usd,
-            Metric::Wall => 0,
+        let of = |it: Counts| match self.measure {
+            Measure::Steps => it.steps,
+            Measure::ToolCalls => it.tool_calls,
+            Measure::Tokens => it.tokens,
+            Measure::MicroUsd => it.micro_usd,
+            Measure::Micros => 0,
         };
-        match self.metric {
-            Metric::Wall => span(since, now),
+        match self.measure {
+            Measure::Micros => span(since, now),
             _ => of(counts).saturating_sub(of(base)),
         }
     }
@@ -108,47 +97,33 @@ impl Budget {
     /// In about how many steps the rest is used up, where that is no more than is looked ahead.
     pub(super) fn ends_in(&self, used: u64, pace: &Pace) -> Option<u64> {
         let ahead = self.forecast?;
-        let of = match self.metric {
-            Metric::Steps => Of::Steps,
-            Metric::ToolCalls => Of::ToolCalls,
-            Metric::Tokens => Of::Tokens,
-            Metric::Cost => Of::MicroUsd,
-            Metric::Wall => Of::Micros,
-        };
-        pace.steps_to_use(of, self.limit.saturating_sub(used)).filter(|it| *it <= ahead)
+        pace.steps_to_use(self.measure, self.limit.saturating_sub(used)).filter(|it| *it <= ahead)
     }
 
     /// What became of past sessions that had used as much.
     pub(super) fn past(&self, used: u64, finals: &Finals) -> Option<Past> {
         self.forecast?;
-        let total = match self.metric {
-            Metric::Steps => Total::Steps,
-            Metric::ToolCalls => Total::ToolCalls,
-            Metric::Tokens => Total::Tokens,
-            Metric::Cost => Total::MicroUsd,
-            Metric::Wall => Total::Micros,
-        };
-        let (sessions, beyond) = finals.beyond(total, used, self.limit);
+        let (sessions, beyond) = finals.beyond(self.measure, used, self.limit);
         (sessions > 0).then_some(Past { sessions, beyond })
     }
 
     /// In the unit a person reads.
     #[expect(clippy::cast_precision_loss, reason = "amounts of one session are far below 2^52")]
     pub(super) fn shown(&self, amount: u64) -> f64 {
-        match self.metric {
-            Metric::Cost | Metric::Wall => amount as f64 / 1e6,
+        match self.measure {
+            Measure::MicroUsd | Measure::Micros => amount as f64 / 1e6,
             _ => amount as f64,
         }
     }
 
     /// How much is used, of what.
     pub(super) fn told(&self, used: u64) -> String {
-        let unit = match self.metric {
-            Metric::Steps => "steps",
-            Metric::ToolCalls => "tool calls",
-            Metric::Tokens => "tokens",
-            Metric::Cost => "USD",
-            Metric::Wall => "seconds",
+        let unit = match self.measure {
+            Measure::Steps => "steps",
+            Measure::ToolCalls => "tool calls",
+            Measure::Tokens => "tokens",
+            Measure::MicroUsd => "USD",
+            Measure::Micros => "seconds",
         };
         format!("{} of {} {unit} are used", amount(self.shown(used)), amount(self.shown(self.limit)))
     }
@@ -161,8 +136,8 @@ impl Budget {
             Some((steps, pace)) => {
                 let whose = if self.of_run { "the run's" } else { "its" };
                 let count = if steps == 1 { "one step".to_owned() } else { format!("{steps} steps") };
-                let micros = match self.metric {
-                    Metric::Wall => self.limit.saturating_sub(used),
+                let micros = match self.measure {
+                    Measure::Micros => self.limit.saturating_sub(used),
                     _ => pace.time_of(steps),
                 };
                 let time = in_words(micros).map_or(String::new(), |it| format!(" or {it}"));

@@ -45,7 +45,7 @@ impl Normal {
     /// The rules, held against it. A line that is no step is told and left out.
     ///
     /// # Errors
-    /// When a recording cannot be read to its end.
+    /// When a recording cannot be read to its end, or nothing is learnt.
     pub(crate) fn into_rules(self, rules: Rules, arrival: Timestamp) -> Result<Rules> {
         match self {
             Self::Learnt(baselines) => Ok(rules.with_baselines(Arc::new(baselines))),
@@ -53,6 +53,9 @@ impl Normal {
                 source.progress().set_prefix("learning: ");
                 let faults = Faults::new(source.progress());
                 let (baselines, _) = offline::learn_some(source, &rules, arrival, &faults, |_| true)?;
+                if baselines.agents() == 0 {
+                    bail!("nothing was learnt of the files of --baselines: name recordings, or a file of baselines");
+                }
                 Ok(rules.with_baselines(Arc::new(baselines)))
             }
         }

@@ -31,7 +31,11 @@ pub(super) fn shown(answer: &Value) -> String {
             .iter()
             .find(|it| it["step_id"] == *from && session.as_ref().is_none_or(|session| it["session_id"] == **session));
         let led = led.unwrap_or(&Value::Null);
-        let by = format!("{} edge to {}: {}", text(&edge["kind"]), text(&edge["to"]), text(&edge["because"]));
+        // What it gave is told whatever it was first reached by: values say more than an order that a producer declares.
+        let gave = |it: &&Value| it["kind"] == "value" && !std::ptr::eq(*it, *edge) && source(it) == source(edge);
+        let all = std::iter::once(*edge).chain(list(answer, "edges").iter().filter(gave));
+        let said = |it: &Value| format!("{} edge to {}: {}", text(&it["kind"]), text(&it["to"]), text(&it["because"]));
+        let by = all.map(said).collect::<Vec<_>>().join("; ");
         let about = plain(&content(led), CONTENT_CHARS_MAX).into_owned();
         let of = session.map_or_else(String::new, |it| format!(" of {it}"));
         let name = format!("{}{from}{of}", "  ".repeat((*depth).min(INDENT_MAX)));
