@@ -12,8 +12,9 @@ use crate::client::Client;
 use crate::cmd::sql::text;
 use crate::output::{myself, plain};
 
-/// Longest time until history has heard of the order.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Longest time until history has heard of the order: mostly less than one second, and more on a machine that is busy, where what
+/// still stands must not go unsaid.
+const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Farthest ancestor that is looked at.
 const ANCESTORS_MAX: usize = 32;
