@@ -88,6 +88,9 @@ impl Values {
 
     /// The text with each of them hidden; `None` where there is none. `codings`: how many it was decoded from.
     pub(super) fn hide(&self, text: &str, codings: u8) -> Option<String> {
+        if self.all.is_empty() {
+            return None;
+        }
         let mut found: Vec<(Range<usize>, usize)> = Vec::new();
         let mut end = 0;
         self.literal.each(text.as_bytes(), |at, value, is_encoded| {
