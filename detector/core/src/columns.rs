@@ -195,6 +195,10 @@ impl Calls {
                 if self.ring.len() >= CALLS {
                     self.ring.pop_front();
                 }
+                // Doubling would leave a third of it empty in most sessions.
+                if self.ring.len() == self.ring.capacity() {
+                    self.ring.reserve_exact(PART / 2);
+                }
                 self.ring.push_back(call);
                 self.parts.push();
             }

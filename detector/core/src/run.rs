@@ -299,6 +299,10 @@ impl RunState {
         }
         let Err(at) = self.at(member.id) else { return true };
         self.halted += u32::from(member.halt.is_some());
+        if self.members.is_empty() {
+            // Most runs are of one session.
+            self.members.reserve_exact(1);
+        }
         self.members.insert(at, member);
         true
     }

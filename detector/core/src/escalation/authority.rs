@@ -57,7 +57,10 @@ impl Authority {
             let held = Held { who: grant.who, scopes: grant.scopes.clone() };
             match self.grants.get_mut(at) {
                 Some(it) => *it = held,
-                None => self.grants.push(held),
+                None => {
+                    self.grants.reserve_exact(1);
+                    self.grants.push(held);
+                }
             }
             grants |= 1 << at;
             // From now on it is held, and no room for the next.
@@ -74,6 +77,7 @@ impl Authority {
             self.holders.remove(0);
             self.cut = true;
         }
+        self.holders.reserve_exact(1);
         self.holders.push(Holder { session, grants });
     }
 

@@ -162,6 +162,10 @@ impl Reads {
     /// Takes a result in; whether something had to go.
     pub(super) fn push(&mut self, tool: u64, step: StepId<'static>, fresh: &Fresh) -> bool {
         if self.sheets.back().is_none_or(|it| it.stored_bytes() >= SHEET_BYTES) {
+            if let Some(full) = self.sheets.back_mut() {
+                full.shrink();
+            }
+            self.sheets.reserve_exact(1);
             self.sheets.push_back(Sheet::default());
             self.counts.push_back(0);
             self.pages.replace(self.place(self.sheets.len() - 1));
@@ -253,6 +257,14 @@ impl Reads {
 }
 
 impl Sheet {
+    /// Gives back the room it grew for, once nothing more comes: a third of what sessions have in memory here.
+    fn shrink(&mut self) {
+        self.reads.shrink_to_fit();
+        self.lines.shrink_to_fit();
+        self.words.shrink_to_fit();
+        self.pieces.shrink_to_fit();
+    }
+
     /// Bytes of its page, about.
     fn stored_bytes(&self) -> usize {
         let ids: usize = self.reads.iter().map(|it| it.step.as_str().len() + 12).sum();

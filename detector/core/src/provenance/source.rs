@@ -81,6 +81,9 @@ impl Sources {
     /// Takes a source in; its number, and whether an older one had to go.
     pub(super) fn push(&mut self, source: Source, count_max: usize, bytes_max: usize) -> (u16, bool) {
         self.bytes += weight(&source);
+        if self.ring.len() == self.ring.capacity() {
+            self.ring.reserve_exact(PAGE as usize / 2);
+        }
         self.ring.push_back(source);
         let number = self.next;
         self.next = self.next.wrapping_add(1);
