@@ -31,6 +31,7 @@ pub mod policy;
 pub mod provenance;
 mod quote;
 mod recent;
+mod reservoir;
 mod rules;
 mod run;
 mod secret;

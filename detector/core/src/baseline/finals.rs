@@ -3,16 +3,13 @@
 //! Totals only grow. So of past sessions that came as far as this one, those count whose total is at least what this one has
 //! used by now, and nothing of how they came there need be kept.
 
-use std::collections::BTreeMap;
-
 use martingale_schemas::{Step, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::hash::{hash_text, mix};
+use crate::reservoir::Reservoir;
 use crate::session::{Counts, Measure, span};
 
-/// Sessions of one agent whose totals are kept. More: those whose ids have the lowest hashes, which is a sample that depends
-/// neither on their order nor on what they used.
+/// Sessions of one agent whose totals are kept; of more a sample. One that was taken as over and went on counts as two.
 const SESSIONS_MAX: usize = 256;
 
 /// In the order of [`Measure`], which is part of the stored form.
@@ -34,7 +31,6 @@ impl Finals {
 /// What one session has used so far.
 #[derive(Debug, Default)]
 pub(super) struct Used {
-    key: u64,
     counts: Counts,
     began: Timestamp,
     now: Timestamp,
@@ -42,8 +38,7 @@ pub(super) struct Used {
 
 impl Used {
     pub(super) fn begin(step: &Step<'_>) -> Self {
-        let key = mix(hash_text(step.session_id.as_str()), 5);
-        Self { key, began: step.time, now: step.time, counts: Counts::default() }
+        Self { began: step.time, now: step.time, counts: Counts::default() }
     }
 
     pub(super) fn add(&mut self, step: &Step<'_>) {
@@ -54,23 +49,17 @@ impl Used {
 
 /// The sample as it is drawn.
 #[derive(Debug, Default)]
-pub(super) struct Drawn(BTreeMap<u64, [u64; TOTALS]>);
+pub(super) struct Drawn(Reservoir<[u64; TOTALS], SESSIONS_MAX>);
 
 impl Drawn {
     pub(super) fn push(&mut self, it: &Used) {
         let Counts { steps, tool_calls, tokens, micro_usd, errors: _ } = it.counts;
-        let total = [steps, tool_calls, tokens, micro_usd, span(it.began, it.now)];
-        // One that was taken as over and went on is here twice: what it used at least.
-        let kept = self.0.entry(it.key).or_default();
-        kept.iter_mut().zip(total).for_each(|(kept, more)| *kept = (*kept).max(more));
-        if self.0.len() > SESSIONS_MAX {
-            self.0.pop_last();
-        }
+        self.0.push([steps, tool_calls, tokens, micro_usd, span(it.began, it.now)]);
     }
 
     pub(super) fn learn(&self) -> Finals {
         let ascending = |at: usize| {
-            let mut all: Vec<u64> = self.0.values().map(|it| it[at]).collect();
+            let mut all: Vec<u64> = self.0.kept().iter().map(|it| it[at]).collect();
             all.sort_unstable();
             all
         };
@@ -85,9 +74,9 @@ mod tests {
 
     fn finals(tokens: &[u64]) -> Finals {
         let mut drawn = Drawn::default();
-        for (key, tokens) in tokens.iter().enumerate() {
+        for tokens in tokens {
             let counts = Counts { tokens: *tokens, ..Counts::default() };
-            drawn.push(&Used { key: key as u64, counts, ..Used::default() });
+            drawn.push(&Used { counts, ..Used::default() });
         }
         drawn.learn()
     }
@@ -113,18 +102,9 @@ mod tests {
         assert_eq!(Finals::default().beyond(Measure::Steps, 0, 0), (0, 0));
     }
 
-    /// Whichever order they come in, and however many.
     #[test]
-    fn the_sample_is_bounded_and_of_no_order() {
-        let sample = |keys: &mut dyn Iterator<Item = u64>| {
-            let mut drawn = Drawn::default();
-            for key in keys {
-                drawn.push(&Used { key, counts: Counts { steps: key, ..Counts::default() }, ..Used::default() });
-            }
-            drawn.learn()
-        };
-        let (there, back) = (sample(&mut (0..2000)), sample(&mut (0..2000).rev()));
-        assert_eq!(there, back);
-        assert_eq!(there.beyond(Measure::Steps, 0, 0), (SESSIONS_MAX, SESSIONS_MAX - 1));
+    fn the_sample_is_bounded() {
+        let finals = finals(&vec![7; SESSIONS_MAX * 4]);
+        assert_eq!(finals.beyond(Measure::Tokens, 7, 6), (SESSIONS_MAX, SESSIONS_MAX));
     }
 }

@@ -18,9 +18,9 @@ use super::model::Model;
 use super::reading::{Reading, Stream};
 use super::{Standard, bits};
 use crate::hash::mix;
+use crate::reservoir::Reservoir;
 
-/// Sessions that an agent's baseline is learnt from. Full: a later one takes the place of one drawn by a fixed hash, so
-/// that those that are kept are a sample of all.
+/// Sessions that an agent's baseline is learnt from; of more a sample.
 pub(crate) const SESSIONS_MAX: usize = 2048;
 /// Fewer sessions say nothing of an agent.
 const SESSIONS_MIN: usize = 8;
@@ -61,37 +61,23 @@ impl Past {
 
 /// Sessions of one agent, before anything is worked out.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sessions {
-    kept: Vec<Past>,
-    met: u64,
-}
+pub(crate) struct Sessions(Reservoir<Past, SESSIONS_MAX>);
 
 impl Sessions {
     /// Answers the one that is not kept, if there is one.
     pub(crate) fn push(&mut self, session: Past) -> Option<Past> {
-        if session.readings.is_empty() {
-            return None;
-        }
-        self.met += 1;
-        if self.kept.len() < SESSIONS_MAX {
-            self.kept.push(session);
-            return None;
-        }
-        let place = usize::try_from(mix(self.met, 2) % self.met).unwrap_or(usize::MAX);
-        match self.kept.get_mut(place) {
-            Some(kept) => Some(std::mem::replace(kept, session)),
-            None => Some(session),
-        }
+        if session.readings.is_empty() { None } else { self.0.push(session) }
     }
 
     /// `None` while there are too few.
     pub(crate) fn learn(&self) -> Option<Standard> {
-        if self.kept.len() < SESSIONS_MIN {
+        let kept = self.0.kept();
+        if kept.len() < SESSIONS_MIN {
             return None;
         }
-        let calibrate = if self.kept.len() < STATED_MIN { 1 } else { 2 };
+        let calibrate = if kept.len() < STATED_MIN { 1 } else { 2 };
         let (mut learnt, mut calibrating) = (Vec::new(), Vec::new());
-        for (block, sessions) in self.kept.chunks(4).enumerate() {
+        for (block, sessions) in kept.chunks(4).enumerate() {
             let turn = mix(block as u64, 1) % 4;
             for (session, place) in sessions.iter().zip(turn..) {
                 if place % 4 < calibrate { calibrating.push(session) } else { learnt.push(session) }
@@ -100,7 +86,7 @@ impl Sessions {
         let ranges = ranges(&learnt);
         let model = Model::fit(readings(&learnt));
         let mut standard = Standard { model, ranges, ..Standard::default() };
-        standard.learnt = u32::try_from(self.kept.len() - calibrating.len()).unwrap_or(u32::MAX);
+        standard.learnt = u32::try_from(kept.len() - calibrating.len()).unwrap_or(u32::MAX);
         standard.reached = calibrating.iter().map(|it| standard.farthest(it)).collect();
         standard.reached.sort_by(f64::total_cmp);
         let mut requests: Vec<u64> = calibrating.iter().map(|it| it.request).collect();

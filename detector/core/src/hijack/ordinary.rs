@@ -17,38 +17,26 @@ use serde::{Deserialize, Serialize};
 use super::HijackRules;
 use crate::baseline::Profile;
 use crate::conformal::threshold;
-use crate::hash::mix;
+use crate::reservoir::Reservoir;
 
 /// Shares of sessions that are warned of, and of which a person is asked, at most.
 pub(crate) const WARNED: f64 = 0.05;
 pub(crate) const ASKED: f64 = 0.01;
-/// Sessions of an agent that calibrate. Full: a later one takes the place of one drawn by a fixed hash, so that those that
-/// are kept are a sample of all.
+/// Sessions of an agent that calibrate; of more a sample.
 const SESSIONS_MAX: usize = 2048;
 
 /// Highest scores of sessions, with what was asked, while they are gathered.
 #[derive(Debug, Default)]
-pub(crate) struct Sample {
-    kept: Vec<(u64, i32)>,
-    met: u64,
-}
+pub(crate) struct Sample(Reservoir<(u64, i32), SESSIONS_MAX>);
 
 impl Sample {
     pub(crate) fn push(&mut self, request: u64, highest: i32) {
-        self.met += 1;
-        if self.kept.len() < SESSIONS_MAX {
-            self.kept.push((request, highest));
-            return;
-        }
-        let place = usize::try_from(mix(self.met, 2) % self.met).unwrap_or(usize::MAX);
-        if let Some(kept) = self.kept.get_mut(place) {
-            *kept = (request, highest);
-        }
+        self.0.push((request, highest));
     }
 
     pub(crate) fn learn(self) -> Ordinary {
         let mut by_request: BTreeMap<u64, Vec<i32>> = BTreeMap::new();
-        for (request, highest) in self.kept {
+        for (request, highest) in self.0.into_kept() {
             by_request.entry(request).or_default().push(highest);
         }
         by_request.values_mut().for_each(|it| it.sort_unstable());
