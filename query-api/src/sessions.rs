@@ -12,6 +12,10 @@ mod why;
 use axum::Router;
 use axum::routing::get;
 
+pub(crate) use graph::EdgeKind;
+pub(crate) use read::JSON;
+pub(crate) use why::SUMMARY;
+
 use crate::sql::Engine;
 
 /// Routes of sessions.

@@ -60,6 +60,17 @@ fn a_server_judges_by_what_was_learnt_as_a_replay_does() {
     assert_eq!((&agent["drift"]["learnt"], &agent["drift"]["calibrating"]), (&json!(60), &json!(60)));
     assert_eq!(agent["drift"]["calibration"], "uncalibrated", "seven requests are too few to state a rate");
     let hijack = json!({ "calibrating": 120, "requests": 7, "warn": null, "ask": null, "calibration": "uncalibrated" });
+    let totals = [("steps", 15.0), ("tool_calls", 7.0), ("tokens", 0.0), ("cost_usd", 0.0), ("wall_s", 14.0)];
+    for (name, used) in totals {
+        assert_eq!(agent["totals"]["used"][name], json!({ "median": used, "p95": used }), "{name}");
+    }
+    assert_eq!(agent["totals"]["sessions"], 120);
+    let told = martingale(&["baseline", "show", &normal]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(
+        ["for budgets with a forecast", "15 / 15", "7 / 7", "14 / 14"].iter().all(|it| told.contains(it)),
+        "{told}"
+    );
     assert_eq!((&agent["hijack"], &agent["sessions_per_day"]), (&hijack, &Value::Null), "all within one day");
 
     let server = Server::start_with(&folder.path().join("data"), &["--baselines", &normal]);

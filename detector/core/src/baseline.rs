@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use calibrate::Calibrator;
 pub(crate) use finals::Finals;
+pub use finals::Total;
 pub use learn::Learner;
 pub use stored::{BaselinesV1, BaselinesV2};
 
@@ -200,6 +201,12 @@ impl Profile {
     #[must_use]
     pub fn sessions(&self) -> u32 {
         self.all.sessions
+    }
+
+    /// Of how many sessions it is kept what they used in all, and how much that was: what budgets with a forecast ask.
+    #[must_use]
+    pub fn totals(&self) -> (usize, Vec<Total>) {
+        (self.finals.sessions(), self.finals.totals())
     }
 
     /// How many sessions began a day, between the first and the last; `None` for less than a day.

@@ -49,7 +49,7 @@ mod tools;
 mod v1;
 mod yaml;
 
-pub use baseline::{Baselines, BaselinesV1, BaselinesV2, Calibrator, Learner, Profile};
+pub use baseline::{Baselines, BaselinesV1, BaselinesV2, Calibrator, Learner, Profile, Total};
 pub use blame::{BLAME_NUMBERS, Blame, Reason, Suspect};
 pub use capture::{CaptureError, Redactor};
 pub use detector::Detector;

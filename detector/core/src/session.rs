@@ -46,6 +46,17 @@ pub(crate) enum Measure {
     Micros,
 }
 
+impl Measure {
+    /// An amount in the unit a person reads.
+    #[expect(clippy::cast_precision_loss, reason = "amounts of one session are far below 2^52")]
+    pub(crate) fn shown(self, amount: u64) -> f64 {
+        match self {
+            Self::MicroUsd | Self::Micros => amount as f64 / 1e6,
+            _ => amount as f64,
+        }
+    }
+}
+
 impl Counts {
     /// Takes in a step, and answers what it counts for alone.
     pub(crate) fn add(&mut self, step: &Step<'_>) -> Self {

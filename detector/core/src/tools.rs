@@ -163,7 +163,7 @@ impl Tools {
             if matches!(name.as_ref(), "mcp.tool.annotations" | "tool.annotations")
                 && let Some(hints) = Hints::read(value.get())
             {
-                hints.caution(tool.to_mut(), Said::Annotations);
+                hints.cautions().apply(tool.to_mut(), Said::Annotations);
             }
         }
         tool
@@ -191,18 +191,15 @@ fn truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::
     Ok(serde_json::from_str(value.get()).ok())
 }
 
-impl Tool {
-    /// Somebody says that its level is at least this.
-    fn raise(&mut self, level: u8, by: Said) {
-        let confirms = level == self.level && by > Said::Description && by > self.level_by;
-        if level > self.level || confirms {
-            self.level_by = by;
-        }
-        self.level = self.level.max(level);
-        if by == Said::Annotations {
-            self.reach = self.reach.max(level);
-        }
-    }
+/// What annotations warn of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Cautions {
+    destructive: bool,
+    open_world: bool,
+    /// It is open-world, and nobody says in the same breath that it only reads: a search of the web is open-world as well.
+    reaches: bool,
+    writes: bool,
+    not_idempotent: bool,
 }
 
 impl Hints {
@@ -212,26 +209,64 @@ impl Hints {
         serde_json::from_str(text.as_deref().unwrap_or(json)).ok()
     }
 
-    fn caution(&self, tool: &mut Tool, by: Said) {
-        if self.destructive_hint == Some(true) && self.read_only_hint != Some(true) {
+    /// What is not said warns of nothing, whatever the protocol takes it for then.
+    fn cautions(&self) -> Cautions {
+        let reads = self.read_only_hint == Some(true);
+        let open_world = self.open_world_hint == Some(true);
+        Cautions {
+            destructive: self.destructive_hint == Some(true) && !reads,
+            open_world,
+            reaches: open_world && !reads,
+            writes: self.read_only_hint == Some(false),
+            not_idempotent: self.idempotent_hint == Some(false),
+        }
+    }
+}
+
+impl Cautions {
+    fn apply(self, tool: &mut Tool, by: Said) {
+        if self.destructive {
             tool.flags |= Flags::DESTRUCTIVE;
             tool.described |= Flags::DESTRUCTIVE;
             tool.raise(3, by);
         }
-        if self.open_world_hint == Some(true) {
+        if self.open_world {
             tool.flags |= Flags::OPEN_WORLD;
             tool.described |= Flags::OPEN_WORLD;
             tool.open_by = tool.open_by.max(by);
         }
-        let writes = self.read_only_hint == Some(false) || tool.flags.has(Flags::DESTRUCTIVE);
-        if writes {
+        if self.writes || tool.flags.has(Flags::DESTRUCTIVE) {
             tool.flags = tool.flags.without(Flags::READ_ONLY);
             tool.raise(2, by);
         }
-        if self.idempotent_hint == Some(false) {
+        if self.not_idempotent {
             tool.flags = tool.flags.without(Flags::IDEMPOTENT);
         }
+        // After what takes it away: what reads stays a reader, wherever it reads.
+        if (self.reaches || self.open_world && self.writes) && !tool.flags.has(Flags::READ_ONLY) {
+            tool.raise_level(3, by);
+        }
         tool.annotated = true;
+    }
+}
+
+impl Tool {
+    /// Somebody says that its level is at least this, and its run has reached that.
+    fn raise(&mut self, level: u8, by: Said) {
+        self.raise_level(level, by);
+        if by == Said::Annotations {
+            self.reach = self.reach.max(level);
+        }
+    }
+
+    /// The same of its level alone. `openWorldHint` is true in the protocol where nobody says so, and some write that out of every tool:
+    /// then the first call of a run would make every later one look ordinary.
+    fn raise_level(&mut self, level: u8, by: Said) {
+        let confirms = level == self.level && by > Said::Description && by > self.level_by;
+        if level > self.level || confirms {
+            self.level_by = by;
+        }
+        self.level = self.level.max(level);
     }
 }
 

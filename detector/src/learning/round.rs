@@ -16,7 +16,7 @@ use martingale_schemas::{
 
 use super::Learning;
 use super::halts::Halts;
-use super::survey::{Chosen, Survey};
+use super::survey::{Chosen, Rest, Survey};
 use super::turns::by_turns;
 use crate::dead_letter::json;
 use crate::{Error, write_baselines};
@@ -48,6 +48,17 @@ pub(super) struct Round {
     learnt_to: Option<i64>,
     /// What was ordered last. Not known after a start: what is ordered twice changes nothing.
     ordered: Option<BaselinesId>,
+    /// Why the last round put nothing on the log, as the server's log was told; nothing where it did.
+    pub(super) idle: Option<(Idle, Basis)>,
+}
+
+/// Why a round puts nothing on the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// So many ended since the last one, and so many are needed.
+    TooFew { new: usize, needed: usize },
+    /// Sessions ended, and what they teach is what was ordered last.
+    Same,
 }
 
 /// What a round learnt from.
@@ -55,13 +66,13 @@ pub(super) struct Round {
 pub(super) struct Basis {
     pub(super) sessions: usize,
     pub(super) audited: usize,
-    pub(super) left_out: usize,
+    pub(super) rest: Rest,
 }
 
 impl Round {
     pub(super) fn new(shared: Shared) -> Self {
         let (hasher, surveys, halts, index) = Default::default();
-        Self { shared, hasher, surveys, halts, index, learnt_to: None, ordered: None }
+        Self { shared, hasher, surveys, halts, index, learnt_to: None, ordered: None, idle: None }
     }
 
     /// Answers what was published; `None` when there was too little that is new, or the same was learnt again.
@@ -77,7 +88,9 @@ impl Round {
             }
         };
         let new = chosen.iter().flatten().filter(|it| it.last_at > learnt_to).count();
-        if new < NEW_MIN.max(from.sessions / NEW_SHARE) {
+        let needed = NEW_MIN.max(from.sessions / NEW_SHARE);
+        if new < needed {
+            self.tell(Idle::TooFew { new, needed }, from);
             return Ok(None);
         }
         let reading = self.read(Reading::First(Learner::default()), &chosen).await?;
@@ -89,9 +102,44 @@ impl Round {
         let is_new = self.ordered != Some(id);
         if is_new {
             self.publish(id, stored, from).await?;
+            self.idle = None;
+        } else {
+            self.tell(Idle::Same, from);
         }
         (self.learnt_to, self.ordered) = (Some(newest), Some(id));
         Ok(is_new.then_some((id, from)))
+    }
+
+    /// Says why nothing was learnt, once for as long as that is as it was: a server without agents says it at its start alone.
+    fn tell(&mut self, why: Idle, from: Basis) {
+        let told = Some((why, from));
+        if std::mem::replace(&mut self.idle, told) == told {
+            return;
+        }
+        let Basis { sessions, audited, rest: Rest { under_way, unknown, left_out, no_room } } = from;
+        let over = sessions + unknown + left_out + no_room;
+        match why {
+            Idle::TooFew { new, needed } => tracing::info!(
+                new,
+                needed,
+                over,
+                left_out,
+                audited,
+                unknown,
+                no_room,
+                under_way,
+                "no baselines were learnt: too few sessions that could be learnt from ended since the last ones"
+            ),
+            Idle::Same => {
+                tracing::info!(
+                    over,
+                    left_out,
+                    audited,
+                    under_way,
+                    "no baselines were learnt: the last ones say the same"
+                );
+            }
+        }
     }
 
     /// Reads the orders and verdicts that came since the last round.
@@ -201,7 +249,7 @@ impl Round {
             blob::put(&**log, TOPIC, &name, &stored).await?;
         }
         let now = Timestamp::from_micros(clock.now_micros());
-        let Basis { sessions, audited, left_out } = from;
+        let Basis { sessions, audited, rest: Rest { left_out, .. } } = from;
         let order = Control {
             control_id: ControlId::from(ids::derive("c-", &[id.as_bytes(), &now.as_micros().to_le_bytes()])),
             action: ControlAction::UseBaselines { baselines_id: id },
@@ -232,10 +280,13 @@ fn choose(surveys: &[Survey], halts: &Halts, config: &Learning) -> (Vec<Vec<Chos
     let mut from = Basis::default();
     let mut all: Vec<(usize, Chosen)> = Vec::new();
     for (partition, survey) in surveys.iter().enumerate() {
-        let (chosen, left_out) = survey.over(config, halts);
-        from.left_out += left_out;
+        let (chosen, rest) = survey.over(config, halts);
+        from.rest.under_way += rest.under_way;
+        from.rest.unknown += rest.unknown;
+        from.rest.left_out += rest.left_out;
         all.extend(chosen.into_iter().map(|it| (partition, it)));
     }
+    let normal = all.len();
     let all = by_turns(all, Baselines::AGENTS_MAX, |(_, it)| (it.agent, it.last_at, it.session));
     let mut chosen = vec![Vec::new(); surveys.len()];
     let mut steps = 0;
@@ -248,6 +299,7 @@ fn choose(surveys: &[Survey], halts: &Halts, config: &Learning) -> (Vec<Vec<Chos
         from.audited += usize::from(it.is_audited);
         chosen[partition].push(it);
     }
+    from.rest.no_room = normal - from.sessions;
     (chosen, from)
 }
 

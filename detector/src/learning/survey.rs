@@ -65,6 +65,18 @@ pub(super) struct Chosen {
     pub(super) is_audited: bool,
 }
 
+/// Sessions that are not learnt from, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rest {
+    pub(super) under_way: usize,
+    /// Over, and either their beginning may be gone or nobody can say whether a person halted them.
+    pub(super) unknown: usize,
+    /// Over, and something was found, or a person halted them.
+    pub(super) left_out: usize,
+    /// Over and normal, and more than a round has room for.
+    pub(super) no_room: usize,
+}
+
 /// What is read of a verdict.
 #[derive(Deserialize)]
 struct Head<'a> {
@@ -161,28 +173,35 @@ impl Survey {
         }
     }
 
-    /// The sessions that are over and normal, and those of the others that are drawn; and how many are left out.
-    pub(super) fn over(&self, config: &Learning, halts: &Halts) -> (Vec<Chosen>, usize) {
+    /// The sessions that are over and normal, and those of the others that are drawn; and what of the rest.
+    pub(super) fn over(&self, config: &Learning, halts: &Halts) -> (Vec<Chosen>, Rest) {
         let silent = config.silent.as_micros();
         let silent_since = self.now.saturating_sub(silent);
         // One that sends something under a halt has a verdict that says so; one that was silent when a halt was told that is
         // forgotten may be of those that it was for.
         let is_known = |it: &Seen| it.last_at > halts.forgotten_to.saturating_add(silent);
-        let is_over = |it: &Seen| it.is_whole && is_known(it) && (it.ended || it.last_at < silent_since);
-        let mut left_out = 0;
-        let mut chosen = Vec::new();
-        for (session, it) in self.sessions.iter().filter(|it| is_over(it.1)) {
+        let is_over = |it: &Seen| it.ended || it.last_at < silent_since;
+        let (mut chosen, mut rest) = (Vec::new(), Rest::default());
+        for (session, it) in &self.sessions {
+            if !is_over(it) {
+                rest.under_way += 1;
+                continue;
+            }
+            if !it.is_whole || !is_known(it) {
+                rest.unknown += 1;
+                continue;
+            }
             let is_suspect = it.is_suspect || halts.has(*session) || halts.has(it.root);
             // The hash is keyed; its low bits place it in the map.
             let is_audited = is_suspect && (session >> 32) % AUDITED == 0;
             if is_suspect && !is_audited {
-                left_out += 1;
+                rest.left_out += 1;
                 continue;
             }
             let (session, Seen { agent, first, last, last_at, steps, .. }) = (*session, *it);
             chosen.push(Chosen { session, agent, first, last, last_at, steps, is_audited });
         }
-        (chosen, left_out)
+        (chosen, rest)
     }
 }
 

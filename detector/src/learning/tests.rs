@@ -2,13 +2,14 @@
 
 use std::hash::RandomState;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use martingale_platform::log::{Bounds, Log, MemoryLog, Offset, Record, blob};
 use martingale_schemas::{Control, ControlAction, ControlState, Limits, StepReader, Verdict, topics};
 
 use super::halts::Halts;
-use super::round::{Round, Shared, ranges};
+use super::round::{Idle, Round, Shared, ranges};
 use super::survey::{Chosen, Survey};
 use super::turns::by_turns;
 use super::*;
@@ -77,13 +78,19 @@ fn what_is_over_and_normal_is_learnt_published_and_used_from_a_position_on() {
         let many = |from: usize, count: usize| (from..from + count).map(|it| session(&format!("n{it}"), true, false));
         judge(&bench, many(0, NEW - 1).collect()).await;
         assert_eq!(round.learn().await.expect("a round"), None, "too few");
+        // It is said why, with the counts.
+        let (why, from) = round.idle.expect("said");
+        assert_eq!((why, from.sessions), (Idle::TooFew { new: NEW - 1, needed: NEW }, NEW - 1), "{from:?}");
         judge(&bench, many(NEW, 1).chain([session("leaks", true, true), session("open", false, false)]).collect())
             .await;
         let (id, from) = round.learn().await.expect("a round").expect("enough");
         // Drawn or left out: which of them is not to be known beforehand.
-        assert_eq!((from.sessions - from.audited, from.left_out + from.audited), (NEW, 1), "{from:?}");
+        assert_eq!((from.sessions - from.audited, from.rest.left_out + from.audited), (NEW, 1), "{from:?}");
         assert_eq!(held(&bench.log).await, [id.to_string()]);
+        assert_eq!(round.idle, None);
         assert_eq!(round.learn().await.expect("a round"), None, "nothing is new");
+        let (why, from) = round.idle.expect("said");
+        assert_eq!((why, from.rest.under_way), (Idle::TooFew { new: 0, needed: NEW }, 1), "{from:?}");
 
         // Applied and answered, and from then on sessions are held against it: also after a restart.
         bench.until(topics::CONTROLS, 2).await;
@@ -159,9 +166,56 @@ fn a_halt_by_hand_is_known_also_where_verdicts_were_removed_before_they_were_rea
         bench.until(topics::CONTROLS, 2).await;
         bench.log.expire(topics::VERDICTS, Partition(0), Offset(end.0 - 1)).expect("there");
         let (_, from) = round.learn().await.expect("a round").expect("enough");
-        assert_eq!((from.sessions - from.audited, from.left_out + from.audited), (NEW, 1), "{from:?}");
+        assert_eq!((from.sessions - from.audited, from.rest.left_out + from.audited), (NEW, 1), "{from:?}");
         bench.stop(running).await;
     });
+}
+
+/// Counts what is said of learning, and keeps nothing else.
+struct Said(Arc<AtomicU64>);
+
+impl tracing::Subscriber for Said {
+    fn enabled(&self, about: &tracing::Metadata<'_>) -> bool {
+        about.target().contains("learning") && about.is_event()
+    }
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::Id {
+        tracing::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::Id, _: &tracing::Id) {}
+    fn enter(&self, _: &tracing::Id) {}
+    fn exit(&self, _: &tracing::Id) {}
+}
+
+#[test]
+fn why_nothing_is_learnt_is_said_once_until_it_changes() {
+    let said = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&said);
+    let rounds = async move {
+        let mut bench = Bench::new();
+        let running = bench.start();
+        // Of as many as are needed there is room for one fewer.
+        let mut round = round(&bench, Learning { sessions_max: NEW - 1, ..Learning::default() });
+        let mut next = 0;
+        for (sessions, lines, too_few, no_room) in
+            [(0, 1, 0, 0), (0, 1, 0, 0), (1, 2, 1, 0), (0, 2, 1, 0), (NEW - 1, 3, NEW - 1, 1)]
+        {
+            judge(&bench, (next..next + sessions).map(|it| session(&format!("n{it}"), true, false)).collect()).await;
+            next += sessions;
+            assert_eq!(round.learn().await.expect("a round"), None);
+            let (why, from) = round.idle.expect("said");
+            assert_eq!(why, Idle::TooFew { new: too_few, needed: NEW });
+            assert_eq!((count.load(Ordering::Relaxed), from.rest.no_room), (lines, no_room), "{from:?}");
+        }
+        bench.stop(running).await;
+    };
+    tracing::subscriber::with_default(Said(said), || simulated(rounds));
 }
 
 #[test]
@@ -199,27 +253,29 @@ fn what_the_verdicts_say_of_a_session() {
     let finding = |calibration: &str, decision: &str| {
         format!(r#","findings":[{{"calibration":"{calibration}","decision":"{decision}"}}]"#)
     };
-    for (name, start, verdicts, is_over, is_suspect) in [
-        ("under way", 0, vec![("plan", 0, String::new())], false, false),
-        ("ended", 0, vec![("plan", 0, String::new()), ("session_end", 1, String::new())], true, false),
-        ("silent", 0, vec![("plan", 0, String::new()), ("other", 2 * HOUR_MICROS, String::new())], true, false),
-        ("its beginning may be gone", 7, vec![("session_end", 0, String::new())], false, false),
+    for (name, start, verdicts, is_over, is_suspect, apart) in [
+        ("under way", 0, vec![("plan", 0, String::new())], false, false, (1, 0)),
+        ("ended", 0, vec![("plan", 0, String::new()), ("session_end", 1, String::new())], true, false, (0, 0)),
+        ("silent", 0, vec![("plan", 0, String::new()), ("other", 2 * HOUR_MICROS, String::new())], true, false, (1, 0)),
+        ("its beginning may be gone", 7, vec![("session_end", 0, String::new())], false, false, (0, 1)),
         (
             "begun later",
             7,
             vec![("other", 0, String::new()), ("session_end", 2 * HOUR_MICROS, String::new())],
             true,
             false,
+            (0, 1),
         ),
-        ("a fact that asks", 0, vec![("session_end", 0, finding("fact", "step_up"))], true, true),
-        ("a fact that warns", 0, vec![("session_end", 0, finding("fact", "warn"))], true, false),
-        ("a learnt rate", 0, vec![("session_end", 0, finding("conformal", "step_up"))], true, false),
+        ("a fact that asks", 0, vec![("session_end", 0, finding("fact", "step_up"))], true, true, (0, 0)),
+        ("a fact that warns", 0, vec![("session_end", 0, finding("fact", "warn"))], true, false, (0, 0)),
+        ("a learnt rate", 0, vec![("session_end", 0, finding("conformal", "step_up"))], true, false, (0, 0)),
         (
             "a suspect call",
             0,
             vec![("tool_call", 0, r#","scores":{"hijack":23.0}"#.into()), ("session_end", 0, String::new())],
             true,
             true,
+            (0, 0),
         ),
         (
             "a call",
@@ -227,6 +283,7 @@ fn what_the_verdicts_say_of_a_session() {
             vec![("tool_call", 0, r#","scores":{"hijack":22.9}"#.into()), ("session_end", 0, String::new())],
             true,
             false,
+            (0, 0),
         ),
     ] {
         let bounds = Bounds { start: Offset(start), end: Offset(start) };
@@ -237,11 +294,12 @@ fn what_the_verdicts_say_of_a_session() {
             let value = if kind == "other" { value.replace("\"s\"", "\"t\"") } else { value };
             survey.note(&Record { value: value.into(), ..record }, &config, i64::MIN);
         }
-        let (chosen, left_out) = survey.over(&config, &Halts::default());
+        let (chosen, rest) = survey.over(&config, &Halts::default());
         let chosen_clean = chosen.iter().filter(|it| !it.is_audited).count();
-        let suspects = left_out + chosen.len() - chosen_clean;
+        let suspects = rest.left_out + chosen.len() - chosen_clean;
         let expected = if is_suspect { (0, 1) } else { (usize::from(is_over), 0) };
         assert_eq!((chosen_clean, suspects), expected, "{name}");
+        assert_eq!((rest.under_way, rest.unknown), apart, "{name}");
     }
 }
 

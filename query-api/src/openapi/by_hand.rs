@@ -1,9 +1,12 @@
 //! Schemas of what is no type of this crate.
 
+use martingale_schemas::arrow::{Column, ColumnKind, FINDINGS, STEPS, Table};
 use serde_json::{Map, Value, json};
 
+use crate::sessions::{self, EdgeKind};
+
 pub(super) fn schemas() -> Map<String, Value> {
-    [common(), steps(), dead_letters(), controls(), deliveries(), sql()]
+    [common(), steps(), dead_letters(), controls(), deliveries(), sql(), why()]
         .into_iter()
         .filter_map(|group| if let Value::Object(group) = group { Some(group) } else { None })
         .flatten()
@@ -229,4 +232,62 @@ fn sql() -> Value {
             },
         },
     })
+}
+
+fn why() -> Value {
+    let of = |schema: &str| json!({ "$ref": format!("#/components/schemas/{schema}") });
+    let list = |schema: &str| json!({ "type": "array", "items": of(schema) });
+    let mut steps = list("WhyStep");
+    steps["description"] =
+        "The steps that edges name, earliest first; one of the parent session, where an edge leads there, before them."
+            .into();
+    json!({
+        "Why": {
+            "type": "object",
+            "required": ["decision", "step", "findings", "edges", "steps", "truncated"],
+            "properties": {
+                "decision": { "type": "string", "description": "That of the step asked about." },
+                "step": of("WhyStep"),
+                "findings": list("FindingRow"),
+                "edges": list("WhyEdge"),
+                "steps": steps,
+                "truncated": { "type": "boolean", "description": "Whether the chain goes farther back." },
+            },
+        },
+        "WhyEdge": {
+            "type": "object",
+            "required": ["from", "to", "kind", "because"],
+            "properties": {
+                "from": { "type": "string", "description": "Step that led to the other. A declared one need not be there." },
+                "from_session": { "type": "string", "description": "Its session, where that is the parent." },
+                "to": text(),
+                "kind": { "enum": EdgeKind::ALL.map(EdgeKind::as_str) },
+                "because": { "type": "string", "description": "Holds text of the agent: treat it as untrusted." },
+            },
+        },
+        "WhyStep": row(&STEPS, |it| sessions::SUMMARY.contains(&it)),
+        "FindingRow": row(&FINDINGS, |_| true),
+    })
+}
+
+/// Rows of a stored table as answers show them: what has no value is left away.
+fn row(table: &Table, is_shown: impl Fn(&str) -> bool) -> Value {
+    let shown = || table.columns.iter().filter(|it| is_shown(it.name));
+    let required: Vec<&str> = shown().filter(|it| it.required).map(|it| it.name).collect();
+    let properties: Map<String, Value> = shown().map(|it| (it.name.to_owned(), column(it))).collect();
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+fn column(it: &Column) -> Value {
+    let mut column = match it.kind {
+        _ if sessions::JSON.contains(&it.name) => json!({}),
+        ColumnKind::Text => text(),
+        ColumnKind::Integer => json!({ "type": "integer" }),
+        ColumnKind::Float => json!({ "type": "number" }),
+        ColumnKind::Boolean => json!({ "type": "boolean" }),
+        ColumnKind::Time => json!({ "type": "string", "format": "date-time" }),
+        ColumnKind::Texts => json!({ "type": "array", "items": text() }),
+    };
+    column["description"] = it.doc.into();
+    column
 }

@@ -349,7 +349,7 @@ pub(super) const PATHS: &[Operation] = &[
             path("step", "`step_id`."),
             query("depth", "integer", "How many edges back."),
         ],
-        answers: &[("200", "Steps and edges.", JSON, "Object")],
+        answers: &[("200", "Steps and edges.", JSON, "Why")],
         errors: &[BAD, MISSING, QUERY_TOO_SLOW, QUERY_TOO_LARGE, FAILED, CATCHING_UP],
         ..NONE
     },

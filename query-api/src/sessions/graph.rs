@@ -30,14 +30,16 @@ pub(super) struct Value {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EdgeKind {
+pub(crate) enum EdgeKind {
     Declared,
     Value,
     Structural,
 }
 
 impl EdgeKind {
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const ALL: [Self; 3] = [Self::Declared, Self::Value, Self::Structural];
+
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Declared => "declared",
             Self::Value => "value",

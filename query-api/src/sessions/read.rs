@@ -12,7 +12,7 @@ use crate::sql::{Answer, Context, Engine, Error};
 pub(super) type Object = Map<String, Value>;
 
 /// Columns that hold JSON as text and are shown as JSON.
-const JSON: [&str; 5] = ["input", "output", "alternatives", "attributes", "scores"];
+pub(crate) const JSON: [&str; 5] = ["input", "output", "alternatives", "attributes", "scores"];
 
 /// Names that a person may use in place of an Arrow error of a frame built here.
 pub(super) fn fail(error: DataFusionError) -> Error {

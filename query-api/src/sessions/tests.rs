@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::router;
+use crate::openapi;
 use crate::world::{Process, World, checked, step, verdict};
 
 async fn get(process: &Process, path: &str) -> (u16, Value) {
@@ -286,6 +287,31 @@ async fn a_timeline_is_whole_and_in_order() {
     process.stop().await;
 }
 
+/// An object of an answer has the fields that the document requires of it, and none that the document does not know.
+fn fits(document: &Value, schema: &str, answer: &Value) {
+    let schema = &document["components"]["schemas"][schema];
+    let (fields, properties) =
+        (answer.as_object().expect("an object"), schema["properties"].as_object().expect("named"));
+    let required = schema["required"].as_array().expect("a list").iter().filter_map(Value::as_str);
+    required.for_each(|it| assert!(fields.contains_key(it), "{it} is missing: {answer}"));
+    for (name, value) in fields {
+        let property = properties.get(name).unwrap_or_else(|| panic!("{name} is not described: {answer}"));
+        let of = |it: &Value| it["$ref"].as_str().and_then(|it| it.rsplit('/').next()).map(str::to_owned);
+        match (of(property), of(&property["items"])) {
+            (Some(schema), _) => fits(document, &schema, value),
+            (_, Some(schema)) => value.as_array().expect("a list").iter().for_each(|it| fits(document, &schema, it)),
+            _ => match property["type"].as_str() {
+                Some("string") => assert!(value.is_string(), "{name}: {value}"),
+                Some("integer") => assert!(value.is_i64(), "{name}: {value}"),
+                Some("number") => assert!(value.is_number(), "{name}: {value}"),
+                Some("boolean") => assert!(value.is_boolean(), "{name}: {value}"),
+                Some("array") => assert!(value.is_array(), "{name}: {value}"),
+                _ => {}
+            },
+        }
+    }
+}
+
 #[tokio::test]
 async fn why_leads_back_to_the_parent() {
     let (world, process) = small().await;
@@ -314,10 +340,13 @@ async fn why_leads_back_to_the_parent() {
     assert_eq!((&edges[4]["from_session"], &answer["decision"]), (&json!("p"), &json!("allow")));
     assert_eq!(ids(&answer["steps"], "step_id"), "s2 s3 s4 s5 s6");
 
+    let document = openapi::document();
+    fits(&document, "Why", &answer);
     let (_, near) = get(&process, "/v1/sessions/c/steps/s6/why?depth=1").await;
     assert_eq!(near["truncated"], json!(true));
     let (_, halted) = get(&process, "/v1/sessions/c/steps/s5/why").await;
     assert_eq!((ids(&halted["findings"], "rule").as_str(), &halted["step"]["tool"]), ("no-danger", &json!("danger")));
+    fits(&document, "Why", &halted);
     for (path, wanted) in [("c/steps/none/why", 404), ("none/steps/s1/why", 404), ("c/steps/s6/why?depth=0", 400)] {
         let (status, answer) = get(&process, &format!("/v1/sessions/{path}")).await;
         assert_eq!(status, wanted, "{path}: {answer}");

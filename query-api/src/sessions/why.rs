@@ -26,7 +26,7 @@ const STEPS_MAX: usize = 20_000;
 const STRUCTURE: [&str; 10] = [
     "session_id", "root_session_id", "step_id", "time", "kind", "agent_name", "tool", "causes", "partition", "offset",
 ];
-const SUMMARY: [&str; 20] = [
+pub(crate) const SUMMARY: [&str; 20] = [
     "session_id",
     "step_id",
     "seq",

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args};
+use clap::{ArgGroup, ArgMatches, Args};
 
 use super::Server;
 
 /// Rank the steps of a session that failed or was halted by where it went wrong, with reasons.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").args(["files", "sessions"]).required(true).multiple(true))]
 #[command(after_help = "\
 Of a session that a server holds, or of recorded steps, which are judged in this process as `replay --offline` does. No
 model is asked and nothing is decided by it: it is a list to read from the top. How often it is right is in
@@ -21,7 +22,7 @@ Examples:
 pub(crate) struct Blame {
     /// Files of steps, one JSON object a line; `.gz` is read as gzip, `-` is standard input. Without any, the session is
     /// asked of the server.
-    #[arg(value_name = "FILES", required_unless_present = "sessions")]
+    #[arg(value_name = "FILES")]
     pub(crate) files: Vec<PathBuf>,
     /// This session; may be given several times. Of files, all of them where none is named.
     #[arg(long = "session", value_name = "SESSION")]

@@ -36,6 +36,7 @@ fn what_is_missing_is_named_with_its_alternative() {
         ("martingale halt", ["SESSION", "--run <ROOT>"]),
         ("martingale resume", ["SESSION", "--run <ROOT>"]),
         ("martingale dead-letters replay", ["ID", "--all"]),
+        ("martingale blame", ["FILES", "--session <SESSION>"]),
     ] {
         let said = parse(line).expect_err("refused").to_string();
         assert!(words.iter().all(|word| said.contains(word)), "{line}: {said}");

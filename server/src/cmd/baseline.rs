@@ -11,7 +11,7 @@ use martingale_detector::write_baselines;
 use martingale_detector_core::{Baselines, Profile};
 use martingale_platform::clock::Clock;
 use martingale_schemas::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::replay::source::Source;
 use super::replay::{Faults, Results, normal, offline};
@@ -69,6 +69,11 @@ fn tell(path: &Path, bytes: &[u8], as_json: bool) -> Result<()> {
         return Ok(());
     }
     say(table(&baselines))?;
+    if let Some(totals) = totals(&baselines) {
+        say(format_args!(
+            "what sessions used in all, the median / 95 of 100 no more, for budgets with a forecast\n{totals}"
+        ))?;
+    }
     note(format_args!("baselines {id}, {} of {}", count(bytes.len(), "byte"), count(baselines.agents(), "agent")));
     Ok(())
 }
@@ -93,6 +98,12 @@ fn facts(profile: &Profile) -> Value {
             "calibration": state(it.warn.is_some()),
         })
     });
+    let (kept, totals) = profile.totals();
+    let totals = (kept > 0).then(|| {
+        let each = totals.iter().map(|it| (it.measure.to_owned(), json!({ "median": it.median, "p95": it.p95 })));
+        let each: Map<String, Value> = each.collect();
+        json!({ "sessions": kept, "used": each })
+    });
     json!({
         "agent_id": profile.agent(),
         "environment": profile.environment(),
@@ -102,11 +113,27 @@ fn facts(profile: &Profile) -> Value {
         "tools": profile.tools(),
         "drift": drift,
         "hijack": hijack,
+        "totals": totals,
     })
 }
 
 const fn state(is_calibrated: bool) -> &'static str {
     if is_calibrated { "conformal" } else { "uncalibrated" }
+}
+
+/// Of the agents of which it is kept: in baselines of before that it is of none.
+fn totals(baselines: &Baselines) -> Option<Table> {
+    let header = ["agent", "environment", "sessions", "steps", "tool calls", "tokens", "USD", "seconds"];
+    let mut table = Table::with_sentences(header, &[]);
+    let with: Vec<_> = baselines.profiles().into_iter().filter(|it| it.totals().0 > 0).collect();
+    for profile in &with {
+        let (sessions, totals) = profile.totals();
+        let who = [profile.agent(), profile.environment().unwrap_or_default()].map(str::to_owned);
+        let used = totals.iter().map(|it| format!("{} / {}", it.median, it.p95));
+        let cells = who.into_iter().chain([sessions.to_string()]).chain(used);
+        table.row(cells.map(|it| (it, Paint::Plain)));
+    }
+    (!with.is_empty()).then_some(table)
 }
 
 fn table(baselines: &Baselines) -> Table {

@@ -205,7 +205,7 @@ fn why_text(answer: &Value) -> String {
         ));
         let evidence: Vec<_> = list(finding, "evidence").iter().map(text).collect();
         out.push_str(&format!("  evidence: {}\n", plain(&evidence.join(", "), 2_000)));
-        if let Some(bound) = bound(&finding["bound"]) {
+        if let Some(bound) = bound(finding) {
             out.push_str(&format!("  bound: {}\n", plain(&bound, 400)));
         }
     }
@@ -218,11 +218,11 @@ fn first(value: &Value, fields: &[&str]) -> String {
 }
 
 /// What a finding states of false alarms, in short.
-fn bound(bound: &Value) -> Option<String> {
-    let share = bound["at_most"].as_f64()? * 100.0;
+fn bound(finding: &Value) -> Option<String> {
+    let share = finding["bound_at_most"].as_f64()? * 100.0;
     let [threshold, sessions, requests, assumes] =
-        ["threshold", "sessions", "requests", "assumes"].map(|it| text(&bound[it]));
-    let day = bound["alarms_per_day"].as_f64().map_or_else(String::new, |it| format!(", {it:.2} alarms a day"));
+        ["bound_threshold", "bound_sessions", "bound_requests", "bound_assumes"].map(|it| text(&finding[it]));
+    let day = finding["bound_alarms_per_day"].as_f64().map_or_else(String::new, |it| format!(", {it:.2} alarms a day"));
     Some(format!(
         "at most {share:.0} % of sessions pass {threshold}{day}; {sessions} sessions of {requests} requests, {assumes}"
     ))
@@ -348,7 +348,8 @@ mod tests {
         let shown = why_text(&json!({
             "step": { "step_id": "4", "kind": "tool_call", "tool": "send", "decision": "halt", "agent_id": "a", "gated": true },
             "findings": [{ "rule": "secret", "mode": "enforce", "decision": "halt", "message": "left\u{7}", "evidence": ["2", "4"],
-                "bound": { "at_most": 0.05, "threshold": 21.5, "sessions": 120, "requests": 40, "assumes": "exchangeable", "alarms_per_day": 0.625 } }],
+                "bound_at_most": 0.05, "bound_threshold": 21.5, "bound_sessions": 120, "bound_requests": 40,
+                "bound_assumes": "exchangeable", "bound_alarms_per_day": 0.625 }],
             "edges": [{ "from": "2", "to": "4", "kind": "declared", "because": "named" },
                 { "from": "2", "to": "4", "kind": "value", "because": "body came from output.key (base64)" }],
             "steps": [{ "step_id": "2", "kind": "tool_result", "output": "key\u{1b}" }],

@@ -109,7 +109,12 @@ impl Pack {
         }
         for document in &mut documents {
             if let Origin::File { replaces, .. } = &mut document.origin {
-                *replaces = stock.iter().find(|it| it.id == document.id).and_then(Document::stock);
+                let stock = stock.iter().find(|it| it.id == document.id);
+                *replaces = stock.and_then(Document::stock);
+                // Who sets the mode of a rule of the core need not say again what it is.
+                if let Some(stock) = stock.filter(|it| it.is_of_core() && document.title.is_empty()) {
+                    document.title.clone_from(&stock.title);
+                }
             }
         }
         stock.retain(|it| !taken.contains(&it.id));
@@ -315,6 +320,13 @@ mod tests {
             let [it] = of(&mine, id)[..] else { panic!("one document has the id {id}") };
             assert_eq!((it.mode.as_str(), it.source().as_str()), ("off", "own.yaml (replaces the built-in one)"));
             assert_eq!(mine.compile().expect("compiles").policies(), mine.shipped() + 1);
+            // Who sets its mode and no more is shown what it is, and who names it otherwise that.
+            let title = of(&stock, id)[0].title.as_str();
+            for (said, shown) in [("", title), ("title: Ours\n", "Ours")] {
+                let mine = pack(&format!("id: {id}\n{said}mode: off\n"), false);
+                let [it] = of(&mine, id)[..] else { panic!("one document has the id {id}") };
+                assert_eq!((it.title.as_str(), it.mode.as_str()), (shown, "off"), "{id}");
+            }
         }
     }
 

@@ -12,14 +12,44 @@ use crate::session::{Counts, Measure, span};
 /// Sessions of one agent whose totals are kept; of more a sample. One that was taken as over and went on counts as two.
 const SESSIONS_MAX: usize = 256;
 
-/// In the order of [`Measure`], which is part of the stored form.
-const TOTALS: usize = 5;
+/// In the order of [`Measure`], which is part of the stored form, with the names by which they are told.
+const TOTALS: [(Measure, &str); 5] = [
+    (Measure::Steps, "steps"),
+    (Measure::ToolCalls, "tool_calls"),
+    (Measure::Tokens, "tokens"),
+    (Measure::MicroUsd, "cost_usd"),
+    (Measure::Micros, "wall_s"),
+];
+
+/// What sessions of an agent used in all, of one measure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Total {
+    pub measure: &'static str,
+    /// Half of the sessions used no more, and of 100 95.
+    pub median: f64,
+    pub p95: f64,
+}
 
 /// Totals of sessions that are over, each measure ascending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Finals([Vec<u64>; TOTALS]);
+pub(crate) struct Finals([Vec<u64>; TOTALS.len()]);
 
 impl Finals {
+    /// How many sessions they are of.
+    pub(super) fn sessions(&self) -> usize {
+        self.0[0].len()
+    }
+
+    /// What they used, one for each measure; none of no session.
+    pub(super) fn totals(&self) -> Vec<Total> {
+        let total = |(all, (measure, name)): (&Vec<u64>, (Measure, _))| {
+            let least_of = |percent: usize| all.get((all.len() * percent).div_ceil(100).checked_sub(1)?).copied();
+            let shown = |percent| least_of(percent).map(|it| measure.shown(it));
+            Some(Total { measure: name, median: shown(50)?, p95: shown(95)? })
+        };
+        self.0.iter().zip(TOTALS).filter_map(total).collect()
+    }
+
     /// Of how many sessions that used at least `used`, and how many of these used more than `limit`.
     pub(crate) fn beyond(&self, measure: Measure, used: u64, limit: u64) -> (usize, usize) {
         let all = &self.0[measure as usize];
@@ -49,7 +79,7 @@ impl Used {
 
 /// The sample as it is drawn.
 #[derive(Debug, Default)]
-pub(super) struct Drawn(Reservoir<[u64; TOTALS], SESSIONS_MAX>);
+pub(super) struct Drawn(Reservoir<[u64; TOTALS.len()], SESSIONS_MAX>);
 
 impl Drawn {
     pub(super) fn push(&mut self, it: &Used) {
@@ -69,6 +99,8 @@ impl Drawn {
 
 #[cfg(test)]
 mod tests {
+    use martingale_schemas::Timestamp;
+
     use super::{Drawn, Finals, SESSIONS_MAX, Used};
     use crate::session::{Counts, Measure};
 

@@ -34,7 +34,7 @@ pub enum Reason {
     Told,
     /// Against: the user said it.
     Asked,
-    /// Against: it opens the session.
+    /// Against: no step of an agent went before it.
     Opens,
     /// Against: it is a thought or a plan.
     Thinks,
@@ -88,7 +88,9 @@ impl fmt::Display for Reason {
             }
             Self::Told => f.write_str("against it: it came from outside, and no agent did it"),
             Self::Asked => f.write_str("against it: the user said it"),
-            Self::Opens => f.write_str("against it: it opens the session, and most of what it says is the task"),
+            Self::Opens => {
+                f.write_str("against it: no agent did anything here before it, so there was little to get wrong yet")
+            }
             Self::Thinks => f.write_str("against it: it is a thought or a plan, and had no effect by itself"),
             Self::Concludes => f.write_str("against it: it concludes, and what went wrong came before"),
             Self::Aside => f.write_str("against it: nothing that led to the end names it as a cause"),

@@ -92,7 +92,7 @@ fn severity(found: Option<&Found>) -> i32 {
     found.map_or(0, |it| FLAG * (1 + it.severity as i32) / 5)
 }
 
-/// The agent's first step: before it nothing was read that it could have got wrong, and most of what it says is the task.
+/// The first step of an agent: little was read before it that it could have got wrong, and most of what it says is the task.
 fn opening(trail: &Trail) -> Option<usize> {
     trail.acts().iter().position(|it| it.role.is_agent())
 }

@@ -108,12 +108,8 @@ impl Budget {
     }
 
     /// In the unit a person reads.
-    #[expect(clippy::cast_precision_loss, reason = "amounts of one session are far below 2^52")]
     pub(super) fn shown(&self, amount: u64) -> f64 {
-        match self.measure {
-            Measure::MicroUsd | Measure::Micros => amount as f64 / 1e6,
-            _ => amount as f64,
-        }
+        self.measure.shown(amount)
     }
 
     /// How much is used, of what.

@@ -365,13 +365,14 @@ impl One<'_, '_, '_> {
             return;
         }
         let warns = budget.warn_at.is_some_and(|it| used >= it) && self.on.progress.say_once(mix(key, 2));
-        let ends_in = budget.ends_in(used, pace).filter(|_| self.on.progress.say_once(mix(key, 3)));
+        let ends_in = budget.ends_in(used, pace);
         // After a resume its total is no longer what it has used of this budget.
         let past = self.on.past.filter(|_| !budget.of_run && self.on.progress.base_time.is_none());
         let past = past.and_then(|it| budget.past(used, it));
-        let is_usual = past.is_some_and(|it| it.is_usual()) && self.on.progress.say_once(mix(key, 4));
-        // One of them is said of one step, and what is foretold says how much is used as well.
-        if ends_in.is_some() || is_usual {
+        let is_foretold = ends_in.is_some() || past.is_some_and(|it| it.is_usual());
+        // One of them is said of one step, and what is foretold says how much is used as well. Whichever foretells it first: it is
+        // one end, and a session is not slowed down twice for it.
+        if is_foretold && self.on.progress.say_once(mix(key, 3)) {
             let foretold = Foretold { ends_in: ends_in.map(|it| (it, pace)), past };
             let message = format!("{}: {}", self.policy.title, budget.foretold(used, &foretold));
             let slows = decision.min(Decision::Throttle);

@@ -72,6 +72,7 @@ fn a_rise_is_told_with_who_says_so() {
     };
     let theirs = r#"tool_call frob {"to":"CH9300762011623852957"}"#;
     let own = r#"tool_call frob {"to":"x"}"#;
+    let open = r#"tool_call frob {"to":"x"} attributes={"mcp.tool.annotations":{"openWorldHint":true}}"#;
     for (definition, calls, expected) in [
         (r#"{"name":"other"}"#, vec![theirs], vec![]),
         (
@@ -84,6 +85,18 @@ fn a_rise_is_told_with_who_says_so() {
             vec![theirs],
             vec!["frob can reach out or destroy, going by the words of its definition"],
         ),
+        // Said on the very step, it counts no more towards what a run has reached.
+        (
+            r#"{"name":"other"}"#,
+            vec![open, r#"tool_call send {"to":"CH9300762011623852957"}"#],
+            vec!["send can reach out or destroy, going by its name alone"],
+        ),
+        (
+            r#"{"name":"frob","annotations":{"openWorldHint":true}}"#,
+            vec![theirs],
+            vec!["frob can reach out or destroy, as its definition says"],
+        ),
+        (r#"{"name":"frob","annotations":{"openWorldHint":true,"readOnlyHint":true}}"#, vec![theirs], vec![]),
         // Called first with what is nobody's, it makes neither itself nor another tool ordinary.
         (
             r#"{"name":"frob","annotations":{"destructiveHint":true}}"#,

@@ -14,7 +14,7 @@ use martingale_schemas::Step;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Flags, Hints, Said, Tool, heuristic};
+use super::{Cautions, Flags, Hints, Said, Tool, heuristic};
 use crate::bytes;
 use crate::hash::{hash, hash_text};
 
@@ -24,8 +24,11 @@ const TOOLS_MAX: usize = 256;
 const LIST_MAX: usize = 1024;
 /// What a tool is held to be of which nothing is kept in a session where something had to be left out: it may have been defined as
 /// that, and who floods the table must not make another tool look harmless.
-const UNKNOWN: Warning =
-    Warning { destructive: true, open_world: true, writes: false, not_idempotent: false, words: Flags::NONE, level: 0 };
+const UNKNOWN: Warning = Warning {
+    hints: Cautions { destructive: true, open_world: true, reaches: true, writes: false, not_idempotent: false },
+    words: Flags::NONE,
+    level: 0,
+};
 
 /// Attribute of a model call: a list of definitions.
 const DEFINITIONS: &str = "gen_ai.tool.definitions";
@@ -51,13 +54,11 @@ struct Table {
 /// What is kept of one tool.
 type Entry = [u8; 6];
 
-/// What of it warns. The first four are of annotations, the others of the words of its description.
+/// What of it warns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Warning {
-    destructive: bool,
-    open_world: bool,
-    writes: bool,
-    not_idempotent: bool,
+    hints: Cautions,
+    /// Of the words of its description.
     words: Flags,
     level: u8,
 }
@@ -132,18 +133,10 @@ const fn key_of([a, b, c, d, ..]: Entry) -> [u8; 4] {
 impl Warning {
     fn of(definition: &Definition<'_>) -> Self {
         let hints = definition.annotations.and_then(|it| Hints::read(it.get()));
+        let hints = hints.map_or_else(Cautions::default, |it| it.cautions());
         let description = definition.description.and_then(|it| serde_json::from_str::<String>(it.get()).ok());
         let (words, level) = description.map_or((Flags::NONE, 0), |it| heuristic::of_description(&it));
-        let is = |hint: Option<Option<bool>>, value| hint == Some(Some(value));
-        let read_only = hints.as_ref().map(|it| it.read_only_hint);
-        Self {
-            destructive: is(hints.as_ref().map(|it| it.destructive_hint), true) && !is(read_only, true),
-            open_world: is(hints.as_ref().map(|it| it.open_world_hint), true),
-            writes: is(read_only, false),
-            not_idempotent: is(hints.as_ref().map(|it| it.idempotent_hint), false),
-            words: words.without(Flags::READ_ONLY | Flags::IDEMPOTENT),
-            level,
-        }
+        Self { hints, words: words.without(Flags::READ_ONLY | Flags::IDEMPOTENT), level }
     }
 
     /// Whether it says more than the name does.
@@ -155,30 +148,28 @@ impl Warning {
     }
 
     pub(super) fn caution(self, tool: &mut Tool) {
-        let Self { destructive, open_world, writes, not_idempotent, words, level } = self;
+        let Self { hints, words, level } = self;
         tool.suggested = words.without(tool.flags);
         tool.flags |= words;
         if level > 1 {
             tool.flags = tool.flags.without(Flags::READ_ONLY | Flags::IDEMPOTENT);
         }
         tool.raise(level, Said::Description);
-        if destructive || open_world || writes || not_idempotent {
-            let hints = Hints {
-                destructive_hint: destructive.then_some(true),
-                open_world_hint: open_world.then_some(true),
-                read_only_hint: writes.then_some(false),
-                idempotent_hint: not_idempotent.then_some(false),
-            };
-            hints.caution(tool, Said::Definition);
+        if hints != Cautions::default() {
+            hints.apply(tool, Said::Definition);
         }
     }
 
     fn and(self, other: Self) -> Self {
+        let (it, also) = (self.hints, other.hints);
         Self {
-            destructive: self.destructive || other.destructive,
-            open_world: self.open_world || other.open_world,
-            writes: self.writes || other.writes,
-            not_idempotent: self.not_idempotent || other.not_idempotent,
+            hints: Cautions {
+                destructive: it.destructive || also.destructive,
+                open_world: it.open_world || also.open_world,
+                reaches: it.reaches || also.reaches,
+                writes: it.writes || also.writes,
+                not_idempotent: it.not_idempotent || also.not_idempotent,
+            },
             words: self.words | other.words,
             level: self.level.max(other.level),
         }
@@ -186,7 +177,8 @@ impl Warning {
 
     /// Part of the stored form: another meaning of a bit is another version of it.
     fn write(self, [a, b, c, d]: [u8; 4]) -> Entry {
-        let bits = [self.destructive, self.open_world, self.writes, self.not_idempotent];
+        let it = self.hints;
+        let bits = [it.destructive, it.open_world, it.writes, it.not_idempotent, it.reaches];
         let hints = bits.into_iter().enumerate().map(|(at, it)| u8::from(it) << at).sum();
         let words = [Flags::DESTRUCTIVE, Flags::OPEN_WORLD].map(|it| u8::from(self.words.has(it)));
         [a, b, c, d, hints, self.level.min(7) | words[0] << 3 | words[1] << 4]
@@ -195,10 +187,14 @@ impl Warning {
     fn read([.., hints, words]: Entry) -> Self {
         let flag = |bit: u8, flag| if words & bit > 0 { flag } else { Flags::NONE };
         Self {
-            destructive: hints & 1 > 0,
-            open_world: hints & 2 > 0,
-            writes: hints & 4 > 0,
-            not_idempotent: hints & 8 > 0,
+            hints: Cautions {
+                destructive: hints & 1 > 0,
+                open_world: hints & 2 > 0,
+                writes: hints & 4 > 0,
+                not_idempotent: hints & 8 > 0,
+                // Of a session that was stored before there was such a bit, nobody said it.
+                reaches: hints & 16 > 0,
+            },
             words: flag(8, Flags::DESTRUCTIVE) | flag(16, Flags::OPEN_WORLD),
             level: (words & 7).min(4),
         }

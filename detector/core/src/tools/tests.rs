@@ -77,6 +77,16 @@ fn annotations_raise_caution_and_never_lower_it() {
         ("get_x", r#"{"openWorldHint":true}"#, "read_only idempotent open_world level 1 annotated"),
         ("send_email", r#"{"readOnlyHint":true,"openWorldHint":false}"#, "open_world level 3 annotated"),
         ("delete_x", r#"{"readOnlyHint":true,"destructiveHint":false}"#, "destructive level 3 annotated"),
+        // What reaches out and does more than read; the protocol's own example of an open world is a search.
+        ("frob", r#"{"openWorldHint":true}"#, "open_world level 3 annotated"),
+        ("update_x", r#"{"openWorldHint":true}"#, "open_world level 3 annotated"),
+        ("get_x", r#"{"openWorldHint":true,"readOnlyHint":false}"#, "idempotent open_world level 3 annotated"),
+        ("frob", r#"{"openWorldHint":true,"readOnlyHint":true}"#, "open_world level 0 annotated"),
+        ("bash", r#"{"openWorldHint":true}"#, "destructive open_world level 4 annotated"),
+        // The protocol takes it to be true where nobody says so: that warns of nothing.
+        ("frob", "{}", " level 0 annotated"),
+        ("frob", r#"{"openWorldHint":null,"title":"Frob"}"#, " level 0 annotated"),
+        ("frob", r#"{"openWorldHint":"true"}"#, " level 0 annotated"),
         ("get_x", r#""nonsense""#, "read_only idempotent level 1 heuristic"),
     ] {
         check("", tool, annotations, expected);
@@ -86,7 +96,7 @@ fn annotations_raise_caution_and_never_lower_it() {
 /// The operator goes before a server, and a server before a name, unless it says worse.
 #[test]
 fn who_says_the_level_is_known() {
-    let catalogue = "tools: [{ name: described, level: 2, scopes: ['a', 'b'] }]\n";
+    let catalogue = "tools:\n  - { name: described, level: 2, scopes: ['a', 'b'] }\n  - { name: page, read_only: true, open_world: true, level: 1 }\n";
     for (name, annotations, expected) in [
         ("described", "null", "2 Catalogue a b"),
         ("described", r#"{"readOnlyHint":false}"#, "2 Catalogue a b"),
@@ -96,8 +106,26 @@ fn who_says_the_level_is_known() {
         ("delete_x", r#"{"readOnlyHint":false}"#, "3 Name "),
         ("bash", r#"{"destructiveHint":true}"#, "4 Name "),
         ("get_x", r#"{"readOnlyHint":true}"#, "1 Name "),
+        ("frob", r#"{"openWorldHint":true}"#, "3 Annotations "),
+        ("send_x", r#"{"openWorldHint":true}"#, "3 Annotations "),
+        ("described", r#"{"openWorldHint":true}"#, "3 Annotations a b"),
+        ("page", r#"{"openWorldHint":true}"#, "1 Catalogue "),
     ] {
         let it = tool(catalogue, name, annotations, 1);
         assert_eq!(format!("{} {:?} {}", it.level, it.level_by, it.scopes.join(" ")), expected, "{name} {annotations}");
+    }
+}
+
+/// That a tool is open-world raises its own level alone: a run that called it has reached what it had.
+#[test]
+fn how_high_a_run_has_reached() {
+    for (name, annotations, level, reach) in [
+        ("frob", r#"{"openWorldHint":true}"#, 3, 0),
+        ("frob", r#"{"openWorldHint":true,"readOnlyHint":false}"#, 3, 2),
+        ("frob", r#"{"openWorldHint":true,"destructiveHint":true}"#, 3, 3),
+        ("send_x", r#"{"openWorldHint":true}"#, 3, 3),
+    ] {
+        let it = tool("", name, annotations, 1);
+        assert_eq!((it.level, it.reach), (level, reach), "{name} {annotations}");
     }
 }

@@ -77,7 +77,7 @@ pub(crate) fn learn_some(
     is_wanted: impl Fn(&Step<'_>) -> bool,
 ) -> Result<(Baselines, Lines)> {
     let (mut learner, mut seen) = (Learner::default(), HashSet::new());
-    let lasting = source.lasting();
+    let (lasting, reading) = (source.lasting(), source.progress().prefix());
     let lines = each_step(source, arrival, faults, |step| {
         if is_wanted(step) && seen.insert(step.key()) {
             learner.observe(step, rules);
@@ -89,7 +89,8 @@ pub(crate) fn learn_some(
         return Ok((learner.finish(), lines));
     };
     let again = Source::open(&files)?;
-    again.progress().set_prefix("calibrating: ");
+    // For whom it is learnt stays in front: a fold of an eval.
+    again.progress().set_prefix(format!("{}calibrating: ", reading.trim_end_matches("learning: ")));
     let silent = Faults::told_before(again.progress());
     let mut calibrator = learner.into_calibrator();
     seen.clear();

@@ -158,6 +158,23 @@ fn it_tells_how_much_is_used_and_about_when_it_ends() {
     }
 }
 
+/// One end is foretold once, whichever foretells it first: the pace, or what past sessions used.
+#[test]
+fn a_session_is_slowed_down_once_for_a_limit() {
+    let call = "model_call tokens=100\n";
+    let (slow, over) = ("model_call tokens=100 // throttle p\n", "model_call tokens=1 // deny p");
+    for (totals, before) in [
+        // Past sessions at once, and the pace would as two steps are left.
+        (&[1200][..], 0),
+        // The pace as two steps are left, and past sessions would beyond 900.
+        (&[900, 900, 900, 1200], 7),
+        (&[900], 7),
+    ] {
+        let script = call.repeat(before) + slow + &call.repeat(9 - before) + over;
+        check_with(under(totals, 80), &script);
+    }
+}
+
 /// Under the baseline of an agent whose sessions use these many tokens, 300 a step.
 fn under(totals: &[u32], runs: usize) -> Arc<Rules> {
     let scripts: Vec<Vec<&str>> = totals.iter().map(|it| vec!["model_call tokens=300"; *it as usize / 300]).collect();

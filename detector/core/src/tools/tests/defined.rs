@@ -68,6 +68,25 @@ fn definitions_raise_caution_and_never_lower_it() {
             json!({"annotations": {"destructiveHint": true}}),
             "destructive level 3 Definition annotated, reaches 0",
         ),
+        // Reaches out and does more than read.
+        ("frob", json!({"annotations": {"openWorldHint": true}}), "open_world level 3 Definition annotated, reaches 0"),
+        (
+            "send_email",
+            json!({"annotations": {"openWorldHint": true}}),
+            "open_world level 3 Definition annotated, reaches 3",
+        ),
+        (
+            "get_x",
+            json!({"annotations": {"openWorldHint": true, "readOnlyHint": false}}),
+            "idempotent open_world level 3 Definition annotated, reaches 1",
+        ),
+        (
+            "frob",
+            json!({"annotations": {"openWorldHint": true, "readOnlyHint": true}}),
+            "open_world level 0 Name annotated, reaches 0",
+        ),
+        // The protocol takes it to be true where nobody says so: that warns of nothing.
+        ("frob", json!({"annotations": {"title": "Frob"}}), " level 0 Name heuristic, reaches 0"),
         // Nobody becomes harmless, nor described, by saying so.
         ("get_x", json!({"annotations": {"readOnlyHint": true, "destructiveHint": true}}), reader),
         (
@@ -137,6 +156,7 @@ fn who_is_believed() {
     let destroys = |name: &str| json!([{"name": name, "annotations": {"destructiveHint": true}}]);
     let writes = json!([{"name": "get_x", "annotations": {"readOnlyHint": false}}]);
     let reads = json!([{"name": "get_x", "annotations": {"readOnlyHint": true, "destructiveHint": false}}]);
+    let reads_out = json!([{"name": "get_x", "annotations": {"readOnlyHint": true, "openWorldHint": true}}]);
     let catalogue = "tools: [{ name: get_x, read_only: true }]\n";
     for (catalogue, steps, annotations, expected) in [
         (catalogue, vec![given(&destroys("get_x"))], Value::Null, "read_only level 1 Catalogue annotated, reaches 1"),
@@ -170,6 +190,19 @@ fn who_is_believed() {
             vec![given(&reads), given(&reads), listed(&writes)],
             Value::Null,
             "idempotent level 2 Definition annotated, reaches 1",
+        ),
+        // Two that say half of it each: together they say that it writes out there.
+        (
+            "",
+            vec![given(&reads_out), listed(&writes)],
+            Value::Null,
+            "idempotent open_world level 3 Definition annotated, reaches 1",
+        ),
+        (
+            "",
+            vec![given(&writes), listed(&reads_out)],
+            Value::Null,
+            "idempotent open_world level 3 Definition annotated, reaches 1",
         ),
         ("", vec![given(&destroys("get_y"))], Value::Null, "read_only idempotent level 1 Name heuristic, reaches 1"),
     ] {
