@@ -7,8 +7,11 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::provenance::{decode, fold};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use base64::Engine;
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD, URL_SAFE};
+
+use crate::provenance::{decode, fold};
 
 /// Runs that are remembered, and bytes of all their values; what finds them takes some 200 times as much. Full: the run that first
 /// hid something is forgotten.
@@ -233,8 +236,8 @@ fn forms(value: &[u8]) -> Vec<(Vec<u8>, bool)> {
     }
     let mut out = vec![(value.to_vec(), false), (percent.into_bytes(), false), (hex.into_bytes(), false)];
     for phase in 0..3 {
-        for alphabet in [STANDARD, URL] {
-            out.push((base64(value, phase, alphabet), true));
+        for alphabet in [STANDARD, URL_SAFE] {
+            out.push((base64(value, phase, &alphabet), true));
         }
     }
     out.retain(|it| it.0.len() >= VALUE_MIN);
@@ -243,20 +246,10 @@ fn forms(value: &[u8]) -> Vec<(Vec<u8>, bool)> {
     out
 }
 
-const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
 /// What is the same of a value in base64 whatever stands before and after it, when it begins `phase` bytes into a group.
-fn base64(value: &[u8], phase: usize, alphabet: &[u8; 64]) -> Vec<u8> {
-    let skip = (3 - phase) % 3;
-    let whole = value.get(skip..).unwrap_or_default();
-    let groups = whole.chunks_exact(3);
-    groups
-        .flat_map(|it| {
-            let word = u32::from(it[0]) << 16 | u32::from(it[1]) << 8 | u32::from(it[2]);
-            [18, 12, 6, 0].map(|shift| alphabet[(word >> shift & 63) as usize])
-        })
-        .collect()
+fn base64(value: &[u8], phase: usize, alphabet: &GeneralPurpose) -> Vec<u8> {
+    let whole = value.get((3 - phase) % 3..).unwrap_or_default();
+    alphabet.encode(&whole[..whole.len() / 3 * 3]).into_bytes()
 }
 
 /// Letters and digits of a text in their plain form and small, each with where its character stands.
