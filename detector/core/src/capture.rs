@@ -24,6 +24,7 @@ use serde_json::value::RawValue;
 use crate::glob::Glob;
 use crate::provenance::decode;
 use crate::secret::{self, REDACTED, SecretKind};
+use crate::tools::defined;
 use known::{Hidden, Known, Values};
 use pseudonym::{MASKED, Pseudonyms};
 use rewrite::{Leaf, Under, quoted, rewrite};
@@ -43,15 +44,15 @@ const GROWTH_MAX: usize = 1_024;
 const NESTED_MAX: u8 = 2;
 /// Attributes whose values are words and ids of a convention, which who reads them goes by, and those that describe tools.
 const CONVENTIONS: [&str; 14] = [
+    defined::DEFINITIONS,
+    defined::METHOD,
     "gen_ai.operation.name",
     "gen_ai.provider.name",
     "gen_ai.request.model",
     "gen_ai.response.model",
     "gen_ai.system",
     "gen_ai.tool.call.id",
-    "gen_ai.tool.definitions",
     "gen_ai.tool.type",
-    "mcp.method.name",
     "mcp.tool.annotations",
     "otel.dropped_attributes_count",
     "span_id",
@@ -61,9 +62,6 @@ const CONVENTIONS: [&str; 14] = [
 
 /// Longest exponent of a number that stays, with its sign.
 const EXPONENT_MAX: usize = 5;
-
-/// What a step whose output lists tools says that it is, in JSON.
-const TOOLS_LIST: &str = "\"tools/list\"";
 
 /// Why a redactor cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,10 +239,7 @@ impl Hiding<'_> {
     fn step<'a>(&self, step: Step<'a>) -> Step<'a> {
         let text = |it: Cow<'a, str>| self.bounded_text(it);
         // What tools are judged by: the words of their servers.
-        let lists_tools =
-            |(name, value): &(Cow<'_, str>, Cow<'_, RawValue>)| name == "mcp.method.name" && value.get() == TOOLS_LIST;
-        let lists_tools = step.attributes.iter().any(lists_tools);
-        let of_output = if lists_tools { self.redacting() } else { self.clone() };
+        let of_output = if defined::is_list_of_tools(&step) { self.redacting() } else { self.clone() };
         Step {
             capture: self.mode,
             text: step.text.map(text),

@@ -11,12 +11,19 @@ fn redactor(mode: Capture) -> Redactor {
     Redactor::new(KEY, mode, &[], &["ssn".to_owned(), "card_*".to_owned()], Limits::DEFAULT.content_bytes_max).unwrap()
 }
 
-/// The step that is kept of what is sent, as the log has it.
-fn kept(redactor: &Redactor, sent: &Value) -> Value {
+fn step(sent: &Value) -> String {
     let mut step = json!({ "session_id": "s", "step_id": "1", "kind": "tool_call", "agent": { "id": "a" } });
     step.as_object_mut().unwrap().extend(sent.as_object().unwrap().clone());
-    let text = step.to_string();
-    let step = StepV1::parse(text.as_bytes()).unwrap();
+    step.to_string()
+}
+
+fn kept(redactor: &Redactor, sent: &Value) -> Value {
+    kept_of(redactor, &step(sent))
+}
+
+/// The step that is kept of what is sent, as the log has it.
+fn kept_of(redactor: &Redactor, sent: &str) -> Value {
+    let step = StepV1::parse(sent.as_bytes()).unwrap();
     let step = redactor.redact(step.check(Timestamp::from_micros(BEGIN), &Limits::DEFAULT).unwrap());
     let json = step.to_json();
     let read = Step::from_log(&json).unwrap();
@@ -162,8 +169,10 @@ fn what_lists_tools_keeps_its_words() {
         "kind": "tool_result", "output": { "tools": [{ "name": "wipe_disk", "description": "Deletes all", "x": "password: hunter22x" }] },
         "attributes": { "mcp.method.name": "tools/list", "customer.ssn": "123" },
     });
-    let kept = kept(&redactor, &sent).to_string();
-    assert!(kept.contains("wipe_disk") && !kept.contains("hunter22x") && !kept.contains("\"123\""), "{kept}");
+    for method in ["tools/list", r"tools\/list", r"tools\u002flist"] {
+        let kept = kept_of(&redactor, &step(&sent).replace("tools/list", method)).to_string();
+        assert!(kept.contains("wipe_disk") && !kept.contains("hunter22x") && !kept.contains("\"123\""), "{kept}");
+    }
 }
 
 /// Decoys beside a secret do not hide that it is sent, and what outgrows a step is one pseudonym.
