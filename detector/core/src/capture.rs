@@ -15,7 +15,6 @@ mod rewrite;
 mod tests;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use martingale_schemas::step::{Alternative, Cut, ErrorInfo};
 use martingale_schemas::{Capture, Redact, Step};
@@ -151,7 +150,7 @@ impl Redact for Redactor {
         found.step(&step);
         let run = self.known.learn(step.root_session_id.as_str(), &found.all, found.is_too_much);
         let mode = if run.is_full { Capture::Fingerprint } else { mode };
-        Hiding { redactor: self, mode, values: run.values }.step(step)
+        Hiding { redactor: self, mode, values: &run.values }.step(step)
     }
 
     fn keeps_rejected(&self) -> bool {
@@ -228,18 +227,18 @@ impl Found<'_> {
 }
 
 /// Hides it.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Hiding<'r> {
     redactor: &'r Redactor,
     mode: Capture,
-    values: Arc<Values>,
+    values: &'r Values,
 }
 
 impl Hiding<'_> {
     fn step<'a>(&self, step: Step<'a>) -> Step<'a> {
         let text = |it: Cow<'a, str>| self.bounded_text(it);
         // What tools are judged by: the words of their servers.
-        let of_output = if defined::is_list_of_tools(&step) { self.redacting() } else { self.clone() };
+        let of_output = if defined::is_list_of_tools(&step) { self.redacting() } else { *self };
         Step {
             capture: self.mode,
             text: step.text.map(text),
@@ -263,11 +262,11 @@ impl Hiding<'_> {
 
     /// The same for what keeps its words but for secrets.
     fn redacting(&self) -> Self {
-        Self { mode: Capture::Redacted, ..self.clone() }
+        Self { mode: Capture::Redacted, ..*self }
     }
 
     fn attribute<'a>(&self, (name, value): (Cow<'a, str>, Cow<'a, RawValue>)) -> (Cow<'a, str>, Cow<'a, RawValue>) {
-        let it = if CONVENTIONS.contains(&name.as_ref()) { self.redacting() } else { self.clone() };
+        let it = if CONVENTIONS.contains(&name.as_ref()) { self.redacting() } else { *self };
         let value = if self.redactor.masks(&name) { it.whole(&value) } else { it.value(value) };
         (self.named(name), value)
     }
@@ -303,7 +302,7 @@ impl Hiding<'_> {
 
     /// A word that names something: of an error, an attribute, a member.
     fn named<'a>(&self, name: Cow<'a, str>) -> Cow<'a, str> {
-        let hidden = self.hide(&name).map_or(name, Cow::Owned);
+        let hidden = self.values.hide(&name).map_or(name, Cow::Owned);
         let is_fingerprint = self.mode == Capture::Fingerprint;
         let other = if is_fingerprint { self.redactor.pseudonyms.name(&hidden) } else { None };
         other.map_or(hidden, Cow::Owned)
@@ -323,7 +322,7 @@ impl Hiding<'_> {
                 let name = other.unwrap_or_else(|| named.into_owned());
                 (name != text).then(|| quoted(&name))
             }
-            Leaf::Number(text) => match self.hide(text) {
+            Leaf::Number(text) => match self.values.hide(text) {
                 Some(hidden) => Some(quoted(&hidden)),
                 None => is_fingerprint.then(|| self.number(text)),
             },
@@ -350,7 +349,7 @@ impl Hiding<'_> {
         if nested < NESTED_MAX && is_json(text) {
             return self.json(text, nested + 1);
         }
-        let hidden = self.hide(text);
+        let hidden = self.values.hide(text);
         // JSON that was cut, or lies too deep, may hold fields that nobody finds.
         let is_unread = !self.redactor.fields.is_empty() && text.trim_start().starts_with(['{', '[']);
         let mode = if is_unread { Capture::Fingerprint } else { self.mode };
@@ -358,10 +357,6 @@ impl Hiding<'_> {
             Capture::Full | Capture::Redacted => hidden,
             Capture::Fingerprint => Some(self.redactor.pseudonyms.text(hidden.as_deref().unwrap_or(text))),
         }
-    }
-
-    fn hide(&self, text: &str) -> Option<String> {
-        self.values.hide(text, 0)
     }
 }
 

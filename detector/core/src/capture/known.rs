@@ -89,11 +89,20 @@ impl Values {
         self.all.iter().map(|it| it.value.len()).sum()
     }
 
-    /// The text with each of them hidden; `None` where there is none. `codings`: how many it was decoded from.
-    pub(super) fn hide(&self, text: &str, codings: u8) -> Option<String> {
-        if self.all.is_empty() {
-            return None;
+    /// The text with each of them hidden; `None` where there is none.
+    pub(super) fn hide(&self, text: &str) -> Option<String> {
+        let found = if self.all.is_empty() { Vec::new() } else { self.find(text, 0) };
+        let (mut out, mut copied) = (String::new(), 0);
+        for (at, value) in found {
+            out.push_str(text.get(copied..at.start).unwrap_or_default());
+            out.push_str(&self.all[value].pseudonym);
+            copied = at.end;
         }
+        (copied > 0).then(|| out + text.get(copied..).unwrap_or_default())
+    }
+
+    /// Where they stand in a text, from its beginning on and apart from each other. `codings`: how many it was decoded from.
+    fn find(&self, text: &str, codings: u8) -> Vec<(Range<usize>, usize)> {
         let mut found: Vec<(Range<usize>, usize)> = Vec::new();
         let mut end = 0;
         self.literal.each(text.as_bytes(), |at, value, is_encoded| {
@@ -112,37 +121,20 @@ impl Values {
         });
         if codings < CODINGS_MAX {
             for run in decode::runs(text.as_bytes()) {
-                let decoded = decode::any(&text.as_bytes()[run.clone()]);
-                let first = decoded.and_then(|it| self.first(&String::from_utf8_lossy(&it), codings + 1));
-                found.extend(first.map(|value| (run, value)));
+                let Some(decoded) = decode::any(&text.as_bytes()[run.clone()]) else { continue };
+                // One stands for all that the run holds: the one that was known first.
+                let inside = self.find(&String::from_utf8_lossy(&decoded), codings + 1);
+                found.extend(inside.into_iter().map(|(_, value)| value).min().map(|value| (run, value)));
             }
         }
-        self.replaced(text, found)
-    }
-
-    /// The first of them that a text holds.
-    fn first(&self, text: &str, codings: u8) -> Option<usize> {
-        let hidden = self.hide(text, codings)?;
-        self.all.iter().position(|it| hidden.contains(&*it.pseudonym))
-    }
-
-    fn replaced(&self, text: &str, mut found: Vec<(Range<usize>, usize)>) -> Option<String> {
         found.sort_by_key(|(at, value)| (at.start, Reverse(at.end), *value));
-        let (mut out, mut copied) = (String::new(), 0);
-        for (at, value) in found {
-            if at.end <= copied {
-                continue;
-            }
-            if at.start >= copied {
-                out.push_str(text.get(copied..at.start).unwrap_or_default());
-                out.push_str(&self.all[value].pseudonym);
-            }
-            copied = at.end;
-        }
-        (copied > 0).then(|| {
-            out.push_str(text.get(copied..).unwrap_or_default());
-            out
-        })
+        // Those that overlap go as one.
+        found.dedup_by(|(next, _), (it, _)| {
+            let overlap = next.start < it.end;
+            it.end = if overlap { it.end.max(next.end) } else { it.end };
+            overlap
+        });
+        found
     }
 }
 
@@ -287,7 +279,7 @@ mod tests {
     #[test]
     fn a_value_is_hidden_again_in_every_coding() {
         let known = Known::default();
-        let hide = |root: &str, text: &str| known.learn(root, &[], false).values.hide(text, 0);
+        let hide = |root: &str, text: &str| known.learn(root, &[], false).values.hide(text);
         assert_eq!(hide("r", "hunter22x"), None);
         known.learn("r", &[hidden("hunter22x"), hidden("p@ss w0rd")], false);
         for (text, expected) in [
@@ -313,9 +305,9 @@ mod tests {
         let known = Known::default();
         let many: Vec<_> = (0..300).map(|it| hidden(&format!("value-{it:03}"))).collect();
         let run = known.learn("r", &many, false);
-        assert!(run.is_full && run.values.hide("value-000", 0).is_some() && run.values.hide("value-299", 0).is_some());
+        assert!(run.is_full && run.values.hide("value-000").is_some() && run.values.hide("value-299").is_some());
         let run = known.learn("r", &[hidden("one more value")], false);
-        assert!(run.is_full && run.values.hide("one more value", 0).is_none(), "nothing pushes out what is known");
+        assert!(run.is_full && run.values.hide("one more value").is_none(), "nothing pushes out what is known");
         for root in 0..5_000 {
             assert!(!known.learn(&root.to_string(), &[hidden("another-value"), hidden("short")], false).is_full);
         }
