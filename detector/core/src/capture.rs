@@ -24,7 +24,7 @@ use crate::glob::Glob;
 use crate::provenance::decode;
 use crate::secret::{self, REDACTED, SecretKind};
 use crate::tools::defined;
-use known::{Hidden, Known, Values};
+use known::{CODINGS_MAX, Hidden, Known, Values};
 use pseudonym::{MASKED, Pseudonyms};
 use rewrite::{Leaf, Under, quoted, rewrite};
 
@@ -199,14 +199,18 @@ impl Found<'_> {
         if nested < NESTED_MAX && is_json(text) {
             return self.json(name, text, nested + 1);
         }
+        self.secrets(name, text, 0);
+    }
+
+    /// `codings`: how many the text was decoded from. What is found in one is known from then on, and hidden in it as in any other.
+    fn secrets(&mut self, name: &str, text: &str, codings: u8) {
         let found = values(name, text);
         self.is_too_much |= found.len() >= SECRETS_MAX;
         found.into_iter().for_each(|it| self.push(REDACTED, it));
-        for run in decode::runs(text.as_bytes()) {
-            let decoded = decode::any(&text.as_bytes()[run]);
-            let decoded = decoded.as_deref().map_or_else(Default::default, String::from_utf8_lossy);
-            // It is known from then on, and found in the run as in any other.
-            values("", &decoded).into_iter().for_each(|it| self.push(REDACTED, it));
+        if codings < CODINGS_MAX {
+            for (_, decoded) in decode::each(text.as_bytes()) {
+                self.secrets("", &decoded, codings + 1);
+            }
         }
     }
 

@@ -25,7 +25,7 @@ const VALUE_MIN: usize = 6;
 /// Of fewer letters and digits only the value as it stands is found, and not one taken apart.
 const SQUEEZED_MIN: usize = 12;
 /// How many codings may lie in each other.
-const CODINGS_MAX: u8 = 2;
+pub(super) const CODINGS_MAX: u8 = 2;
 
 /// A value, and what stands for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,11 +120,10 @@ impl Values {
             }
         });
         if codings < CODINGS_MAX {
-            for run in decode::runs(text.as_bytes()) {
-                let Some(decoded) = decode::any(&text.as_bytes()[run.clone()]) else { continue };
-                // One stands for all that the run holds: the one that was known first.
-                let inside = self.find(&String::from_utf8_lossy(&decoded), codings + 1);
-                found.extend(inside.into_iter().map(|(_, value)| value).min().map(|value| (run, value)));
+            for (at, decoded) in decode::each(text.as_bytes()) {
+                // One stands for all that is in it: the one that was known first.
+                let first = self.find(&decoded, codings + 1).into_iter().map(|(_, value)| value).min();
+                found.extend(first.map(|value| (at, value)));
             }
         }
         found.sort_by_key(|(at, value)| (at.start, Reverse(at.end), *value));
