@@ -126,6 +126,12 @@ impl Redactor {
         })
     }
 
+    /// How many values that were hidden are no longer remembered, since this was asked before: newer ones took their place.
+    #[must_use]
+    pub fn take_forgotten(&self) -> u64 {
+        self.known.take_forgotten()
+    }
+
     fn mode_of(&self, agent: &str) -> Capture {
         self.agents.iter().find(|(it, _)| it.matches(agent)).map_or(self.otherwise, |(_, mode)| *mode)
     }

@@ -165,6 +165,8 @@ struct Runs {
     all: HashMap<Box<str>, Run>,
     order: VecDeque<Box<str>>,
     bytes: usize,
+    /// Values that were pushed out since somebody asked.
+    forgotten: u64,
 }
 
 impl Runs {
@@ -176,7 +178,9 @@ impl Runs {
         }
         while self.order.len() > RUNS_MAX || self.bytes > BYTES_MAX {
             let Some(oldest) = self.order.pop_front() else { break };
-            self.bytes -= self.all.remove(&oldest).map_or(0, |it| it.values.bytes());
+            let Some(run) = self.all.remove(&oldest) else { continue };
+            self.bytes -= run.values.bytes();
+            self.forgotten += run.values.all.len() as u64;
         }
     }
 }
@@ -188,6 +192,10 @@ pub(super) struct Known(Mutex<Runs>);
 impl Known {
     fn runs(&self) -> MutexGuard<'_, Runs> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn take_forgotten(&self) -> u64 {
+        std::mem::take(&mut self.runs().forgotten)
     }
 
     /// The run, with what this step shows of it.
@@ -310,7 +318,10 @@ mod tests {
         for root in 0..5_000 {
             assert!(!known.learn(&root.to_string(), &[hidden("another-value"), hidden("short")], false).is_full);
         }
+        let forgotten = known.take_forgotten();
+        assert_eq!(known.take_forgotten(), 0);
         let runs = known.runs();
+        assert_eq!(forgotten, 300 + 5_000 - runs.all.len() as u64);
         assert!(!runs.all.contains_key("r") && runs.all.len() == runs.order.len());
         assert_eq!(runs.bytes, runs.all.len() * "another-value".len());
     }
