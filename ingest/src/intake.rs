@@ -209,10 +209,10 @@ impl Intake {
         };
         if let Some(redact) = &self.redact {
             // Once its run is known, in which what was hidden is hidden again.
-            step = redact.redact(step);
-            if let Err(rejection) = step.fits_captured(self.log.record_bytes_max()) {
-                return Ok(Err(rejection));
-            }
+            step = match redact.redact_for(step, self.log.record_bytes_max()) {
+                Ok(step) => step,
+                Err(rejection) => return Ok(Err(rejection)),
+            };
         }
         let key = Bytes::copy_from_slice(step.root_session_id.as_str().as_bytes());
         Ok(Ok((told, Append::new(topics::STEPS, key, Bytes::from(step.to_json())).with_id(step.key()))))

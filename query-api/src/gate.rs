@@ -158,10 +158,7 @@ async fn pass(
     };
     // Once its run is known, in which what was hidden is hidden again.
     let captured = settled.and_then(|(step, told)| match &gate.redact {
-        Some(redact) => {
-            let step = redact.redact(step);
-            step.fits_captured(gate.log.record_bytes_max()).map(|()| (step, told))
-        }
+        Some(redact) => redact.redact_for(step, gate.log.record_bytes_max()).map(|step| (step, told)),
         None => Ok((step, told)),
     });
     let (step, told) = match captured {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Step;
+use crate::{Rejection, Step};
 
 /// How the content of a step was captured, the most first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +34,19 @@ impl Capture {
 pub trait Redact: std::fmt::Debug + Send + Sync {
     /// The step with its content as it may be kept, and [`Step::capture`] saying so.
     fn redact<'a>(&self, step: Step<'a>) -> Step<'a>;
+
+    /// The same for a log that takes records of at most so many bytes, key and value together: pseudonyms may be longer than
+    /// what they stand for.
+    ///
+    /// # Errors
+    /// [`Reason::TooLarge`](crate::Reason::TooLarge), with both numbers.
+    fn redact_for<'a>(&self, step: Step<'a>, record_bytes_max: usize) -> Result<Step<'a>, Rejection> {
+        let step = self.redact(step);
+        if step.capture != Capture::Full {
+            step.fits(usize::MAX, record_bytes_max)?;
+        }
+        Ok(step)
+    }
 
     /// Whether what was rejected may be kept as it was sent: nobody knows whose it is, and what in it is secret.
     fn keeps_rejected(&self) -> bool;

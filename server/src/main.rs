@@ -12,6 +12,7 @@ mod cmd;
 mod config;
 mod guard;
 mod log;
+mod metrics;
 mod output;
 mod panics;
 mod policies;

@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use crate::config::{Config, Role};
 use crate::guard::{Guard, OTLP_HTTP};
 use crate::log::Opened;
+use crate::metrics;
 use crate::serve::Bound;
 
 /// Between the signal to stop and the end of the services: requests under way usually take a thousandth of it, and only
@@ -112,7 +113,11 @@ async fn open(config: Config, rules: Rules, registry: Registry) -> Result<Open> 
     let log = opened.log();
     let has = |role| config.server.has(role);
     let takes_steps = has(Role::Ingest) || has(Role::QueryApi);
-    let redact = if takes_steps { config.capture.redactor(&config.ingest.limits)? } else { None };
+    let redactor = if takes_steps { config.capture.redactor(&config.ingest.limits)?.map(Arc::new) } else { None };
+    if let Some(redactor) = &redactor {
+        metrics::watch(Arc::clone(redactor), &registry)?;
+    }
+    let redact = redactor.map(|it| it as Arc<dyn Redact>);
     let (stop, stopping) = shutdown::channel();
     let mut tasks = JoinSet::new();
 

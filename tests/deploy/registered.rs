@@ -7,7 +7,7 @@ use regex::Regex;
 
 use crate::{files, read};
 
-const CRATES: &[&str] = &["platform/src", "ingest/src", "detector/src", "query-api/src"];
+const CRATES: &[&str] = &["platform/src", "ingest/src", "detector/src", "query-api/src", "server/src"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Metric {

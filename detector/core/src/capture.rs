@@ -15,7 +15,6 @@ mod rewrite;
 mod tests;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use martingale_schemas::step::{Alternative, Cut, ErrorInfo};
 use martingale_schemas::{Capture, Redact, Step};
@@ -24,7 +23,8 @@ use serde_json::value::RawValue;
 use crate::glob::Glob;
 use crate::provenance::decode;
 use crate::secret::{self, REDACTED, SecretKind};
-use known::{Hidden, Known, Values};
+use crate::tools::defined;
+use known::{CODINGS_MAX, Hidden, Known, Values};
 use pseudonym::{MASKED, Pseudonyms};
 use rewrite::{Leaf, Under, quoted, rewrite};
 
@@ -43,15 +43,15 @@ const GROWTH_MAX: usize = 1_024;
 const NESTED_MAX: u8 = 2;
 /// Attributes whose values are words and ids of a convention, which who reads them goes by, and those that describe tools.
 const CONVENTIONS: [&str; 14] = [
+    defined::DEFINITIONS,
+    defined::METHOD,
     "gen_ai.operation.name",
     "gen_ai.provider.name",
     "gen_ai.request.model",
     "gen_ai.response.model",
     "gen_ai.system",
     "gen_ai.tool.call.id",
-    "gen_ai.tool.definitions",
     "gen_ai.tool.type",
-    "mcp.method.name",
     "mcp.tool.annotations",
     "otel.dropped_attributes_count",
     "span_id",
@@ -61,9 +61,6 @@ const CONVENTIONS: [&str; 14] = [
 
 /// Longest exponent of a number that stays, with its sign.
 const EXPONENT_MAX: usize = 5;
-
-/// What a step whose output lists tools says that it is, in JSON.
-const TOOLS_LIST: &str = "\"tools/list\"";
 
 /// Why a redactor cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +126,12 @@ impl Redactor {
         })
     }
 
+    /// How many values that were hidden are no longer remembered, since this was asked before: newer ones took their place.
+    #[must_use]
+    pub fn take_forgotten(&self) -> u64 {
+        self.known.take_forgotten()
+    }
+
     fn mode_of(&self, agent: &str) -> Capture {
         self.agents.iter().find(|(it, _)| it.matches(agent)).map_or(self.otherwise, |(_, mode)| *mode)
     }
@@ -153,7 +156,7 @@ impl Redact for Redactor {
         found.step(&step);
         let run = self.known.learn(step.root_session_id.as_str(), &found.all, found.is_too_much);
         let mode = if run.is_full { Capture::Fingerprint } else { mode };
-        Hiding { redactor: self, mode, values: run.values }.step(step)
+        Hiding { redactor: self, mode, values: &run.values }.step(step)
     }
 
     fn keeps_rejected(&self) -> bool {
@@ -202,14 +205,18 @@ impl Found<'_> {
         if nested < NESTED_MAX && is_json(text) {
             return self.json(name, text, nested + 1);
         }
+        self.secrets(name, text, 0);
+    }
+
+    /// `codings`: how many the text was decoded from. What is found in one is known from then on, and hidden in it as in any other.
+    fn secrets(&mut self, name: &str, text: &str, codings: u8) {
         let found = values(name, text);
         self.is_too_much |= found.len() >= SECRETS_MAX;
         found.into_iter().for_each(|it| self.push(REDACTED, it));
-        for run in decode::runs(text.as_bytes()) {
-            let decoded = decode::any(&text.as_bytes()[run]);
-            let decoded = decoded.as_deref().map_or_else(Default::default, String::from_utf8_lossy);
-            // It is known from then on, and found in the run as in any other.
-            values("", &decoded).into_iter().for_each(|it| self.push(REDACTED, it));
+        if codings < CODINGS_MAX {
+            for (_, decoded) in decode::each(text.as_bytes()) {
+                self.secrets("", &decoded, codings + 1);
+            }
         }
     }
 
@@ -230,21 +237,18 @@ impl Found<'_> {
 }
 
 /// Hides it.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Hiding<'r> {
     redactor: &'r Redactor,
     mode: Capture,
-    values: Arc<Values>,
+    values: &'r Values,
 }
 
 impl Hiding<'_> {
     fn step<'a>(&self, step: Step<'a>) -> Step<'a> {
         let text = |it: Cow<'a, str>| self.bounded_text(it);
         // What tools are judged by: the words of their servers.
-        let lists_tools =
-            |(name, value): &(Cow<'_, str>, Cow<'_, RawValue>)| name == "mcp.method.name" && value.get() == TOOLS_LIST;
-        let lists_tools = step.attributes.iter().any(lists_tools);
-        let of_output = if lists_tools { self.redacting() } else { self.clone() };
+        let of_output = if defined::is_list_of_tools(&step) { self.redacting() } else { *self };
         Step {
             capture: self.mode,
             text: step.text.map(text),
@@ -268,11 +272,11 @@ impl Hiding<'_> {
 
     /// The same for what keeps its words but for secrets.
     fn redacting(&self) -> Self {
-        Self { mode: Capture::Redacted, ..self.clone() }
+        Self { mode: Capture::Redacted, ..*self }
     }
 
     fn attribute<'a>(&self, (name, value): (Cow<'a, str>, Cow<'a, RawValue>)) -> (Cow<'a, str>, Cow<'a, RawValue>) {
-        let it = if CONVENTIONS.contains(&name.as_ref()) { self.redacting() } else { self.clone() };
+        let it = if CONVENTIONS.contains(&name.as_ref()) { self.redacting() } else { *self };
         let value = if self.redactor.masks(&name) { it.whole(&value) } else { it.value(value) };
         (self.named(name), value)
     }
@@ -308,7 +312,7 @@ impl Hiding<'_> {
 
     /// A word that names something: of an error, an attribute, a member.
     fn named<'a>(&self, name: Cow<'a, str>) -> Cow<'a, str> {
-        let hidden = self.hide(&name).map_or(name, Cow::Owned);
+        let hidden = self.values.hide(&name).map_or(name, Cow::Owned);
         let is_fingerprint = self.mode == Capture::Fingerprint;
         let other = if is_fingerprint { self.redactor.pseudonyms.name(&hidden) } else { None };
         other.map_or(hidden, Cow::Owned)
@@ -328,7 +332,7 @@ impl Hiding<'_> {
                 let name = other.unwrap_or_else(|| named.into_owned());
                 (name != text).then(|| quoted(&name))
             }
-            Leaf::Number(text) => match self.hide(text) {
+            Leaf::Number(text) => match self.values.hide(text) {
                 Some(hidden) => Some(quoted(&hidden)),
                 None => is_fingerprint.then(|| self.number(text)),
             },
@@ -355,7 +359,7 @@ impl Hiding<'_> {
         if nested < NESTED_MAX && is_json(text) {
             return self.json(text, nested + 1);
         }
-        let hidden = self.hide(text);
+        let hidden = self.values.hide(text);
         // JSON that was cut, or lies too deep, may hold fields that nobody finds.
         let is_unread = !self.redactor.fields.is_empty() && text.trim_start().starts_with(['{', '[']);
         let mode = if is_unread { Capture::Fingerprint } else { self.mode };
@@ -363,10 +367,6 @@ impl Hiding<'_> {
             Capture::Full | Capture::Redacted => hidden,
             Capture::Fingerprint => Some(self.redactor.pseudonyms.text(hidden.as_deref().unwrap_or(text))),
         }
-    }
-
-    fn hide(&self, text: &str) -> Option<String> {
-        self.values.hide(text, 0)
     }
 }
 

@@ -2,7 +2,7 @@
 //! its session shows and by what the step itself says.
 
 mod catalogue;
-mod defined;
+pub(crate) mod defined;
 mod heuristic;
 
 use std::borrow::Cow;

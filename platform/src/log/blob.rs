@@ -195,3 +195,6 @@ async fn each(
     }
     Ok(next)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -29,14 +29,6 @@ impl Step<'_> {
         Err(Rejection::new(Reason::TooLarge, message))
     }
 
-    /// The same once it is captured: pseudonyms may be longer than what they stand for.
-    ///
-    /// # Errors
-    /// [`Reason::TooLarge`], with both numbers.
-    pub fn fits_captured(&self, record_bytes_max: usize) -> Result<(), Rejection> {
-        if self.capture == Capture::Full { Ok(()) } else { self.fits(usize::MAX, record_bytes_max) }
-    }
-
     /// The step as one JSON object, defaults filled in. [`Step::from_log`] reads it back.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {

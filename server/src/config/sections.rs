@@ -2,12 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use martingale_detector_core::Redactor;
 use martingale_platform::config::Span;
 use martingale_platform::telemetry::Format;
-use martingale_schemas::{Capture, Limits, Redact};
+use martingale_schemas::{Capture, Limits};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -202,7 +201,7 @@ impl Capturing {
     ///
     /// # Errors
     /// No key, or none that can be used; fields that nothing hides.
-    pub(crate) fn redactor(&self, limits: &Limits) -> Result<Option<Arc<dyn Redact>>, Error> {
+    pub(crate) fn redactor(&self, limits: &Limits) -> Result<Option<Redactor>, Error> {
         let modes = || self.overrides.iter().map(|it| it.mode).chain([self.mode]);
         if modes().all(|it| it == Capture::Full) {
             if self.fields.is_empty() {
@@ -225,7 +224,7 @@ impl Capturing {
         let redactor =
             Redactor::new(key.trim().as_bytes(), self.mode, &overrides, &self.fields, limits.content_bytes_max)
                 .map_err(|error| Error::Invalid(format!("capture.key_file {file}: {error}")))?;
-        Ok(Some(Arc::new(redactor)))
+        Ok(Some(redactor))
     }
 }
 

@@ -7,8 +7,11 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::provenance::{decode, fold};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use base64::Engine;
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD, URL_SAFE};
+
+use crate::provenance::{decode, fold};
 
 /// Runs that are remembered, and bytes of all their values; what finds them takes some 200 times as much. Full: the run that first
 /// hid something is forgotten.
@@ -22,7 +25,7 @@ const VALUE_MIN: usize = 6;
 /// Of fewer letters and digits only the value as it stands is found, and not one taken apart.
 const SQUEEZED_MIN: usize = 12;
 /// How many codings may lie in each other.
-const CODINGS_MAX: u8 = 2;
+pub(super) const CODINGS_MAX: u8 = 2;
 
 /// A value, and what stands for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,11 +89,20 @@ impl Values {
         self.all.iter().map(|it| it.value.len()).sum()
     }
 
-    /// The text with each of them hidden; `None` where there is none. `codings`: how many it was decoded from.
-    pub(super) fn hide(&self, text: &str, codings: u8) -> Option<String> {
-        if self.all.is_empty() {
-            return None;
+    /// The text with each of them hidden; `None` where there is none.
+    pub(super) fn hide(&self, text: &str) -> Option<String> {
+        let found = if self.all.is_empty() { Vec::new() } else { self.find(text, 0) };
+        let (mut out, mut copied) = (String::new(), 0);
+        for (at, value) in found {
+            out.push_str(text.get(copied..at.start).unwrap_or_default());
+            out.push_str(&self.all[value].pseudonym);
+            copied = at.end;
         }
+        (copied > 0).then(|| out + text.get(copied..).unwrap_or_default())
+    }
+
+    /// Where they stand in a text, from its beginning on and apart from each other. `codings`: how many it was decoded from.
+    fn find(&self, text: &str, codings: u8) -> Vec<(Range<usize>, usize)> {
         let mut found: Vec<(Range<usize>, usize)> = Vec::new();
         let mut end = 0;
         self.literal.each(text.as_bytes(), |at, value, is_encoded| {
@@ -108,38 +120,20 @@ impl Values {
             }
         });
         if codings < CODINGS_MAX {
-            for run in decode::runs(text.as_bytes()) {
-                let decoded = decode::any(&text.as_bytes()[run.clone()]);
-                let first = decoded.and_then(|it| self.first(&String::from_utf8_lossy(&it), codings + 1));
-                found.extend(first.map(|value| (run, value)));
+            for (at, decoded) in decode::each(text.as_bytes()) {
+                // One stands for all that is in it: the one that was known first.
+                let first = self.find(&decoded, codings + 1).into_iter().map(|(_, value)| value).min();
+                found.extend(first.map(|value| (at, value)));
             }
         }
-        self.replaced(text, found)
-    }
-
-    /// The first of them that a text holds.
-    fn first(&self, text: &str, codings: u8) -> Option<usize> {
-        let hidden = self.hide(text, codings)?;
-        self.all.iter().position(|it| hidden.contains(&*it.pseudonym))
-    }
-
-    fn replaced(&self, text: &str, mut found: Vec<(Range<usize>, usize)>) -> Option<String> {
         found.sort_by_key(|(at, value)| (at.start, Reverse(at.end), *value));
-        let (mut out, mut copied) = (String::new(), 0);
-        for (at, value) in found {
-            if at.end <= copied {
-                continue;
-            }
-            if at.start >= copied {
-                out.push_str(text.get(copied..at.start).unwrap_or_default());
-                out.push_str(&self.all[value].pseudonym);
-            }
-            copied = at.end;
-        }
-        (copied > 0).then(|| {
-            out.push_str(text.get(copied..).unwrap_or_default());
-            out
-        })
+        // Those that overlap go as one.
+        found.dedup_by(|(next, _), (it, _)| {
+            let overlap = next.start < it.end;
+            it.end = if overlap { it.end.max(next.end) } else { it.end };
+            overlap
+        });
+        found
     }
 }
 
@@ -171,6 +165,8 @@ struct Runs {
     all: HashMap<Box<str>, Run>,
     order: VecDeque<Box<str>>,
     bytes: usize,
+    /// Values that were pushed out since somebody asked.
+    forgotten: u64,
 }
 
 impl Runs {
@@ -182,7 +178,9 @@ impl Runs {
         }
         while self.order.len() > RUNS_MAX || self.bytes > BYTES_MAX {
             let Some(oldest) = self.order.pop_front() else { break };
-            self.bytes -= self.all.remove(&oldest).map_or(0, |it| it.values.bytes());
+            let Some(run) = self.all.remove(&oldest) else { continue };
+            self.bytes -= run.values.bytes();
+            self.forgotten += run.values.all.len() as u64;
         }
     }
 }
@@ -194,6 +192,10 @@ pub(super) struct Known(Mutex<Runs>);
 impl Known {
     fn runs(&self) -> MutexGuard<'_, Runs> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn take_forgotten(&self) -> u64 {
+        std::mem::take(&mut self.runs().forgotten)
     }
 
     /// The run, with what this step shows of it.
@@ -233,8 +235,8 @@ fn forms(value: &[u8]) -> Vec<(Vec<u8>, bool)> {
     }
     let mut out = vec![(value.to_vec(), false), (percent.into_bytes(), false), (hex.into_bytes(), false)];
     for phase in 0..3 {
-        for alphabet in [STANDARD, URL] {
-            out.push((base64(value, phase, alphabet), true));
+        for alphabet in [STANDARD, URL_SAFE] {
+            out.push((base64(value, phase, &alphabet), true));
         }
     }
     out.retain(|it| it.0.len() >= VALUE_MIN);
@@ -243,20 +245,10 @@ fn forms(value: &[u8]) -> Vec<(Vec<u8>, bool)> {
     out
 }
 
-const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
 /// What is the same of a value in base64 whatever stands before and after it, when it begins `phase` bytes into a group.
-fn base64(value: &[u8], phase: usize, alphabet: &[u8; 64]) -> Vec<u8> {
-    let skip = (3 - phase) % 3;
-    let whole = value.get(skip..).unwrap_or_default();
-    let groups = whole.chunks_exact(3);
-    groups
-        .flat_map(|it| {
-            let word = u32::from(it[0]) << 16 | u32::from(it[1]) << 8 | u32::from(it[2]);
-            [18, 12, 6, 0].map(|shift| alphabet[(word >> shift & 63) as usize])
-        })
-        .collect()
+fn base64(value: &[u8], phase: usize, alphabet: &GeneralPurpose) -> Vec<u8> {
+    let whole = value.get((3 - phase) % 3..).unwrap_or_default();
+    alphabet.encode(&whole[..whole.len() / 3 * 3]).into_bytes()
 }
 
 /// Letters and digits of a text in their plain form and small, each with where its character stands.
@@ -294,7 +286,7 @@ mod tests {
     #[test]
     fn a_value_is_hidden_again_in_every_coding() {
         let known = Known::default();
-        let hide = |root: &str, text: &str| known.learn(root, &[], false).values.hide(text, 0);
+        let hide = |root: &str, text: &str| known.learn(root, &[], false).values.hide(text);
         assert_eq!(hide("r", "hunter22x"), None);
         known.learn("r", &[hidden("hunter22x"), hidden("p@ss w0rd")], false);
         for (text, expected) in [
@@ -320,13 +312,16 @@ mod tests {
         let known = Known::default();
         let many: Vec<_> = (0..300).map(|it| hidden(&format!("value-{it:03}"))).collect();
         let run = known.learn("r", &many, false);
-        assert!(run.is_full && run.values.hide("value-000", 0).is_some() && run.values.hide("value-299", 0).is_some());
+        assert!(run.is_full && run.values.hide("value-000").is_some() && run.values.hide("value-299").is_some());
         let run = known.learn("r", &[hidden("one more value")], false);
-        assert!(run.is_full && run.values.hide("one more value", 0).is_none(), "nothing pushes out what is known");
+        assert!(run.is_full && run.values.hide("one more value").is_none(), "nothing pushes out what is known");
         for root in 0..5_000 {
             assert!(!known.learn(&root.to_string(), &[hidden("another-value"), hidden("short")], false).is_full);
         }
+        let forgotten = known.take_forgotten();
+        assert_eq!(known.take_forgotten(), 0);
         let runs = known.runs();
+        assert_eq!(forgotten, 300 + 5_000 - runs.all.len() as u64);
         assert!(!runs.all.contains_key("r") && runs.all.len() == runs.order.len());
         assert_eq!(runs.bytes, runs.all.len() * "another-value".len());
     }

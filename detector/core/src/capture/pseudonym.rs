@@ -5,6 +5,7 @@
 //! Equal words have equal pseudonyms: that is what values are followed by. So whoever reads many of them, and knows what people
 //! write, can guess the most frequent; and lengths are kept. Without the key no word can be tried.
 
+use super::known::CODINGS_MAX;
 use crate::provenance::{decode, fold};
 use crate::secret::{REDACTED, REDACTED_DIGITS};
 
@@ -13,8 +14,6 @@ pub(super) const MASKED: &str = "masked_";
 /// Groups of digits that stand apart by one sign are one number from so many digits on, if no group has more.
 const GROUPED_MIN: usize = 8;
 const GROUP_MAX: usize = 8;
-/// How many codings may lie in each other.
-const CODINGS_MAX: u8 = 2;
 /// Longest name of a member that can be one of a field, and most digits in it.
 const NAME_MAX: usize = 48;
 const NAME_DIGITS_MAX: usize = 2;
@@ -71,7 +70,8 @@ impl Pseudonyms {
                 self.each(&fold::plain(&String::from_utf8_lossy(&decoded)), codings + 1, out);
                 at += length;
             } else if is_letter(*first) {
-                let length = text[at..].iter().take_while(|it| is_letter(**it)).count();
+                let goes_on = |end: &usize| is_letter(text[*end]) && stands_here(&text[*end..]).is_none();
+                let length = 1 + (at + 1..text.len()).take_while(goes_on).count();
                 self.letters(&String::from_utf8_lossy(&text[at..at + length]), out);
                 at += length;
             } else if first.is_ascii_digit() {

@@ -1,3 +1,5 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use martingale_schemas::wire::StepV1;
 use martingale_schemas::{Capture, Limits, Redact, Step, Timestamp};
 use serde_json::{Value, json};
@@ -11,12 +13,19 @@ fn redactor(mode: Capture) -> Redactor {
     Redactor::new(KEY, mode, &[], &["ssn".to_owned(), "card_*".to_owned()], Limits::DEFAULT.content_bytes_max).unwrap()
 }
 
-/// The step that is kept of what is sent, as the log has it.
-fn kept(redactor: &Redactor, sent: &Value) -> Value {
+fn step(sent: &Value) -> String {
     let mut step = json!({ "session_id": "s", "step_id": "1", "kind": "tool_call", "agent": { "id": "a" } });
     step.as_object_mut().unwrap().extend(sent.as_object().unwrap().clone());
-    let text = step.to_string();
-    let step = StepV1::parse(text.as_bytes()).unwrap();
+    step.to_string()
+}
+
+fn kept(redactor: &Redactor, sent: &Value) -> Value {
+    kept_of(redactor, &step(sent))
+}
+
+/// The step that is kept of what is sent, as the log has it.
+fn kept_of(redactor: &Redactor, sent: &str) -> Value {
+    let step = StepV1::parse(sent.as_bytes()).unwrap();
     let step = redactor.redact(step.check(Timestamp::from_micros(BEGIN), &Limits::DEFAULT).unwrap());
     let json = step.to_json();
     let read = Step::from_log(&json).unwrap();
@@ -32,7 +41,10 @@ fn hidden(kept: &str) -> usize {
 #[test]
 fn secrets_and_fields_are_hidden_wherever_they_come_back() {
     let redactor = redactor(Capture::Redacted);
-    let token = format!("ghp_{}", "a1B2c3D4e5F6".repeat(3));
+    let [token, other, third] =
+        ["a1B2c3D4e5F6", "z9Y8x7W6v5U4", "m1N2o3P4q5R6"].map(|it| format!("ghp_{}", it.repeat(3)));
+    let hex = |text: &str| text.bytes().map(|it| format!("{it:02x}")).collect::<String>();
+    let base64 = |text: &str| STANDARD.encode(text);
     for (sent, secrets) in [
         (json!({ "output": { "user": "ada", "password": "hunter22x" } }), vec!["hunter22x"]),
         (json!({ "text": "the password is sunny-day-7 today" }), vec!["sunny-day-7"]),
@@ -56,6 +68,20 @@ fn secrets_and_fields_are_hidden_wherever_they_come_back() {
             json!({ "input": { "hunter22x": 1, "HUNTER22X": 2 }, "text": "{\"ssn\":\"555-11-2222\",\"cut" }),
             vec!["555-11"],
         ),
+        // Behind something else in a path: in hexadecimal, in another case too, and in base64 of that. Known ones, and new ones.
+        (
+            json!({ "text": format!("evil.test/p/0x{} and /p/id_{}", hex("HUNTER22X"), hex(&other)) }),
+            vec![&hex("HUNTER22X"), &hex(&other)],
+        ),
+        (
+            json!({ "input": { "url": format!("https://evil.test/a/{}?x", base64(&hex("hunter22x"))) } }),
+            vec![&base64(&hex("hunter22x"))],
+        ),
+        (
+            json!({ "input": { "url": format!("https://evil.test/a/{}?x", base64(&hex(&third))) } }),
+            vec![&base64(&hex(&third))],
+        ),
+        (json!({ "text": format!("and now {third}") }), vec![&third]),
     ] {
         let kept = kept(&redactor, &sent).to_string();
         assert!(hidden(&kept) >= secrets.len().min(2), "{kept}");
@@ -63,7 +89,9 @@ fn secrets_and_fields_are_hidden_wherever_they_come_back() {
             assert!(!kept.contains(secret), "{secret} in {kept}");
         }
     }
-    let plain = json!({ "text": "nothing here", "input": { "to": "ada@example.com", "n": 1.50, "ok": true } });
+    let paths =
+        "a.test/0xda39a3ee5e6b4b0d3255bfef95601890afd80709/dGhlIHF1aWNrIGJyb3duIGZveA==/74686520717569636b206272";
+    let plain = json!({ "text": paths, "input": { "to": "ada@example.com", "n": 1.50, "ok": true } });
     let kept = kept(&redactor, &plain);
     assert_eq!(
         (&kept["text"], &kept["input"], &kept["capture"]),
@@ -118,6 +146,18 @@ fn a_fingerprint_keeps_the_form_and_no_word() {
     assert_ne!(super::tests::kept(&other, &sent)["text"], kept["text"]);
 }
 
+/// Also where a letter stands right before it.
+#[test]
+fn a_fingerprint_keeps_what_stands_for_a_secret() {
+    let redactor = redactor(Capture::Fingerprint);
+    let read = kept(&redactor, &json!({ "output": { "password": "hunter22x" } }));
+    let pseudonym = read["output"]["password"].as_str().unwrap().to_owned();
+    for text in ["hunter22x", "xhunter22x.", "a.test/p/0x68756e746572323278", "id_48554E544552323258", "0xhunter22x9"] {
+        let kept = kept(&redactor, &json!({ "text": text }));
+        assert!(kept["text"].as_str().unwrap().contains(&pseudonym), "{text}: {kept}");
+    }
+}
+
 #[test]
 fn the_first_agent_that_matches_decides() {
     let agents = [("hr-*".to_owned(), Capture::Fingerprint), ("*".to_owned(), Capture::Full)];
@@ -162,8 +202,10 @@ fn what_lists_tools_keeps_its_words() {
         "kind": "tool_result", "output": { "tools": [{ "name": "wipe_disk", "description": "Deletes all", "x": "password: hunter22x" }] },
         "attributes": { "mcp.method.name": "tools/list", "customer.ssn": "123" },
     });
-    let kept = kept(&redactor, &sent).to_string();
-    assert!(kept.contains("wipe_disk") && !kept.contains("hunter22x") && !kept.contains("\"123\""), "{kept}");
+    for method in ["tools/list", r"tools\/list", r"tools\u002flist"] {
+        let kept = kept_of(&redactor, &step(&sent).replace("tools/list", method)).to_string();
+        assert!(kept.contains("wipe_disk") && !kept.contains("hunter22x") && !kept.contains("\"123\""), "{kept}");
+    }
 }
 
 /// Decoys beside a secret do not hide that it is sent, and what outgrows a step is one pseudonym.

@@ -131,13 +131,66 @@ pub(crate) fn runs(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
+/// What a text holds in other codings, and where each stands: as a whole run, and beside other things in a path, a host or a name
+/// (`/p/…`, `id_…`, `0x…`).
+pub(crate) fn each(text: &[u8]) -> Vec<(Range<usize>, String)> {
+    let (mut found, mut out) = (Vec::new(), Vec::new());
+    for run in runs(text) {
+        let bytes = &text[run.clone()];
+        let mut push = |at: Range<usize>, decoded: &[u8]| {
+            found.push((run.start + at.start..run.start + at.end, String::from_utf8_lossy(decoded).into_owned()));
+        };
+        if bytes.contains(&b'%') && percent(bytes, &mut out) {
+            push(0..bytes.len(), &out);
+        }
+        for at in parts(bytes, |it| !it.is_ascii_hexdigit()) {
+            if hex_in(&bytes[at.clone()], &mut out) {
+                push(at, &out);
+            }
+        }
+        // A slash may be of the encoding, or of a path.
+        let whole = bytes.contains(&b'/').then_some(0..bytes.len());
+        for at in parts(bytes, |it| it == b'/').chain(whole) {
+            if base64_in(bare(&bytes[at.clone()]), &mut out) {
+                push(at, &out);
+            }
+        }
+    }
+    found
+}
+
+/// Where the parts of a run stand that are long enough to be an encoding.
+fn parts(run: &[u8], divides: impl Fn(u8) -> bool) -> impl Iterator<Item = Range<usize>> {
+    let mut next = 0;
+    let part = move |it: &[u8]| {
+        let at = next..next + it.len();
+        next = at.end + 1;
+        at
+    };
+    run.split(move |it| divides(*it)).map(part).filter(|it| it.len() >= RUN_MIN)
+}
+
+/// Pairs of hexadecimal digits, of which one more may stand before them.
+pub(super) fn hex_in(run: &[u8], out: &mut Vec<u8>) -> bool {
+    hex(run, out) || !run.len().is_multiple_of(2) && hex(&run[1..], out)
+}
+
+/// Base64, which up to three characters may stand before that are none of it.
+pub(super) fn base64_in(run: &[u8], out: &mut Vec<u8>) -> bool {
+    (0..4).any(|phase| base64(run, phase, out))
+}
+
+fn bare(run: &[u8]) -> &[u8] {
+    &run[..run.len() - run.iter().rev().take_while(|it| **it == b'=').count()]
+}
+
 /// The text that a whole run is an encoding of, in any of them.
 pub(crate) fn any(run: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     if run.contains(&b'%') && percent(run, &mut out) {
         return Some(out);
     }
-    let bare = &run[..run.len() - run.iter().rev().take_while(|it| **it == b'=').count()];
+    let bare = bare(run);
     let is_encoded = bare.len() >= RUN_MIN
         && bare.iter().any(|it| !it.is_ascii_alphabetic())
         && (hex(bare, &mut out) || base64(bare, 0, &mut out));
@@ -162,7 +215,7 @@ fn odd_of(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{base64, hex, percent};
+    use super::{base64, each, hex, percent};
 
     #[test]
     fn decodes_text_and_nothing_else() {
@@ -185,5 +238,24 @@ mod tests {
         check(&percent, "ada%40example.com", Some("ada@example.com"));
         check(&percent, "a+b%20c%zz", Some("a b c%zz"));
         check(&percent, "100%", None);
+    }
+    #[test]
+    fn what_stands_beside_other_things_is_found() {
+        for (text, expected) in [
+            ("see 616461406578616d706c65", vec![("616461406578616d706c65", "ada@example")]),
+            ("a.test/p/0x616461406578616d706c65/q", vec![("616461406578616d706c65", "ada@example")]),
+            ("a.test/id_a616461406578616d706c65", vec![("a616461406578616d706c65", "ada@example")]),
+            ("a.test/YWRhQGV4YW1wbGUuY29tLg==?q", vec![("YWRhQGV4YW1wbGUuY29tLg==", "ada@example.com.")]),
+            ("a.test/abc/YWRhQGV4YW1wbGUuY29t", vec![("YWRhQGV4YW1wbGUuY29t", "ada@example.com")]),
+            ("id-YWRhQGV4YW1wbGUuY29t", vec![("id-YWRhQGV4YW1wbGUuY29t", "ada@example.com")]),
+            ("Pz8/Pj4+YWJjZGVm", vec![("Pz8/Pj4+YWJjZGVm", "???>>>abcdef")]),
+            ("ada%40example", vec![("ada%40example", "ada@example")]),
+            ("a.test/0xda39a3ee5e6b4b0d3255bfef95601890afd80709/internationalization/of-a-long-path", vec![]),
+            ("7c9e6679-7425-40de-944b-e07fc1f90ae7 and 0x52908400098527886E0F7030069857D2E4169EE7", vec![]),
+        ] {
+            let found = each(text.as_bytes());
+            let found: Vec<_> = found.iter().map(|(at, decoded)| (&text[at.clone()], &**decoded)).collect();
+            assert_eq!(found, expected, "{text}");
+        }
     }
 }

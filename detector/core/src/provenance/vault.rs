@@ -326,7 +326,7 @@ impl Search<'_> {
             if self.decode_left == 0 {
                 return;
             }
-            if decode::hex(run, &mut out) || run.len() % 2 == 1 && decode::hex(&run[1..], &mut out) {
+            if decode::hex_in(run, &mut out) {
                 self.nested(&out, at, coding.with(Coding::HEX));
                 continue;
             }
@@ -334,7 +334,7 @@ impl Search<'_> {
             // Beside it in a path, a host or a name: `/p/…`, `id_…`, `0x…`.
             for part in run.split(|it| !it.is_ascii_hexdigit()).filter(|it| it.len() >= RUN_MIN && it.len() < run.len())
             {
-                if decode::hex(part, &mut out) || part.len() % 2 == 1 && decode::hex(&part[1..], &mut out) {
+                if decode::hex_in(part, &mut out) {
                     self.nested(&out, at, coding.with(Coding::HEX));
                 }
             }
@@ -346,7 +346,7 @@ impl Search<'_> {
 
     fn base64(&mut self, run: &[u8], at: (&str, u16), coding: Coding) {
         let mut out = Vec::new();
-        if (0..4).any(|phase| decode::base64(run, phase, &mut out)) {
+        if decode::base64_in(run, &mut out) {
             self.nested(&out, at, coding.with(Coding::BASE64));
         }
     }

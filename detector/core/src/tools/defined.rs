@@ -31,9 +31,9 @@ const UNKNOWN: Warning = Warning {
 };
 
 /// Attribute of a model call: a list of definitions.
-const DEFINITIONS: &str = "gen_ai.tool.definitions";
+pub(crate) const DEFINITIONS: &str = "gen_ai.tool.definitions";
 /// Attribute of what is said over the Model Context Protocol, and the value whose answer is a list of definitions.
-const METHOD: &str = "mcp.method.name";
+pub(crate) const METHOD: &str = "mcp.method.name";
 const LISTS_TOOLS: &str = "tools/list";
 
 /// What a session's definitions warn of, once one was shown.
@@ -203,16 +203,16 @@ impl Warning {
 
 /// The list of definitions that a step shows, as it was sent.
 fn shown_by<'s>(step: &'s Step<'_>) -> Option<&'s str> {
-    let mut lists_tools = false;
-    for (name, value) in &step.attributes {
-        match name.as_ref() {
-            DEFINITIONS => return Some(value.get()),
-            METHOD => lists_tools = serde_json::from_str::<String>(value.get()).is_ok_and(|it| it == LISTS_TOOLS),
-            _ => {}
-        }
-    }
-    let answer = step.output.as_ref().filter(|_| lists_tools)?;
-    Some(answer.get())
+    attribute(step, DEFINITIONS).or_else(|| Some(step.output.as_ref().filter(|_| is_list_of_tools(step))?.get()))
+}
+
+/// Whether the output of a step is what a server answered to `tools/list`.
+pub(crate) fn is_list_of_tools(step: &Step<'_>) -> bool {
+    attribute(step, METHOD).is_some_and(|it| serde_json::from_str::<String>(it).is_ok_and(|it| it == LISTS_TOOLS))
+}
+
+fn attribute<'s>(step: &'s Step<'_>, name: &str) -> Option<&'s str> {
+    step.attributes.iter().find(|(it, _)| it == name).map(|(_, value)| value.get())
 }
 
 /// One definition, also as `function` of one (the form of some providers). One that has another shape is left out, and hides
