@@ -135,6 +135,30 @@ mod tests {
     }
 
     #[test]
+    fn what_most_of_them_used() {
+        let hundred: Vec<u64> = (1..=100).rev().collect();
+        for (tokens, expected) in [
+            (&[][..], None),
+            (&[7], Some((7.0, 7.0))),
+            (&[9, 1], Some((1.0, 9.0))),
+            (&[30, 10, 20], Some((20.0, 30.0))),
+            (&hundred, Some((50.0, 95.0))),
+        ] {
+            let finals = finals(tokens);
+            let totals = finals.totals();
+            let of = |name: &str| totals.iter().find(|it| it.measure == name).map(|it| (it.median, it.p95));
+            assert_eq!((finals.sessions(), of("tokens")), (tokens.len(), expected), "{tokens:?}");
+            assert_eq!(of("steps"), expected.map(|_| (0.0, 0.0)), "{tokens:?}");
+        }
+        // In the units of budgets: dollars and seconds.
+        let mut drawn = Drawn::default();
+        let counts = Counts { micro_usd: 1_500_000, ..Counts::default() };
+        drawn.push(&Used { counts, now: Timestamp::from_micros(2_500_000), ..Used::default() });
+        let totals = drawn.learn().totals();
+        assert_eq!([totals[3].median, totals[4].median], [1.5, 2.5], "{totals:?}");
+    }
+
+    #[test]
     fn the_sample_is_bounded() {
         let finals = finals(&vec![7; SESSIONS_MAX * 4]);
         assert_eq!(finals.beyond(Measure::Tokens, 7, 6), (SESSIONS_MAX, SESSIONS_MAX));
