@@ -181,6 +181,7 @@ impl Detector {
         let tool = self.tools.of(step, &rules.catalogue, &session.defined, limits.tools_max);
         let heard = if tool.flags.has(Flags::POLL) { None } else { session.calls.hear(step) };
         let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, &rules);
+        self.tally.dropped += run.shared.as_mut().map_or(0, |it| it.take_forgotten());
         findings.append(&mut flow.findings);
         let approved = escalation::is_approved(step, session);
         findings.append(&mut escalation::observe(step, &tool, session, run, &rules));

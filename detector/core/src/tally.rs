@@ -6,7 +6,7 @@
 pub struct Tally {
     /// Conditions that could not be evaluated (a missing field, a wrong type); each counted as no match.
     pub condition_errors: u64,
-    /// Partial matches, windows and definitions of tools that a limit made a session forget or pass over.
+    /// Partial matches, windows, definitions of tools and secrets that a limit made a session or its run forget or pass over.
     pub dropped: u64,
     /// Steps that came after one of their session with the same or a larger `seq`.
     pub late: u64,

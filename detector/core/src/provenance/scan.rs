@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::atom::{Atom, Coding, Flag};
 use super::canonical::Canonical;
-use super::decode::{self, RUN_MIN};
+use super::decode::{self, DECODED_MAX, RUN_MIN};
 use super::rarity::{self, GATE_BITS};
 use super::role::Role;
 use super::sip::Key;
@@ -340,7 +340,7 @@ impl<'k, S: Sink> Scanner<'k, S> {
             return;
         }
         let mut out = Vec::with_capacity(RUN_MIN);
-        if is_percent && decode::percent(token, &mut out) {
+        if is_percent && decode::percent(token, DECODED_MAX, &mut out) {
             self.nested(&out, self.coding.with(Coding::URL));
             return;
         }

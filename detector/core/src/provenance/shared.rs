@@ -49,6 +49,11 @@ impl Shared {
         &self.vault
     }
 
+    /// How many secrets a limit made it forget or pass over since the last call.
+    pub fn take_forgotten(&mut self) -> u64 {
+        self.vault.take_forgotten().into()
+    }
+
     /// Takes in what a step reads; to be told of its leaves while the index reads them.
     pub fn reading<'s>(&'s mut self, step: &'s Step<'s>, integrity: Integrity, tool: ToolTraits) -> Reading<'s> {
         if !self.keyed {
@@ -131,7 +136,7 @@ impl Shared {
     pub fn leaks(&self, step: &Step<'_>) -> Vec<Leak> {
         let Some(input) = step.input.as_ref().filter(|_| !self.vault.is_empty()) else { return Vec::new() };
         let mut search = self.vault.search();
-        walk::leaves_and_names(input.get(), SHORT_MIN, &mut |it| match it.is_name {
+        walk::all_leaves_and_names(input.get(), SHORT_MIN, &mut |it| match it.is_name {
             true => search.name(it.path, it.item, it.text),
             false => search.argument(it.path, it.item, it.text),
         });

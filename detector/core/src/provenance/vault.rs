@@ -14,7 +14,7 @@ use super::decode;
 use super::pages::{Page, PageRef, Paged, Pages};
 use super::sip::Key;
 use super::{fold, paths};
-use crate::hash::mix;
+use crate::hash::{hash_text, mix};
 use crate::secret::{self, SecretKind};
 
 /// Letters and digits of one window. Thirty-six to the twelfth still fits in 64 bits: no two windows share a number.
@@ -28,15 +28,17 @@ const KEY_WINDOWS_MAX: usize = 32;
 pub(super) const SHORT_MIN: usize = 6;
 /// Letters and digits of a secret that are looked at.
 const FOLDED_MAX: usize = 4096;
-/// Secrets of a run, and windows of all of them. Full: a new one is not kept, and the run says so.
+/// Secrets of a run, and windows of all of them. Full: a new one takes the place of another (`Vault::victim`), which
+/// is counted with what else limits made a session forget.
 const SECRETS_MAX: usize = 64;
+/// Secrets of one step that others do not push out by being more.
+const SHARE: usize = 8;
 const PRINTS_MAX: usize = 768;
 /// Secrets of one page. So many are part of the stored form.
 const PAGE: usize = 4;
-/// Shortest run that may be an encoded secret: six characters in base64.
-const RUN_MIN: usize = 8;
-/// Bytes decoded of one call, at all depths together.
-const DECODE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one call that are decoded out of what was decoded: four times what a step may hold. More: what comes later in the call is
+/// not found where it is encoded twice.
+const NESTED_BYTES_MAX: usize = 256 * 1024;
 /// Longest path that is kept with a secret.
 const PATH_MAX: usize = 64;
 
@@ -68,8 +70,10 @@ pub struct Vault {
     key: Key,
     pub(super) secrets: Vec<Secret>,
     prints: Prints,
-    /// A secret was met that is not kept.
-    pub(super) full: bool,
+    /// A secret was met that is not kept, or is no more.
+    full: bool,
+    /// Since somebody asked.
+    forgotten: u32,
     pages: Pages,
 }
 
@@ -113,16 +117,56 @@ impl Vault {
         if prints.is_empty() {
             return;
         }
-        if number >= SECRETS_MAX || self.prints.0.len() + prints.len() > PRINTS_MAX {
-            self.full = true;
-            return;
+        while self.prints.0.len() + prints.len() > PRINTS_MAX || self.kept().count_ones() as usize >= SECRETS_MAX {
+            (self.full, self.forgotten) = (true, self.forgotten + 1);
+            let Some(victim) = self.victim(&secret, prints[0].hash) else { return };
+            self.prints.0.retain(|it| usize::from(it.secret) != victim);
+            self.pages.touch(victim / PAGE);
         }
         let path = &secret.path;
         let path = path[..path.floor_char_boundary(PATH_MAX)].into();
-        self.secrets.push(Secret { path, ..secret });
+        let secret = Secret { path, ..secret };
+        // The place of one that was let go is free.
+        let free = (self.secrets.len() >= SECRETS_MAX).then(|| self.kept().trailing_ones() as usize);
+        let number = free.unwrap_or(self.secrets.len());
+        match self.secrets.get_mut(number) {
+            Some(it) => *it = secret,
+            None => self.secrets.push(secret),
+        }
+        prints.iter_mut().for_each(|it| it.secret = u8::try_from(number).unwrap_or(u8::MAX));
         self.prints.0.append(&mut prints);
         self.prints.sort();
         self.pages.touch(number / PAGE);
+    }
+
+    /// Numbers of the secrets that are kept, as bits: those that have prints.
+    fn kept(&self) -> u64 {
+        self.prints.0.iter().fold(0, |bits, it| bits | 1 << (it.secret % 64))
+    }
+
+    /// Which secret goes for a new one. Of a step that brought more than its share and more than any other, one of its own, so that a
+    /// page full of made-up ones takes places from itself; otherwise one of all, which `drawn` decides and no page can foresee.
+    /// `None` where the new one is of such a step.
+    fn victim(&self, new: &Secret, drawn: u64) -> Option<usize> {
+        let source = |it: &Secret| mix(hash_text(it.session.as_str()), hash_text(it.step.as_str()));
+        let kept = self.kept();
+        let kept: Vec<(usize, u64)> =
+            self.secrets.iter().map(source).enumerate().filter(|it| kept >> it.0 & 1 == 1).collect();
+        let count = |of: u64| kept.iter().filter(|it| it.1 == of).count();
+        let own = count(source(new));
+        // More than half are the most there can be.
+        let is_most = own * 2 > SECRETS_MAX;
+        let most = if is_most { own } else { kept.iter().map(|it| count(it.1)).max().unwrap_or(0) };
+        if own >= SHARE && own >= most {
+            return None;
+        }
+        let places: Vec<usize> = kept.iter().filter(|it| most <= SHARE || count(it.1) == most).map(|it| it.0).collect();
+        places.get(usize::try_from(drawn % places.len().max(1) as u64).unwrap_or(0)).copied()
+    }
+
+    /// How many secrets it forgot or passed over since the last call.
+    pub(super) fn take_forgotten(&mut self) -> u32 {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// Begins to look for secrets in what a call sends.
@@ -132,7 +176,7 @@ impl Vault {
             let (word, bit) = filter_at(it.hash);
             filter[word] |= bit;
         }
-        Search { vault: self, filter, stream: Stream::default(), decode_left: DECODE_BYTES_MAX, leaks: Vec::new() }
+        Search { vault: self, filter, stream: Stream::default(), nested_left: NESTED_BYTES_MAX, leaks: Vec::new() }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -227,7 +271,7 @@ pub(super) struct Search<'v> {
     filter: [u64; FILTER],
     /// Goes on over all arguments, so that a secret that was divided among them is seen.
     stream: Stream,
-    decode_left: usize,
+    nested_left: usize,
     pub(super) leaks: Vec<Leak>,
 }
 
@@ -306,7 +350,7 @@ impl Search<'_> {
     /// Reads what is encoded in a text.
     fn decoded(&mut self, text: &[u8], at: (&str, u16), coding: Coding) {
         let mut out = Vec::new();
-        if text.contains(&b'%') && decode::percent(text, &mut out) {
+        if text.contains(&b'%') && decode::percent(text, usize::MAX, &mut out) {
             self.nested(&out, at, coding.with(Coding::URL));
         }
         // Lines of a long run, as many programs break them, are one run. Each for itself is looked at as well: what stands in
@@ -320,40 +364,19 @@ impl Search<'_> {
 
     /// Reads each run of characters that may be an encoding.
     fn runs(&mut self, text: &[u8], at: (&str, u16), coding: Coding) {
-        let mut out = Vec::new();
         let in_run = |it: &u8| it.is_ascii_alphanumeric() || matches!(it, b'+' | b'/' | b'-' | b'_');
-        for run in text.split(|it| !in_run(it)).filter(|it| it.len() >= RUN_MIN) {
-            if self.decode_left == 0 {
-                return;
-            }
-            if decode::hex_in(run, &mut out) {
-                self.nested(&out, at, coding.with(Coding::HEX));
-                continue;
-            }
-            self.base64(run, at, coding);
-            // Beside it in a path, a host or a name: `/p/…`, `id_…`, `0x…`.
-            for part in run.split(|it| !it.is_ascii_hexdigit()).filter(|it| it.len() >= RUN_MIN && it.len() < run.len())
-            {
-                if decode::hex_in(part, &mut out) {
-                    self.nested(&out, at, coding.with(Coding::HEX));
-                }
-            }
-            for part in run.split(|it| *it == b'/').filter(|it| it.len() >= RUN_MIN && it.len() < run.len()) {
-                self.base64(part, at, coding);
-            }
+        for run in text.split(|it| !in_run(it)).filter(|it| it.len() >= decode::PART_MIN) {
+            decode::inside(run, &mut |_, inner, decoded| self.nested(decoded, at, coding.with(inner)));
         }
     }
 
-    fn base64(&mut self, run: &[u8], at: (&str, u16), coding: Coding) {
-        let mut out = Vec::new();
-        if decode::base64_in(run, &mut out) {
-            self.nested(&out, at, coding.with(Coding::BASE64));
-        }
-    }
-
+    /// What a call sends is read to its end, and so is what comes out of it. Of what comes out of that there is a limit.
     fn nested(&mut self, decoded: &[u8], at: (&str, u16), coding: Coding) {
-        let length = decoded.len().min(self.decode_left);
-        self.decode_left -= length;
+        let mut length = decoded.len();
+        if coding.depth() > 1 {
+            length = length.min(self.nested_left);
+            self.nested_left -= length;
+        }
         let text = String::from_utf8_lossy(&decoded[..length]);
         let plain = fold::plain(&text);
         self.read(&mut Stream::default(), &plain, at, coding);

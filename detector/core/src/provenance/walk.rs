@@ -33,6 +33,8 @@ const DEPTH_MAX: u32 = 64;
 const NESTED_MAX: u32 = 2;
 
 impl Extent {
+    const WHOLE: Self = Self { head: usize::MAX, tail: usize::MAX, fields: 0, cut: false };
+
     fn of(length: usize) -> Self {
         if length <= HEAD + TAIL + FIELDS {
             return Self { head: length, tail: length, fields: 0, cut: false };
@@ -72,19 +74,23 @@ pub struct Leaf<'l> {
 
 /// Calls `visit` for each text and number of a JSON value; whether something was left out.
 pub(super) fn leaves(json: &str, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
-    walk(json, usize::MAX, visit)
+    walk(json, usize::MAX, Extent::of(json.len()), visit)
 }
 
 /// The same, and for each name of so many bytes or more as well, under the path of its object: what is sent may be sent as a
 /// name.
 pub(super) fn leaves_and_names(json: &str, name_min: usize, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
-    walk(json, name_min, visit)
+    walk(json, name_min, Extent::of(json.len()), visit)
 }
 
-fn walk(json: &str, name_min: usize, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
+/// The same of all of it, however long.
+pub(super) fn all_leaves_and_names(json: &str, name_min: usize, visit: &mut impl FnMut(Leaf<'_>)) {
+    walk(json, name_min, Extent::WHOLE, visit);
+}
+
+fn walk(json: &str, name_min: usize, mut extent: Extent, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
     // Room for most paths at once.
     let mut path = Path { text: String::with_capacity(64), ..Path::default() };
-    let mut extent = Extent::of(json.len());
     let mut walker = Walker { json, at: 0, path: &mut path, extent: &mut extent, nested: 0, name_min };
     walker.value(0, visit);
     extent.cut
@@ -151,7 +157,7 @@ impl Walker<'_, '_> {
         if self.nested < NESTED_MAX && is_json(text) {
             let (nested, name_min) = (self.nested + 1, self.name_min);
             let mut inner = Walker { json: text, at: 0, path: self.path, extent: self.extent, nested, name_min };
-            if self.nested == 0 {
+            if self.nested == 0 && inner.extent.head < usize::MAX {
                 // Positions are those of the inner text from here on.
                 *inner.extent = Extent { cut: inner.extent.cut, ..Extent::of(text.len()) };
             }

@@ -1,6 +1,8 @@
 //! Leakage on a generated corpus: secrets × encodings × ways to send them × hops between agents, and as much that looks
 //! alike and is none. Seeded: the same cases on every machine.
 
+mod wherever;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
