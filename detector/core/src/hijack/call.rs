@@ -12,7 +12,7 @@ use super::words;
 use crate::hash::{hash_text, mix};
 use crate::tools::{Flags, Tool};
 
-/// Parts of arguments that are looked at; longer lists are cut.
+/// Parts of arguments that are looked at; longer lists are cut, but for as many addresses.
 const PARTS_MAX: usize = 48;
 /// Arguments longer than this are looked up sentence by sentence, in bytes.
 const CONTENT_BYTES_MIN: usize = 60;
@@ -82,7 +82,8 @@ struct Values {
 
 impl Values {
     fn push(&mut self, name: &str, value: &str) {
-        if self.ends.len() < PARTS_MAX {
+        let count = self.ends.len();
+        if count < PARTS_MAX || count < 2 * PARTS_MAX && reaches_somebody(value) {
             self.text.push_str(name);
             let end = self.text.len();
             self.text.push_str(value);
@@ -98,6 +99,19 @@ impl Values {
     fn names(&self) -> impl Iterator<Item = &str> {
         self.iter().map(|it| it.0)
     }
+
+    /// With the place of each. Where there may be more parts than are looked at, addresses come first and content last, so that no
+    /// filler stands before where a call goes.
+    fn telling_first(&self) -> Vec<(usize, (&str, &str))> {
+        let most = |text: &str| if text.len() > CONTENT_BYTES_MIN { CONTENT_PARTS_MAX } else { 1 };
+        let mut all: Vec<_> = self.iter().enumerate().collect();
+        if all.iter().map(|it| most(it.1.1)).sum::<usize>() > PARTS_MAX {
+            let rank =
+                |text: &str| if reaches_somebody(text) { 0 } else { 1 + u8::from(text.len() > CONTENT_BYTES_MIN) };
+            all.sort_by_cached_key(|it| rank(it.1.1));
+        }
+        all
+    }
 }
 
 impl Call {
@@ -111,7 +125,7 @@ impl Call {
         }
         let vector = meanings.of(name, &values);
         let mut parts: Vec<Part> = Vec::with_capacity(values.ends.len());
-        for (at, (argument, text)) in values.iter().enumerate() {
+        for (at, (argument, text)) in values.telling_first() {
             let is_content = text.len() > CONTENT_BYTES_MIN;
             let mut put = |text: &str| {
                 if parts.len() < PARTS_MAX {
@@ -304,6 +318,11 @@ fn count_together(parts: &mut [Part]) {
     }
 }
 
+/// Whether a value that is no content says where a call goes.
+fn reaches_somebody(value: &str) -> bool {
+    value.len() <= CONTENT_BYTES_MIN && (is_url(value) || is_address(value))
+}
+
 /// Whether a value that is no URL is of the form that reaches somebody or something: an `@`, a path, a long number.
 fn is_address(value: &str) -> bool {
     let mut digits = 0;
@@ -323,5 +342,5 @@ fn is_url(value: &str) -> bool {
     let host = &value[..bytes.iter().position(|it| *it == b'/').unwrap_or(bytes.len())];
     let Some(dot) = host.bytes().rposition(|it| it == b'.') else { return false };
     let ending = &host.as_bytes()[dot + 1..];
-    ending.len() >= 2 && ending.iter().all(u8::is_ascii_lowercase) && !host.contains(char::is_whitespace)
+    ending.len() >= 2 && ending.iter().all(u8::is_ascii_alphabetic) && !host.contains(char::is_whitespace)
 }

@@ -107,13 +107,15 @@ impl Index {
     /// Calls `visit` with each argument of a call and where its values were read.
     pub fn probe(&self, step: &Step<'_>, tool: ToolTraits, visit: &mut impl FnMut(&Argument<'_>)) {
         let Some(input) = step.input.as_ref() else { return };
-        let mut left = ARGUMENTS_MAX;
-        walk::leaves(input.get(), &mut |leaf| {
-            if left == 0 {
+        let (mut left, mut destinations_left) = (ARGUMENTS_MAX, ARGUMENTS_MAX);
+        walk::all_leaves(input.get(), &mut |leaf| {
+            let role = Role::of(leaf.key, leaf.text, tool.runs_code);
+            // Where a call goes is looked at behind whatever else it carries.
+            let left = if left == 0 && role == Role::Destination { &mut destinations_left } else { &mut left };
+            if *left == 0 {
                 return;
             }
-            left -= 1;
-            let role = Role::of(leaf.key, leaf.text, tool.runs_code);
+            *left -= 1;
             let asking = Asking { index: self, named: None, words: 0, words_named: 0, traces: [None; TRACES_MAX] };
             let mut scanner = Scanner::new(&self.key, Depth::All, asking);
             scanner.text(leaf.text, Flag::FIELD);

@@ -83,7 +83,12 @@ pub(super) fn leaves_and_names(json: &str, name_min: usize, visit: &mut impl FnM
     walk(json, name_min, Extent::of(json.len()), visit)
 }
 
-/// The same of all of it, however long.
+/// Each text and number of all of a JSON value, however long: of what a call sends, which its producer has bounded.
+pub(super) fn all_leaves(json: &str, visit: &mut impl FnMut(Leaf<'_>)) {
+    walk(json, usize::MAX, Extent::WHOLE, visit);
+}
+
+/// The same, with names.
 pub(super) fn all_leaves_and_names(json: &str, name_min: usize, visit: &mut impl FnMut(Leaf<'_>)) {
     walk(json, name_min, Extent::WHOLE, visit);
 }

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Capture, Column, Limits, Redact, Timestamp};
+use martingale_schemas::{Capture, Column, Limits, Redact, Step, Timestamp};
 use serde_json::{Value, json};
 
 use crate::testing::BEGIN;
-use crate::{Detector, Observed, Redactor, Rules};
+use crate::{Detector, Judgement, Observed, Redactor, Rules};
 
 /// SplitMix64.
 struct Random(u64);
@@ -222,8 +222,21 @@ fn leaks_from(
     steps: &[(&str, &str, &str, Value)],
     kept: &mut String,
 ) -> bool {
-    let mut detector = Detector::new(Arc::clone(rules));
     let mut found = false;
+    judge(rules, redactor, steps, &mut |judgement, step| {
+        kept.push_str(&String::from_utf8(step.to_json()).unwrap());
+        found |= judgement.findings.iter().any(|it| it.column == Column::Leakage);
+    });
+    found
+}
+
+fn judge(
+    rules: &Arc<Rules>,
+    redactor: Option<&Redactor>,
+    steps: &[(&str, &str, &str, Value)],
+    told: &mut dyn FnMut(&Judgement, &Step<'_>),
+) {
+    let mut detector = Detector::new(Arc::clone(rules));
     for (n, (session, kind, tool, content)) in steps.iter().enumerate() {
         let mut step = json!({
             "session_id": session, "root_session_id": "root", "step_id": n.to_string(), "kind": kind, "agent": { "id": "a" },
@@ -239,12 +252,10 @@ fn leaks_from(
         let step =
             StepV1::parse(text.as_bytes()).unwrap().check(Timestamp::from_micros(BEGIN), &Limits::DEFAULT).unwrap();
         let step = if let Some(redactor) = redactor { redactor.redact(step) } else { step };
-        kept.push_str(&String::from_utf8(step.to_json()).unwrap());
         if let Observed::Judged(it) = detector.observe(&step) {
-            found |= it.findings.iter().any(|it| it.column == Column::Leakage);
+            told(&it, &step);
         }
     }
-    found
 }
 
 const HOPS: [&str; 4] = ["same session", "another session", "memory", "many steps"];
