@@ -89,7 +89,7 @@ impl Metrics {
             condition_errors: counter("condition_errors", "Policy conditions that could not be evaluated")?,
             dropped: counter(
                 "partial_matches_dropped",
-                "Partial matches and windows that a limit made a session forget",
+                "Partial matches, windows, definitions of tools and secrets that a limit made a session or its run forget",
             )?,
             late: counter("steps_late", "Steps that came after one of their session with the same or a larger seq")?,
             skipped: counter("seq_skipped", "Numbers that sessions left out between two steps")?,

@@ -1,6 +1,6 @@
 //! One round: survey → choose → learn → calibrate → publish.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
@@ -44,8 +44,8 @@ pub(super) struct Round {
     halts: Halts,
     /// Of the baselines on the log.
     index: blob::Index,
-    /// The newest end of a session that was learnt from; when this process has not learnt yet, when baselines were put last.
-    learnt_to: Option<i64>,
+    /// The sessions that were learnt from last; nothing when this process has not learnt yet.
+    learnt: Option<HashSet<u64>>,
     /// What was ordered last. Not known after a start: what is ordered twice changes nothing.
     ordered: Option<BaselinesId>,
     /// Why the last round put nothing on the log, as the server's log was told; nothing where it did.
@@ -72,22 +72,21 @@ pub(super) struct Basis {
 impl Round {
     pub(super) fn new(shared: Shared) -> Self {
         let (hasher, surveys, halts, index) = Default::default();
-        Self { shared, hasher, surveys, halts, index, learnt_to: None, ordered: None, idle: None }
+        Self { shared, hasher, surveys, halts, index, learnt: None, ordered: None, idle: None }
     }
 
     /// Answers what was published; `None` when there was too little that is new, or the same was learnt again.
     pub(super) async fn learn(&mut self) -> Result<Option<(BaselinesId, Basis)>, Error> {
         self.survey().await?;
         let (chosen, from) = self.choose().await?;
-        let newest = chosen.iter().flatten().map(|it| it.last_at).max().unwrap_or(i64::MIN);
-        let learnt_to = match self.learnt_to {
-            Some(it) => it,
+        let new = match &self.learnt {
+            Some(learnt) => chosen.iter().flatten().filter(|it| !learnt.contains(&it.session)).count(),
             None => {
                 let held = self.index.refresh(&*self.shared.log, topics::BASELINES).await?;
-                held.last().map_or(i64::MIN, |it| it.put_at)
+                let learnt_at = held.last().map_or(i64::MIN, |it| it.put_at);
+                chosen.iter().flatten().filter(|it| it.over_at > learnt_at).count()
             }
         };
-        let new = chosen.iter().flatten().filter(|it| it.last_at > learnt_to).count();
         let needed = NEW_MIN.max(from.sessions / NEW_SHARE);
         if new < needed {
             self.tell(Idle::TooFew { new, needed }, from);
@@ -106,7 +105,8 @@ impl Round {
         } else {
             self.tell(Idle::Same, from);
         }
-        (self.learnt_to, self.ordered) = (Some(newest), Some(id));
+        self.learnt = Some(chosen.iter().flatten().map(|it| it.session).collect());
+        self.ordered = Some(id);
         Ok(is_new.then_some((id, from)))
     }
 
@@ -155,6 +155,8 @@ impl Round {
                 let bounds = log.bounds(topics::VERDICTS, partition).await?;
                 self.surveys.push(Survey::new(bounds, self.hasher.clone()));
             }
+            // Asked before: steps that come while verdicts are read are not judged yet.
+            let (now, steps) = (clock.now_micros(), log.bounds(topics::STEPS, partition).await?);
             while let Some(survey) = self.surveys.get_mut(at) {
                 let records = match log.read(topics::VERDICTS, partition, survey.next, PAGE).await {
                     Err(log::Error::Expired { .. }) => {
@@ -164,6 +166,7 @@ impl Round {
                     read => read?,
                 };
                 if records.is_empty() {
+                    survey.caught_up(now, steps.end);
                     break;
                 }
                 let bounds = Bounds { start: survey.next, end: survey.next };

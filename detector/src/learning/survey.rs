@@ -35,8 +35,10 @@ pub(super) struct Survey {
     /// beginnings.
     cut_at: Option<i64>,
     is_cut: bool,
-    /// The latest time that the log gave.
+    /// The latest time that is known of the partition: its log's, or the clock's once all of its steps are judged.
     now: i64,
+    /// Behind the latest step that was judged.
+    judged_to: Offset,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,8 @@ pub(super) struct Chosen {
     pub(super) first: Offset,
     pub(super) last: Offset,
     pub(super) last_at: i64,
+    /// Since when it is known to be over.
+    pub(super) over_at: i64,
     pub(super) steps: usize,
     /// It was left out, and drawn.
     pub(super) is_audited: bool,
@@ -118,6 +122,15 @@ impl Survey {
             cut_at: None,
             is_cut: bounds.start > Offset::START,
             now: i64::MIN,
+            judged_to: Offset::START,
+        }
+    }
+
+    /// All verdicts there are were taken in, at `now`, when the steps of the partition ended at `steps_end`. Where detectors are
+    /// behind, sessions seem silent that are not, so that time stands still there.
+    pub(super) fn caught_up(&mut self, now: i64, steps_end: Offset) {
+        if self.judged_to >= steps_end {
+            self.now = self.now.max(now);
         }
     }
 
@@ -135,6 +148,7 @@ impl Survey {
         }
         let Ok(head) = serde_json::from_slice::<Head<'_>>(&record.value) else { return };
         let at = Offset(head.position.offset);
+        self.judged_to = self.judged_to.max(at.next());
         let cut_off = self.cut_at.map(|it| it.saturating_add(config.silent.as_micros()));
         let root = self.hasher.hash_one(&*head.root_session_id);
         let agent = AGENTS.hash_one((&*head.agent_id, &head.environment));
@@ -198,8 +212,9 @@ impl Survey {
                 rest.left_out += 1;
                 continue;
             }
-            let (session, Seen { agent, first, last, last_at, steps, .. }) = (*session, *it);
-            chosen.push(Chosen { session, agent, first, last, last_at, steps, is_audited });
+            let (session, Seen { agent, first, last, last_at, steps, ended, .. }) = (*session, *it);
+            let over_at = if ended { last_at } else { last_at.saturating_add(silent) };
+            chosen.push(Chosen { session, agent, first, last, last_at, over_at, steps, is_audited });
         }
         (chosen, rest)
     }

@@ -218,6 +218,31 @@ fn why_nothing_is_learnt_is_said_once_until_it_changes() {
     tracing::subscriber::with_default(Said(said), || simulated(rounds));
 }
 
+/// A server in which nothing more happens learns from what happened; one that is behind with judging knows nobody to be silent.
+#[test]
+fn silence_is_by_the_clock_once_all_steps_are_judged() {
+    simulated(async {
+        let mut bench = Bench::new();
+        let running = bench.start();
+        judge(&bench, (0..NEW).map(|it| session(&format!("n{it}"), false, false)).collect()).await;
+        bench.stop(running).await;
+        for step in session("unjudged", true, false) {
+            bench.append(topics::STEPS, step).await;
+        }
+        bench.clock.advance(2 * HOUR_MICROS);
+        let mut behind = round(&bench, Learning::default());
+        assert_eq!(behind.learn().await.expect("a round"), None);
+        assert_eq!(behind.idle.map(|it| it.1.rest.under_way), Some(NEW));
+
+        let running = bench.start();
+        bench.until(topics::VERDICTS, (NEW * 4 + 5) as u64).await;
+        bench.stop(running).await;
+        // What became over while nobody looked is new, in a process that knows nothing of earlier rounds as well.
+        let (_, from) = round(&bench, Learning::default()).learn().await.expect("a round").expect("enough");
+        assert_eq!(from.sessions, NEW + 1, "{from:?}");
+    });
+}
+
 #[test]
 fn the_oldest_are_removed_beyond_what_is_kept() {
     simulated(async {
@@ -355,6 +380,7 @@ fn what_lies_between_chosen_sessions_is_not_read() {
         first: Offset(first),
         last: Offset(last),
         last_at: 0,
+        over_at: 0,
         steps: 1,
         is_audited: false,
     };

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::Value;
 
 use super::sql::text;
@@ -71,6 +71,9 @@ fn of_ends(it: &Ends) -> [(&'static str, Option<&str>); 3] {
 }
 
 async fn give(fields: &[(&str, Option<&str>)], signed: &Signed) -> Result<ExitCode> {
+    if signed.by.as_deref().is_none_or(|it| it.trim().is_empty()) {
+        bail!("nobody is named who answers for it, and $USER is not set: give --by WHO");
+    }
     let answer = Client::new(&signed.output.server)?.post(&["v1", "controls"], &signed.order(fields)).await?;
     if signed.output.json {
         say_json(&answer)?;

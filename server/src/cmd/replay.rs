@@ -73,9 +73,22 @@ pub(crate) async fn run(args: Replay) -> Result<ExitCode> {
     Ok(if shed + rejected > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// A file for results, which keeps what it held until there are some.
+/// A file for results, which keeps what it held until there are some; where there was none, none is left behind without them.
 #[derive(Debug)]
-pub(crate) struct Results(File);
+pub(crate) struct Results {
+    file: Option<File>,
+    /// Its path, where it was not there before.
+    made: Option<PathBuf>,
+}
+
+impl Drop for Results {
+    fn drop(&mut self) {
+        if let Some(path) = self.made.take() {
+            // It was to be removed already: whoever finds it empty loses nothing.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
 
 impl Results {
     /// # Errors
@@ -86,20 +99,25 @@ impl Results {
             let (path, same) = (path.display(), same.display());
             bail!("{path} is {same}, which is read: results would replace what is in it; name another file for them");
         }
-        let file = File::options().write(true).create(true).truncate(false).open(path);
-        Ok(Self(file.with_context(|| format!("{} cannot be written", path.display()))?))
+        let made = File::options().write(true).create_new(true).open(path);
+        let is_made = made.is_ok();
+        let file = made.or_else(|_| File::options().write(true).create(true).truncate(false).open(path));
+        let file = file.with_context(|| format!("{} cannot be written", path.display()))?;
+        Ok(Self { file: Some(file), made: is_made.then(|| path.to_owned()) })
     }
 
     /// Lets go of what the file held.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn begin(self) -> Result<BufWriter<File>> {
+    pub(crate) fn begin(mut self) -> Result<BufWriter<File>> {
+        self.made = None;
+        let file = self.file.take().context("results have been begun")?;
         // A pipe or a terminal holds nothing.
-        if self.0.metadata()?.is_file() {
-            self.0.set_len(0)?;
+        if file.metadata()?.is_file() {
+            file.set_len(0)?;
         }
-        Ok(BufWriter::with_capacity(1 << 20, self.0))
+        Ok(BufWriter::with_capacity(1 << 20, file))
     }
 }
 

@@ -220,11 +220,12 @@ fn first(value: &Value, fields: &[&str]) -> String {
 /// What a finding states of false alarms, in short.
 fn bound(finding: &Value) -> Option<String> {
     let share = finding["bound_at_most"].as_f64()? * 100.0;
-    let [threshold, sessions, requests, assumes] =
-        ["bound_threshold", "bound_sessions", "bound_requests", "bound_assumes"].map(|it| text(&finding[it]));
+    let threshold = finding["bound_threshold"].as_f64()?;
+    let [sessions, requests, assumes] =
+        ["bound_sessions", "bound_requests", "bound_assumes"].map(|it| text(&finding[it]));
     let day = finding["bound_alarms_per_day"].as_f64().map_or_else(String::new, |it| format!(", {it:.2} alarms a day"));
     Some(format!(
-        "at most {share:.0} % of sessions pass {threshold}{day}; {sessions} sessions of {requests} requests, {assumes}"
+        "at most {share:.0} % of sessions pass {threshold:.1}{day}; {sessions} sessions of {requests} requests, {assumes}"
     ))
 }
 

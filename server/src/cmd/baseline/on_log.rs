@@ -24,7 +24,10 @@ pub(super) async fn list(output: &Output) -> Result<ExitCode> {
     }
     let found = answer["baselines"].as_array().map(Vec::as_slice).unwrap_or_default();
     if found.is_empty() {
-        note("none are on the log: a server that learns puts some there, and `baseline publish` does");
+        note(
+            "none are on the log: a server that learns puts some there, and `baseline publish` does. Those of a file that a \
+             server was started with (`--baselines`) are not listed: its log names them",
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let mut table =
