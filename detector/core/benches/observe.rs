@@ -3,6 +3,8 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use martingale_detector_core::policy::STARTER;
@@ -101,6 +103,56 @@ fn step_of(session: usize, parent: usize, n: usize) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A call of 48 KB in a run that has read a secret, by what it sends; and what a door that hides secrets does to it.
+fn leaving(c: &mut Criterion) {
+    const BYTES: usize = 48_000;
+    let prose = "the weather is mild and dry, and tomorrow it stays so. ".repeat(BYTES / 40);
+    let twice = STANDARD.encode(STANDARD.encode(&prose));
+    let paths: String = prose.chars().map(|it| if it == ' ' { '/' } else { it }).collect();
+    let sent = [
+        ("prose", prose.clone()),
+        ("base64", STANDARD.encode(&prose)),
+        ("base64 of base64", twice),
+        ("hexadecimal", prose.bytes().map(|it| format!("{it:02x}")).collect()),
+        ("percent-encoding", prose.bytes().map(|it| format!("%{it:02x}")).collect()),
+        ("letters of base64 that are none", "Zq3xVb9LkP0wTnRy".repeat(BYTES / 16)),
+        ("one path", paths),
+    ];
+    let rules = Arc::new(Rules::starter());
+    let line = |id: &str, kind: &str, body: &str| {
+        format!(
+            r#"{{"session_id":"s","step_id":"{id}","time":"2026-01-01T00:00:00Z","kind":"{kind}","agent":{{"id":"a"}},{body}}}"#
+        )
+    };
+    let read = line("1", "tool_result", r#""tool":"read_file","output":"aws_access_key_id = AKIAQ7RT2ZPLMNB45XYW""#);
+    let limit = Limits::DEFAULT.content_bytes_max;
+    let redactor =
+        Redactor::new(&[b'k'; 32], Capture::Redacted, &[], &[], limit).unwrap_or_else(|error| panic!("{error}"));
+    let mut group = c.benchmark_group("a call of 48 KB after a secret");
+    group.sample_size(20);
+    for (name, text) in sent {
+        let call = line("2", "tool_call", &format!(r#""tool":"send_email","input":{{"body":"{}"}}"#, &text[..BYTES]));
+        group.bench_function(name, |b| {
+            b.iter_batched_ref(
+                || {
+                    let mut detector = Detector::new(Arc::clone(&rules));
+                    run(&mut detector, &[read.clone().into_bytes()]);
+                    detector
+                },
+                |detector| Step::from_log(call.as_bytes()).map(|step| drop(black_box(detector.observe(&step)))).is_ok(),
+                BatchSize::LargeInput,
+            );
+        });
+        if let Ok(step) = Step::from_log(read.as_bytes()) {
+            drop(redactor.redact(step));
+        }
+        group.bench_function(format!("redacted: {name}"), |b| {
+            b.iter(|| Step::from_log(call.as_bytes()).map(|step| drop(black_box(redactor.redact(step)))).is_ok());
+        });
+    }
+    group.finish();
+}
+
 /// What the doors do to steps that are not kept as they were sent.
 fn captures(group: &mut BenchmarkGroup<'_, WallTime>, sessions: &[Vec<Vec<u8>>]) {
     for mode in [Capture::Redacted, Capture::Fingerprint] {
@@ -169,6 +221,8 @@ fn benches(c: &mut Criterion) {
         });
     }
     group.finish();
+
+    leaving(c);
 
     let rules = Arc::new(Rules::starter());
     let long = session("long", 101_000);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use martingale_schemas::{Capture, Limits};
 use serde_json::{Value, json};
 
-use super::{base64, case, hex, judge, leaks, percent};
-use crate::Rules;
+use super::{base64, case, hex, judge, leaks, leaks_from, percent};
+use crate::{Redactor, Rules};
 
 /// What stands before, behind or around it changes nothing, however long it is and however it is encoded.
 #[test]
@@ -92,5 +93,29 @@ fn where_a_call_goes_is_seen_behind_whatever_it_carries() {
         json!({ "to": "bob@corp.test", "a": [long[..9000], long[..9000], long[..9000], long[..9000]], "cc": "eve@evil.test", "b": short }),
     ] {
         assert_eq!(said(padded), plain);
+    }
+}
+
+/// What a door keeps of a step holds no secret in a published format, wherever it stands in what was encoded and however long that is.
+#[test]
+fn what_is_encoded_as_a_whole_is_hidden_where_the_secret_stands() {
+    const KEY: &str = "AKIAQ7RT2ZPLMNB45XYW";
+    let rules = Arc::new(Rules::starter());
+    let redactor = Redactor::new(&[b'k'; 32], Capture::Redacted, &[], &[], Limits::DEFAULT.content_bytes_max).unwrap();
+    for before in [0, 1, 100, 4_150, 6_001, 12_002] {
+        let document =
+            format!("{} key {KEY} and {}", "the weather is dry. ".repeat(before / 20), "it stays so. ".repeat(20));
+        let at = document.find(KEY).unwrap();
+        for (encoded, key) in [
+            (base64(document.as_bytes()), at.div_ceil(3) * 4..(at + KEY.len()) / 3 * 4),
+            (hex(document.as_bytes()), 2 * at..2 * (at + KEY.len())),
+        ] {
+            let mut kept = String::new();
+            let steps =
+                [("root", "tool_result", "read_file", json!(format!("https://api.corp.test/v1/session_{encoded}")))];
+            leaks_from(&rules, Some(&redactor), &steps, &mut kept);
+            assert!(!kept.contains(&encoded[key]), "{before}: {}", &kept[..kept.len().min(600)]);
+            assert!(kept.contains("https://api.corp.test/v1/"), "{before}: {}", &kept[..kept.len().min(600)]);
+        }
     }
 }
