@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use martingale_schemas::{Calibration, Column, Finding, Kind, Mode, Step, StepId, ValueEdge, ValueMatch};
 
 use crate::policy::CoreRule;
-use crate::provenance::{Argument, Bounds, Index, Integrity, Leak, Mark, Role, ToolTraits};
+use crate::provenance::{Argument, Bounds, Index, Integrity, Leak, Mark, Role, ToolTraits, error_of};
 use crate::quote::{quoted, quoted_whole};
 use crate::rules::{Rules, Values};
 use crate::run::RunState;
@@ -80,16 +80,18 @@ pub(crate) fn observe(
     if rules.values == Values::Off {
         return Flow::default();
     }
-    if matches!(step.kind, Kind::ToolCall | Kind::MemoryWrite | Kind::Handoff | Kind::Spawn | Kind::FinalMessage) {
-        return call(step, tool, is_root, index.as_deref(), run, rules);
-    }
     let traits = tool.traits();
-    if let Some(integrity) = Integrity::of(step, traits, is_root) {
+    let is_call =
+        matches!(step.kind, Kind::ToolCall | Kind::MemoryWrite | Kind::Handoff | Kind::Spawn | Kind::FinalMessage);
+    let flow = if is_call { call(step, tool, is_root, index.as_deref(), run, rules) } else { Flow::default() };
+    // Also of a call: what it says of its failure, its tool said.
+    let failed = || error_of(step).map(|_| Integrity::of_tool(traits));
+    if let Some(integrity) = Integrity::of(step, traits, is_root).or_else(failed) {
         let index = index.get_or_insert_default();
         let shared = run.shared.get_or_insert_default();
         index.ingest(step, traits, integrity, &Bounds::DEFAULT, &mut shared.reading(step, integrity, traits));
     }
-    Flow::default()
+    flow
 }
 
 fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run: &mut RunState, rules: &Rules) -> Flow {

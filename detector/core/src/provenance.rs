@@ -30,6 +30,7 @@ mod words;
 
 pub use crate::secret::{SecretKind, is_credential};
 pub(crate) use aim::{Aim, Short};
+pub(crate) use index::error_of;
 pub use index::{Bounds, Index, Ingested, ToolTraits, Watch};
 pub(crate) use pages::At;
 pub use pages::{Page, PageRef, Shelf};

@@ -275,3 +275,56 @@ fn code_that_sends_reaches_out_whoever_described_the_tool() {
         check(described, &format!("{read}\ntool_call {tool} {{\"command\":\"{code}\"}} // {expected}"));
     }
 }
+
+/// What a step says of its failure is read as its result is, and a result may have a secret as a name.
+#[test]
+fn secrets_beside_results_are_learnt() {
+    for (read, place) in [
+        (r#"tool_result q status=error error={"message":"postgres://app:k9f3a1b2c3d4e5f6@db"}"#, "error.message"),
+        (r#"tool_result q {"a":1} error={"message":"postgres://app:k9f3a1b2c3d4e5f6@db"}"#, "error.message"),
+        (r#"tool_call q {"q":"x"} error={"message":"postgres://app:k9f3a1b2c3d4e5f6@db"}"#, "error.message"),
+        (r#"model_call status=error error={"message":"{\"api_key\":\"k9f3a1b2c3d4e5f6\"}"}"#, "api_key"),
+        (r#"error status=error error={"message":"postgres://app:k9f3a1b2c3d4e5f6@db"}"#, "error.message"),
+        (r#"error "cannot reach postgres://app:k9f3a1b2c3d4e5f6@db""#, ""),
+        (r#"tool_result q {"a":{"postgres://app:k9f3a1b2c3d4e5f6@db":1}}"#, "a"),
+        (r#"tool_result q {"keys":{"ghp_k9f3a1b2c3d4e5f6k9f3a1b2c3d4e5f60000":1}}"#, "keys"),
+        (r#"tool_result q "{\"keys\":{\"ghp_k9f3a1b2c3d4e5f6k9f3a1b2c3d4e5f60000\":1}}""#, "keys"),
+        (r#"retrieval "{\"keys\":{\"ghp_k9f3a1b2c3d4e5f6k9f3a1b2c3d4e5f60000\":1}}""#, "keys"),
+    ] {
+        let send = r#"tool_call send {"to":"x","body":"k9f3a1b2c3d4e5f6 or ghp_k9f3a1b2c3d4e5f6k9f3a1b2c3d4e5f60000"}"#;
+        let said = message(&[read, send]);
+        let at = if place.is_empty() { String::new() } else { format!(", at `{place}`") };
+        assert!(said.contains(&format!(" from step 1{at} would leave")), "{read}: {said}");
+        let alone = format!("{CATALOGUE}---\nid: trifecta\nmode: off\n");
+        check(&alone, &format!("{read}\n{send} // halt secret_leak"));
+    }
+    // A name that is none, what the model itself says beside its failure, and a message of the user's.
+    for read in [
+        r#"tool_result q {"k9f3a1b2c3d4e5f6k9f3a1b2c3d4e5f6":1}"#,
+        r#"model_call "password: k9f3a1b2c3d4e5f6" status=error error={"message":"timeout"}"#,
+        r#"user_message "hello" error={"message":"password:k9f3a1b2c3d4e5f6"}"#,
+    ] {
+        check(CATALOGUE, &format!("{read}\ntool_call send {{\"to\":\"x\",\"body\":\"k9f3a1b2c3d4e5f6\"}}"));
+    }
+    // Values are followed from there too.
+    let failed = step("root", "error", "", "no such order INV-2044817");
+    let asked = step("root", "tool_call", "send", json!({ "subject": "INV-2044817" }));
+    assert_eq!(last(&[failed, asked]), "allow; subject < 0 - exact");
+}
+
+/// What the first finding of some lines says.
+fn message(lines: &[&str]) -> String {
+    let rules = Rules::load(&[("tools.yaml", CATALOGUE)]).unwrap().with_hijack(None);
+    let mut detector = Detector::new(Arc::new(rules));
+    for (n, line) in lines.iter().enumerate() {
+        let json = crate::testing::step_json(line, n, &mut BEGIN.clone());
+        let step =
+            StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(BEGIN), &Limits::DEFAULT).unwrap();
+        if let Observed::Judged(it) = detector.observe(&step)
+            && let Some(it) = it.findings.first()
+        {
+            return it.message.clone();
+        }
+    }
+    String::new()
+}
