@@ -125,9 +125,10 @@ fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run:
     }
     let Some(ground) = reaches_out(step, tool) else { return flow };
     let guessed = ground.guessed();
-    flow.findings.extend(leakage(step, tool, guessed, &secrets, destinations, rules));
+    let authorised = destinations.authorised() && !index.is_some_and(|it| it.strays(step));
+    flow.findings.extend(leakage(step, tool, guessed, &secrets, authorised, rules));
     if let (Some(untrusted), Some(sensitive)) = (&shared.untrusted, &shared.sensitive)
-        && !destinations.authorised()
+        && !authorised
     {
         let finding = chain(step, tool, guessed, untrusted, sensitive);
         flow.findings.extend(rules.in_mode(CoreRule::Trifecta, guessed.is_none(), finding));
@@ -135,7 +136,7 @@ fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run:
     flow
 }
 
-/// Whether the addresses of a call are all the user's own.
+/// Whether the addresses of a call, where it says that they are, are all the user's own.
 #[derive(Clone, Copy, Debug, Default)]
 struct Destinations {
     named: u32,
@@ -145,7 +146,7 @@ struct Destinations {
 impl Destinations {
     fn take(&mut self, argument: &Argument<'_>) {
         if argument.role == Role::Destination {
-            let named = argument.named || argument.words > 0 && argument.words == argument.words_named;
+            let named = argument.is_authored();
             self.named += u32::from(named);
             self.other += u32::from(!named);
         }
@@ -186,12 +187,12 @@ fn leakage(
     tool: &Tool,
     guessed: Option<&str>,
     secrets: &[(&Leak, &crate::provenance::Secret)],
-    destinations: Destinations,
+    authorised: bool,
     rules: &Rules,
 ) -> Option<Finding> {
     let (leak, secret) = secrets.iter().find(|(_, it)| !it.authored).or_else(|| secrets.first())?;
     // Its author gave it, or it is used as what it is at an address of theirs.
-    let given = secret.authored || destinations.authorised() && crate::provenance::is_credential(&leak.path);
+    let given = secret.authored || authorised && crate::provenance::is_credential(&leak.path);
     let rule = if given { CoreRule::SecretGiven } else { CoreRule::SecretLeak };
     let this = step.step_id.to_static();
     let same = secret.session.as_str() == step.session_id.as_str();

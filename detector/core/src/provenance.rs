@@ -14,6 +14,7 @@ pub(crate) mod fold;
 mod index;
 pub(crate) mod pages;
 mod paths;
+mod places;
 mod probe;
 mod rarity;
 mod role;
