@@ -171,6 +171,12 @@ impl Flow {
         if self.source.as_ref().is_some_and(|it| it.contains('*')) {
             return says("source", "`source` has a `*`: name the tool that values come from, or leave it out for any");
         }
+        if self.destination.as_ref().is_some_and(|it| it.contains('*')) {
+            return says(
+                "destination",
+                "`destination` has a `*`, and a grant is for one address: name it, and grant each by itself",
+            );
+        }
         if until <= now {
             return says("until", "`until` is over already: send a later time");
         }
@@ -224,6 +230,8 @@ mod tests {
             ("a", "page", " ", "-", 1, "tool", "empty"),
             ("a", "page", "*", "-", 1, "tool", "one tool"),
             ("a", "get_*", "send", "-", 1, "source", "leave it out"),
+            ("a", "-", "send", "*@example.com", 1, "destination", "one address"),
+            ("a", "page", "send", "*", 1, "destination", "one address"),
             ("a", &long, "send", "-", 1, "source", "47"),
             ("a", "-", "send", "ada\u{200b}@example.com", 1, "destination", "U+200B"),
             ("a", "-", "send", "a\nb", 1, "destination", "control character"),

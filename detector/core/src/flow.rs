@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use martingale_schemas::{Calibration, Column, Finding, Kind, Mode, Step, StepId, ValueEdge, ValueMatch};
 
 use crate::policy::CoreRule;
-use crate::provenance::{Argument, Bounds, Index, Integrity, Leak, Mark, Role, ToolTraits};
+use crate::provenance::{Argument, Bounds, Index, Integrity, Leak, Mark, Role, ToolTraits, error_of};
 use crate::quote::{quoted, quoted_whole};
 use crate::rules::{Rules, Values};
 use crate::run::RunState;
@@ -80,16 +80,18 @@ pub(crate) fn observe(
     if rules.values == Values::Off {
         return Flow::default();
     }
-    if matches!(step.kind, Kind::ToolCall | Kind::MemoryWrite | Kind::Handoff | Kind::Spawn | Kind::FinalMessage) {
-        return call(step, tool, is_root, index.as_deref(), run, rules);
-    }
     let traits = tool.traits();
-    if let Some(integrity) = Integrity::of(step, traits, is_root) {
+    let is_call =
+        matches!(step.kind, Kind::ToolCall | Kind::MemoryWrite | Kind::Handoff | Kind::Spawn | Kind::FinalMessage);
+    let flow = if is_call { call(step, tool, is_root, index.as_deref(), run, rules) } else { Flow::default() };
+    // Also of a call: what it says of its failure, its tool said.
+    let failed = || error_of(step).map(|_| Integrity::of_tool(traits));
+    if let Some(integrity) = Integrity::of(step, traits, is_root).or_else(failed) {
         let index = index.get_or_insert_default();
         let shared = run.shared.get_or_insert_default();
         index.ingest(step, traits, integrity, &Bounds::DEFAULT, &mut shared.reading(step, integrity, traits));
     }
-    Flow::default()
+    flow
 }
 
 fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run: &mut RunState, rules: &Rules) -> Flow {
@@ -123,9 +125,10 @@ fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run:
     }
     let Some(ground) = reaches_out(step, tool) else { return flow };
     let guessed = ground.guessed();
-    flow.findings.extend(leakage(step, tool, guessed, &secrets, destinations, rules));
+    let authorised = destinations.authorised() && !index.is_some_and(|it| it.strays(step));
+    flow.findings.extend(leakage(step, tool, guessed, &secrets, authorised, rules));
     if let (Some(untrusted), Some(sensitive)) = (&shared.untrusted, &shared.sensitive)
-        && !destinations.authorised()
+        && !authorised
     {
         let finding = chain(step, tool, guessed, untrusted, sensitive);
         flow.findings.extend(rules.in_mode(CoreRule::Trifecta, guessed.is_none(), finding));
@@ -133,7 +136,7 @@ fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run:
     flow
 }
 
-/// Whether the addresses of a call are all the user's own.
+/// Whether the addresses of a call, where it says that they are, are all the user's own.
 #[derive(Clone, Copy, Debug, Default)]
 struct Destinations {
     named: u32,
@@ -143,7 +146,7 @@ struct Destinations {
 impl Destinations {
     fn take(&mut self, argument: &Argument<'_>) {
         if argument.role == Role::Destination {
-            let named = argument.named || argument.words > 0 && argument.words == argument.words_named;
+            let named = argument.is_authored();
             self.named += u32::from(named);
             self.other += u32::from(!named);
         }
@@ -184,12 +187,12 @@ fn leakage(
     tool: &Tool,
     guessed: Option<&str>,
     secrets: &[(&Leak, &crate::provenance::Secret)],
-    destinations: Destinations,
+    authorised: bool,
     rules: &Rules,
 ) -> Option<Finding> {
     let (leak, secret) = secrets.iter().find(|(_, it)| !it.authored).or_else(|| secrets.first())?;
     // Its author gave it, or it is used as what it is at an address of theirs.
-    let given = secret.authored || destinations.authorised() && crate::provenance::is_credential(&leak.path);
+    let given = secret.authored || authorised && crate::provenance::is_credential(&leak.path);
     let rule = if given { CoreRule::SecretGiven } else { CoreRule::SecretLeak };
     let this = step.step_id.to_static();
     let same = secret.session.as_str() == step.session_id.as_str();

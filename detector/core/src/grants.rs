@@ -244,7 +244,8 @@ fn hint(step: &Step<'_>, aim: &Aim, needs: Needs) -> String {
     let may_hold_a_secret = |it: &str| it.contains('?') || it.contains("://") && it.contains('@');
     let source = aim.sources.first().map(|it| quoted(it, 60));
     let destination = match aim.destinations.as_slice() {
-        [one] if !may_hold_a_secret(one) => Some(quoted(one, 200)),
+        // What has a `*` no grant can name.
+        [one] if !may_hold_a_secret(one) && !one.contains('*') => Some(quoted(one, 200)),
         _ => None,
     };
     if destination.is_none() && (source.is_none() || needs == Needs::Destination) {

@@ -396,8 +396,8 @@ fn connection(text: &[u8], from: usize, left: &mut usize) -> Option<Found> {
         return None;
     }
     let rest = &text[from..text.len().min(from + VALUE_MAX)];
-    let end =
-        rest.iter().position(|it| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b'/' | b'<' | b'{' | b'$'))?;
+    let ends = |it: &u8| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b'/' | b'<' | b'{' | b'$');
+    let end = rest.iter().position(ends).unwrap_or(rest.len());
     let rest = &rest[..end];
     *left = left.saturating_sub(end);
     let host = rest.iter().rposition(|it| *it == b'@')?;

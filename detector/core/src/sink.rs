@@ -2,6 +2,7 @@
 
 use martingale_schemas::Step;
 
+use crate::provenance::sends;
 use crate::tools::{Flags, Tool};
 
 /// Why a call is held to be one.
@@ -33,19 +34,14 @@ impl Ground {
     }
 }
 
-/// Whether a call sends something out of the system, and what says so. A tool that runs code does when its code says so.
+/// Whether a call sends something out of the system, and what says so. A tool that runs code does when its code says so,
+/// however it is described.
 pub(crate) fn reaches_out(step: &Step<'_>, tool: &Tool) -> Option<Ground> {
-    /// Programs and libraries that send, as they are written in commands.
-    const SENDS: [&str; 16] = [
-        "http://", "https://", "ftp://", "curl ", "wget ", "nc ", "ncat ", "scp ", "sftp ", "ssh ", "rsync ",
-        "telnet ", "git push", "sendmail", "smtplib", "socket.",
-    ];
-    let ground = Ground::of(tool, Flags::OPEN_WORLD)?;
-    if ground == Ground::Stated || tool.level < 4 {
-        return Some(ground);
+    let ground = Ground::of(tool, Flags::OPEN_WORLD);
+    if ground == Some(Ground::Stated) || tool.level < 4 {
+        return ground;
     }
-    let code = step.input.as_ref().map_or("", |it| it.get());
-    SENDS.iter().any(|it| code.contains(it)).then_some(Ground::Stated)
+    step.input.as_ref().is_some_and(|it| sends(it.get())).then_some(Ground::Stated)
 }
 
 /// Whether what a call does cannot be taken back, what that is, and what says so; the surer of both.

@@ -67,13 +67,15 @@ struct Carried {
     /// It goes to an address that an author gave, and to one that none did.
     to_authors: bool,
     elsewhere: bool,
+    /// It may go to more than the addresses that it names as such.
+    strays: bool,
 }
 
 impl Carried {
     fn of(step: &Step<'_>, tool: &Tool, index: &Index) -> Self {
         let mut out = Self::default();
         index.probe(step, tool.traits(), &mut |argument| {
-            let authored = argument.named || argument.words > 0 && argument.words == argument.words_named;
+            let authored = argument.is_authored();
             if argument.role == Role::Destination {
                 out.to_authors |= authored;
                 out.elsewhere |= !authored;
@@ -88,13 +90,14 @@ impl Carried {
                 *place = outside.map(|it| (argument.shown_path(), it.source.step.clone()));
             }
         });
+        out.strays = out.to_authors && !out.elsewhere && index.strays(step);
         out
     }
 
     /// What is a stranger's of a call that does not go where an author said. What is only carried along counts where it goes
     /// to an address that none gave.
     fn suspect(&self) -> Option<&(String, StepId<'static>)> {
-        if self.to_authors && !self.elsewhere {
+        if self.to_authors && !self.elsewhere && !self.strays {
             return None;
         }
         self.outside.as_ref().or_else(|| self.content.as_ref().filter(|_| self.elsewhere))

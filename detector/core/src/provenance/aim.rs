@@ -10,10 +10,10 @@ use martingale_schemas::grant::is_same_address;
 
 use super::atom::{Atom, Coding, Flag};
 use super::index::{Index, ToolTraits};
-use super::role::{self, Role};
+use super::role::Role;
 use super::scan::{self, Depth, Scanner, Sink};
 use super::table::Sighting;
-use super::{fold, rarity, walk};
+use super::{fold, places, rarity, walk};
 use crate::hash::hash_text;
 
 /// Texts and numbers of a call that are looked at. One with more goes anywhere.
@@ -64,20 +64,12 @@ impl Aim {
             // A path that was cut no longer tells what the value is for.
             clear &= leaves <= LEAVES_MAX && !leaf.path.contains('…');
             let text = leaf.text.trim();
-            let is_carried = Role::of_name(leaf.key) == Some(Role::Content);
-            let is_destination = role::is_address(text) || !is_carried && names_destination(leaf.path);
-            let role = if is_destination { Role::Destination } else { Role::of(leaf.key, text, tool.runs_code) };
-            let mut goes_to = |it: &str| {
+            let is_destination = places::of(leaf.path, text, &mut |it| {
                 if !destinations.iter().any(|known| known == it) {
                     destinations.push(it.to_owned());
                 }
-            };
-            if is_destination {
-                goes_to(text);
-            } else if role != Role::Content {
-                // Lists, names with addresses, headers and options, under whatever name: each goes there too.
-                text.split(is_between).filter(|it| role::is_address(it) || is_endpoint(it)).for_each(&mut goes_to);
-            }
+            });
+            let role = if is_destination { Role::Destination } else { Role::of(leaf.key, text, tool.runs_code) };
             if let Some(it) = &mut weighing {
                 it.weigh(role, text, short);
             }
@@ -94,24 +86,6 @@ impl Aim {
     pub(crate) fn comes_from(&self, tool: &str) -> bool {
         self.sources.iter().any(|it| **it == *tool)
     }
-}
-
-/// Whether some name on the path is that of a destination: `recipient.id` is one.
-fn names_destination(path: &str) -> bool {
-    path.split('.').any(|it| Role::of_name(it.trim_end_matches("[*]")) == Some(Role::Destination))
-}
-
-/// What stands between the addresses of a text.
-fn is_between(it: char) -> bool {
-    it.is_whitespace() || matches!(it, ',' | ';' | '<' | '>' | '(' | ')' | '[' | ']' | '"' | '\'' | '=' | '|')
-}
-
-/// A host with a port, or four numbers with dots.
-fn is_endpoint(text: &str) -> bool {
-    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
-    let is_number = |it: &str| !it.is_empty() && it.len() <= 5 && it.bytes().all(|it| it.is_ascii_digit());
-    let is_host = host.contains('.') && host.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'-'));
-    is_host && (is_number(port) || host.split('.').count() == 4 && host.split('.').all(is_number))
 }
 
 /// Whether the name of a member is one that a schema has.
@@ -278,7 +252,7 @@ impl Sink for Asking<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_plain_name, is_strict, names_destination};
+    use super::{is_plain_name, is_strict};
 
     #[test]
     fn forms() {
@@ -303,16 +277,6 @@ mod tests {
             ("\u{ff54}o", false),
         ] {
             assert_eq!(is_plain_name(name), expected, "{name}");
-        }
-        for (path, expected) in [
-            ("to", true),
-            ("recipients[*].id", true),
-            ("recipient.id", true),
-            ("body", false),
-            ("a.b", false),
-            ("", false),
-        ] {
-            assert_eq!(names_destination(path), expected, "{path}");
         }
     }
 }

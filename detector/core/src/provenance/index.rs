@@ -36,6 +36,10 @@ impl Bounds {
 
 /// Steps of the user and the operator whose ids are kept.
 const AUTHORS_MAX: usize = 32;
+/// Shortest name of a member that is looked at for a secret: every format is longer.
+const NAME_MIN: usize = 16;
+/// Path of what a step says of its failure.
+const ERROR_PATH: &str = "error.message";
 /// Longest name of a tool that is kept with a source.
 pub(super) const TOOL_MAX: usize = 48;
 
@@ -123,9 +127,12 @@ impl Index {
         bounds: &Bounds,
         watch: &mut dyn Watch,
     ) -> Option<Ingested> {
-        let text = step.text.as_deref().filter(|it| !it.is_empty());
-        let output = step.output.as_ref().map(|it| it.get()).filter(|it| *it != "null");
-        if text.is_none() && output.is_none() {
+        // Of a step that brings nothing in itself why it failed was said by others all the same.
+        let brings = Integrity::of(step, tool, true).is_some();
+        let text = step.text.as_deref().filter(|it| brings && !it.is_empty());
+        let output = step.output.as_ref().map(|it| it.get()).filter(|it| brings && *it != "null");
+        let error = error_of(step).filter(|_| integrity > Integrity::System);
+        if text.is_none() && output.is_none() && error.is_none() {
             return None;
         }
         self.open(step);
@@ -139,16 +146,33 @@ impl Index {
         let mut scanner = Scanner::new(&key, depth, filing);
         let mut cut = step.output_cut.is_some() || step.text_cut.is_some();
         let mut leaf = |it: Leaf<'_>| {
+            if it.is_name {
+                scanner.sink().name(it);
+                return;
+            }
             scanner.sink().enter(it);
-            let flags = if it.key.is_empty() && it.path.is_empty() { Flag::NONE } else { Flag::FIELD };
+            let is_prose = it.key.is_empty() && matches!(it.path, "" | ERROR_PATH);
+            let flags = if is_prose { Flag::NONE } else { Flag::FIELD };
             scanner.text(it.text, flags);
             scanner.named(it.key.as_bytes(), it.text.as_bytes(), flags);
         };
         if let Some(output) = output {
-            cut |= walk::leaves(output, &mut leaf);
+            cut |= walk::leaves_and_names(output, NAME_MIN, &mut leaf);
         }
         if let Some(text) = text {
             cut |= walk::text(text, &mut leaf);
+            if text.trim_start().starts_with(['{', '[']) {
+                walk::leaves_and_names(text, NAME_MIN, &mut |it| {
+                    if it.is_name {
+                        leaf(it);
+                    }
+                });
+            }
+        }
+        if let Some(error) = error {
+            cut |= walk::text(error, &mut |it| {
+                leaf(Leaf { path: if it.path.is_empty() { ERROR_PATH } else { it.path }, ..it });
+            });
         }
         let new = scanner.sink().new;
         self.lossy |= cut;
@@ -256,6 +280,11 @@ impl Index {
     }
 }
 
+/// Why a step failed, where it says so.
+pub(crate) fn error_of<'s>(step: &'s Step<'_>) -> Option<&'s str> {
+    step.error.as_ref().and_then(|it| it.message.as_deref()).filter(|it| !it.is_empty())
+}
+
 /// Files what a scanner finds.
 struct Filing<'i> {
     index: &'i mut Index,
@@ -273,6 +302,14 @@ struct Filing<'i> {
 }
 
 impl Filing<'_> {
+    /// A name is no value, but may be a secret. None is without a digit or what divides a user from a password, and most names
+    /// are without both.
+    fn name(&mut self, leaf: Leaf<'_>) {
+        if leaf.text.bytes().any(|it| it.is_ascii_digit() || it == b':' || !it.is_ascii()) {
+            self.watch.leaf(&leaf);
+        }
+    }
+
     fn enter(&mut self, leaf: Leaf<'_>) {
         self.watch.leaf(&leaf);
         if self.integrity > Integrity::System {

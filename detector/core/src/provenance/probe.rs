@@ -97,6 +97,11 @@ impl<'p> Argument<'p> {
         paths::with_item(self.path, self.item)
     }
 
+    /// Whether an author wrote it, as a whole or word by word.
+    pub(crate) const fn is_authored(&self) -> bool {
+        self.named || self.words > 0 && self.words == self.words_named
+    }
+
     /// Where it was read, the strongest trace first.
     pub fn traces(&self) -> impl Iterator<Item = &Trace<'p>> {
         self.traces.iter().flatten()
@@ -140,10 +145,20 @@ impl Index {
 
     /// Whether an author wrote this word.
     pub(crate) fn is_named(&self, word: &str) -> bool {
+        self.ask(word).named.is_some()
+    }
+
+    /// Whether an author wrote this value, as a whole or word by word.
+    pub(super) fn is_authored(&self, value: &str) -> bool {
+        let it = self.ask(value);
+        it.named.is_some() || it.words > 0 && it.words == it.words_named
+    }
+
+    fn ask(&self, value: &str) -> Asking<'_> {
         let asking = Asking { index: self, named: None, words: 0, words_named: 0, traces: [None; TRACES_MAX] };
         let mut scanner = Scanner::new(&self.key, Depth::All, asking);
-        scanner.text(word, Flag::FIELD);
-        scanner.sink().named.is_some()
+        scanner.text(value, Flag::FIELD);
+        scanner.into_sink()
     }
 
     /// The path of a trace, as `transactions[3].recipient`; empty when it is not known.

@@ -98,6 +98,10 @@ impl<'k, S: Sink> Scanner<'k, S> {
         &mut self.sink
     }
 
+    pub(super) fn into_sink(self) -> S {
+        self.sink
+    }
+
     /// Values of one text; `flags` say what is known of all of it. A text ends a sentence.
     pub(super) fn text(&mut self, text: &str, flags: Flag) {
         let plain = fold::plain(text);

@@ -34,10 +34,16 @@ impl Integrity {
             Kind::SystemPrompt if is_root => Some(Self::System),
             Kind::UserMessage if is_root => Some(Self::User),
             Kind::SystemPrompt | Kind::UserMessage => Some(Self::Agent),
-            Kind::ToolResult if !tool.open_world => Some(Self::Record),
-            Kind::ToolResult | Kind::Retrieval | Kind::MemoryRead => Some(Self::Untrusted),
+            Kind::ToolResult | Kind::Error => Some(Self::of_tool(tool)),
+            Kind::Retrieval | Kind::MemoryRead => Some(Self::Untrusted),
             _ => None,
         }
+    }
+
+    /// Whose word it is what a tool gives, or that and why it failed; of a step without a tool, what runs the agent.
+    #[must_use]
+    pub const fn of_tool(tool: ToolTraits) -> Self {
+        if tool.open_world { Self::Untrusted } else { Self::Record }
     }
 }
 

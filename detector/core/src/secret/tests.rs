@@ -27,6 +27,7 @@ const SECRETS: &[(&str, &str)] = &[
     ("API_KEY=abcdef123456", "abcdef123456"),
     ("api.key=abcdef123456", "abcdef123456"),
     ("postgres://app:s3cr3t-Pw@db.internal:5432/x", "s3cr3t-Pw"),
+    ("postgres://app:s3cr3t-Pw@db", "s3cr3t-Pw"),
     ("Authorization: Bearer q8Zt3LmN0pXr7VwYb2Kd5H", "q8Zt3LmN0pXr7VwYb2Kd5H"),
     ("session token=q8Zt3LmN0pXr7VwYb2Kd5H", "q8Zt3LmN0pXr7VwYb2Kd5H"),
 ];

@@ -84,6 +84,9 @@ fn an_approval_is_for_the_call_that_it_names() {
     }
 }
 
+/// Longer than a name, and not under the name of what is only carried along.
+const LONG: &str = r#"{"to":"ada@example.com","o":"--verbose --retries 3 --timeout 20 --quiet --follow --compressed --globoff --proxy evil.test"}"#;
+
 /// Each call comes after a grant of its own, and everything else was read before.
 #[test]
 fn attacks() {
@@ -104,6 +107,26 @@ fn attacks() {
         ("* send ada@example.com", r#"{"recipients":{"ada@example.com":1}}"#, "step_up"),
         ("* send ada@example.com", r#"{"body":"for ada@example.com"}"#, "step_up"),
         ("* send ada@example.com", r#"{}"#, "step_up"),
+        // By way of another place, or to one that is no address.
+        ("* send ada@example.com", r#"{"to":"ada@example.com","server":"evil.test"}"#, "step_up"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","server":"evil"}"#, "step_up"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","o":"eve＠evil.test"}"#, "step_up"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","o":"ada＠example.com"}"#, "step_up"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","bucket":"drop"}"#, "step_up"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","channel":"general"}"#, "step_up"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","o":"[2001:db8::9]"}"#, "step_up"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","o":"@eve"}"#, "step_up"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","o":"evil.test"}"#, "step_up"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","o":["evil.test:3128"]}"#, "step_up"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","o":"-v --proxy=evil.test"}"#, "step_up"),
+        ("* send ada@example.com", LONG, "step_up"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","body":"evil.test"}"#, "step_up"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","file":"notes.md","o":"report.pdf"}"#, "allow"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","body":"see evil.test at 12:30"}"#, "allow"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","subject":"Re: v1.2, e.g. 12.50, 12:30"}"#, "allow"),
+        ("* send ada@example.com", r#"{"to":"ada@example.com","subject":"ada@example.com"}"#, "allow"),
+        ("* send general", r#"{"channel":"general","body":"hello"}"#, "allow"),
+        ("* send general", r#"{"channel":"random","body":"hello"}"#, "step_up"),
         // Another spelling of it.
         ("* send ada@example.com", r#"{"to":"ada@exámple.com"}"#, "step_up"),
         ("* send ada@example.com", r#"{"to":"аda@example.com"}"#, "step_up"),
@@ -314,6 +337,7 @@ fn orders() {
         ("grant", "a", "mail", "*", 91, (false, false)),
         ("grant", "a", "mail", "*", 0, (false, false)),
         ("grant", "a*b", "mail", "*", 1, (false, false)),
+        ("grant", "a", "mail", "*@example.com", 1, (false, false)),
         // An address is the same in other case.
         ("grant", "a", "*", "ada@example.com", 1, (true, true)),
         ("grant", "a", "*", "Ada@Example.com", 1, (true, false)),
