@@ -443,6 +443,7 @@ fn it_says_who_and_what_a_grant_would_name() {
         ),
         ("", r#"{"to":["eve@evil.test","ada@example.com"]}"#, ""),
         ("", r#"{"url":"https://example.com/Ab?key=1"}"#, ""),
+        ("", r#"{"to":"*@example.com"}"#, ""),
     ] {
         let message = message(lines, call);
         assert!(message.ends_with(ending), "{call}: {message}");
