@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use martingale_detector_core::Baselines;
+use martingale_platform::background::beside_others;
 use martingale_platform::log::{Log, blob};
 use martingale_schemas::{BaselinesId, topics};
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Mutex;
-use tokio::task::block_in_place;
 
 use crate::{Error, read_baselines};
 
@@ -29,6 +28,7 @@ impl Fetched {
             tracing::error!(baselines = %id, "these baselines are not on the log: publish them again, or order others");
             return Ok(None);
         };
+        // Some ten milliseconds for a megabyte.
         match beside_others(|| read_baselines(&stored)) {
             Ok((baselines, found)) if found == id => {
                 let baselines = Arc::new(baselines);
@@ -44,14 +44,5 @@ impl Fetched {
                 Ok(None)
             }
         }
-    }
-}
-
-/// Some ten milliseconds for a megabyte, which the partitions wait for anyway: what else waits for this thread gets another. Not in
-/// the simulation, which has one, so that the next batch is the same in each run.
-fn beside_others<T>(f: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::CurrentThread => f(),
-        _ => block_in_place(f),
     }
 }

@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use martingale_platform::background::beside_others_if_long;
 use martingale_platform::log::{self, Append, Appended, Log};
 use martingale_schemas::wire::StepV1;
 use martingale_schemas::{Limits, Redact, Rejection, Step, Timestamp, topics};
@@ -209,7 +210,8 @@ impl Intake {
         };
         if let Some(redact) = &self.redact {
             // Once its run is known, in which what was hidden is hidden again.
-            step = match redact.redact_for(step, self.log.record_bytes_max()) {
+            let captured = || redact.redact_for(step, self.log.record_bytes_max());
+            step = match beside_others_if_long(json.len(), captured) {
                 Ok(step) => step,
                 Err(rejection) => return Ok(Err(rejection)),
             };

@@ -1,4 +1,10 @@
-//! Work that nobody waits for, on threads that give way to those who answer.
+//! Work that nobody waits for, on threads that give way to those who answer; and what one request waits for and no other should.
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
+
+/// From so many bytes on others do not wait: at up to 230 ns a byte, as capture takes, these are some milliseconds.
+const LONG_BYTES: usize = 16 << 10;
 
 /// Lowers the priority of the calling thread, and so of those it starts, on Linux; elsewhere a priority is of the process
 /// or does not rise again, so nothing is done. Five steps of niceness: where a core is wanted by such a thread and by
@@ -14,6 +20,20 @@ pub fn lower_priority() {
 /// it for some milliseconds, and often until the next tick of the scheduler.
 pub fn give_way() {
     std::thread::yield_now();
+}
+
+/// Does what takes milliseconds, and is waited for anyway: what else waits for this thread gets another. Not in the simulation, which
+/// has one, so that what comes next is the same in each run.
+pub fn beside_others<T>(f: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|it| it.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(f),
+        _ => f(),
+    }
+}
+
+/// The same for work on so many bytes, which with few of them is done before another thread is there.
+pub fn beside_others_if_long<T>(bytes: usize, f: impl FnOnce() -> T) -> T {
+    if bytes > LONG_BYTES { beside_others(f) } else { f() }
 }
 
 #[cfg(target_os = "linux")]
@@ -62,5 +82,30 @@ mod linux {
             assert_eq!(lowered.join().expect("thread"), (after(1), after(1), after(2)));
             assert_eq!(niceness(), Some(before));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::{LONG_BYTES, beside_others_if_long};
+
+    /// On a runtime with one thread for tasks: what takes long ends only once another task has run.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn others_do_not_wait_for_what_takes_long() {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let long = tokio::spawn(async move {
+            let other = tokio::spawn(async move { sender.send(7) });
+            let heard = beside_others_if_long(LONG_BYTES + 1, || receiver.recv_timeout(Duration::from_secs(60)));
+            (heard, other.await.expect("the other"))
+        });
+        assert_eq!(long.await.expect("a task"), (Ok(7), Ok(())));
+    }
+
+    #[tokio::test]
+    async fn where_there_is_one_thread_all_wait() {
+        assert_eq!([0, LONG_BYTES + 1].map(|bytes| beside_others_if_long(bytes, || bytes)), [0, LONG_BYTES + 1]);
     }
 }

@@ -18,6 +18,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
+use martingale_platform::background::beside_others_if_long;
 use martingale_platform::clock::Clock;
 use martingale_platform::config::Span;
 use martingale_platform::log::{self, Append, Appended, Log, Offset, Partition, Position, ReadLimit};
@@ -158,7 +159,10 @@ async fn pass(
     };
     // Once its run is known, in which what was hidden is hidden again.
     let captured = settled.and_then(|(step, told)| match &gate.redact {
-        Some(redact) => redact.redact_for(step, gate.log.record_bytes_max()).map(|step| (step, told)),
+        Some(redact) => {
+            let captured = || redact.redact_for(step, gate.log.record_bytes_max());
+            beside_others_if_long(body.len(), captured).map(|step| (step, told))
+        }
         None => Ok((step, told)),
     });
     let (step, told) = match captured {

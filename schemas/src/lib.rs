@@ -14,6 +14,7 @@
 #[cfg(feature = "arrow")]
 pub mod arrow;
 pub mod baselines;
+pub mod bench_steps;
 pub mod capture;
 pub mod control;
 pub mod decision;

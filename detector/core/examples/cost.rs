@@ -3,12 +3,9 @@
 //! `cost steps COUNT [baseline]` decodes and judges so many of the steps of `martingale bench detect`, a hundred sessions in
 //! turn, and encodes what changed after every 512: of two counts the difference is the cost of a step, with setting up left out
 //! (`valgrind --tool=callgrind`). `cost recorded STEPS.jsonl.gz COUNT` does so with steps that were recorded, and `cost time` times
-//! the first in passes. `cost digest STEPS.jsonl.gz…` prints a digest of everything that is answered and stored, without a
+//! the first in passes. `cost capture` times what a door does to content of 64 KiB.
+//! `cost digest STEPS.jsonl.gz…` prints a digest of everything that is answered and stored, without a
 //! baseline and with one, step by step: two builds that print the same judge alike.
-
-#[path = "../../../server/src/cmd/bench/steps.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the bench's own")]
-mod steps;
 
 use std::error::Error;
 use std::fs::File;
@@ -17,10 +14,13 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::sync::Arc;
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use flate2::read::MultiGzDecoder;
-use martingale_detector_core::{Baselines, Detector, Learner, Rules};
+use martingale_detector_core::{Baselines, Detector, Learner, Redactor, Rules};
 use martingale_schemas::wire::StepV1;
-use martingale_schemas::{Limits, Step, Timestamp};
+use martingale_schemas::{Capture, Limits, Redact as _, Step, Timestamp, bench_steps};
+use serde_json::{Value, json};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -37,8 +37,13 @@ fn main() -> Outcome<()> {
             judge(&lines, None)?
         }
         ["time"] => time()?,
+        ["capture"] => capture()?,
         ["digest", files @ ..] => files.iter().map(|it| digests(it)).collect::<Outcome<Vec<_>>>()?.join("\n"),
-        _ => return Err("usage: cost steps COUNT [baseline] | recorded FILE COUNT | time | digest FILE…".into()),
+        _ => {
+            return Err(
+                "usage: cost steps COUNT [baseline] | recorded FILE COUNT | time | capture | digest FILE…".into()
+            );
+        }
     };
     writeln!(std::io::stdout(), "{said}")?;
     Ok(())
@@ -47,7 +52,7 @@ fn main() -> Outcome<()> {
 fn generated(count: u64, sessions: u64) -> Vec<Vec<u8>> {
     let line = |at: u64| {
         let mut line = Vec::new();
-        steps::write(&mut line, &format!("bench-{:06}", at % sessions), at / sessions);
+        bench_steps::write(&mut line, &format!("bench-{:06}", at % sessions), at / sessions);
         line
     };
     (0..count).map(line).collect()
@@ -123,6 +128,69 @@ fn time() -> Outcome<String> {
         passes[0],
         passes[passes.len() / 2]
     ))
+}
+
+/// What the door that takes a step in spends on content of 64 KiB, of a run of which 100 secrets are known.
+fn capture() -> Outcome<String> {
+    let secrets: Vec<String> = (0..100).map(|it| format!("hunter{it:03}x{}", it * 7919)).collect();
+    let shown = secrets.iter().map(|it| format!("password: {it}")).collect::<Vec<_>>().join("\n");
+    let fill = |text: &str| text.repeat(65_000 / text.len());
+    let inner = STANDARD.encode(STANDARD.encode(fill("some words of a page ").get(..2_200).unwrap_or_default()));
+    let cases = [
+        ("prose", json!(fill("Lorem ipsum dolor sit amet, consectetur adipiscing elit. "))),
+        ("secrets", json!(fill(&format!("{}, ", secrets[..40].join(", "))))),
+        ("base64 in base64", json!(fill(&format!("{inner} ")))),
+        (
+            "base64 in one",
+            json!(STANDARD.encode(STANDARD.encode(fill("some words of a page ").get(..36_000).unwrap_or_default()))),
+        ),
+        ("a path of base64", json!(fill(&format!("{}/", STANDARD.encode("see hunter007x55433 there"))))),
+        ("a path of short base64", json!(fill("dGhlIHF1aWNrIGJy/"))),
+        ("secrets in base64", json!(fill(&STANDARD.encode("hunter007x55433")))),
+        ("percent", json!(fill("%61%62"))),
+        (
+            "names",
+            serde_json::from_str(&format!(
+                "{{{}\"x\":1}}",
+                (0..5000).map(|it| format!("\"{it}\":1,")).collect::<String>()
+            ))?,
+        ),
+        (
+            "secret names",
+            serde_json::from_str(&format!(
+                "{{{}\"x\":1}}",
+                (0..2200).map(|it| format!("\"hunter007x55433 {it}\":1,")).collect::<String>()
+            ))?,
+        ),
+        ("a long name", json!({ fill("a\n")[..32_000].to_owned(): vec!["a"; 8_000] })),
+        ("a long name of lists", json!({ fill("a\n")[..32_000].to_owned(): vec![Vec::<u8>::new(); 10_000] })),
+        ("short texts", json!(vec!["abcdefgh"; 5_900])),
+        ("numbers", json!(vec![1234567; 8_000])),
+        ("JSON in JSON", json!(json!(vec!["abcdefgh"; 4_500]).to_string())),
+        ("labels", json!(fill("a: password=x&"))),
+    ];
+    let mut said = String::new();
+    for mode in [Capture::Redacted, Capture::Fingerprint] {
+        let redactor = Redactor::new(&[b'k'; 32], mode, &[], &["ssn".to_owned()], Limits::DEFAULT.content_bytes_max)?;
+        let step = |output: &Value, at: usize| {
+            json!({"session_id": "s", "step_id": at.to_string(), "kind": "tool_result", "agent": {"id": "a"}, "tool": "t", "output": output}).to_string()
+        };
+        let take = |json: &str| -> Outcome<f64> {
+            let step = StepV1::parse(json.as_bytes())?.check(Timestamp::from_micros(0), &Limits::DEFAULT)?;
+            let begun = Instant::now();
+            std::hint::black_box(redactor.redact(step));
+            Ok(begun.elapsed().as_secs_f64() * 1e3)
+        };
+        for (at, shown) in shown.lines().enumerate().collect::<Vec<_>>().chunks(10).enumerate() {
+            take(&step(&json!(shown.iter().map(|it| it.1).collect::<Vec<_>>()), at))?;
+        }
+        for (name, content) in &cases {
+            let json = step(content, 1_000);
+            let best = (0..5).map(|_| take(&json)).collect::<Outcome<Vec<_>>>()?.into_iter().fold(f64::MAX, f64::min);
+            said += &format!("{:11} {name:22} {:6} bytes {best:7.2} ms\n", mode.as_str(), json.len());
+        }
+    }
+    Ok(said)
 }
 
 fn digests(file: &str) -> Outcome<String> {

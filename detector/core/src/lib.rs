@@ -6,48 +6,60 @@
 
 #![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables of cases"))]
 
-mod baseline;
-mod blame;
-mod bytes;
-mod canonical;
-mod capture;
+// What judges: the columns, and the policies of operators.
 mod columns;
 mod condition;
-pub mod conformal;
-mod detector;
 mod drift;
 mod escalation;
 mod flow;
-mod glob;
-mod grants;
 mod halt;
-mod hash;
 mod hijack;
-mod judgement;
-mod limits;
 mod pace;
-mod parts;
 pub mod policy;
+
+// What they go by: what a session has read and of which tools, secrets, what is ordinary, what was approved.
+mod baseline;
+pub mod conformal;
+mod grants;
 pub mod provenance;
-mod quote;
-mod recent;
 mod reservoir;
-mod rules;
-mod run;
 mod secret;
-mod session;
 mod sink;
+mod tools;
+
+// What is remembered, and how it is stored.
+mod bytes;
+mod limits;
+mod parts;
+mod recent;
+mod run;
+mod session;
 mod state;
 mod store;
 mod tally;
 mod tenant;
+mod v1;
+
+// What puts them together.
+mod detector;
+mod judgement;
+mod rules;
+
+// What is no verdict: what the doors do to content, and where a session that is over went wrong.
+mod blame;
+mod capture;
+
+// Means of all of them.
+mod canonical;
+mod glob;
+mod hash;
+mod quote;
+mod yaml;
+
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod tools;
-mod v1;
-mod yaml;
 
 pub use baseline::{Baselines, BaselinesV1, BaselinesV2, Calibrator, Learner, Profile, Total};
 pub use blame::{BLAME_NUMBERS, Blame, Reason, Suspect};

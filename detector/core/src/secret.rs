@@ -322,12 +322,15 @@ enum Telling {
 
 /// Longest of [`NAMES`] and [`HINTS`].
 const NAME_MAX: usize = 13;
+/// Bytes of the end of a name that are looked at: all that stands in a list is under the same name, which may be as long as that.
+const NAME_END: usize = 256;
 
 impl Telling {
     fn of(name: &[u8]) -> Self {
         // Its last letters, backwards: read once, and compared with each that is known.
         let (mut letters, mut length) = ([0; NAME_MAX], 0);
-        for (to, it) in letters.iter_mut().zip(name.iter().rev().filter(|it| it.is_ascii_alphanumeric())) {
+        for (to, it) in letters.iter_mut().zip(name.iter().rev().take(NAME_END).filter(|it| it.is_ascii_alphanumeric()))
+        {
             *to = it.to_ascii_lowercase();
             length += 1;
         }

@@ -153,17 +153,21 @@ impl Tools {
         let known = self.known.entry_ref(name);
         let tool = known.or_insert_with(|| catalogue.find(name).unwrap_or_else(|| heuristic::classify(name)));
         let mut tool = Cow::Borrowed(&*tool);
+        let mut said = Cautions::default();
         // Of what the operator has described they say nothing.
         if tool.level_by != Said::Catalogue
             && let Some(warning) = defined.of(name)
         {
-            warning.caution(tool.to_mut());
+            said = warning.caution(tool.to_mut());
         }
         for (name, value) in &step.attributes {
             if matches!(name.as_ref(), "mcp.tool.annotations" | "tool.annotations")
                 && let Some(hints) = Hints::read(value.get())
             {
-                hints.cautions().apply(tool.to_mut(), Said::Annotations);
+                let cautions = hints.cautions();
+                cautions.apply(tool.to_mut(), Said::Annotations);
+                said = said.and(cautions);
+                said.reach_out(tool.to_mut(), Said::Definition);
             }
         }
         tool
@@ -243,10 +247,25 @@ impl Cautions {
             tool.flags = tool.flags.without(Flags::IDEMPOTENT);
         }
         // After what takes it away: what reads stays a reader, wherever it reads.
+        self.reach_out(tool, by);
+        tool.annotated = true;
+    }
+
+    /// What several say together may be more than each of them does: one that it is open-world, another that it writes.
+    fn reach_out(self, tool: &mut Tool, by: Said) {
         if (self.reaches || self.open_world && self.writes) && !tool.flags.has(Flags::READ_ONLY) {
             tool.raise_level(3, by);
         }
-        tool.annotated = true;
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            destructive: self.destructive || other.destructive,
+            open_world: self.open_world || other.open_world,
+            reaches: self.reaches || other.reaches,
+            writes: self.writes || other.writes,
+            not_idempotent: self.not_idempotent || other.not_idempotent,
+        }
     }
 }
 

@@ -110,10 +110,11 @@ impl Round {
         Ok(is_new.then_some((id, from)))
     }
 
-    /// Says why nothing was learnt, once for as long as that is as it was: a server without agents says it at its start alone.
+    /// Says why nothing was learnt, once for as long as the causes are the same, however many there are of each: a server without
+    /// agents says it after its first round alone, and a busy one not after each.
     fn tell(&mut self, why: Idle, from: Basis) {
-        let told = Some((why, from));
-        if std::mem::replace(&mut self.idle, told) == told {
+        let before = self.idle.replace((why, from));
+        if before.is_some_and(|(before, basis)| causes(before, basis) == causes(why, from)) {
             return;
         }
         let Basis { sessions, audited, rest: Rest { under_way, unknown, left_out, no_room } } = from;
@@ -276,6 +277,16 @@ impl Round {
         }
         Ok(())
     }
+}
+
+/// Why nothing was learnt, without the counts: these change with every session that ends. Sessions that are under way are no cause.
+fn causes(why: Idle, from: Basis) -> [bool; 5] {
+    let Rest { under_way: _, unknown, left_out, no_room } = from.rest;
+    let (too_few, some) = match why {
+        Idle::TooFew { new, .. } => (true, new > 0),
+        Idle::Same => (false, true),
+    };
+    [too_few, some, unknown > 0, left_out > 0, no_room > 0]
 }
 
 /// The sessions to learn from by partition: the newest of every agent by turns, as many as there is room for.

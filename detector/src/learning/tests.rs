@@ -203,10 +203,12 @@ fn why_nothing_is_learnt_is_said_once_until_it_changes() {
         // Of as many as are needed there is room for one fewer.
         let mut round = round(&bench, Learning { sessions_max: NEW - 1, ..Learning::default() });
         let mut next = 0;
-        for (sessions, lines, too_few, no_room) in
-            [(0, 1, 0, 0), (0, 1, 0, 0), (1, 2, 1, 0), (0, 2, 1, 0), (NEW - 1, 3, NEW - 1, 1)]
-        {
-            judge(&bench, (next..next + sessions).map(|it| session(&format!("n{it}"), true, false)).collect()).await;
+        // That one goes on, and that more of them have ended, says nothing that was not said.
+        let rounds = [(0, 1, 0, 0), (0, 1, 0, 0), (1, 2, 1, 0), (0, 2, 1, 0), (2, 2, 3, 0), (NEW - 3, 3, NEW - 1, 1)];
+        for (at, (sessions, lines, too_few, no_room)) in rounds.into_iter().enumerate() {
+            let open = (at == 1).then(|| session("open", false, false));
+            let ended = (next..next + sessions).map(|it| session(&format!("n{it}"), true, false));
+            judge(&bench, ended.chain(open).collect()).await;
             next += sessions;
             assert_eq!(round.learn().await.expect("a round"), None);
             let (why, from) = round.idle.expect("said");

@@ -37,7 +37,7 @@ fn learn(args: &Learn) -> Result<ExitCode> {
     let source = Source::open(&args.files)?;
     let faults = Faults::new(source.progress());
     let arrival = Timestamp::from_micros(Clock::System.now_micros());
-    let (baselines, lines) = offline::learn_some(source, &rules, arrival, &faults, |_| true)?;
+    let (baselines, lines) = offline::learn_some(source, "", &rules, arrival, &faults, |_| true)?;
     if baselines.agents() == 0 {
         bail!("nothing was learnt: {} holds what it held", args.out.display());
     }

@@ -6,7 +6,6 @@ mod ingest;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod stalls;
-mod steps;
 mod target;
 
 use std::process::ExitCode;

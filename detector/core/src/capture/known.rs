@@ -44,16 +44,20 @@ pub(super) struct Values {
     squeezed: Finder,
 }
 
-/// Literals, with the value that each is a form of, and whether it is an encoding of it.
+/// Of an encoding: how many characters hold the beginning of a value and how many its end, beside those that are the same wherever it
+/// stands.
+type Beside = Option<(usize, usize)>;
+
+/// Literals, with the value that each is a form of, and what of it stands beside them.
 #[derive(Clone, Default)]
 struct Finder {
     finder: Option<AhoCorasick>,
-    patterns: Vec<(usize, bool)>,
+    patterns: Vec<(usize, Beside)>,
 }
 
 impl Finder {
-    fn new(forms: Vec<(Vec<u8>, usize, bool)>) -> Self {
-        let patterns = forms.iter().map(|(_, value, is_encoded)| (*value, *is_encoded)).collect();
+    fn new(forms: Vec<(Vec<u8>, usize, Beside)>) -> Self {
+        let patterns = forms.iter().map(|(_, value, beside)| (*value, *beside)).collect();
         // Encodings that differ in case alone are other texts, and as rare.
         let mut builder = AhoCorasick::builder();
         // Made anew with each value, and then asked a few times: what is made fastest.
@@ -62,10 +66,10 @@ impl Finder {
         Self { finder: builder.build(forms.into_iter().map(|it| it.0)).ok(), patterns }
     }
 
-    fn each(&self, text: &[u8], mut f: impl FnMut(Range<usize>, usize, bool)) {
+    fn each(&self, text: &[u8], mut f: impl FnMut(Range<usize>, usize, Beside)) {
         for found in self.finder.iter().flat_map(|it| it.find_iter(text)) {
-            let (value, is_encoded) = self.patterns[found.pattern().as_usize()];
-            f(found.range(), value, is_encoded);
+            let (value, beside) = self.patterns[found.pattern().as_usize()];
+            f(found.range(), value, beside);
         }
     }
 }
@@ -76,10 +80,10 @@ impl Values {
         all.extend(more.iter().cloned());
         let (mut literal, mut squeezed) = (Vec::new(), Vec::new());
         for (at, it) in all.iter().enumerate() {
-            literal.extend(forms(it.value.as_bytes()).into_iter().map(|(form, is_encoded)| (form, at, is_encoded)));
+            literal.extend(forms(it.value.as_bytes()).into_iter().map(|(form, beside)| (form, at, beside)));
             let (letters, _) = squeeze(&it.value);
             if letters.len() >= SQUEEZED_MIN {
-                squeezed.push((letters, at, false));
+                squeezed.push((letters, at, None));
             }
         }
         Self { all, literal: Finder::new(literal), squeezed: Finder::new(squeezed) }
@@ -105,10 +109,13 @@ impl Values {
     fn find(&self, text: &str, codings: u8) -> Vec<(Range<usize>, usize)> {
         let mut found: Vec<(Range<usize>, usize)> = Vec::new();
         let mut end = 0;
-        self.literal.each(text.as_bytes(), |at, value, is_encoded| {
-            // Of an encoding the first and the last characters hang on what stands beside it: its run goes as a whole, once.
+        self.literal.each(text.as_bytes(), |at, value, beside| {
+            // Its word goes as a whole, once.
             if at.start >= end {
-                let at = if is_encoded { run_around(text, at) } else { at };
+                let at = match beside {
+                    Some(beside) => word_around(text.as_bytes(), at, beside),
+                    None => at,
+                };
                 end = at.end;
                 found.push((at, value));
             }
@@ -146,6 +153,10 @@ pub(super) struct Run {
 }
 
 impl Run {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.values, &other.values) && self.is_full == other.is_full
+    }
+
     /// With what a step shows, which may be `too_much` to be told apart. Takes as long as the values are long.
     fn with(&self, more: &[Hidden], too_much: bool) -> Self {
         let is_new = |it: &&Hidden| it.value.len() >= VALUE_MIN && !self.values.all.contains(it);
@@ -208,21 +219,28 @@ impl Known {
             let before = before.unwrap_or_default();
             // Nobody waits for it.
             let after = before.with(more, too_much);
-            if Arc::ptr_eq(&before.values, &after.values) && before.is_full == after.is_full {
+            if after.is(&before) {
                 return after;
             }
-            let mut runs = self.runs();
-            let unchanged = runs.all.get(root).is_none_or(|it| Arc::ptr_eq(&it.values, &before.values));
-            if unchanged {
-                runs.put(root, after.clone());
+            if self.put(root, &before, &after) {
                 return after;
             }
         }
     }
+
+    /// Whether the run was still as it was `before`: another step of it may have shown something meanwhile.
+    fn put(&self, root: &str, before: &Run, after: &Run) -> bool {
+        let mut runs = self.runs();
+        let unchanged = runs.all.get(root).is_none_or(|it| it.is(before));
+        if unchanged {
+            runs.put(root, after.clone());
+        }
+        unchanged
+    }
 }
 
-/// A value as it may come back, and whether that is an encoding. What a whole run is an encoding of is decoded instead.
-fn forms(value: &[u8]) -> Vec<(Vec<u8>, bool)> {
+/// A value as it may come back. What a whole run is an encoding of is decoded instead.
+fn forms(value: &[u8]) -> Vec<(Vec<u8>, Beside)> {
     let (mut percent, mut hex) = (String::new(), String::with_capacity(2 * value.len()));
     for it in value {
         let _ = write!(hex, "{it:02x}");
@@ -233,10 +251,10 @@ fn forms(value: &[u8]) -> Vec<(Vec<u8>, bool)> {
             }
         }
     }
-    let mut out = vec![(value.to_vec(), false), (percent.into_bytes(), false), (hex.into_bytes(), false)];
+    let mut out: Vec<_> = [value.to_vec(), percent.into_bytes(), hex.into_bytes()].map(|it| (it, None)).into();
     for phase in 0..3 {
         for alphabet in [STANDARD, URL_SAFE] {
-            out.push((base64(value, phase, &alphabet), true));
+            out.push(base64(value, phase, &alphabet));
         }
     }
     out.retain(|it| it.0.len() >= VALUE_MIN);
@@ -245,10 +263,15 @@ fn forms(value: &[u8]) -> Vec<(Vec<u8>, bool)> {
     out
 }
 
-/// What is the same of a value in base64 whatever stands before and after it, when it begins `phase` bytes into a group.
-fn base64(value: &[u8], phase: usize, alphabet: &GeneralPurpose) -> Vec<u8> {
-    let whole = value.get((3 - phase) % 3..).unwrap_or_default();
-    alphabet.encode(&whole[..whole.len() / 3 * 3]).into_bytes()
+/// What is the same of a value in base64 whatever stands before and after it, when it begins `phase` bytes into a group; and how many
+/// characters beside that hold something of it.
+fn base64(value: &[u8], phase: usize, alphabet: &GeneralPurpose) -> (Vec<u8>, Beside) {
+    let before = (3 - phase) % 3;
+    let whole = value.get(before..).unwrap_or_default();
+    let after = whole.len() % 3;
+    // Of so many bytes: one more character than there are.
+    let beside = [before, after].map(|it| if it == 0 { 0 } else { it + 1 });
+    (alphabet.encode(&whole[..whole.len() - after]).into_bytes(), Some(beside.into()))
 }
 
 /// Letters and digits of a text in their plain form and small, each with where its character stands.
@@ -266,13 +289,19 @@ fn squeeze(text: &str) -> (Vec<u8>, Vec<(usize, usize)>) {
     (letters, places)
 }
 
-/// The run of an encoding that a part of it stands in.
-fn run_around(text: &str, part: Range<usize>) -> Range<usize> {
-    let bytes = text.as_bytes();
-    let before = bytes[..part.start].iter().rev().take_while(|it| decode::is_in_run(**it)).count();
-    let after = bytes[part.end..].iter().take_while(|it| decode::is_in_run(**it)).count();
-    let padding = bytes[part.end + after..].iter().take(2).take_while(|it| **it == b'=').count();
-    part.start - before..part.end + after + padding
+/// The word of an encoding that a part of it stands in, with the padding. A sign ends it, unless it holds something of the value: it may
+/// be of the encoding, but as well of a path, a host or a name that it stands in.
+fn word_around(text: &[u8], part: Range<usize>, (before, after): (usize, usize)) -> Range<usize> {
+    let before = beside(text[..part.start].iter().rev(), before);
+    let end = part.end + beside(text[part.end..].iter(), after);
+    let padding = if after > 0 { text[end..].iter().take(2).take_while(|it| **it == b'=').count() } else { 0 };
+    part.start - before..end + padding
+}
+
+/// How many characters beside it are of the encoding: those that hold something of the value, and letters and digits behind them.
+fn beside<'t>(mut bytes: impl Iterator<Item = &'t u8>, held: usize) -> usize {
+    let of_value = bytes.by_ref().take(held).take_while(|it| decode::is_in_run(**it)).count();
+    if of_value < held { of_value } else { of_value + bytes.take_while(|it| it.is_ascii_alphanumeric()).count() }
 }
 
 #[cfg(test)]
@@ -298,6 +327,11 @@ mod tests {
             ("aHVudGVyMjJ4", "<9>"),
             ("see eGh1bnRlcjIyeA== there", "see <9> there"),
             ("eHhodW50ZXIyMng=", "<9>"),
+            // What stands beside it stays: the place that it goes to.
+            ("https://api.corp.test/v1/aHVudGVyMjJ4", "https://api.corp.test/v1/<9>"),
+            ("https://api.corp.test/v1/aHVudGVyMjJ4/x?y=1", "https://api.corp.test/v1/<9>/x?y=1"),
+            ("a.test/aHVudGVyMjJ4=1", "a.test/<9>=1"),
+            ("id_cEBzcyB3MHJk.", "id_<9>."),
         ] {
             assert_eq!(hide("r", text).as_deref(), Some(expected), "{text}");
         }
@@ -305,6 +339,19 @@ mod tests {
             assert_eq!(hide("r", text), None, "{text}");
         }
         assert_eq!(hide("other", "hunter22x"), None, "of this run alone");
+    }
+
+    /// Two steps of a run at once: one is too much and shows nothing new, the other shows a value.
+    #[test]
+    fn a_full_run_stays_full() {
+        let known = Known::default();
+        known.learn("r", &[hidden("hunter22x")], false);
+        let before = known.runs().all["r"].clone();
+        let after = before.with(&[hidden("sunny-day-7")], false);
+        assert!(known.learn("r", &[], true).is_full);
+        assert!(!known.put("r", &before, &after), "it is another one by now");
+        let run = known.learn("r", &[hidden("sunny-day-7")], false);
+        assert!(run.is_full && known.learn("r", &[], false).is_full);
     }
 
     #[test]

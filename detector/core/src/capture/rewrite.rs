@@ -1,6 +1,8 @@
 //! Other leaves in the same JSON: everything that is not replaced stays as it was written.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use martingale_schemas::json_text::{string_end, unescape};
 
@@ -35,16 +37,17 @@ pub(super) fn rewrite(
     let bytes = json.as_bytes();
     let mut out = String::new();
     let (mut copied, mut at) = (0, 0);
-    let mut above: Vec<(Cow<'_, str>, bool)> = Vec::new();
-    // Of each object that is open, the names that were replaced.
-    let mut renamed: Vec<Vec<String>> = Vec::new();
-    let (mut name, mut masked) = (Cow::Borrowed(top), false);
+    // A name may be as long as the rest, and have as many lists below it.
+    let mut above: Vec<(Rc<Cow<'_, str>>, bool)> = Vec::new();
+    // Of each object that is open, the names that were replaced, and how often there was each.
+    let mut renamed: Vec<HashMap<String, usize>> = Vec::new();
+    let (mut name, mut masked) = (Rc::new(Cow::Borrowed(top)), false);
     while let Some(first) = bytes.get(at) {
         let from = at;
         let answer = match first {
             b'{' | b'[' => {
-                above.push((name.clone(), masked));
-                renamed.push(Vec::new());
+                above.push((Rc::clone(&name), masked));
+                renamed.push(HashMap::new());
                 at += 1;
                 continue;
             }
@@ -64,7 +67,7 @@ pub(super) fn rewrite(
                     let answer = replace(Leaf::Name(&text), Under { name: "", masked: is_below });
                     let answer = answer.map(|it| unlike(it, renamed.last_mut()));
                     masked = is_below || masks(&text);
-                    name = text;
+                    name = Rc::new(text);
                     answer
                 } else {
                     replace(Leaf::Text(&text), Under { name: &name, masked })
@@ -94,11 +97,11 @@ pub(super) fn rewrite(
 }
 
 /// A name that no other of its object was given: two of them may differ in what no pseudonym shows.
-fn unlike(name: String, others: Option<&mut Vec<String>>) -> String {
+fn unlike(name: String, others: Option<&mut HashMap<String, usize>>) -> String {
     let Some(others) = others else { return name };
-    let alike = others.iter().filter(|it| **it == name).count();
-    others.push(name.clone());
-    if alike == 0 { name } else { format!("{}_{}\"", name.trim_end_matches('"'), alike + 1) }
+    let alike = others.entry(name.clone()).or_default();
+    *alike += 1;
+    if *alike == 1 { name } else { format!("{}_{alike}\"", name.trim_end_matches('"')) }
 }
 
 /// A text as JSON has it.

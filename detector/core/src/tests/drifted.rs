@@ -180,11 +180,14 @@ fn product(sessions: &[Recorded], said: &[Said]) {
 }
 
 /// Sessions of real work: how many are told of, where that should be 5 and 1 in 100 on the average over baselines. One way to
-/// deal some fifty tasks into five parts says little, so there are several.
+/// deal some fifty tasks into five parts says little, so there are several, as many as `MARTINGALE_DEALINGS` says.
 #[test]
 fn real_work_of_one_agent() {
+    let asked =
+        std::env::var("MARTINGALE_DEALINGS").ok().map(|it| it.parse::<u32>().expect("a number of ways to deal"));
     for (name, dealings) in [("taubench_airline", 10), ("swebench_gemini3", 1)] {
-        for (dealt, by_task) in [("task", true), ("session", false)] {
+        let dealings = asked.unwrap_or(dealings);
+        'dealt: for (dealt, by_task) in [("task", true), ("session", false)] {
             let mut warned = Vec::new();
             for dealing in 0..dealings {
                 let group = |it: &Value| {
@@ -193,7 +196,7 @@ fn real_work_of_one_agent() {
                     let key = if by_task { task } else { &it["session_id"] };
                     format!("{dealing} {key}")
                 };
-                let Some(sessions) = recording(name, true, group) else { return };
+                let Some(sessions) = recording(name, true, group) else { break 'dealt };
                 let said = judged(&sessions, &|| Rules::starter().with_hijack(None));
                 let told = |level| said.iter().filter(|it| it.found.iter().any(|it| it.1 >= level)).count();
                 let calibrated = said.iter().filter(|it| it.calibrated).count();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use martingale_schemas::{Limits, Step, Timestamp, wire::StepV1};
+use martingale_schemas::{Limits, Step, Timestamp, bench_steps, wire::StepV1};
 use serde_json::{Value, json};
 
 use crate::testing::{BEGIN, check, control, ordinary, shown, step_json};
@@ -316,10 +316,6 @@ fn a_late_step_does_not_turn_time_back() {
     );
 }
 
-#[path = "../../../../server/src/cmd/bench/steps.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the bench's own")]
-mod generated;
-
 /// What operators plan with: the sessions of `martingale bench detect`, of fifty steps each.
 #[test]
 fn a_session_of_fifty_steps_takes_8_kilobytes() {
@@ -327,7 +323,7 @@ fn a_session_of_fifty_steps_takes_8_kilobytes() {
     for session in 0..20 {
         for step in 0..50 {
             let mut line = Vec::new();
-            generated::write(&mut line, &format!("bench-{session:06}"), step);
+            bench_steps::write(&mut line, &format!("bench-{session:06}"), step);
             detector.observe(&Step::from_log(&line).unwrap());
         }
     }

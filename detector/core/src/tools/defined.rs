@@ -147,7 +147,8 @@ impl Warning {
         (tool.flags, tool.level, tool.described) != (guess.flags, guess.level, guess.described)
     }
 
-    pub(super) fn caution(self, tool: &mut Tool) {
+    /// Answers what its annotations say.
+    pub(super) fn caution(self, tool: &mut Tool) -> Cautions {
         let Self { hints, words, level } = self;
         tool.suggested = words.without(tool.flags);
         tool.flags |= words;
@@ -158,21 +159,11 @@ impl Warning {
         if hints != Cautions::default() {
             hints.apply(tool, Said::Definition);
         }
+        hints
     }
 
     fn and(self, other: Self) -> Self {
-        let (it, also) = (self.hints, other.hints);
-        Self {
-            hints: Cautions {
-                destructive: it.destructive || also.destructive,
-                open_world: it.open_world || also.open_world,
-                reaches: it.reaches || also.reaches,
-                writes: it.writes || also.writes,
-                not_idempotent: it.not_idempotent || also.not_idempotent,
-            },
-            words: self.words | other.words,
-            level: self.level.max(other.level),
-        }
+        Self { hints: self.hints.and(other.hints), words: self.words | other.words, level: self.level.max(other.level) }
     }
 
     /// Part of the stored form: another meaning of a bit is another version of it.

@@ -14,10 +14,9 @@ use anyhow::{Result, anyhow};
 use bytes::Bytes;
 use martingale_detector_core::policy::STARTER;
 use martingale_detector_core::{Detector, Observed, Rules};
-use martingale_schemas::Step;
+use martingale_schemas::{Step, bench_steps};
 
 use super::Facts;
-use super::steps;
 use crate::cli::bench::Detect;
 
 /// Steps of a session in the passes: a long one of those that were recorded.
@@ -103,7 +102,7 @@ impl Lines {
         for at in 0..steps {
             let generation = at / (SESSIONS_AT_ONCE * SESSION_STEPS);
             let (session, number) = (at % SESSIONS_AT_ONCE, at / SESSIONS_AT_ONCE % SESSION_STEPS);
-            steps::write(&mut line, &format!("bench-{:06}", generation * SESSIONS_AT_ONCE + session), number);
+            bench_steps::write(&mut line, &format!("bench-{:06}", generation * SESSIONS_AT_ONCE + session), number);
             bytes.extend_from_slice(&line);
             ends.push(bytes.len());
         }
@@ -182,7 +181,7 @@ fn early_and_late(rules: &Arc<Rules>) -> Result<[(f64, f64); 2]> {
     let begin = LATE - SAMPLES / LONG_SESSIONS * (EARLY + SAMPLE) / 2;
     for session in &long {
         for number in 0..begin {
-            steps::write(&mut line, session, number);
+            bench_steps::write(&mut line, session, number);
             judge(&mut detector, &line)?;
         }
         hand_over(&mut detector, &mut encoded)?;
@@ -209,7 +208,7 @@ fn sample_of(detector: &mut Detector, encoded: &mut Vec<u8>, session: &str, from
     let lines: Vec<Vec<u8>> = (from..from + EARLY + SAMPLE)
         .map(|number| {
             let mut line = Vec::new();
-            steps::write(&mut line, session, number);
+            bench_steps::write(&mut line, session, number);
             line
         })
         .collect();

@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use hdrhistogram::Histogram;
+use martingale_schemas::bench_steps;
 use tokio::task;
 
 use super::target::Measured;
-use super::{Facts, stalls, steps};
+use super::{Facts, stalls};
 use crate::cli::bench::Gate;
 
 /// Sessions that take turns.
@@ -213,7 +214,7 @@ impl Connection {
 
     /// Whether the step may run.
     fn ask(&mut self, session: &str, number: u64) -> Result<bool> {
-        steps::write(&mut self.step, session, number * 3 + 1);
+        bench_steps::write(&mut self.step, session, number * 3 + 1);
         self.request.clear();
         write!(self.request, "{}{}\r\n\r\n", self.head, self.step.len())?;
         self.request.extend_from_slice(&self.step);

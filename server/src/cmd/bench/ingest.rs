@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use martingale_schemas::bench_steps;
 use serde_json::json;
 
+use super::Facts;
 use super::target::Measured;
-use super::{Facts, steps};
 use crate::cli::bench::Ingest;
 use crate::cmd::replay::Faults;
 use crate::cmd::replay::send::send;
@@ -39,7 +40,7 @@ pub(super) async fn run(args: &Ingest) -> Result<Facts> {
         if at == total {
             return Ok(None);
         }
-        steps::write(line, &format!("{prefix}-{}", at / SESSION_STEPS), at % SESSION_STEPS);
+        bench_steps::write(line, &format!("{prefix}-{}", at / SESSION_STEPS), at % SESSION_STEPS);
         at += 1;
         if at % TELL_EVERY == 0 {
             sending.set_position(at);

@@ -24,12 +24,12 @@ use martingale_detector_core::Rules;
 use martingale_platform::clock::Clock;
 use martingale_platform::log::{Append, KafkaConfig, KafkaLog, Log, Offset, Partition, ReadLimit};
 use martingale_platform::shutdown;
-use martingale_schemas::{SessionId, StepId, VerdictId, topics};
+use martingale_schemas::{SessionId, StepId, VerdictId, bench_steps, topics};
 use prometheus::Registry;
 use tokio::task::JoinSet;
 
 use self::processes::Detectors;
-use super::{Facts, steps};
+use super::Facts;
 use crate::cli::bench::Kafka;
 use crate::cmd::up::Signals;
 use crate::config::{Config, Layer};
@@ -118,7 +118,7 @@ async fn open(config: &KafkaConfig) -> Result<Arc<KafkaLog>> {
 }
 
 fn step(line: &mut Vec<u8>, session: &str, number: u64) -> Append {
-    steps::write(line, session, number);
+    bench_steps::write(line, session, number);
     Append::new(topics::STEPS, Bytes::copy_from_slice(session.as_bytes()), Bytes::copy_from_slice(line))
 }
 

@@ -81,10 +81,10 @@ impl Recording {
     ) -> Result<BTreeMap<usize, Seen>> {
         let item = |step: &Step<'_>| self.places.get(step.session_id.as_str()).copied();
         let role = |item: Option<usize>| item.map_or(Role::Aside, |it| fold.roles[it]);
-        let source = self.source(&format!("{title}, learning"))?;
+        let source = Source::open(&self.files)?;
         let silent = Faults::told_before(source.progress());
-        let (baselines, _) =
-            learn_some(source, &rules, self.arrival, &silent, |step| role(item(step)) == Role::Learnt)?;
+        let is_learnt = |step: &Step<'_>| role(item(step)) == Role::Learnt;
+        let (baselines, _) = learn_some(source, &format!("{title}, "), &rules, self.arrival, &silent, is_learnt)?;
         let rules = rules.with_baselines(Arc::new(baselines));
         let (mut judge, mut seen) = (Judge::new(Arc::new(rules)), BTreeMap::<usize, Seen>::new());
         let source = self.source(&format!("{title}, judging"))?;

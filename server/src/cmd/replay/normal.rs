@@ -50,9 +50,8 @@ impl Normal {
         match self {
             Self::Learnt(baselines) => Ok(rules.with_baselines(Arc::new(baselines))),
             Self::Steps(source) => {
-                source.progress().set_prefix("learning: ");
                 let faults = Faults::new(source.progress());
-                let (baselines, _) = offline::learn_some(source, &rules, arrival, &faults, |_| true)?;
+                let (baselines, _) = offline::learn_some(source, "", &rules, arrival, &faults, |_| true)?;
                 if baselines.agents() == 0 {
                     bail!("nothing was learnt of the files of --baselines: name recordings, or a file of baselines");
                 }

@@ -68,16 +68,18 @@ pub(super) fn run(source: Source, normal: Option<Normal>, rules: Rules, out: Opt
 }
 
 /// What the sessions of the wanted steps did; read a second time, where the files allow it, for what these sessions reach
-/// themselves.
+/// themselves. `title`: for whom, before what is done, beside the bar.
 pub(crate) fn learn_some(
     source: Source,
+    title: &str,
     rules: &Rules,
     arrival: Timestamp,
     faults: &Faults,
     is_wanted: impl Fn(&Step<'_>) -> bool,
 ) -> Result<(Baselines, Lines)> {
     let (mut learner, mut seen) = (Learner::default(), HashSet::new());
-    let (lasting, reading) = (source.lasting(), source.progress().prefix());
+    let lasting = source.lasting();
+    source.progress().set_prefix(format!("{title}learning: "));
     let lines = each_step(source, arrival, faults, |step| {
         if is_wanted(step) && seen.insert(step.key()) {
             learner.observe(step, rules);
@@ -89,8 +91,7 @@ pub(crate) fn learn_some(
         return Ok((learner.finish(), lines));
     };
     let again = Source::open(&files)?;
-    // For whom it is learnt stays in front: a fold of an eval.
-    again.progress().set_prefix(format!("{}calibrating: ", reading.trim_end_matches("learning: ")));
+    again.progress().set_prefix(format!("{title}calibrating: "));
     let silent = Faults::told_before(again.progress());
     let mut calibrator = learner.into_calibrator();
     seen.clear();

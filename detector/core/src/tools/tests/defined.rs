@@ -157,6 +157,7 @@ fn who_is_believed() {
     let writes = json!([{"name": "get_x", "annotations": {"readOnlyHint": false}}]);
     let reads = json!([{"name": "get_x", "annotations": {"readOnlyHint": true, "destructiveHint": false}}]);
     let reads_out = json!([{"name": "get_x", "annotations": {"readOnlyHint": true, "openWorldHint": true}}]);
+    let open = json!([{"name": "get_x", "annotations": {"openWorldHint": true}}]);
     let catalogue = "tools: [{ name: get_x, read_only: true }]\n";
     for (catalogue, steps, annotations, expected) in [
         (catalogue, vec![given(&destroys("get_x"))], Value::Null, "read_only level 1 Catalogue annotated, reaches 1"),
@@ -203,6 +204,38 @@ fn who_is_believed() {
             vec![given(&writes), listed(&reads_out)],
             Value::Null,
             "idempotent open_world level 3 Definition annotated, reaches 1",
+        ),
+        // The same where one half stands on the step: what its definition says, the step need not say again.
+        (
+            "",
+            vec![given(&reads_out)],
+            json!({"readOnlyHint": false}),
+            "idempotent open_world level 3 Definition annotated, reaches 2",
+        ),
+        (
+            "",
+            vec![given(&writes)],
+            json!({"readOnlyHint": true, "openWorldHint": true}),
+            "idempotent open_world level 3 Definition annotated, reaches 1",
+        ),
+        (
+            "",
+            vec![given(&writes)],
+            json!({"openWorldHint": true}),
+            "idempotent open_world level 3 Annotations annotated, reaches 1",
+        ),
+        (
+            "",
+            vec![given(&open)],
+            json!({"idempotentHint": false}),
+            "read_only open_world level 1 Name annotated, reaches 1",
+        ),
+        // Where the operator says how high it is, the step says alone what it says.
+        (
+            "tools: [{ name: get_x, open_world: true, level: 2 }]\n",
+            vec![given(&reads_out)],
+            json!({"readOnlyHint": false}),
+            "open_world level 2 Catalogue annotated, reaches 2",
         ),
         ("", vec![given(&destroys("get_y"))], Value::Null, "read_only idempotent level 1 Name heuristic, reaches 1"),
     ] {
