@@ -127,11 +127,19 @@ impl Values {
             }
         });
         if codings < CODINGS_MAX {
+            let mut decodings: Vec<(Range<usize>, usize, usize)> = Vec::new();
             for (at, decoded) in decode::each(text.as_bytes()) {
                 // One stands for all that is in it: the one that was known first.
-                let first = self.find(&decoded, codings + 1).into_iter().map(|(_, value)| value).min();
-                found.extend(first.map(|value| (at, value)));
+                let inner = self.find(&decoded, codings + 1);
+                let Some(value) = inner.iter().map(|it| it.1).min() else { continue };
+                // The same text comes once more with what stands beside it, which is to stay.
+                let within = |it: &&(Range<usize>, usize, usize)| at.start <= it.0.start && it.0.end <= at.end;
+                let met: usize = decodings.iter().filter(within).map(|it| it.2).sum();
+                if met < inner.len() {
+                    decodings.push((at, value, inner.len()));
+                }
             }
+            found.extend(decodings.into_iter().map(|(at, value, _)| (at, value)));
         }
         found.sort_by_key(|(at, value)| (at.start, Reverse(at.end), *value));
         // Those that overlap go as one.
