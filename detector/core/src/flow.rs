@@ -190,16 +190,23 @@ fn leakage(
     authorised: bool,
     rules: &Rules,
 ) -> Option<Finding> {
-    let (leak, secret) = secrets.iter().find(|(_, it)| !it.authored).or_else(|| secrets.first())?;
-    // Its author gave it, or it is used as what it is at an address of theirs.
-    let given = secret.authored || authorised && crate::provenance::is_credential(&leak.path);
+    // Its author gave it, or it is used as what it is at an address of theirs. One that is neither is not excused by others.
+    let is_given = |it: &&(&Leak, &crate::provenance::Secret)| {
+        it.1.authored || authorised && crate::provenance::is_credential(&it.0.path)
+    };
+    let others = secrets.iter().find(|it| !is_given(it)).or_else(|| secrets.iter().find(|it| !it.1.authored));
+    let (leak, secret) = others.or_else(|| secrets.first())?;
+    let given = is_given(&&(*leak, *secret));
+    let mut numbers: Vec<usize> = secrets.iter().map(|it| it.0.secret).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
     let rule = if given { CoreRule::SecretGiven } else { CoreRule::SecretLeak };
     let this = step.step_id.to_static();
     let same = secret.session.as_str() == step.session_id.as_str();
     let evidence: Vec<StepId<'static>> = same.then(|| secret.step.clone()).into_iter().chain([this.clone()]).collect();
     let place = if secret.path.is_empty() { String::new() } else { format!(", at `{}`", quoted(&secret.path, 60)) };
     let session = if same { String::new() } else { format!(" of session {}", quoted(secret.session.as_str(), 60)) };
-    let others = match secrets.len() {
+    let others = match numbers.len() {
         1 => String::new(),
         n => format!(" So would {} more.", n - 1),
     };
@@ -224,7 +231,7 @@ fn leakage(
         severity: rule.severity(),
         mode: rule.default_mode(),
         decision: rule.decision(),
-        score: f64::from(u32::try_from(secrets.len()).unwrap_or(u32::MAX)),
+        score: f64::from(u32::try_from(numbers.len()).unwrap_or(u32::MAX)),
         calibration: backing(guessed),
         bound: None,
         began_at: evidence.first().cloned().unwrap_or(this),

@@ -107,8 +107,8 @@ const VALUE_MAX: usize = 256;
 const RANDOM_MIN: usize = 20;
 /// Longest private key that is followed.
 const KEY_MAX: usize = 4096;
-/// Secrets told of one text; later ones are left out.
-const FOUND_MAX: usize = 32;
+/// Secrets told of one text; later ones are left out. More than made-up ones in front of a real one are worth.
+const FOUND_MAX: usize = 512;
 /// Most quotes and spaces between a name, its separator and the value: columns are lined up.
 const GAP_MAX: usize = 32;
 /// Shortest opaque token that begins as JSON in base64 does.
@@ -143,8 +143,6 @@ pub(crate) fn find(name: &str, text: &[u8]) -> Vec<Found> {
 /// The same with another number of secrets that are told.
 pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found> {
     let mut found = Vec::new();
-    // What is read again of a text, in bytes: more of it is made to be slow.
-    let mut left = 1024 + 4 * text.len();
     if !name.is_empty()
         && let Some(at) = under(Telling::of(name.as_bytes()), text, 0)
     {
@@ -154,11 +152,7 @@ pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found
     while at < text.len() && found.len() < found_max {
         match text[at] {
             b':' | b'=' => {
-                let next = if text[at..].starts_with(b"://") {
-                    connection(text, at + 3, &mut left)
-                } else {
-                    labelled(text, at, &mut left)
-                };
+                let next = if text[at..].starts_with(b"://") { connection(text, at + 3) } else { labelled(text, at) };
                 // What stands under a name may be a token, so the value is read as well.
                 next.into_iter().for_each(|it| push(&mut found, it));
                 at += 1;
@@ -176,7 +170,7 @@ pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found
                 at += length;
                 // "the password is …"
                 if text[at..].starts_with(b" is ")
-                    && let Some(it) = labelled(text, at + 3, &mut left)
+                    && let Some(it) = labelled(text, at + 3)
                 {
                     push(&mut found, it);
                 }
@@ -252,13 +246,13 @@ fn is_kebab(text: &[u8]) -> bool {
 }
 
 /// `name: value`, `"name": "value"`, `NAME=value`; `at` is the separator.
-fn labelled(text: &[u8], at: usize, left: &mut usize) -> Option<Found> {
+fn labelled(text: &[u8], at: usize) -> Option<Found> {
     let skipped = |it: &u8| matches!(it, b'"' | b'\'' | b' ' | b'\\');
     let is = if text[..at].ends_with(b" is") { 3 } else { 0 };
     let end = at - is - text[..at - is].iter().rev().take(GAP_MAX).take_while(|it| skipped(it)).count();
     let length = text[..end].iter().rev().take(40).take_while(|it| in_word(**it)).count();
     let telling = Telling::of(&text[end - length..end]);
-    if telling == Telling::Nothing || *left == 0 {
+    if telling == Telling::Nothing {
         return None;
     }
     let value = at + 1 + text[at + 1..].iter().take(GAP_MAX).take_while(|it| skipped(it)).count();
@@ -269,7 +263,6 @@ fn labelled(text: &[u8], at: usize, left: &mut usize) -> Option<Found> {
     let ends =
         |it: &u8| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b',' | b'}' | b'\\') || is_form && *it == b'&';
     let rest = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
-    *left = left.saturating_sub(rest.len());
     let at = under(telling, rest, value)?;
     Some(Found { kind: SecretKind::Labelled, at })
 }
@@ -394,15 +387,11 @@ pub(crate) fn log2_1024ths(n: u32) -> u32 {
 }
 
 /// `user:password@host` behind `://`.
-fn connection(text: &[u8], from: usize, left: &mut usize) -> Option<Found> {
-    if *left == 0 {
-        return None;
-    }
+fn connection(text: &[u8], from: usize) -> Option<Found> {
     let rest = &text[from..text.len().min(from + VALUE_MAX)];
     let ends = |it: &u8| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b'/' | b'<' | b'{' | b'$');
     let end = rest.iter().position(ends).unwrap_or(rest.len());
     let rest = &rest[..end];
-    *left = left.saturating_sub(end);
     let host = rest.iter().rposition(|it| *it == b'@')?;
     let user = rest[..host].iter().position(|it| *it == b':')?;
     let password = &rest[user + 1..host];

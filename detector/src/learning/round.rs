@@ -168,6 +168,7 @@ impl Round {
                 };
                 if records.is_empty() {
                     survey.caught_up(now, steps.end);
+                    survey.forget(config, sessions_max);
                     break;
                 }
                 let bounds = Bounds { start: survey.next, end: survey.next };

@@ -62,12 +62,12 @@ impl Finder {
         let mut builder = AhoCorasick::builder();
         // Made anew with each value, and then asked a few times: what is made fastest.
         builder.kind(Some(AhoCorasickKind::NoncontiguousNFA));
-        let builder = builder.ascii_case_insensitive(true).match_kind(MatchKind::LeftmostLongest);
+        let builder = builder.ascii_case_insensitive(true).match_kind(MatchKind::Standard);
         Self { finder: builder.build(forms.into_iter().map(|it| it.0)).ok(), patterns }
     }
 
     fn each(&self, text: &[u8], mut f: impl FnMut(Range<usize>, usize, Beside)) {
-        for found in self.finder.iter().flat_map(|it| it.find_iter(text)) {
+        for found in self.finder.iter().flat_map(|it| it.find_overlapping_iter(text)) {
             let (value, beside) = self.patterns[found.pattern().as_usize()];
             f(found.range(), value, beside);
         }
@@ -108,17 +108,13 @@ impl Values {
     /// Where they stand in a text, from its beginning on and apart from each other. `codings`: how many it was decoded from.
     fn find(&self, text: &str, codings: u8) -> Vec<(Range<usize>, usize)> {
         let mut found: Vec<(Range<usize>, usize)> = Vec::new();
-        let mut end = 0;
+        // Those that overlap too: a value that somebody made up must not end one that begins within it.
         self.literal.each(text.as_bytes(), |at, value, beside| {
-            // Its word goes as a whole, once.
-            if at.start >= end {
-                let at = match beside {
-                    Some(beside) => word_around(text.as_bytes(), at, beside),
-                    None => at,
-                };
-                end = at.end;
-                found.push((at, value));
-            }
+            let at = match beside {
+                Some(beside) => word_around(text.as_bytes(), at, beside),
+                None => at,
+            };
+            found.push((at, value));
         });
         let (letters, places) = squeeze(text);
         self.squeezed.each(&letters, |at, value, _| {

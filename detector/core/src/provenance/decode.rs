@@ -147,8 +147,13 @@ pub(crate) fn each(text: &[u8]) -> Vec<(Range<usize>, String)> {
         let mut push = |at: Range<usize>, decoded: &[u8]| {
             found.push((run.start + at.start..run.start + at.end, String::from_utf8_lossy(decoded).into_owned()));
         };
-        if bytes.contains(&b'%') && percent(bytes, usize::MAX, &mut out) {
-            push(0..bytes.len(), &out);
+        let mut next = 0;
+        for part in bytes.split(|it| *it == b'/') {
+            let at = next..next + part.len();
+            next = at.end + 1;
+            if part.contains(&b'%') && percent(part, usize::MAX, &mut out) {
+                push(at, &out);
+            }
         }
         // A slash may be of the encoding, or of a path: what is found between two of them stands before what goes over them.
         let whole = bytes.contains(&b'/').then_some(0..bytes.len());
@@ -304,6 +309,7 @@ mod tests {
             ("session-id-YWRhQGV4YW1wbGUuY29t", vec![("YWRhQGV4YW1wbGUuY29t", "ada@example.com")]),
             ("abcdefYWRhQGV4YW1wbGUuY29t-logo", vec![("YWRhQGV4YW1wbGUuY29t", "ada@example.com")]),
             ("ada%40example", vec![("ada%40example", "ada@example")]),
+            ("a.test/p/ada%40example/q", vec![("ada%40example", "ada@example")]),
             ("a.test/0xda39a3ee5e6b4b0d3255bfef95601890afd80709/internationalization/of-a-long-path", vec![]),
             ("7c9e6679-7425-40de-944b-e07fc1f90ae7 and 0x52908400098527886E0F7030069857D2E4169EE7", vec![]),
         ] {

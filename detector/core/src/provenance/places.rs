@@ -161,7 +161,7 @@ impl Index {
     pub(crate) fn strays(&self, step: &Step<'_>) -> bool {
         let Some(input) = step.input.as_ref() else { return false };
         let mut strays = step.input_cut.is_some();
-        walk::leaves_and_names(input.get(), 3, &mut |leaf| {
+        walk::all_leaves_and_names(input.get(), 3, &mut |leaf| {
             let mut visit = |it: &str| strays = strays || !self.is_authored(it);
             match leaf.is_name {
                 true if is_place(leaf.text, false) => visit(leaf.text),

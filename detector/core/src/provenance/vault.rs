@@ -39,6 +39,8 @@ const PAGE: usize = 4;
 /// Bytes of one call that are decoded out of what was decoded: four times what a step may hold. More: what comes later in the call is
 /// not found where it is encoded twice.
 const NESTED_BYTES_MAX: usize = 256 * 1024;
+/// Places told of one call. More: there is enough to say.
+const LEAKS_MAX: usize = 256;
 /// Longest path that is kept with a secret.
 const PATH_MAX: usize = 64;
 
@@ -119,7 +121,7 @@ impl Vault {
         }
         while self.prints.0.len() + prints.len() > PRINTS_MAX || self.kept().count_ones() as usize >= SECRETS_MAX {
             (self.full, self.forgotten) = (true, self.forgotten + 1);
-            let Some(victim) = self.victim(&secret, prints[0].hash) else { return };
+            let Some(victim) = self.victim(prints[0].hash) else { return };
             self.prints.0.retain(|it| usize::from(it.secret) != victim);
             self.pages.touch(victim / PAGE);
         }
@@ -144,23 +146,18 @@ impl Vault {
         self.prints.0.iter().fold(0, |bits, it| bits | 1 << (it.secret % 64))
     }
 
-    /// Which secret goes for a new one. Of a step that brought more than its share and more than any other, one of its own, so that a
-    /// page full of made-up ones takes places from itself; otherwise one of all, which `drawn` decides and no page can foresee.
-    /// `None` where the new one is of such a step.
-    fn victim(&self, new: &Secret, drawn: u64) -> Option<usize> {
+    /// Which secret goes for a new one. One of the step that brought the most, if that is more than its share, so that a page full of
+    /// made-up ones takes places from itself; otherwise one of all. `drawn` decides which, and no page can foresee it.
+    fn victim(&self, drawn: u64) -> Option<usize> {
         let source = |it: &Secret| mix(hash_text(it.session.as_str()), hash_text(it.step.as_str()));
         let kept = self.kept();
         let kept: Vec<(usize, u64)> =
             self.secrets.iter().map(source).enumerate().filter(|it| kept >> it.0 & 1 == 1).collect();
         let count = |of: u64| kept.iter().filter(|it| it.1 == of).count();
-        let own = count(source(new));
-        // More than half are the most there can be.
-        let is_most = own * 2 > SECRETS_MAX;
-        let most = if is_most { own } else { kept.iter().map(|it| count(it.1)).max().unwrap_or(0) };
-        if own >= SHARE && own >= most {
-            return None;
-        }
-        let places: Vec<usize> = kept.iter().filter(|it| most <= SHARE || count(it.1) == most).map(|it| it.0).collect();
+        let counts: Vec<usize> = kept.iter().map(|it| count(it.1)).collect();
+        let most = counts.iter().copied().max()?;
+        let is_of_most = |it: &(&(usize, u64), &usize)| most <= SHARE || *it.1 == most;
+        let places: Vec<usize> = kept.iter().zip(&counts).filter(is_of_most).map(|it| it.0.0).collect();
         places.get(usize::try_from(drawn % places.len().max(1) as u64).unwrap_or(0)).copied()
     }
 
@@ -176,7 +173,14 @@ impl Vault {
             let (word, bit) = filter_at(it.hash);
             filter[word] |= bit;
         }
-        Search { vault: self, filter, stream: Stream::default(), nested_left: NESTED_BYTES_MAX, leaks: Vec::new() }
+        Search {
+            vault: self,
+            filter,
+            stream: Stream::default(),
+            nested_left: NESTED_BYTES_MAX,
+            here: 0,
+            leaks: Vec::new(),
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -272,11 +276,14 @@ pub(super) struct Search<'v> {
     /// Goes on over all arguments, so that a secret that was divided among them is seen.
     stream: Stream,
     nested_left: usize,
+    /// Secrets that were found in the argument that is being read, as bits: each is told of once for each place.
+    here: u64,
     pub(super) leaks: Vec<Leak>,
 }
 
 impl Search<'_> {
     pub(super) fn argument(&mut self, path: &str, item: u16, text: &str) {
+        self.here = 0;
         let plain = fold::plain(text);
         let mut stream = self.stream;
         self.read(&mut stream, &plain, (path, item), Coding::NONE);
@@ -285,6 +292,7 @@ impl Search<'_> {
 
     /// The name of a member. It does not come between the halves of a secret that was divided among values.
     pub(super) fn name(&mut self, path: &str, item: u16, text: &str) {
+        self.here = 0;
         self.read(&mut Stream::default(), &fold::plain(text), (path, item), Coding::NONE);
     }
 
@@ -299,7 +307,9 @@ impl Search<'_> {
             }
         }
         self.chunks(text, at, coding);
-        if coding.depth() < 2 && self.leaks.len() == before {
+        // The author's own secret excuses none beside it.
+        let is_known = self.leaks[before..].iter().any(|it| self.vault.get(it.secret).is_some_and(|it| !it.authored));
+        if coding.depth() < 2 && !is_known {
             self.decoded(text, at, coding);
         }
     }
@@ -332,9 +342,10 @@ impl Search<'_> {
         }
         let Some(print) = self.vault.prints.find(hash) else { return };
         let secret = usize::from(print.secret);
-        if self.leaks.iter().any(|it| it.secret == secret) {
+        if self.here >> (secret % 64) & 1 == 1 || self.leaks.len() >= LEAKS_MAX {
             return;
         }
+        self.here |= 1 << (secret % 64);
         let matched = match (coding.depth(), coding.innermost(), raw.map(tags)) {
             (0, _, Some((raw, _))) if raw == print.raw => ValueMatch::Exact,
             (0, _, Some((_, lower))) if lower == print.lower => ValueMatch::Case,
@@ -353,10 +364,15 @@ impl Search<'_> {
         if text.contains(&b'%') && decode::percent(text, usize::MAX, &mut out) {
             self.nested(&out, at, coding.with(Coding::URL));
         }
-        // Lines of a long run, as many programs break them, are one run. Each for itself is looked at as well: what stands in
-        // a line before them would put them out of step.
+        // Lines of a long run, as many programs break and indent them, are one run. Each for itself is looked at as well: what
+        // stands in a line before them would put them out of step.
         if text.iter().any(|it| matches!(it, b'\n' | b'\r')) {
-            let joined: Vec<u8> = text.iter().copied().filter(|it| !matches!(it, b'\n' | b'\r')).collect();
+            let mut is_new = false;
+            let mut is_of_run = |it: &u8| {
+                is_new = matches!(it, b'\n' | b'\r') || is_new && it.is_ascii_whitespace();
+                !is_new
+            };
+            let joined: Vec<u8> = text.iter().copied().filter(|it| is_of_run(it)).collect();
             self.runs(&joined, at, coding);
         }
         self.runs(text, at, coding);

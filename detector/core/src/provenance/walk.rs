@@ -166,7 +166,19 @@ impl Walker<'_, '_> {
                 // Positions are those of the inner text from here on.
                 *inner.extent = Extent { cut: inner.extent.cut, ..Extent::of(text.len()) };
             }
-            inner.value(0, visit);
+            // Several values one after the other, as logs have them, are each walked into.
+            while matches!(inner.peek(), Some(b'{' | b'[')) {
+                inner.value(0, visit);
+            }
+            // What comes then is no JSON, or was none from the beginning.
+            let from = inner.at;
+            if inner.peek().is_some() {
+                for part in inner.extent.take(&text[from..], from, text.len()) {
+                    if !part.is_empty() {
+                        inner.visit(part, visit);
+                    }
+                }
+            }
             return;
         }
         for part in self.extent.take(text, from, to) {
