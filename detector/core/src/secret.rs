@@ -262,7 +262,13 @@ fn labelled(text: &[u8], at: usize) -> Option<Found> {
     let is_form = text[at] == b'=';
     let ends =
         |it: &u8| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b',' | b'}' | b'\\') || is_form && *it == b'&';
-    let rest = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
+    // What looks random has no colon: seen here, a row of names costs no more than its length.
+    let is_hint = telling == Telling::Hint;
+    let end = rest.iter().position(|it| ends(it) || is_hint && *it == b':').unwrap_or(rest.len());
+    if is_hint && rest.get(end) == Some(&b':') {
+        return None;
+    }
+    let rest = &rest[..end];
     let at = under(telling, rest, value)?;
     Some(Found { kind: SecretKind::Labelled, at })
 }
