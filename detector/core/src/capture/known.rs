@@ -44,6 +44,9 @@ pub(super) struct Values {
     squeezed: Finder,
 }
 
+/// Places of values in a text that are told, and one more for each four bytes of it.
+const HITS_MIN: usize = 1024;
+
 /// Of an encoding: how many characters hold the beginning of a value and how many its end, beside those that are the same wherever it
 /// stands.
 type Beside = Option<(usize, usize)>;
@@ -66,11 +69,18 @@ impl Finder {
         Self { finder: builder.build(forms.into_iter().map(|it| it.0)).ok(), patterns }
     }
 
-    fn each(&self, text: &[u8], mut f: impl FnMut(Range<usize>, usize, Beside)) {
+    /// Whether that was all. Values that somebody made up to stand in each other are in a text without end: that is a text to hide.
+    fn each(&self, text: &[u8], mut f: impl FnMut(Range<usize>, usize, Beside)) -> bool {
+        let mut left = HITS_MIN + text.len() / 4;
         for found in self.finder.iter().flat_map(|it| it.find_overlapping_iter(text)) {
+            if left == 0 {
+                return false;
+            }
+            left -= 1;
             let (value, beside) = self.patterns[found.pattern().as_usize()];
             f(found.range(), value, beside);
         }
+        true
     }
 }
 
@@ -109,7 +119,7 @@ impl Values {
     fn find(&self, text: &str, codings: u8) -> Vec<(Range<usize>, usize)> {
         let mut found: Vec<(Range<usize>, usize)> = Vec::new();
         // Those that overlap too: a value that somebody made up must not end one that begins within it.
-        self.literal.each(text.as_bytes(), |at, value, beside| {
+        let mut is_all = self.literal.each(text.as_bytes(), |at, value, beside| {
             let at = match beside {
                 Some(beside) => word_around(text.as_bytes(), at, beside),
                 None => at,
@@ -117,11 +127,14 @@ impl Values {
             found.push((at, value));
         });
         let (letters, places) = squeeze(text);
-        self.squeezed.each(&letters, |at, value, _| {
+        is_all &= self.squeezed.each(&letters, |at, value, _| {
             if let (Some((from, _)), Some((_, to))) = (places.get(at.start), places.get(at.end - 1)) {
                 found.push((*from..*to, value));
             }
         });
+        if !is_all {
+            return vec![(0..text.len(), 0)];
+        }
         if codings < CODINGS_MAX {
             let mut decodings: Vec<(Range<usize>, usize, usize)> = Vec::new();
             for (at, decoded) in decode::each(text.as_bytes()) {

@@ -147,16 +147,19 @@ pub(crate) fn each(text: &[u8]) -> Vec<(Range<usize>, String)> {
         let mut push = |at: Range<usize>, decoded: &[u8]| {
             found.push((run.start + at.start..run.start + at.end, String::from_utf8_lossy(decoded).into_owned()));
         };
+        // A slash may be of the encoding, or of a path: what is found between two of them stands before what goes over them.
+        let whole = bytes.contains(&b'/').then_some(0..bytes.len());
         let mut next = 0;
-        for part in bytes.split(|it| *it == b'/') {
-            let at = next..next + part.len();
+        let segments = bytes.split(|it| *it == b'/').map(|it| {
+            let at = next..next + it.len();
             next = at.end + 1;
-            if part.contains(&b'%') && percent(part, usize::MAX, &mut out) {
+            at
+        });
+        for at in segments.chain(whole.clone()) {
+            if bytes[at.clone()].contains(&b'%') && percent(&bytes[at.clone()], usize::MAX, &mut out) {
                 push(at, &out);
             }
         }
-        // A slash may be of the encoding, or of a path: what is found between two of them stands before what goes over them.
-        let whole = bytes.contains(&b'/').then_some(0..bytes.len());
         for part in parts(bytes, |it| it == b'/').chain(whole) {
             inside(&bytes[part.clone()], &mut |at, _, decoded| {
                 if at.len() >= RUN_MIN {

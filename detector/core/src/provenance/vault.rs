@@ -39,7 +39,9 @@ const PAGE: usize = 4;
 /// Bytes of one call that are decoded out of what was decoded: four times what a step may hold. More: what comes later in the call is
 /// not found where it is encoded twice.
 const NESTED_BYTES_MAX: usize = 256 * 1024;
-/// Places told of one call. More: there is enough to say.
+/// Longest run of characters that a short secret is looked for in.
+const CHUNK_MAX: usize = 64;
+/// Places told of one call, of secrets that may go there.
 const LEAKS_MAX: usize = 256;
 /// Longest path that is kept with a secret.
 const PATH_MAX: usize = 64;
@@ -179,6 +181,7 @@ impl Vault {
             stream: Stream::default(),
             nested_left: NESTED_BYTES_MAX,
             here: 0,
+            told: 0,
             leaks: Vec::new(),
         }
     }
@@ -278,6 +281,8 @@ pub(super) struct Search<'v> {
     nested_left: usize,
     /// Secrets that were found in the argument that is being read, as bits: each is told of once for each place.
     here: u64,
+    /// The same of places that excuse nothing: each is told of once in a call.
+    told: u64,
     pub(super) leaks: Vec<Leak>,
 }
 
@@ -314,23 +319,28 @@ impl Search<'_> {
         }
     }
 
-    /// Short secrets stand alone: between spaces, quotes or what divides fields.
+    /// Short secrets stand alone: between spaces, quotes or what divides fields, some of which they may hold themselves.
     fn chunks(&mut self, text: &[u8], at: (&str, u16), coding: Coding) {
-        let divides = |it: &u8| {
-            it.is_ascii_whitespace()
-                || matches!(
-                    it,
-                    b'"' | b'\'' | b',' | b';' | b'&' | b'=' | b':' | b'@' | b'<' | b'>' | b'(' | b')' | b'|' | b'\\'
-                )
-        };
-        for chunk in text.split(divides).filter(|it| it.len() >= SHORT_MIN && it.len() <= 64) {
-            let (mut number, mut length) = (0_u64, 0);
-            for digit in chunk.iter().filter_map(|it| digit(*it)) {
-                number = number.wrapping_mul(BASE).wrapping_add(digit);
-                length += 1;
-            }
-            if (SHORT_MIN..=WINDOW).contains(&length) {
-                self.look(hash_of(number, length, self.vault.key), Some(chunk), at, coding);
+        let parts_words = |it: &u8| it.is_ascii_whitespace() || matches!(it, b'"' | b'\'' | b'<' | b'>' | b'\\');
+        let divides = |it: &u8| matches!(it, b',' | b';' | b'&' | b'=' | b':' | b'@' | b'(' | b')' | b'|');
+        for word in text.split(parts_words).filter(|it| it.len() >= SHORT_MIN) {
+            let mut from = 0;
+            while from < word.len() {
+                let (mut number, mut length) = (0_u64, 0);
+                for (place, it) in word.iter().enumerate().skip(from).take(CHUNK_MAX) {
+                    if let Some(digit) = digit(*it) {
+                        number = number.wrapping_mul(BASE).wrapping_add(digit);
+                        length += 1;
+                    }
+                    if length > WINDOW {
+                        break;
+                    }
+                    let is_end = word.get(place + 1).is_none_or(divides);
+                    if is_end && length >= SHORT_MIN {
+                        self.look(hash_of(number, length, self.vault.key), word.get(from..=place), at, coding);
+                    }
+                }
+                from += word[from..].iter().position(divides).map_or(word.len(), |it| it + 1);
             }
         }
     }
@@ -342,10 +352,17 @@ impl Search<'_> {
         }
         let Some(print) = self.vault.prints.find(hash) else { return };
         let secret = usize::from(print.secret);
-        if self.here >> (secret % 64) & 1 == 1 || self.leaks.len() >= LEAKS_MAX {
+        let bit = 1 << (secret % 64);
+        if self.here & bit != 0 {
             return;
         }
-        self.here |= 1 << (secret % 64);
+        self.here |= bit;
+        // However often something is sent that may go, what may not is told of.
+        let may_go = self.vault.get(secret).is_some_and(|it| it.authored) || secret::is_credential(path);
+        if if may_go { self.leaks.len() >= LEAKS_MAX } else { self.told & bit != 0 } {
+            return;
+        }
+        self.told |= if may_go { 0 } else { bit };
         let matched = match (coding.depth(), coding.innermost(), raw.map(tags)) {
             (0, _, Some((raw, _))) if raw == print.raw => ValueMatch::Exact,
             (0, _, Some((_, lower))) if lower == print.lower => ValueMatch::Case,

@@ -96,7 +96,8 @@ pub(super) fn all_leaves_and_names(json: &str, name_min: usize, visit: &mut impl
 fn walk(json: &str, name_min: usize, mut extent: Extent, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
     // Room for most paths at once.
     let mut path = Path { text: String::with_capacity(64), ..Path::default() };
-    let mut walker = Walker { json, at: 0, path: &mut path, extent: &mut extent, nested: 0, name_min };
+    let mut walker =
+        Walker { json, at: 0, path: &mut path, extent: &mut extent, nested: 0, name_min, is_broken: false };
     walker.value(0, visit);
     extent.cut
 }
@@ -105,7 +106,15 @@ fn walk(json: &str, name_min: usize, mut extent: Extent, visit: &mut impl FnMut(
 pub(super) fn text(text: &str, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
     let mut path = Path::default();
     let mut extent = Extent::of(text.len());
-    let mut walker = Walker { json: "", at: 0, path: &mut path, extent: &mut extent, nested: 0, name_min: usize::MAX };
+    let mut walker = Walker {
+        json: "",
+        at: 0,
+        path: &mut path,
+        extent: &mut extent,
+        nested: 0,
+        name_min: usize::MAX,
+        is_broken: false,
+    };
     walker.leaf(text, 0, text.len(), visit);
     extent.cut
 }
@@ -126,6 +135,8 @@ struct Walker<'j, 'p> {
     nested: u32,
     /// Shorter names are not visited.
     name_min: usize,
+    /// It met something that is no JSON.
+    is_broken: bool,
 }
 
 impl Walker<'_, '_> {
@@ -149,10 +160,14 @@ impl Walker<'_, '_> {
                 let text = if escaped { Cow::Owned(unescaped(raw)) } else { Cow::Borrowed(raw) };
                 self.leaf(&text, from, to, visit);
             }
-            Some(b't' | b'f' | b'n') | None => _ = self.scalar(),
+            Some(b't' | b'f' | b'n') | None => {
+                let (from, to) = self.scalar();
+                self.is_broken |= !matches!(&self.json[from..to], "true" | "false" | "null");
+            }
             Some(_) => {
                 let (from, to) = self.scalar();
                 let text = &self.json[from..to];
+                self.is_broken |= self.nested > 0 && text.parse::<f64>().is_err();
                 self.visit(text, visit);
             }
         }
@@ -161,7 +176,8 @@ impl Walker<'_, '_> {
     fn leaf(&mut self, text: &str, from: usize, to: usize, visit: &mut impl FnMut(Leaf<'_>)) {
         if self.nested < NESTED_MAX && is_json(text) {
             let (nested, name_min) = (self.nested + 1, self.name_min);
-            let mut inner = Walker { json: text, at: 0, path: self.path, extent: self.extent, nested, name_min };
+            let mut inner =
+                Walker { json: text, at: 0, path: self.path, extent: self.extent, nested, name_min, is_broken: false };
             if self.nested == 0 && inner.extent.head < usize::MAX {
                 // Positions are those of the inner text from here on.
                 *inner.extent = Extent { cut: inner.extent.cut, ..Extent::of(text.len()) };
@@ -170,10 +186,9 @@ impl Walker<'_, '_> {
             while matches!(inner.peek(), Some(b'{' | b'[')) {
                 inner.value(0, visit);
             }
-            // What comes then is no JSON, or was none from the beginning.
-            let from = inner.at;
-            if inner.peek().is_some() {
-                for part in inner.extent.take(&text[from..], from, text.len()) {
+            // What is no JSON, or not all of it, is text as well: a name and its value may have been taken apart.
+            if inner.is_broken || inner.peek().is_some() {
+                for part in inner.extent.take(text, 0, text.len()) {
                     if !part.is_empty() {
                         inner.visit(part, visit);
                     }
@@ -225,7 +240,10 @@ impl Walker<'_, '_> {
                     self.at += 1;
                     return;
                 }
-                _ => return,
+                _ => {
+                    self.is_broken = true;
+                    return;
+                }
             }
         }
     }
@@ -258,7 +276,10 @@ impl Walker<'_, '_> {
                     self.at += 1;
                     break;
                 }
-                None | Some(b'}' | b':') => break,
+                None | Some(b'}' | b':') => {
+                    self.is_broken = true;
+                    break;
+                }
                 Some(_) => {
                     self.path.item = item;
                     self.value(depth + 1, visit);
