@@ -191,12 +191,13 @@ fn leakage(
     rules: &Rules,
 ) -> Option<Finding> {
     // Its author gave it, or it is used as what it is at an address of theirs. One that is neither is not excused by others.
-    let is_given = |it: &&(&Leak, &crate::provenance::Secret)| {
-        it.1.authored || authorised && crate::provenance::is_credential(&it.0.path)
+    let is_given = |leak: &Leak, secret: &crate::provenance::Secret| {
+        secret.authored || authorised && crate::provenance::is_credential(&leak.path)
     };
-    let others = secrets.iter().find(|it| !is_given(it)).or_else(|| secrets.iter().find(|it| !it.1.authored));
-    let (leak, secret) = others.or_else(|| secrets.first())?;
-    let given = is_given(&&(*leak, *secret));
+    let worst = secrets.iter().find(|(leak, secret)| !is_given(leak, secret));
+    let worst = worst.or_else(|| secrets.iter().find(|(_, secret)| !secret.authored));
+    let (leak, secret) = worst.or_else(|| secrets.first())?;
+    let given = is_given(leak, secret);
     let mut numbers: Vec<usize> = secrets.iter().map(|it| it.0.secret).collect();
     numbers.sort_unstable();
     numbers.dedup();

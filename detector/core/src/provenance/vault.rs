@@ -326,6 +326,11 @@ impl Search<'_> {
         for word in text.split(parts_words).filter(|it| it.len() >= SHORT_MIN) {
             let mut from = 0;
             while from < word.len() {
+                // What begins with a sign that divides is looked for behind it.
+                if divides(&word[from]) {
+                    from += 1;
+                    continue;
+                }
                 let (mut number, mut length) = (0_u64, 0);
                 for (place, it) in word.iter().enumerate().skip(from).take(CHUNK_MAX) {
                     if let Some(digit) = digit(*it) {
@@ -359,7 +364,8 @@ impl Search<'_> {
         self.here |= bit;
         // However often something is sent that may go, what may not is told of.
         let may_go = self.vault.get(secret).is_some_and(|it| it.authored) || secret::is_credential(path);
-        if if may_go { self.leaks.len() >= LEAKS_MAX } else { self.told & bit != 0 } {
+        let is_enough = if may_go { self.leaks.len() >= LEAKS_MAX } else { self.told & bit != 0 };
+        if is_enough {
             return;
         }
         self.told |= if may_go { 0 } else { bit };
