@@ -5,13 +5,15 @@
 //! recognised as well if it holds a window; shorter secrets are recognised as a whole. What is sent is read as it stands,
 //! its arguments one behind the other, and decoded: percent, hexadecimal and base64, in each other at most twice.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+mod stored;
+
+use serde::{Deserialize, Serialize};
 
 use martingale_schemas::{SessionId, StepId, ValueMatch};
 
 use super::atom::{Atom, Coding};
 use super::decode;
-use super::pages::{Page, PageRef, Paged, Pages};
+use super::pages::Pages;
 use super::sip::Key;
 use super::{fold, paths};
 use crate::hash::{hash_text, mix};
@@ -433,87 +435,5 @@ impl Prints {
 
     fn sort(&mut self) {
         self.0.sort_unstable_by_key(|it| (it.hash, it.secret));
-    }
-}
-
-/// Bytes of a fingerprint in the stored form.
-const STORED: usize = 13;
-
-impl Print {
-    fn stored(&self) -> [u8; STORED] {
-        let mut out = [0; STORED];
-        out[..8].copy_from_slice(&self.hash.to_le_bytes());
-        out[8] = self.secret;
-        out[9..11].copy_from_slice(&self.raw.to_le_bytes());
-        out[11..].copy_from_slice(&self.lower.to_le_bytes());
-        out
-    }
-
-    fn read(it: &[u8; STORED]) -> Self {
-        let mut hash = [0; 8];
-        hash.copy_from_slice(&it[..8]);
-        Self {
-            hash: u64::from_le_bytes(hash),
-            secret: it[8],
-            raw: u16::from_le_bytes([it[9], it[10]]),
-            lower: u16::from_le_bytes([it[11], it[12]]),
-        }
-    }
-}
-
-impl Paged for Vault {
-    fn pages(&self) -> &Pages {
-        &self.pages
-    }
-
-    fn pages_mut(&mut self) -> &mut Pages {
-        &mut self.pages
-    }
-
-    fn held(&self) -> u64 {
-        (1 << self.secrets.len().div_ceil(PAGE)) - 1
-    }
-
-    fn page(&self, place: usize) -> PageRef<'_> {
-        let secrets = self.secrets.iter().skip(place * PAGE).take(PAGE).collect();
-        let prints = self.prints.0.iter().filter(|it| usize::from(it.secret) / PAGE == place);
-        PageRef::Secrets(secrets, prints.flat_map(Print::stored).collect())
-    }
-
-    fn put_back(&mut self, place: usize, page: Page) {
-        let Page::Secrets(secrets, prints) = page else { return };
-        let own = self.secrets.iter_mut().skip(place * PAGE).take(PAGE);
-        own.zip(secrets).filter(|(it, _)| it.step.as_str().is_empty()).for_each(|(it, secret)| *it = secret);
-        let (prints, _) = prints.as_chunks::<STORED>();
-        let prints = prints.iter().map(Print::read).filter(|it| usize::from(it.secret) / PAGE == place);
-        let room = PRINTS_MAX.saturating_sub(self.prints.0.len());
-        self.prints.0.extend(prints.take(room));
-        self.prints.sort();
-    }
-}
-
-impl Serialize for Vault {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.key, self.secrets.len(), self.full).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Vault {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (key, count, full): (Key, usize, bool) = Deserialize::deserialize(deserializer)?;
-        if count > SECRETS_MAX {
-            return Err(serde::de::Error::custom("more secrets than are kept"));
-        }
-        let mut vault = Self { key, full, secrets: vec![Secret::unread(); count], ..Self::default() };
-        vault.pages = Pages::stored(vault.held());
-        Ok(vault)
-    }
-}
-
-impl Secret {
-    /// Stands for one whose page was not read: it has no fingerprints, and so is never found.
-    fn unread() -> Self {
-        let (session, step) = (SessionId::from(String::new()), StepId::from(String::new()));
-        Self { kind: SecretKind::Labelled, session, step, path: Box::default(), authored: false }
     }
 }
