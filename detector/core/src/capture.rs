@@ -24,7 +24,7 @@ use crate::glob::Glob;
 use crate::provenance::decode;
 use crate::secret::{self, REDACTED, SecretKind};
 use crate::tools::defined;
-use known::{CODINGS_MAX, Hidden, Known, Values};
+use known::{BESIDE, CODINGS_MAX, Hidden, Known, Values};
 use pseudonym::{MASKED, Pseudonyms};
 use rewrite::{Leaf, Under, quoted, rewrite};
 
@@ -214,7 +214,8 @@ impl Found<'_> {
         self.is_too_much |= found.len() >= SECRETS_MAX;
         found.into_iter().for_each(|it| self.push(REDACTED, it));
         if codings < CODINGS_MAX {
-            for (_, decoded) in decode::each(text.as_bytes()) {
+            let spelled = decode::percent_text(text, b'+').map(|it| it.0);
+            for decoded in decode::each(text.as_bytes()).into_iter().map(|it| it.1).chain(spelled) {
                 self.secrets("", &decoded, codings + 1);
             }
         }
@@ -224,6 +225,9 @@ impl Found<'_> {
         if value.len() > VALUE_MAX {
             // A field goes as a whole wherever it stands; a secret stands in a text.
             self.is_too_much |= prefix == REDACTED;
+            return;
+        }
+        if self.all.iter().any(|it| *it.value == *value && it.pseudonym.starts_with(prefix)) {
             return;
         }
         if self.all.len() >= VALUES_MAX || self.bytes + value.len() > VALUES_BYTES_MAX {
@@ -295,8 +299,15 @@ impl Hiding<'_> {
     }
 
     fn whole<'a>(&self, value: &RawValue) -> Cow<'a, RawValue> {
-        let json = quoted(&self.redactor.pseudonyms.whole(MASKED, value.get()));
+        let json = quoted(&self.whole_text(value.get()));
         RawValue::from_string(json).map_or_else(|_| Cow::Owned(RawValue::NULL.to_owned()), Cow::Owned)
+    }
+
+    /// With what stands for known values within it: they are followed there too.
+    fn whole_text(&self, text: &str) -> String {
+        let own = self.redactor.pseudonyms.whole(MASKED, text);
+        let within = self.values.within(text).into_iter().filter(|it| *it != own);
+        std::iter::once(&*own).chain(within).collect::<Vec<_>>().join(BESIDE)
     }
 
     /// Pseudonyms are longer than short secrets: a text that would grow by much is one.
@@ -304,7 +315,7 @@ impl Hiding<'_> {
         match self.text(&text, 0) {
             None => text,
             Some(hidden) if hidden.len() > (2 * text.len() + GROWTH_MAX).min(self.redactor.content_bytes_max) => {
-                Cow::Owned(self.redactor.pseudonyms.whole(MASKED, &text))
+                Cow::Owned(self.whole_text(&text))
             }
             Some(hidden) => Cow::Owned(hidden),
         }
@@ -322,9 +333,7 @@ impl Hiding<'_> {
         let pseudonyms = &self.redactor.pseudonyms;
         let is_fingerprint = self.mode == Capture::Fingerprint;
         rewrite(json, "", &|name| self.redactor.masks(name), |leaf, Under { masked, .. }| match leaf {
-            Leaf::Text(text) | Leaf::Number(text) | Leaf::Truth(text) if masked => {
-                Some(quoted(&pseudonyms.whole(MASKED, text)))
-            }
+            Leaf::Text(text) | Leaf::Number(text) | Leaf::Truth(text) if masked => Some(quoted(&self.whole_text(text))),
             Leaf::Text(text) => self.text(text, nested).map(|it| quoted(&it)),
             Leaf::Name(text) => {
                 let named = self.named(Cow::Borrowed(text));

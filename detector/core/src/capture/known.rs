@@ -2,7 +2,7 @@
 //! memory alone, and of this door alone.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,6 +42,16 @@ pub(super) struct Values {
     literal: Finder,
     /// In letters and digits alone, so that case, separators and the width of letters do not count.
     squeezed: Finder,
+}
+
+/// Between what stands for several values of one place: of no token and no address.
+pub(super) const BESIDE: &str = "~";
+
+/// Where values stand in a text, in each other or over each other.
+struct Place {
+    at: Range<usize>,
+    /// Each once, by where it begins.
+    values: Vec<usize>,
 }
 
 /// Places of values in a text that are told, and one more for each four bytes of it.
@@ -105,59 +115,80 @@ impl Values {
 
     /// The text with each of them hidden; `None` where there is none.
     pub(super) fn hide(&self, text: &str) -> Option<String> {
-        let found = if self.all.is_empty() { Vec::new() } else { self.find(text, 0) };
         let (mut out, mut copied) = (String::new(), 0);
-        for (at, value) in found {
-            out.push_str(text.get(copied..at.start).unwrap_or_default());
-            out.push_str(&self.all[value].pseudonym);
-            copied = at.end;
+        for place in self.find(text) {
+            out.push_str(text.get(copied..place.at.start).unwrap_or_default());
+            let pseudonyms: Vec<&str> = place.values.iter().map(|it| &*self.all[*it].pseudonym).collect();
+            out.push_str(&pseudonyms.join(BESIDE));
+            copied = place.at.end;
         }
         (copied > 0).then(|| out + text.get(copied..).unwrap_or_default())
     }
 
-    /// Where they stand in a text, from its beginning on and apart from each other. `codings`: how many it was decoded from.
-    fn find(&self, text: &str, codings: u8) -> Vec<(Range<usize>, usize)> {
-        let mut found: Vec<(Range<usize>, usize)> = Vec::new();
-        // Those that overlap too: a value that somebody made up must not end one that begins within it.
+    /// What stands for each of them that is in a text.
+    pub(super) fn within(&self, text: &str) -> Vec<&str> {
+        let values: BTreeSet<usize> = self.find(text).into_iter().flat_map(|it| it.values).collect();
+        values.into_iter().map(|it| &*self.all[it].pseudonym).collect()
+    }
+
+    /// Where they stand in a text, from its beginning on. Those that overlap share a place: what was added to a known one, so that
+    /// the whole is another, does not keep the known one from being followed.
+    fn find(&self, text: &str) -> Vec<Place> {
+        let mut hits = if self.all.is_empty() { Vec::new() } else { self.hits(text, 0) };
+        hits.sort_by_key(|(at, value)| (at.start, Reverse(at.end), *value));
+        let mut places: Vec<Place> = Vec::new();
+        for (at, value) in hits {
+            match places.last_mut().filter(|it| at.start < it.at.end) {
+                Some(place) => {
+                    place.at.end = place.at.end.max(at.end);
+                    if !place.values.contains(&value) {
+                        place.values.push(value);
+                    }
+                }
+                None => places.push(Place { at, values: vec![value] }),
+            }
+        }
+        places
+    }
+
+    /// `codings`: how many the text was decoded from.
+    fn hits(&self, text: &str, codings: u8) -> Vec<(Range<usize>, usize)> {
+        let mut hits: Vec<(Range<usize>, usize)> = Vec::new();
         let mut is_all = self.literal.each(text.as_bytes(), |at, value, beside| {
             let at = match beside {
                 Some(beside) => word_around(text.as_bytes(), at, beside),
                 None => at,
             };
-            found.push((at, value));
+            hits.push((at, value));
         });
         let (letters, places) = squeeze(text);
         is_all &= self.squeezed.each(&letters, |at, value, _| {
             if let (Some((from, _)), Some((_, to))) = (places.get(at.start), places.get(at.end - 1)) {
-                found.push((*from..*to, value));
+                hits.push((*from..*to, value));
             }
         });
         if !is_all {
-            return vec![(0..text.len(), 0)];
+            // Any of them may be in it.
+            return (0..self.all.len()).map(|it| (0..text.len(), it)).collect();
         }
         if codings < CODINGS_MAX {
-            let mut decodings: Vec<(Range<usize>, usize, usize)> = Vec::new();
+            for (plain, places) in [b' ', b'+'].into_iter().filter_map(|plus| decode::percent_text(text, plus)) {
+                let inner = self.hits(&plain, codings + 1).into_iter();
+                hits.extend(inner.map(|(at, value)| (places[at.start].start..places[at.end - 1].end, value)));
+            }
+            let mut decodings: Vec<(Range<usize>, usize)> = Vec::new();
             for (at, decoded) in decode::each(text.as_bytes()) {
-                // One stands for all that is in it: the one that was known first.
-                let inner = self.find(&decoded, codings + 1);
-                let Some(value) = inner.iter().map(|it| it.1).min() else { continue };
+                let inner = self.hits(&decoded, codings + 1);
                 // The same text comes once more with what stands beside it, which is to stay.
-                let within = |it: &&(Range<usize>, usize, usize)| at.start <= it.0.start && it.0.end <= at.end;
-                let met: usize = decodings.iter().filter(within).map(|it| it.2).sum();
+                let within = |it: &&(Range<usize>, usize)| at.start <= it.0.start && it.0.end <= at.end;
+                let met: usize = decodings.iter().filter(within).map(|it| it.1).sum();
                 if met < inner.len() {
-                    decodings.push((at, value, inner.len()));
+                    decodings.push((at.clone(), inner.len()));
+                    hits.extend(inner.into_iter().map(|(_, value)| (at.clone(), value)));
                 }
             }
-            found.extend(decodings.into_iter().map(|(at, value, _)| (at, value)));
         }
-        found.sort_by_key(|(at, value)| (at.start, Reverse(at.end), *value));
-        // Those that overlap go as one.
-        found.dedup_by(|(next, _), (it, _)| {
-            let overlap = next.start < it.end;
-            it.end = if overlap { it.end.max(next.end) } else { it.end };
-            overlap
-        });
-        found
+        hits
     }
 }
 
@@ -339,6 +370,11 @@ mod tests {
             ("it is hunter22x.", "it is <9>."),
             ("HUNTER22X and p@ss w0rd", "<9> and <9>"),
             ("x=p%40ss%20w0rd&y", "x=<9>&y"),
+            // Some of its signs spelled, and others not.
+            ("a.test/?x=h%75nter2%32x!&y", "a.test/?x=<9>!&y"),
+            ("a.test/p@ss+w%30rd/é%41", "a.test/<9>/é%41"),
+            // What was added to it, and another that it overlaps.
+            ("pre-hunter22xyz-and-p@ss w0rd", "pre-<9>yz-and-<9>"),
             ("68756e746572323278", "<9>"),
             // "hunter22x" alone, behind one byte and behind two.
             ("aHVudGVyMjJ4", "<9>"),

