@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 
 use crate::glob::Glob;
 use crate::provenance::decode;
-use crate::secret::{self, REDACTED, SecretKind};
+use crate::secret::{self, Named, REDACTED, SecretKind};
 use crate::tools::defined;
 use known::{BESIDE, CODINGS_MAX, Hidden, Known, Values};
 use pseudonym::{MASKED, Pseudonyms};
@@ -189,11 +189,12 @@ impl Found<'_> {
     fn json(&mut self, name: &str, json: &str, nested: u8) {
         let redactor = self.redactor;
         let is_masked = redactor.masks(name);
+        let mut named = Named::default();
         rewrite(json, name, &|name| redactor.masks(name), |leaf, under| {
             let under = Under { masked: under.masked || is_masked, ..under };
             match leaf {
                 Leaf::Text(text) | Leaf::Number(text) if under.masked => self.push(MASKED, text),
-                Leaf::Text(text) => self.text(under.name, text, nested),
+                Leaf::Text(text) => self.text(named.of(under.name, text), text, nested),
                 Leaf::Name(text) => self.text("", text, NESTED_MAX),
                 Leaf::Number(_) | Leaf::Truth(_) => {}
             }

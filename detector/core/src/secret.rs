@@ -151,8 +151,13 @@ pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found
     let mut at = 0;
     while at < text.len() && found.len() < found_max {
         match text[at] {
-            b':' | b'=' => {
-                let next = if text[at..].starts_with(b"://") { connection(text, at + 3) } else { labelled(text, at) };
+            b':' | b'=' | b'>' => {
+                let next = match text[at] {
+                    b':' if text[at..].starts_with(b"://") => connection(text, at + 3),
+                    b'>' if text[..at].ends_with(b"=") => labelled(text, at - 1, at),
+                    b'>' if !is_tag(&text[..at]) => None,
+                    _ => labelled(text, at, at),
+                };
                 // What stands under a name may be a token, so the value is read as well.
                 next.into_iter().for_each(|it| push(&mut found, it));
                 at += 1;
@@ -167,12 +172,13 @@ pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found
             it if it.is_ascii_alphabetic() => {
                 let length = text[at..].iter().take_while(|it| in_word(**it)).count();
                 token(&text[at..at + length], at).into_iter().for_each(|it| push(&mut found, it));
+                let is_option = text[..at].ends_with(b"--");
                 at += length;
-                // "the password is …"
-                if text[at..].starts_with(b" is ")
-                    && let Some(it) = labelled(text, at + 3)
-                {
-                    push(&mut found, it);
+                // "the password is …", `--password …`
+                let is_before = text[at..].starts_with(b" is ");
+                if is_before || is_option && text.get(at) == Some(&b' ') {
+                    let separator = if is_before { at + 3 } else { at };
+                    labelled(text, at, separator).into_iter().for_each(|it| push(&mut found, it));
                 }
             }
             _ => at += 1,
@@ -245,23 +251,49 @@ fn is_kebab(text: &[u8]) -> bool {
     count >= 3 && longest < 12 && !text.iter().any(u8::is_ascii_uppercase)
 }
 
-/// `name: value`, `"name": "value"`, `NAME=value`; `at` is the separator.
-fn labelled(text: &[u8], at: usize) -> Option<Found> {
-    let skipped = |it: &u8| matches!(it, b'"' | b'\'' | b' ' | b'\\');
-    let is = if text[..at].ends_with(b" is") { 3 } else { 0 };
-    let end = at - is - text[..at - is].iter().rev().take(GAP_MAX).take_while(|it| skipped(it)).count();
-    let length = text[..end].iter().rev().take(40).take_while(|it| in_word(**it)).count();
-    let telling = Telling::of(&text[end - length..end]);
+/// Whether an opening tag ends here.
+fn is_tag(before: &[u8]) -> bool {
+    before[..before.len() - last_word(before).len()].ends_with(b"<")
+}
+
+/// The word that a text ends with, or its last characters.
+fn last_word(text: &[u8]) -> &[u8] {
+    &text[text.len() - text.iter().rev().take(40).take_while(|it| in_word(**it)).count()..]
+}
+
+/// A text without what stands between a name and its separator, or a separator and its value: columns are lined up.
+fn without_gap(text: &[u8], is_gap: impl Fn(&u8) -> bool) -> &[u8] {
+    &text[..text.len() - text.iter().rev().take(GAP_MAX).take_while(|it| is_gap(it)).count()]
+}
+
+const fn is_gap(it: u8) -> bool {
+    matches!(it, b'"' | b'\'' | b' ' | b'\\')
+}
+
+/// `name: value`, `"name": "value"`, `NAME=value`, `name => value`, `<name>value</name>`: the name ends at `end`, and the separator
+/// at `at`.
+fn labelled(text: &[u8], end: usize, at: usize) -> Option<Found> {
+    let before = &text[..end];
+    let before = without_gap(before.strip_suffix(b" is").unwrap_or(before), |it| is_gap(*it));
+    let name = last_word(before);
+    let telling = match Telling::of(name) {
+        Telling::Nothing if is_value(name) => named_before(&before[..before.len() - name.len()]),
+        it => it,
+    };
     if telling == Telling::Nothing {
         return None;
     }
-    let value = at + 1 + text[at + 1..].iter().take(GAP_MAX).take_while(|it| skipped(it)).count();
+    let value = at + 1 + text[at + 1..].iter().take(GAP_MAX).take_while(|it| is_gap(**it)).count();
     let value = value + bearer(&text[value..]);
     let rest = &text[value..text.len().min(value + VALUE_MAX)];
-    // After `=` it may be one field of a form.
-    let is_form = text[at] == b'=';
-    let ends =
-        |it: &u8| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b',' | b'}' | b'\\') || is_form && *it == b'&';
+    // After `=` it may be one field of a form, or of a connection string; after `>` a closing tag follows.
+    let separator = text[at];
+    let ends = |it: &u8| {
+        !it.is_ascii_graphic()
+            || matches!(it, b'"' | b'\'' | b',' | b'}' | b'\\')
+            || separator == b'=' && matches!(it, b'&' | b';')
+            || separator == b'>' && *it == b'<'
+    };
     // What looks random has no colon: seen here, a row of names costs no more than its length.
     let is_hint = telling == Telling::Hint;
     let end = rest.iter().position(|it| ends(it) || is_hint && *it == b':').unwrap_or(rest.len());
@@ -271,6 +303,41 @@ fn labelled(text: &[u8], at: usize) -> Option<Found> {
     let rest = &rest[..end];
     let at = under(telling, rest, value)?;
     Some(Found { kind: SecretKind::Labelled, at })
+}
+
+fn is_value(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"value")
+}
+
+fn is_name(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"name") || name.eq_ignore_ascii_case(b"key")
+}
+
+/// Of a `value`: what the `name` or `key` right before it says, as in `name: DB_PASSWORD, value: …`.
+fn named_before(text: &[u8]) -> Telling {
+    let text = without_gap(text, |it| is_gap(*it) || it.is_ascii_whitespace() || *it == b',');
+    let said = last_word(text);
+    let text = without_gap(&text[..text.len() - said.len()], |it| is_gap(*it));
+    let text = text.strip_suffix(b":").or_else(|| text.strip_suffix(b"=")).map(|it| without_gap(it, |it| is_gap(*it)));
+    if text.is_some_and(|it| is_name(last_word(it))) { Telling::of(said) } else { Telling::Nothing }
+}
+
+/// The same of leaves, told one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Named(Option<Box<str>>);
+
+impl Named {
+    /// The name that a text under `name` stands under.
+    pub(crate) fn of<'n>(&'n mut self, name: &'n str, text: &str) -> &'n str {
+        let before = self.0.take();
+        if is_name(name.as_bytes()) && Telling::of(text.as_bytes()) != Telling::Nothing {
+            self.0 = Some(text[text.floor_char_boundary(text.len().saturating_sub(NAME_END))..].into());
+        } else if is_value(name.as_bytes()) {
+            self.0 = before;
+            return self.0.as_deref().unwrap_or(name);
+        }
+        name
+    }
 }
 
 fn bearer(value: &[u8]) -> usize {

@@ -16,6 +16,7 @@ use super::source::{Confidentiality, Integrity, Source, Sources};
 use super::table::{Sighting, Table};
 use super::vault::{Leak, SHORT_MIN, Secret, Vault};
 use super::walk::{self, Leaf};
+use crate::secret::Named;
 
 /// A step of some session of the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,7 +68,7 @@ impl Shared {
         {
             self.sensitive = Some(Mark::of(step));
         }
-        Reading { shared: self, step, integrity }
+        Reading { shared: self, step, integrity, named: Named::default() }
     }
 
     /// Remembers what a step hands over to another agent or writes to memory, so that it keeps its label where it is read:
@@ -221,6 +222,7 @@ pub struct Reading<'s> {
     shared: &'s mut Shared,
     step: &'s Step<'s>,
     integrity: Integrity,
+    named: Named,
 }
 
 impl Watch for Reading<'_> {
@@ -231,7 +233,8 @@ impl Watch for Reading<'_> {
 
     fn leaf(&mut self, leaf: &Leaf<'_>) {
         let (step, authored) = (self.step, self.integrity <= Integrity::System);
-        let found = self.shared.vault.learn(leaf.key, leaf.text, &|kind| Secret {
+        let name = self.named.of(leaf.key, leaf.text);
+        let found = self.shared.vault.learn(name, leaf.text, &|kind| Secret {
             kind,
             session: step.session_id.to_static(),
             step: step.step_id.to_static(),

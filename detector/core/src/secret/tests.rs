@@ -1,4 +1,4 @@
-use super::{HINTS, NAME_MAX, NAMES, Telling, entropy_is_high, find, holds, log2_1024ths};
+use super::{HINTS, NAME_MAX, NAMES, Named, Telling, entropy_is_high, find, holds, log2_1024ths};
 
 /// Texts, and what of them is followed.
 const SECRETS: &[(&str, &str)] = &[
@@ -23,6 +23,15 @@ const SECRETS: &[(&str, &str)] = &[
     ("password             = hunter22x", "hunter22x"),
     ("password=self.password1", "self.password1"),
     ("the password is hunter22x, log in", "hunter22x"),
+    ("Server=db;User Id=app;Password=hunter22x;Encrypt=true", "hunter22x"),
+    ("'password' => 'hunter22x',", "hunter22x"),
+    ("<server><password>hunter22x</password></server>", "hunter22x"),
+    ("mysql --user app --password hunter22x -e 'select 1'", "hunter22x"),
+    ("tool --api-key=hunter22x", "hunter22x"),
+    ("env:\n  - name: DB_PASSWORD\n    value: hunter22x\n", "hunter22x"),
+    ("env:\n  - name: \"DB_PASSWORD\"\n    value: \"hunter22x\"\n", "hunter22x"),
+    (r#"[{\"Key\": \"api_key\", \"Value\": \"hunter22x\"}]"#, "hunter22x"),
+    (r#"<input name="password" value="hunter22x">"#, "hunter22x"),
     ("API_KEY: abcdef123456.", "abcdef123456"),
     ("API_KEY=abcdef123456", "abcdef123456"),
     ("api.key=abcdef123456", "abcdef123456"),
@@ -67,6 +76,15 @@ const LOOK_ALIKES: &[&str] = &[
     "eyJhbGciOiJIUzI1NiJ9",
     "max_tokens=4096",
     "primary_key=True",
+    "len(password) >= min12345",
+    "if password > abc123 then",
+    "<a href=x1>password</a>1234567",
+    "name: password\ntitle: chapter2",
+    "value: hunter22x",
+    "names: password, value: hunter22x",
+    "name: price, value: eur1234",
+    "the --password-file /run/secrets/db1",
+    "a--password 2fa",
 ];
 
 #[test]
@@ -87,6 +105,24 @@ fn secrets_and_what_looks_alike() {
     assert_eq!(find("api_key", b"abcdef123456").len(), 1);
     assert_eq!(find("db.password", b"correct horse battery").len(), 0);
     assert_eq!(find("name", b"abcdef123456").len(), 0);
+}
+
+#[test]
+fn a_value_stands_under_the_name_beside_it() {
+    let mut named = Named::default();
+    for (name, text, expected) in [
+        ("value", "x", "value"),
+        ("name", "DB_PASSWORD", "name"),
+        ("value", "hunter22x", "DB_PASSWORD"),
+        ("Value", "another", "DB_PASSWORD"),
+        ("other", "x", "other"),
+        ("value", "x", "value"),
+        ("Key", "api_key", "Key"),
+        ("name", "colour", "name"),
+        ("value", "x", "value"),
+    ] {
+        assert_eq!(named.of(name, text), expected, "{name}: {text}");
+    }
 }
 
 #[test]

