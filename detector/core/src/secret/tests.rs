@@ -1,4 +1,5 @@
-use super::{HINTS, NAME_MAX, NAMES, Named, Telling, entropy_is_high, find, holds, log2_1024ths};
+use super::labelled::{HINTS, NAME_MAX, NAMES, entropy_is_high};
+use super::{Named, Telling, find, holds, log2_1024ths};
 
 /// Texts, and what of them is followed.
 const SECRETS: &[(&str, &str)] = &[
@@ -28,6 +29,12 @@ const SECRETS: &[(&str, &str)] = &[
     ("<server><password>hunter22x</password></server>", "hunter22x"),
     ("mysql --user app --password hunter22x -e 'select 1'", "hunter22x"),
     ("tool --api-key=hunter22x", "hunter22x"),
+    ("log in (password: hunter22x) first", "hunter22x"),
+    ("[api_key=hunter22x]", "hunter22x"),
+    ("password := hunter22x", "hunter22x"),
+    ("password:=hunter22x", "hunter22x"),
+    ("Password:\r\n    hunter22x\r\nbye", "hunter22x"),
+    ("backup-prod_ghp_a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2", "a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2a1B2"),
     ("env:\n  - name: DB_PASSWORD\n    value: hunter22x\n", "hunter22x"),
     ("env:\n  - name: \"DB_PASSWORD\"\n    value: \"hunter22x\"\n", "hunter22x"),
     (r#"[{\"Key\": \"api_key\", \"Value\": \"hunter22x\"}]"#, "hunter22x"),
@@ -85,6 +92,9 @@ const LOOK_ALIKES: &[&str] = &[
     "name: price, value: eur1234",
     "the --password-file /run/secrets/db1",
     "a--password 2fa",
+    "Enter your password:\nstep22 is to wait",
+    "(password: f(x12345))",
+    "my-sk-this-is-a-very-long-kebab-case-name-2",
 ];
 
 #[test]
