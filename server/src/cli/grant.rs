@@ -1,6 +1,6 @@
 //! Arguments of `grant`, `revoke` and `grants`.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::{Output, Signed};
 
@@ -28,6 +28,7 @@ pub(crate) struct Grant {
 /// Take a grant back: the one of an order, or all those of a flow. What is left out stands for any, so that
 /// `--agent a --tool t` takes back every grant of that tool.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").args(["grant", "agent"]).required(true))]
 #[command(after_help = "\
 Examples:
   martingale revoke c-0198f2
@@ -65,7 +66,7 @@ pub(crate) struct Flow {
 #[derive(Debug, Args)]
 pub(crate) struct SomeFlow {
     /// The agent, as it was granted.
-    #[arg(long, value_name = "AGENT", requires = "tool", required_unless_present = "grant")]
+    #[arg(long, value_name = "AGENT", requires = "tool")]
     pub(crate) agent: Option<String>,
     /// The tool that is called.
     #[arg(long, value_name = "TOOL", requires = "agent")]

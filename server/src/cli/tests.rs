@@ -37,6 +37,7 @@ fn what_is_missing_is_named_with_its_alternative() {
         ("martingale resume", ["SESSION", "--run <ROOT>"]),
         ("martingale dead-letters replay", ["ID", "--all"]),
         ("martingale blame", ["FILES", "--session <SESSION>"]),
+        ("martingale revoke", ["GRANT", "--agent <AGENT>"]),
     ] {
         let said = parse(line).expect_err("refused").to_string();
         assert!(words.iter().all(|word| said.contains(word)), "{line}: {said}");

@@ -102,15 +102,15 @@ impl Values {
 
     /// With the place of each. Where there may be more parts than are looked at, addresses come first and content last, so that no
     /// filler stands before where a call goes.
-    fn telling_first(&self) -> Vec<(usize, (&str, &str))> {
+    fn telling_first(&self, mut visit: impl FnMut(usize, (&str, &str))) {
         let most = |text: &str| if text.len() > CONTENT_BYTES_MIN { CONTENT_PARTS_MAX } else { 1 };
-        let mut all: Vec<_> = self.iter().enumerate().collect();
-        if all.iter().map(|it| most(it.1.1)).sum::<usize>() > PARTS_MAX {
-            let rank =
-                |text: &str| if reaches_somebody(text) { 0 } else { 1 + u8::from(text.len() > CONTENT_BYTES_MIN) };
-            all.sort_by_cached_key(|it| rank(it.1.1));
+        if self.iter().map(|it| most(it.1)).sum::<usize>() <= PARTS_MAX {
+            return self.iter().enumerate().for_each(|(at, it)| visit(at, it));
         }
-        all
+        let rank = |text: &str| if reaches_somebody(text) { 0 } else { 1 + u8::from(text.len() > CONTENT_BYTES_MIN) };
+        let mut all: Vec<_> = self.iter().enumerate().collect();
+        all.sort_by_cached_key(|it| rank(it.1.1));
+        all.into_iter().for_each(|(at, it)| visit(at, it));
     }
 }
 
@@ -125,7 +125,7 @@ impl Call {
         }
         let vector = meanings.of(name, &values);
         let mut parts: Vec<Part> = Vec::with_capacity(values.ends.len());
-        for (at, (argument, text)) in values.telling_first() {
+        values.telling_first(|at, (argument, text)| {
             let is_content = text.len() > CONTENT_BYTES_MIN;
             let mut put = |text: &str| {
                 if parts.len() < PARTS_MAX {
@@ -143,7 +143,7 @@ impl Call {
             } else {
                 put(text);
             }
-        }
+        });
         count_together(&mut parts);
         let tool_hash = hash_text(name);
         let chosen = parts.iter().any(|it| it.is_url && !it.is_content && !it.is_authored());

@@ -99,7 +99,7 @@ impl<'p> Argument<'p> {
 
     /// Whether an author wrote it, as a whole or word by word.
     pub(crate) const fn is_authored(&self) -> bool {
-        self.named || self.words > 0 && self.words == self.words_named
+        is_authored(self.named, self.words, self.words_named)
     }
 
     /// Where it was read, the strongest trace first.
@@ -151,7 +151,7 @@ impl Index {
     /// Whether an author wrote this value, as a whole or word by word.
     pub(super) fn is_authored(&self, value: &str) -> bool {
         let it = self.ask(value);
-        it.named.is_some() || it.words > 0 && it.words == it.words_named
+        is_authored(it.named.is_some(), it.words, it.words_named)
     }
 
     fn ask(&self, value: &str) -> Asking<'_> {
@@ -165,6 +165,11 @@ impl Index {
     pub fn path_of(&self, trace: &Trace<'_>) -> String {
         self.paths.shown(trace.sighting.path, trace.sighting.item)
     }
+}
+
+/// Whether an author wrote a value, as a whole or each of its words.
+const fn is_authored(named: bool, words: u16, words_named: u16) -> bool {
+    named || words > 0 && words == words_named
 }
 
 /// Looks up what a scanner finds in an argument.
