@@ -125,7 +125,7 @@ impl Vault {
         }
         while self.prints.0.len() + prints.len() > PRINTS_MAX || self.kept().count_ones() as usize >= SECRETS_MAX {
             (self.full, self.forgotten) = (true, self.forgotten + 1);
-            let Some(victim) = self.victim(prints[0].hash) else { return };
+            let Some(victim) = self.victim(&secret, prints[0].hash) else { return };
             self.prints.0.retain(|it| usize::from(it.secret) != victim);
             self.pages.touch(victim / PAGE);
         }
@@ -139,9 +139,9 @@ impl Vault {
             Some(it) => *it = secret,
             None => self.secrets.push(secret),
         }
-        prints.iter_mut().for_each(|it| it.secret = u8::try_from(number).unwrap_or(u8::MAX));
-        self.prints.0.append(&mut prints);
-        self.prints.sort();
+        for it in prints {
+            self.prints.put(Print { secret: u8::try_from(number).unwrap_or(u8::MAX), ..it });
+        }
         self.pages.touch(number / PAGE);
     }
 
@@ -152,17 +152,25 @@ impl Vault {
 
     /// Which secret goes for a new one. One of the step that brought the most, if that is more than its share, so that a page full of
     /// made-up ones takes places from itself; otherwise one of all. `drawn` decides which, and no page can foresee it.
-    fn victim(&self, drawn: u64) -> Option<usize> {
+    fn victim(&self, new: &Secret, drawn: u64) -> Option<usize> {
+        let bits = self.kept();
+        let kept = || self.secrets.iter().enumerate().filter(|it| bits >> it.0 & 1 == 1);
+        let draw =
+            |places: &[usize]| places.get(usize::try_from(drawn % places.len().max(1) as u64).unwrap_or(0)).copied();
+        // More than half are of the same step, as they are for all but the first of a page of made-up ones: no need to count others.
+        let own: Vec<usize> =
+            kept().filter(|(_, it)| it.step == new.step && it.session == new.session).map(|it| it.0).collect();
+        if own.len() > SHARE && 2 * own.len() > bits.count_ones() as usize {
+            return draw(&own);
+        }
         let source = |it: &Secret| mix(hash_text(it.session.as_str()), hash_text(it.step.as_str()));
-        let kept = self.kept();
-        let kept: Vec<(usize, u64)> =
-            self.secrets.iter().map(source).enumerate().filter(|it| kept >> it.0 & 1 == 1).collect();
+        let kept: Vec<(usize, u64)> = kept().map(|(at, it)| (at, source(it))).collect();
         let count = |of: u64| kept.iter().filter(|it| it.1 == of).count();
         let counts: Vec<usize> = kept.iter().map(|it| count(it.1)).collect();
         let most = counts.iter().copied().max()?;
         let is_of_most = |it: &(&(usize, u64), &usize)| most <= SHARE || *it.1 == most;
         let places: Vec<usize> = kept.iter().zip(&counts).filter(is_of_most).map(|it| it.0.0).collect();
-        places.get(usize::try_from(drawn % places.len().max(1) as u64).unwrap_or(0)).copied()
+        draw(&places)
     }
 
     /// How many secrets it forgot or passed over since the last call.
@@ -433,7 +441,8 @@ impl Prints {
         self.0.binary_search_by_key(&hash, |it| it.hash).ok().and_then(|at| self.0.get(at))
     }
 
-    fn sort(&mut self) {
-        self.0.sort_unstable_by_key(|it| (it.hash, it.secret));
+    fn put(&mut self, print: Print) {
+        let at = self.0.partition_point(|it| (it.hash, it.secret) < (print.hash, print.secret));
+        self.0.insert(at, print);
     }
 }

@@ -59,8 +59,7 @@ impl Paged for Vault {
         let (prints, _) = prints.as_chunks::<STORED>();
         let prints = prints.iter().map(Print::read).filter(|it| usize::from(it.secret) / PAGE == place);
         let room = PRINTS_MAX.saturating_sub(self.prints.0.len());
-        self.prints.0.extend(prints.take(room));
-        self.prints.sort();
+        prints.take(room).for_each(|it| self.prints.put(it));
     }
 }
 
