@@ -72,9 +72,9 @@ pub(super) fn labelled(text: &[u8], end: usize, at: usize) -> Option<Found> {
     }
     let gap = |from: usize| from + text[from..].iter().take(GAP_MAX).take_while(|it| is_gap(**it)).count();
     let value = gap(at + 1);
-    let line = text[value..].strip_prefix(b"\r").unwrap_or(&text[value..]);
-    let is_next_line = text[at] == b':' && line.starts_with(b"\n");
-    let value = if is_next_line { gap(text.len() - line.len() + 1) } else { value };
+    let line = value + usize::from(text[value..].starts_with(b"\r"));
+    let is_next_line = text[at] == b':' && text[line..].starts_with(b"\n");
+    let value = if is_next_line { gap(line + 1) } else { value };
     let value = value + bearer(&text[value..]);
     let rest = &text[value..text.len().min(value + VALUE_MAX)];
     // After `=` it may be one field of a form, or of a connection string; after `>` a closing tag follows.
