@@ -21,7 +21,7 @@ use martingale_schemas::{Capture, Redact, Step};
 use serde_json::value::RawValue;
 
 use crate::glob::Glob;
-use crate::provenance::decode;
+use crate::provenance::{decode, fold};
 use crate::secret::{self, Named, REDACTED, SecretKind};
 use crate::tools::defined;
 use known::{BESIDE, CODINGS_MAX, Hidden, Known, Values};
@@ -211,9 +211,9 @@ impl Found<'_> {
 
     /// `codings`: how many the text was decoded from. What is found in one is known from then on, and hidden in it as in any other.
     fn secrets(&mut self, name: &str, text: &str, codings: u8) {
-        let found = values(name, text);
-        self.is_too_much |= found.len() >= SECRETS_MAX;
-        found.into_iter().for_each(|it| self.push(REDACTED, it));
+        let (values, is_more) = values(name, text);
+        self.is_too_much |= is_more;
+        values.into_iter().for_each(|it| self.push(REDACTED, &it));
         if codings < CODINGS_MAX {
             let spelled = decode::percent_text(text, b'+').map(|it| it.0);
             for decoded in decode::each(text.as_bytes()).into_iter().map(|it| it.1).chain(spelled) {
@@ -380,20 +380,32 @@ impl Hiding<'_> {
     }
 }
 
-/// The secrets of a text that stands under a name, as they are hidden.
-fn values<'t>(name: &str, text: &'t str) -> Vec<&'t str> {
-    let found = secret::find_up_to(SECRETS_MAX, name, text.as_bytes()).into_iter();
-    let value = |it: secret::Found| {
-        // With the prefix that all of its kind share: it says what was hidden, and nobody has to know.
-        let from = text[..it.at.start].rfind(|it: char| !it.is_ascii_alphanumeric() && !"_-.".contains(it));
-        let from = if it.kind == SecretKind::Token { from.map_or(0, |at| at + 1) } else { it.at.start };
-        // Of a long key its beginning is followed, and all of it is hidden.
-        let end = text.get(it.at.end..).and_then(|rest| rest.find("-----END"));
-        let whole = end.map_or(text.len(), |end| it.at.end + end);
-        let to = if it.kind == SecretKind::PrivateKey { whole } else { it.at.end };
-        text.get(from..to).map(str::trim).filter(|it| pseudonym::stands_here(it.as_bytes()).is_none())
+/// The secrets of a text that stands under a name, as they are hidden, and whether there are more. They are looked for where who follows
+/// them looks, in the plain form, and hidden as they stand; a sign at the end may be of a secret or of its sentence.
+fn values(name: &str, text: &str) -> (Vec<String>, bool) {
+    let (plain, places) = (fold::plain(text), if text.is_ascii() { Vec::new() } else { fold::places(text) });
+    let found = secret::find_up_to(SECRETS_MAX, name, &plain);
+    let is_more = found.len() >= SECRETS_MAX;
+    let mut values: Vec<String> = Vec::new();
+    let mut push = |it: &str| {
+        let (it, bare) = (it.trim(), it.trim().trim_end_matches(['!', '?']));
+        let new = [it, bare].into_iter().filter(|it| pseudonym::stands_here(it.as_bytes()).is_none());
+        values.extend(new.take(if it == bare { 1 } else { 2 }).map(str::to_owned));
     };
-    found.filter_map(value).collect()
+    for it in found {
+        let at = match places.get(it.whole.start..it.whole.end) {
+            Some([first, .., last]) => first.start..last.end,
+            _ => it.whole.clone(),
+        };
+        // Of a long key its beginning is followed, and all of it is hidden.
+        let rest = if it.kind == SecretKind::PrivateKey { text.get(at.end..) } else { None };
+        let end = rest.map_or(at.end, |rest| at.end + rest.find("-----END").unwrap_or(rest.len()));
+        push(text.get(at.start..end).unwrap_or_default());
+        if !places.is_empty() {
+            push(&String::from_utf8_lossy(&plain[it.whole]));
+        }
+    }
+    (values, is_more)
 }
 
 /// Whether a text is an object or a list of JSON, as many tools answer.

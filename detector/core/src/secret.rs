@@ -7,16 +7,21 @@
 //! without a format under no telling name. Cost: one pass; the longer looks begin at a prefix, a `:` or a `=`.
 
 mod labelled;
+mod name;
 #[cfg(test)]
 mod tests;
+mod token;
+mod value;
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-pub use labelled::is_credential;
-pub(crate) use labelled::{Named, log2_1024ths};
-use labelled::{Telling, VALUE_MAX, VALUE_MIN, is_tag, labelled, under};
+pub(crate) use name::Named;
+pub use name::is_credential;
+use token::token;
+pub(crate) use value::log2_1024ths;
+use value::{VALUE_MAX, VALUE_MIN};
 
 /// How a secret was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,39 +55,6 @@ impl SecretKind {
 pub(crate) const REDACTED: &str = "redacted_";
 pub(crate) const REDACTED_DIGITS: usize = 32;
 
-/// Prefix of a token, the characters that must follow, and how many of the token every token of the kind shares.
-const TOKENS: &[(&str, usize)] = &[
-    ("AKIA", 16),
-    ("ASIA", 16),
-    ("AIza", 35),
-    ("ya29.", 30),
-    ("ghp_", 36),
-    ("gho_", 36),
-    ("ghu_", 36),
-    ("ghs_", 36),
-    ("ghr_", 36),
-    ("github_pat_", 40),
-    ("glpat-", 20),
-    ("npm_", 36),
-    ("pypi-", 40),
-    ("sk-", 20),
-    ("sk_live_", 16),
-    ("sk_test_", 16),
-    ("rk_live_", 16),
-    ("whsec_", 24),
-    ("xoxb-", 20),
-    ("xoxp-", 20),
-    ("xoxa-", 20),
-    ("xoxr-", 20),
-    ("xapp-", 20),
-    ("hf_", 30),
-    ("SG.", 40),
-    ("shpat_", 32),
-    ("dop_v1_", 60),
-    ("AGE-SECRET-KEY-", 50),
-    (REDACTED, REDACTED_DIGITS),
-];
-
 /// Longest private key that is followed.
 const KEY_MAX: usize = 4096;
 /// Secrets told of one text; later ones are left out. More than made-up ones in front of a real one are worth.
@@ -109,6 +81,8 @@ pub(crate) struct Found {
     pub(crate) kind: SecretKind,
     /// Where the part stands that is its own: without the prefix that all of its kind share.
     pub(crate) at: Range<usize>,
+    /// With that prefix: it says what was hidden, and nobody has to know.
+    pub(crate) whole: Range<usize>,
 }
 
 /// Secrets of a text that stands under a name, which may be empty.
@@ -119,23 +93,13 @@ pub(crate) fn find(name: &str, text: &[u8]) -> Vec<Found> {
 /// The same with another number of secrets that are told.
 pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found> {
     let mut found = Vec::new();
-    if !name.is_empty()
-        && let Some(at) = under(Telling::of(name.as_bytes()), text, 0)
-    {
-        found.push(Found { kind: SecretKind::Labelled, at });
-    }
+    found.extend(labelled::whole(name.as_bytes(), text));
     let mut at = 0;
     while at < text.len() && found.len() < found_max {
         match text[at] {
             b':' | b'=' | b'>' => {
-                let next = match text[at] {
-                    b':' if text[at..].starts_with(b"://") => connection(text, at + 3),
-                    b'>' if text[..at].ends_with(b"=") => labelled(text, at - 1, at),
-                    b'=' if text[..at].ends_with(b":") => labelled(text, at - 1, at),
-                    b':' if text[at + 1..].starts_with(b"=") => None,
-                    b'>' if !is_tag(&text[..at]) => None,
-                    _ => labelled(text, at, at),
-                };
+                let is_address = text[at..].starts_with(b"://");
+                let next = if is_address { connection(text, at + 3) } else { labelled::behind(text, at) };
                 // What stands under a name may be a token, so the value is read as well.
                 next.into_iter().for_each(|it| push(&mut found, it));
                 at += 1;
@@ -145,19 +109,13 @@ pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found
                 it.into_iter().for_each(|it| push(&mut found, it));
                 at = end;
             }
-            // An escape of JSON, and not the beginning of a word.
+            // JSON wrote a line's end: what follows is a word of its own.
             b'\\' if matches!(text.get(at + 1), Some(b'n' | b'r' | b't')) => at += 2,
             it if it.is_ascii_alphabetic() => {
-                let length = text[at..].iter().take_while(|it| in_word(**it)).count();
-                token(&text[at..at + length], at).into_iter().for_each(|it| push(&mut found, it));
-                let is_option = text[..at].ends_with(b"--");
-                at += length;
-                // "the password is …", `--password …`
-                let is_before = text[at..].starts_with(b" is ");
-                if is_before || is_option && text.get(at) == Some(&b' ') {
-                    let separator = if is_before { at + 3 } else { at };
-                    labelled(text, at, separator).into_iter().for_each(|it| push(&mut found, it));
-                }
+                let end = at + text[at..].iter().take_while(|it| in_word(**it)).count();
+                let next = [token(&text[at..end], at), labelled::behind_word(text, at, end)];
+                next.into_iter().flatten().for_each(|it| push(&mut found, it));
+                at = end;
             }
             _ => at += 1,
         }
@@ -196,55 +154,27 @@ const IN_WORD: [bool; 256] = {
     table
 };
 
-fn token(word: &[u8], at: usize) -> Option<Found> {
-    if word.len() < 19 {
-        return None;
-    }
-    let has_digit = |it: &[u8]| it.iter().any(u8::is_ascii_digit);
-    let kind = SecretKind::Token;
-    if word.starts_with(b"eyJ") {
-        // A JSON web token: what its header says, others' headers say too.
-        let body = word.iter().position(|it| *it == b'.')? + 1;
-        let length = word.len() - body;
-        return (length >= 40 && word[body..].starts_with(b"eyJ"))
-            .then_some(Found { kind, at: at + body..at + body + length });
-    }
-    let begins = |from: &usize| *from == 0 || matches!(word[from - 1], b'-' | b'_' | b'.');
-    let (from, (prefix, more)) = (0..word.len() - 19 + 1).filter(begins).find_map(|from| {
-        let known = TOKENS.iter().find(|(prefix, _)| word[from..].starts_with(prefix.as_bytes()))?;
-        Some((from, known))
-    })?;
-    let (word, at) = (&word[from..], at + from);
-    let rest = &word[prefix.len()..];
-    let length = rest.len() - rest.iter().rev().take_while(|it| **it == b'.').count();
-    let rest = &rest[..length];
-    let fits = length >= *more && has_digit(rest) && !is_kebab(rest);
-    let kind = if *prefix == REDACTED { SecretKind::Hidden } else { kind };
-    fits.then_some(Found { kind, at: at + prefix.len()..at + prefix.len() + length })
-}
-
-/// `this-is-a-name-2`: words in lower case joined by dashes.
-fn is_kebab(text: &[u8]) -> bool {
-    let words = text.split(|it| matches!(it, b'-' | b'_'));
-    let (mut count, mut longest) = (0, 0);
-    for word in words {
-        count += 1;
-        longest = longest.max(word.len());
-    }
-    count >= 3 && longest < 12 && !text.iter().any(u8::is_ascii_uppercase)
-}
-
 /// `user:password@host` behind `://`.
 fn connection(text: &[u8], from: usize) -> Option<Found> {
     let rest = &text[from..text.len().min(from + VALUE_MAX)];
-    let ends = |it: &u8| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b'/' | b'<' | b'{' | b'$');
-    let end = rest.iter().position(ends).unwrap_or(rest.len());
-    let rest = &rest[..end];
-    let host = rest.iter().rposition(|it| *it == b'@')?;
-    let user = rest[..host].iter().position(|it| *it == b':')?;
-    let password = &rest[user + 1..host];
+    let user = rest.iter().position(|it| *it == b':')?;
+    let (mut host, mut is_port) = (None, true);
+    for (at, it) in rest.iter().enumerate() {
+        let is_behind = host.is_some() || at > user && is_port;
+        match it {
+            b'@' => host = Some(at),
+            b'"' | b'\'' | b'/' | b'<' | b'{' | b'$' => break,
+            // Some passwords have them, and so has what stands behind an address or its port.
+            b'?' | b'#' | b',' | b';' if is_behind => break,
+            it if !it.is_ascii_graphic() => break,
+            _ => {}
+        }
+        is_port &= at <= user || it.is_ascii_digit();
+    }
+    let (own, password) = (user + 1..host?, rest.get(user + 1..host?)?);
     let counts = password.len() >= VALUE_MIN && password.iter().any(|it| !it.is_ascii_lowercase());
-    counts.then_some(Found { kind: SecretKind::Connection, at: from + user + 1..from + host })
+    let at = from + own.start..from + own.end;
+    counts.then(|| Found { kind: SecretKind::Connection, whole: at.clone(), at })
 }
 
 /// From `-----BEGIN` on, and where to go on.
@@ -253,7 +183,8 @@ fn private_key(text: &[u8], at: usize) -> (Option<Found>, usize) {
     let from = at + header;
     let body = &text[from..text.len().min(from + KEY_MAX)];
     let length = body.windows(5).position(|it| it == b"-----").unwrap_or(body.len());
-    let found = (length >= 40).then_some(Found { kind: SecretKind::PrivateKey, at: from..from + length });
+    let own = from..from + length;
+    let found = (length >= 40).then(|| Found { kind: SecretKind::PrivateKey, whole: own.clone(), at: own });
     (found, from + length)
 }
 

@@ -2,7 +2,7 @@
 //! memory alone, and of this door alone.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -163,8 +163,8 @@ impl Values {
         });
         let (letters, places) = squeeze(text);
         is_all &= self.squeezed.each(&letters, |at, value, _| {
-            if let (Some((from, _)), Some((_, to))) = (places.get(at.start), places.get(at.end - 1)) {
-                hits.push((*from..*to, value));
+            if let (Some(first), Some(last)) = (places.get(at.start), places.get(at.end - 1)) {
+                hits.push((first.start..last.end, value));
             }
         });
         if !is_all {
@@ -172,18 +172,26 @@ impl Values {
             return (0..self.all.len()).map(|it| (0..text.len(), it)).collect();
         }
         if codings < CODINGS_MAX {
-            for (plain, places) in [b' ', b'+'].into_iter().filter_map(|plus| decode::percent_text(text, plus)) {
+            let pluses: &[u8] = if text.contains('+') { b" +" } else { b" " };
+            for (plain, places) in pluses.iter().filter_map(|plus| decode::percent_text(text, *plus)) {
                 let inner = self.hits(&plain, codings + 1).into_iter();
                 hits.extend(inner.map(|(at, value)| (places[at.start].start..places[at.end - 1].end, value)));
             }
-            let mut decodings: Vec<(Range<usize>, usize)> = Vec::new();
+            // By where they begin: where they end, and how many hits are in them.
+            let mut decodings: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
             for (at, decoded) in decode::each(text.as_bytes()) {
                 let inner = self.hits(&decoded, codings + 1);
+                if inner.is_empty() || decodings.get(&at.start).is_some_and(|it| it.0 > at.end) {
+                    continue;
+                }
                 // The same text comes once more with what stands beside it, which is to stay.
-                let within = |it: &&(Range<usize>, usize)| at.start <= it.0.start && it.0.end <= at.end;
-                let met: usize = decodings.iter().filter(within).map(|it| it.1).sum();
-                if met < inner.len() {
-                    decodings.push((at.clone(), inner.len()));
+                let within = decodings.range(at.clone()).filter(|(_, it)| it.0 <= at.end);
+                let (begins, met): (Vec<usize>, Vec<usize>) = within.map(|(begin, it)| (*begin, it.1)).unzip();
+                if met.iter().sum::<usize>() < inner.len() {
+                    for begin in &begins {
+                        decodings.remove(begin);
+                    }
+                    decodings.insert(at.start, (at.end, inner.len()));
                     hits.extend(inner.into_iter().map(|(_, value)| (at.clone(), value)));
                 }
             }
@@ -323,18 +331,9 @@ fn base64(value: &[u8], phase: usize, alphabet: &GeneralPurpose) -> (Vec<u8>, Be
 }
 
 /// Letters and digits of a text in their plain form and small, each with where its character stands.
-fn squeeze(text: &str) -> (Vec<u8>, Vec<(usize, usize)>) {
-    let (mut letters, mut places) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len()));
-    let mut plain = Vec::with_capacity(4);
-    for (at, it) in text.char_indices() {
-        plain.clear();
-        fold::push(it, &mut plain);
-        for letter in plain.iter().filter(|it| it.is_ascii_alphanumeric() || **it >= 0x80) {
-            letters.push(letter.to_ascii_lowercase());
-            places.push((at, at + it.len_utf8()));
-        }
-    }
-    (letters, places)
+fn squeeze(text: &str) -> (Vec<u8>, Vec<Range<usize>>) {
+    let plain = fold::plain(text).into_owned().into_iter().zip(fold::places(text));
+    plain.filter(|it| it.0.is_ascii_alphanumeric() || it.0 >= 0x80).map(|it| (it.0.to_ascii_lowercase(), it.1)).unzip()
 }
 
 /// The word of an encoding that a part of it stands in, with the padding. A sign ends it, unless it holds something of the value: it may

@@ -6,6 +6,7 @@
 //! Unicode version of a library must not change what an old session knows.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// `text` with every character in its plain form. Borrowed when it is ASCII, which is nearly always.
 pub(crate) fn plain(text: &str) -> Cow<'_, [u8]> {
@@ -17,6 +18,17 @@ pub(crate) fn plain(text: &str) -> Cow<'_, [u8]> {
         push(it, &mut out);
     }
     Cow::Owned(out)
+}
+
+/// Where in `text` each byte of its plain form comes from.
+pub(crate) fn places(text: &str) -> Vec<Range<usize>> {
+    let (mut places, mut plain) = (Vec::with_capacity(text.len()), Vec::with_capacity(4));
+    for (at, it) in text.char_indices() {
+        plain.clear();
+        push(it, &mut plain);
+        places.resize(places.len() + plain.len(), at..at + it.len_utf8());
+    }
+    places
 }
 
 /// Appends the plain form of a character, which may be nothing.

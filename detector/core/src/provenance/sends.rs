@@ -23,6 +23,10 @@ const PROGRAMS: [&str; 18] = [
     "invoke-webrequest",
     "invoke-restmethod",
 ];
+/// Those of them that are words of a sentence as well.
+const PROSE: [&str; 3] = ["dig", "ssh", "ftp"];
+/// Members that say what code is for.
+const NOTES: [&str; 6] = ["description", "explanation", "reason", "reasoning", "thought", "title"];
 /// Addresses, commands and libraries that do.
 const SIGNS: [&str; 9] =
     ["http://", "https://", "ftp://", "git push", "sendmail", "smtplib", "socket.", "/dev/tcp/", "/dev/udp/"];
@@ -32,7 +36,10 @@ const NAME_MIN: usize = 4;
 /// Whether the arguments of a call hold code that sends, however JSON writes its characters.
 pub(crate) fn sends(input: &str) -> bool {
     let mut sends = false;
-    let cut = walk::leaves_and_names(input, NAME_MIN, &mut |leaf| sends = sends || has(leaf.text));
+    let cut = walk::leaves_and_names(input, NAME_MIN, &mut |leaf| {
+        let is_note = !leaf.is_name && NOTES.iter().any(|it| leaf.key.eq_ignore_ascii_case(it));
+        sends = sends || !is_note && has(leaf.text);
+    });
     // What was left out is in the text as it stands, but for escapes that few write.
     let raw = || ["\\n", "\\t", "\\r"].iter().fold(input.replace("\\/", "/"), |raw, it| raw.replace(it, " "));
     sends || cut && has(&raw())
@@ -50,12 +57,27 @@ fn has(code: &str) -> bool {
 /// Whether a program stands there as a word, with something behind it or alone, as in a list of arguments.
 fn is_run(code: &str, program: &str) -> bool {
     code.match_indices(program).any(|(at, _)| {
-        let before = code[..at].bytes().next_back();
-        let behind = code[at + program.len()..].bytes().next();
-        let is_begun = before.is_none_or(|it| !it.is_ascii_alphanumeric() && !matches!(it, b'_' | b'-' | b'.'));
-        let ends = |it| matches!(it, b' ' | b'$' | b'"' | b'\'' | b'`' | b')' | b';' | b'|' | b'&' | b'<' | b'>');
-        is_begun && behind.is_none_or(ends) && !is_assigned(&code[at + program.len()..])
+        let (before, behind) = (&code[..at], &code[at + program.len()..]);
+        let is_begun = !before.ends_with(|it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.'));
+        let is_ended =
+            behind.is_empty() || behind.starts_with([' ', '$', '"', '\'', '`', ')', ';', '|', '&', '<', '>']);
+        let is_prose = PROSE.contains(&program) && !begins_command(before) && !has_target(behind);
+        is_begun && is_ended && !is_assigned(behind) && !is_prose
     })
+}
+
+/// Whether what follows is what a shell runs.
+fn begins_command(before: &str) -> bool {
+    let before = before.trim_end_matches(' ');
+    before.is_empty()
+        || before.ends_with(['/', ';', '|', '&', '(', '`', '"', '\'', '{'])
+        || ["sudo", "exec", "xargs", "then", "do", "else", "nohup", "env"].iter().any(|it| before.ends_with(it))
+}
+
+/// Whether the word behind is an option or may be an address.
+fn has_target(behind: &str) -> bool {
+    let word = behind.trim_start_matches(' ').split(' ').next().unwrap_or_default();
+    word.starts_with(['-', '+', '$']) || word.trim_end_matches(['.', ':', ',']).contains(['.', '@', ':'])
 }
 
 /// Whether a variable that has the name of a program is given a value, or compared with one.
@@ -97,6 +119,10 @@ mod tests {
             (r#"{"code":"func main"}"#, false),
             (r#"{"command":"cat curl.md ssh_config libcurl x-ssh y"}"#, false),
             (r#"{"command":"ls -la"}"#, false),
+            (r#"{"command":"sshpass -p x ssh ada@evil.test; cd /;ssh prod ls"}"#, true),
+            (r#"{"command":"x=1 /usr/bin/ssh prod ls"}"#, true),
+            (r#"{"command":"psql -c 'select 1'","description":"Dig into it, see https://corp.test"}"#, false),
+            (r#"{"command":"git commit -m 'rotate the ssh key. No ftp or dig here'"}"#, false),
             (r#"{"code":"nc = len(names); ssh += 1; ftp == nc.x"}"#, false),
             ("null", false),
         ] {

@@ -332,7 +332,9 @@ impl Search<'_> {
     /// Short secrets stand alone: between spaces, quotes or what divides fields, some of which they may hold themselves.
     fn chunks(&mut self, text: &[u8], at: (&str, u16), coding: Coding) {
         let parts_words = |it: &u8| it.is_ascii_whitespace() || matches!(it, b'"' | b'\'' | b'<' | b'>' | b'\\');
-        let divides = |it: &u8| matches!(it, b',' | b';' | b'&' | b'=' | b':' | b'@' | b'(' | b')' | b'|');
+        let divides = |it: &u8| {
+            matches!(it, b',' | b';' | b'&' | b'=' | b':' | b'@' | b'(' | b')' | b'|' | b'/' | b'.' | b'?' | b'#')
+        };
         for word in text.split(parts_words).filter(|it| it.len() >= SHORT_MIN) {
             let mut from = 0;
             while from < word.len() {

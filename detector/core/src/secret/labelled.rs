@@ -1,137 +1,147 @@
-//! Values under a name that says what they are: `password: …`, in the forms that files, forms, tags, options and programs have.
+//! Values behind a name, in the forms that prose, files, forms, tags, options and programs have.
 
 use std::ops::Range;
 
+use super::name::{Telling, is_name, is_value};
+use super::value::{self, VALUE_MAX, VALUE_MIN, Written};
 use super::{Found, SecretKind, in_word};
 
-/// Names under which a value is secret, in lower case without separators; matched at the end of the name.
-pub(super) const NAMES: &[&str] = &[
-    "password",
-    "passwd",
-    "passphrase",
-    "apikey",
-    "secretkey",
-    "secret",
-    "privatekey",
-    "accesstoken",
-    "authtoken",
-    "clientsecret",
-    "securitycode",
-    "pincode",
-    "bearertoken",
-    "refreshtoken",
-    "signingkey",
-    "encryptionkey",
-    "accesskey",
-    "pwd",
-];
-
-/// Names that hint at one: the value must look random as well.
-pub(super) const HINTS: &[&str] =
-    &["token", "key", "auth", "authorization", "bearer", "credential", "credentials", "pass"];
-
-/// Shortest value under a telling name that counts, in characters, and longest.
-pub(super) const VALUE_MIN: usize = 6;
-pub(super) const VALUE_MAX: usize = 256;
-/// Shortest value that can look random.
-const RANDOM_MIN: usize = 20;
 /// Most quotes and spaces between a name, its separator and the value: columns are lined up.
 const GAP_MAX: usize = 32;
+/// Longest name, and longest note in brackets behind it.
+const WORD_MAX: usize = 40;
+const NOTE_MAX: usize = 24;
 
-/// Whether an opening tag ends here.
-pub(super) fn is_tag(before: &[u8]) -> bool {
-    before[..before.len() - last_word(before).len()].ends_with(b"<")
+/// How a value follows its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// `name: value`, and on the next line.
+    Colon,
+    /// `name = value`, `name := value`, also as one field of a form or of a connection string.
+    Equals,
+    /// `name => value`.
+    Arrow,
+    /// `<name>value</name>`.
+    Tag,
+    /// `the name is value`.
+    Is,
+    /// `--name value`.
+    Option,
 }
 
-/// The word that a text ends with, or its last characters.
-fn last_word(text: &[u8]) -> &[u8] {
-    &text[text.len() - text.iter().rev().take(40).take_while(|it| in_word(**it)).count()..]
-}
-
-/// A text without what stands between a name and its separator, or a separator and its value: columns are lined up.
-fn without_gap(text: &[u8], is_gap: impl Fn(&u8) -> bool) -> &[u8] {
-    &text[..text.len() - text.iter().rev().take(GAP_MAX).take_while(|it| is_gap(it)).count()]
-}
-
-const fn is_gap(it: u8) -> bool {
-    matches!(it, b'"' | b'\'' | b' ' | b'\\')
-}
-
-/// `name: value`, `"name": "value"`, `NAME=value`, `name => value`, `<name>value</name>`: the name ends at `end`, and the separator
-/// at `at`.
-pub(super) fn labelled(text: &[u8], end: usize, at: usize) -> Option<Found> {
-    let before = &text[..end];
-    let before = without_gap(before.strip_suffix(b" is").unwrap_or(before), |it| is_gap(*it));
-    let name = last_word(before);
-    let telling = match Telling::of(name) {
-        Telling::Nothing if is_value(name) => named_before(&before[..before.len() - name.len()]),
-        it => it,
+/// The value whose separator stands at `at`: a `:`, a `=` or a `>`.
+pub(super) fn behind(text: &[u8], at: usize) -> Option<Found> {
+    let before = &text[..at];
+    let (form, name_end) = match text[at] {
+        b':' if text[at + 1..].starts_with(b"=") => return None,
+        b':' => (Form::Colon, before.strip_suffix(b" is").unwrap_or(before).len()),
+        b'=' => (Form::Equals, before.strip_suffix(b":").unwrap_or(before).len()),
+        b'>' if before.ends_with(b"=") => (Form::Arrow, at - 1),
+        b'>' if before[..at - last_word(before).len()].ends_with(b"<") => (Form::Tag, at),
+        _ => return None,
     };
+    labelled(text, form, name_end, at + 1)
+}
+
+/// The value that the word from `from` to `to` is the name of, if ` is ` or a space says so.
+pub(super) fn behind_word(text: &[u8], from: usize, to: usize) -> Option<Found> {
+    let behind = &text[to..];
+    if behind.starts_with(b" is ") {
+        labelled(text, Form::Is, to, to + 4)
+    } else if text[..from].ends_with(b"--") && behind.starts_with(b" ") {
+        labelled(text, Form::Option, to, to + 1)
+    } else {
+        None
+    }
+}
+
+fn labelled(text: &[u8], form: Form, name_end: usize, from: usize) -> Option<Found> {
+    let (telling, name_at) = name_before(&text[..name_end]);
     if telling == Telling::Nothing {
         return None;
     }
-    let gap = |from: usize| from + text[from..].iter().take(GAP_MAX).take_while(|it| is_gap(**it)).count();
-    let value = gap(at + 1);
-    let line = value + usize::from(text[value..].starts_with(b"\r"));
-    let is_next_line = text[at] == b':' && text[line..].starts_with(b"\n");
-    let value = if is_next_line { gap(line + 1) } else { value };
-    let value = value + bearer(&text[value..]);
-    let rest = &text[value..text.len().min(value + VALUE_MAX)];
-    // After `=` it may be one field of a form, or of a connection string; after `>` a closing tag follows.
-    let separator = text[at];
+    let mut at = gap(text, from);
+    let line = at + usize::from(text[at..].starts_with(b"\r"));
+    let is_next_line = form == Form::Colon && text[line..].starts_with(b"\n");
+    if is_next_line {
+        at = gap(text, line + 1);
+    }
+    at += bearer(&text[at..]);
+    // `b'…'`
+    if matches!(text[at..], [b'b' | b'r' | b'u', b'"' | b'\'', ..]) {
+        at += 2;
+    }
+    let rest = &text[at..text.len().min(at + VALUE_MAX)];
+    let is_hint = telling == Telling::Hint;
     let ends = |it: &u8| {
         !it.is_ascii_graphic()
-            || matches!(it, b'"' | b'\'' | b',' | b'}' | b'\\')
-            || separator == b'=' && matches!(it, b'&' | b';')
-            || separator == b'>' && *it == b'<'
+            || matches!(it, b'"' | b'\'' | b'`' | b',' | b';' | b'}' | b'\\')
+            || form == Form::Equals && *it == b'&'
+            || form == Form::Tag && *it == b'<'
+            // What looks random has no colon: seen here, a row of names costs no more than its length.
+            || is_hint && *it == b':'
     };
-    // What looks random has no colon: seen here, a row of names costs no more than its length.
-    let is_hint = telling == Telling::Hint;
-    let end = rest.iter().position(|it| ends(it) || is_hint && *it == b':').unwrap_or(rest.len());
+    let end = rest.iter().position(ends).unwrap_or(rest.len());
     if is_hint && rest.get(end) == Some(&b':') {
         return None;
     }
     // On a line of its own, and not the beginning of the next sentence.
-    if is_next_line && rest.get(end).is_some_and(|it| !matches!(it, b'\r' | b'\n' | b'"' | b'\'' | b'\\')) {
+    if is_next_line && rest.get(end).is_some_and(|it| !matches!(it, b'\r' | b'\n' | b'"' | b'\'' | b'`' | b'\\')) {
         return None;
     }
-    let at = under(telling, &rest[..end], value)?;
-    Some(Found { kind: SecretKind::Labelled, at })
+    let mut rest = &rest[..end];
+    if let Some(open) = bracket(&text[..name_at]) {
+        let close = if open == b'(' { b")" } else { b"]" };
+        rest = rest.strip_suffix(close).filter(|it| !it.contains(&open)).unwrap_or(rest);
+    }
+    let is_quoted = at > 0 && matches!(text[at - 1], b'"' | b'\'' | b'`');
+    let written = if is_quoted || form == Form::Is { Written::Apart } else { Written::Bare };
+    let own = under(telling, rest, at, written)?;
+    Some(Found { kind: SecretKind::Labelled, whole: own.clone(), at: own })
 }
 
-fn is_value(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"value")
-}
-
-fn is_name(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"name") || name.eq_ignore_ascii_case(b"key")
+/// What the name says that a text ends with, and where it begins.
+fn name_before(text: &[u8]) -> (Telling, usize) {
+    let text = without_gap(text);
+    let text = without_note(text).map_or(text, without_gap);
+    let word = last_word(text);
+    let at = text.len() - word.len();
+    let telling = match Telling::of(word) {
+        Telling::Nothing if is_value(word) => named_before(&text[..at]),
+        // Two words: `API key`, `access token`.
+        Telling::Hint => text[..at].strip_suffix(b" ").map_or(Telling::Hint, |before| {
+            Telling::of(&text[before.len() - last_word(before).len()..]).max(Telling::Hint)
+        }),
+        it => it,
+    };
+    (telling, at)
 }
 
 /// Of a `value`: what the `name` or `key` right before it says, as in `name: DB_PASSWORD, value: …`.
 fn named_before(text: &[u8]) -> Telling {
-    let text = without_gap(text, |it| is_gap(*it) || it.is_ascii_whitespace() || *it == b',');
+    let text = without(text, |it| is_gap(it) || it.is_ascii_whitespace() || it == b',');
     let said = last_word(text);
-    let text = without_gap(&text[..text.len() - said.len()], |it| is_gap(*it));
-    let text = text.strip_suffix(b":").or_else(|| text.strip_suffix(b"=")).map(|it| without_gap(it, |it| is_gap(*it)));
+    let text = without_gap(&text[..text.len() - said.len()]);
+    let text = text.strip_suffix(b":").or_else(|| text.strip_suffix(b"=")).map(without_gap);
     if text.is_some_and(|it| is_name(last_word(it))) { Telling::of(said) } else { Telling::Nothing }
 }
 
-/// The same of leaves, told one after the other.
-#[derive(Debug, Default)]
-pub(crate) struct Named(Option<Box<str>>);
+/// A text that stands under a name as a whole: where its value is, if the name makes it secret.
+pub(super) fn whole(name: &[u8], text: &[u8]) -> Option<Found> {
+    let own = under(Telling::of(name), text, 0, Written::Apart)?;
+    Some(Found { kind: SecretKind::Labelled, whole: own.clone(), at: own })
+}
 
-impl Named {
-    /// The name that a text under `name` stands under.
-    pub(crate) fn of<'n>(&'n mut self, name: &'n str, text: &str) -> &'n str {
-        let before = self.0.take();
-        if is_name(name.as_bytes()) && Telling::of(text.as_bytes()) != Telling::Nothing {
-            self.0 = Some(text[text.floor_char_boundary(text.len().saturating_sub(NAME_END))..].into());
-        } else if is_value(name.as_bytes()) {
-            self.0 = before;
-            return self.0.as_deref().unwrap_or(name);
-        }
-        name
-    }
+fn under(telling: Telling, value: &[u8], at: usize, written: Written) -> Option<Range<usize>> {
+    let is_mark = |it: &u8| it.is_ascii_whitespace() || matches!(it, b'"' | b'\'' | b'`' | b'*');
+    let lead = value.iter().take_while(|it| is_mark(it)).count();
+    let skip = bearer(&value[lead..]);
+    let value = &value[lead + skip..];
+    let trail = value.iter().rev().take_while(|it| is_mark(it) || matches!(it, b'.' | b';')).count();
+    let value = &value[..value.len() - trail];
+    let is_one = value.len() >= VALUE_MIN && value.len() <= VALUE_MAX && !value.iter().any(u8::is_ascii_whitespace);
+    let from = at + lead + skip;
+    (is_one && value::is_secret(telling, value, written)).then(|| from..from + value.len())
 }
 
 fn bearer(value: &[u8]) -> usize {
@@ -141,118 +151,38 @@ fn bearer(value: &[u8]) -> usize {
         .map_or(0, |it| it.len())
 }
 
-/// The value, if its name makes it secret.
-pub(super) fn under(telling: Telling, value: &[u8], at: usize) -> Option<Range<usize>> {
-    let lead = value.iter().take_while(|it| it.is_ascii_whitespace() || matches!(it, b'"' | b'\'')).count();
-    let value = &value[lead..];
-    let skip = bearer(value);
-    let value = &value[skip..];
-    let trail = value
-        .iter()
-        .rev()
-        .take_while(|it| it.is_ascii_whitespace() || matches!(it, b'"' | b'\'' | b'.' | b';'))
-        .count();
-    let value = &value[..value.len() - trail];
-    // Of a bracket that was opened before the name.
-    let closes = |open: u8, close: u8| value.ends_with(&[close]) && !value.contains(&open);
-    let is_inside = closes(b'(', b')') || closes(b'[', b']');
-    let value = &value[..value.len() - usize::from(is_inside)];
-    let is_one = value.len() >= VALUE_MIN && value.len() <= VALUE_MAX && !value.iter().any(u8::is_ascii_whitespace);
-    let looks_secret = |it: &[u8]| match telling {
-        Telling::Nothing => false,
-        Telling::Hint => looks_random(it),
-        Telling::Name => looks_chosen(it),
-    };
-    let counts = is_one && looks_secret(value);
-    let from = at + lead + skip;
-    counts.then_some(from..from + value.len())
+/// The word that a text ends with, or its last characters.
+fn last_word(text: &[u8]) -> &[u8] {
+    &text[text.len() - text.iter().rev().take(WORD_MAX).take_while(|it| in_word(**it)).count()..]
 }
 
-/// Whether the last name of a path says that what stands there is a credential.
-#[must_use]
-pub fn is_credential(path: &str) -> bool {
-    Telling::of(path.rsplit('.').next().unwrap_or(path).as_bytes()) > Telling::Nothing
+/// Quotes, marks of Markdown and spaces.
+const fn is_gap(it: u8) -> bool {
+    matches!(it, b'"' | b'\'' | b'`' | b'*' | b' ' | b'\t' | b'\\')
 }
 
-/// What a name says of the value under it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Telling {
-    Nothing,
-    /// It may be secret, if it looks so: [`HINTS`].
-    Hint,
-    /// It is, if it looks chosen: [`NAMES`]. Whatever looks random does.
-    Name,
+fn gap(text: &[u8], from: usize) -> usize {
+    from + text[from..].iter().take(GAP_MAX).take_while(|it| is_gap(**it)).count()
 }
 
-/// Longest of [`NAMES`] and [`HINTS`].
-pub(super) const NAME_MAX: usize = 13;
-/// Bytes of the end of a name that are looked at: all that stands in a list is under the same name, which may be as long as that.
-const NAME_END: usize = 256;
-
-impl Telling {
-    pub(super) fn of(name: &[u8]) -> Self {
-        // Its last letters, backwards: read once, and compared with each that is known.
-        let (mut letters, mut length) = ([0; NAME_MAX], 0);
-        for (to, it) in letters.iter_mut().zip(name.iter().rev().take(NAME_END).filter(|it| it.is_ascii_alphanumeric()))
-        {
-            *to = it.to_ascii_lowercase();
-            length += 1;
-        }
-        let letters = &letters[..length];
-        let ends_with = |known: &[&str]| {
-            known.iter().any(|it| it.len() <= length && it.bytes().rev().zip(letters).all(|(a, b)| a == *b))
-        };
-        match (ends_with(NAMES), ends_with(HINTS)) {
-            (true, _) => Self::Name,
-            (false, true) => Self::Hint,
-            (false, false) => Self::Nothing,
-        }
-    }
+fn without(text: &[u8], is_gap: impl Fn(u8) -> bool) -> &[u8] {
+    &text[..text.len() - text.iter().rev().take(GAP_MAX).take_while(|it| is_gap(**it)).count()]
 }
 
-/// A value and not code that computes one: letters and digits mixed, and no brackets.
-fn looks_chosen(value: &[u8]) -> bool {
-    value.iter().any(u8::is_ascii_digit)
-        && value.iter().any(u8::is_ascii_alphabetic)
-        && !value.iter().any(|it| matches!(it, b'(' | b')' | b'[' | b']' | b'{' | b'<' | b'>' | b';' | b'$'))
+fn without_gap(text: &[u8]) -> &[u8] {
+    without(text, is_gap)
 }
 
-/// Both cases and digits, no UUID and no hash, and 3.5 bits or more in each character.
-fn looks_random(value: &[u8]) -> bool {
-    let all_hex = value.iter().all(|it| it.is_ascii_hexdigit() || *it == b'-');
-    let mixed = value.iter().any(u8::is_ascii_digit)
-        && value.iter().any(u8::is_ascii_lowercase)
-        && value.iter().any(u8::is_ascii_uppercase);
-    value.len() >= RANDOM_MIN
-        && mixed
-        && !all_hex
-        && value.iter().all(|it| in_word(*it) || matches!(it, b'+' | b'/' | b'='))
-        && entropy_is_high(value)
+/// A name without a note behind it: `Password (prod)`.
+fn without_note(text: &[u8]) -> Option<&[u8]> {
+    let inside = text.strip_suffix(b")")?;
+    let length = inside.iter().rev().take(NOTE_MAX).position(|it| *it == b'(')?;
+    inside[..inside.len() - length - 1].strip_suffix(b" ")
 }
 
-/// Whether the characters of a value carry 3.5 bits each, by their frequencies. In whole numbers, so that every machine
-/// says the same: Σ n·log₂(n) ≤ N·(log₂ N − 3.5), in 1024ths.
-pub(super) fn entropy_is_high(value: &[u8]) -> bool {
-    let mut counts = [0_u32; 128];
-    for it in value {
-        counts[usize::from(*it & 127)] += 1;
-    }
-    let total = u32::try_from(value.len()).unwrap_or(u32::MAX);
-    let spent: u64 = counts.iter().filter(|it| **it > 0).map(|it| u64::from(*it) * u64::from(log2_1024ths(*it))).sum();
-    spent + u64::from(total) * 3584 <= u64::from(total) * u64::from(log2_1024ths(total))
-}
-
-/// 1024·log₂(n), by repeated squaring.
-pub(crate) fn log2_1024ths(n: u32) -> u32 {
-    let whole = n.max(1).ilog2();
-    let mut mantissa = (u64::from(n.max(1)) << 31) >> whole;
-    let mut result = whole << 10;
-    for bit in (0..10).rev() {
-        mantissa = (mantissa * mantissa) >> 31;
-        if mantissa >= 1 << 32 {
-            mantissa >>= 1;
-            result |= 1 << bit;
-        }
-    }
-    result
+/// The bracket that is opened right before a name, but for one of a call.
+fn bracket(before: &[u8]) -> Option<u8> {
+    let (open, before) = without_gap(before).split_last()?;
+    let is_called = before.last().is_some_and(|it| it.is_ascii_alphanumeric() || *it == b'_');
+    matches!(open, b'(' | b'[').then_some(*open).filter(|_| !is_called)
 }

@@ -1,6 +1,7 @@
 //! Leakage on a generated corpus: secrets × encodings × ways to send them × hops between agents, and as much that looks
 //! alike and is none. Seeded: the same cases on every machine.
 
+mod ordinary;
 mod wherever;
 
 use std::collections::BTreeMap;
@@ -397,7 +398,7 @@ fn captured_secrets_are_hidden_and_followed() {
         // What docs/detection.md says of all of them. In full, of something short only the value itself is recognised.
         let all = |them: &BTreeMap<&str, u32>| them.values().sum::<u32>();
         let expected = match mode {
-            Capture::Full => (7, 0),
+            Capture::Full => (6, 0),
             Capture::Redacted => (20, 10),
             Capture::Fingerprint => (20, 0),
         };

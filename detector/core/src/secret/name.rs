@@ -1,0 +1,158 @@
+//! What the name of a value says of it.
+
+/// Names under which a value is secret, in lower case without separators; matched at the end of the name.
+pub(super) const NAMES: &[&str] = &[
+    "password",
+    "passwd",
+    "passphrase",
+    "apikey",
+    "secretkey",
+    "privatekey",
+    "accesstoken",
+    "authtoken",
+    "clientsecret",
+    "securitycode",
+    "pincode",
+    "bearertoken",
+    "refreshtoken",
+    "signingkey",
+    "encryptionkey",
+    "accesskey",
+    "pwd",
+];
+
+/// The end of a name under which there is a secret, or the name of a resource that holds one.
+const RESOURCE: &[&str] = &["secret"];
+
+/// Names that hint at one: the value must look random as well.
+pub(super) const HINTS: &[&str] =
+    &["token", "key", "auth", "authorization", "bearer", "credential", "credentials", "pass"];
+
+/// Ends of names that hint at none: places in a list, keys that everybody may know, keys of records, and what a form sends back to who
+/// gave it.
+pub(super) const OTHERS: &[&str] = &[
+    "cachekey",
+    "continuationtoken",
+    "csrfmiddlewaretoken",
+    "csrftoken",
+    "deltatoken",
+    "foreignkey",
+    "idempotencykey",
+    "nexttoken",
+    "objectkey",
+    "pagetoken",
+    "partitionkey",
+    "primarykey",
+    "publickey",
+    "publishablekey",
+    "resumetoken",
+    "sitekey",
+    "skiptoken",
+    "sortkey",
+    "startingtoken",
+    "synctoken",
+    "xsrftoken",
+];
+
+/// Last words of a name that say for what the value is, and not what it is; a number does too.
+const QUALIFIERS: &[&str] =
+    &["base", "default", "dev", "live", "main", "new", "old", "prod", "production", "staging", "test"];
+
+/// What a name says of the value under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Telling {
+    Nothing,
+    /// It may be secret, if it looks so: [`HINTS`].
+    Hint,
+    /// It is, unless it is the name of what holds one: [`RESOURCE`].
+    Resource,
+    /// It is, if it looks chosen: [`NAMES`]. Whatever looks random does.
+    Name,
+}
+
+/// Longest of all names that are known.
+pub(super) const NAME_MAX: usize = 19;
+/// Bytes of the end of a name that are looked at: all that stands in a list is under the same name, which may be as long as that.
+const NAME_END: usize = 256;
+
+impl Telling {
+    pub(super) fn of(name: &[u8]) -> Self {
+        // Where the shell is and was.
+        if matches!(name, b"PWD" | b"OLDPWD") {
+            return Self::Nothing;
+        }
+        match Self::by_end(name) {
+            Self::Nothing => unqualified(name).map_or(Self::Nothing, Self::by_end),
+            // So do variables of an environment say it.
+            Self::Hint if name.ends_with(b"_PASS") => Self::Name,
+            it => it,
+        }
+    }
+
+    fn by_end(name: &[u8]) -> Self {
+        // Its last letters, backwards: read once, and compared with each that is known.
+        let (mut letters, mut length) = ([0; NAME_MAX], 0);
+        for (to, it) in letters.iter_mut().zip(name.iter().rev().take(NAME_END).filter(|it| it.is_ascii_alphanumeric()))
+        {
+            *to = it.to_ascii_lowercase();
+            length += 1;
+        }
+        let letters = &letters[..length];
+        let ends_with = |known: &[&str]| {
+            known.iter().any(|it| it.len() <= length && it.bytes().rev().zip(letters).all(|(a, b)| a == *b))
+        };
+        if ends_with(NAMES) {
+            Self::Name
+        } else if ends_with(RESOURCE) {
+            Self::Resource
+        } else if ends_with(HINTS) && !ends_with(OTHERS) {
+            Self::Hint
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+/// A name without its qualifier.
+fn unqualified(name: &[u8]) -> Option<&[u8]> {
+    let from = name.len() - name.len().min(NAME_END);
+    let end = from + name[from..].iter().rposition(|it| matches!(it, b'_' | b'-' | b'.'))?;
+    let last = &name[end + 1..];
+    let is_qualifier = QUALIFIERS.iter().any(|it| last.eq_ignore_ascii_case(it.as_bytes()))
+        || last.len() <= 2 && last.iter().all(u8::is_ascii_digit);
+    is_qualifier.then(|| &name[..end])
+}
+
+/// Whether the last name of a path says that what stands there is a credential.
+#[must_use]
+pub fn is_credential(path: &str) -> bool {
+    Telling::of(path.rsplit('.').next().unwrap_or(path).as_bytes()) > Telling::Nothing
+}
+
+pub(super) fn is_value(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"value")
+}
+
+pub(super) fn is_name(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"name") || name.eq_ignore_ascii_case(b"key")
+}
+
+/// Leaves in their order, of which one called `value` stands under what the one before it says, if that is called `name` or `key`:
+/// `{"name": "DB_PASSWORD", "value": …}`.
+#[derive(Debug, Default)]
+pub(crate) struct Named(Option<Box<str>>);
+
+impl Named {
+    /// The name that a text under `name` stands under.
+    pub(crate) fn of<'n>(&'n mut self, name: &'n str, text: &str) -> &'n str {
+        let before = self.0.take();
+        if is_value(name.as_bytes()) {
+            self.0 = before;
+            return self.0.as_deref().unwrap_or(name);
+        }
+        if is_name(name.as_bytes()) && Telling::of(text.as_bytes()) > Telling::Nothing {
+            self.0 = Some(text[text.floor_char_boundary(text.len().saturating_sub(NAME_END))..].into());
+        }
+        name
+    }
+}
