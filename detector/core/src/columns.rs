@@ -22,6 +22,10 @@ use crate::canonical;
 use crate::hash::{hash, hash_text, mix};
 use crate::limits::{CALLS, CALLS_PART as PART};
 use crate::parts::Parts;
+use crate::tools::Tool;
+
+/// Level of a tool that writes: see [`Tool::level`].
+const WRITES: u8 = 2;
 
 /// Shorter results say too little to be called seen before, in bytes of JSON. Not a matter of taste as the counts are:
 /// what is remembered of a result depends on it.
@@ -116,6 +120,7 @@ pub(crate) struct LoopRule {
 pub struct Call {
     /// Hash of tool and arguments.
     key: u64,
+    /// Hash of its name, with [`CHANGES`] in its first bit; [`ASKED`] of a message of the user.
     tool: u64,
     /// Hash of the result, with [`BRIEF`] in its second bit; 0 while there is none.
     result: u64,
@@ -125,6 +130,16 @@ pub struct Call {
 
 /// Set in the hash of a result too short to say anything.
 const BRIEF: u64 = 2;
+/// Set in the hash of a tool that does more than read: what was true before may not be after it.
+const CHANGES: u64 = 1;
+/// In place of a tool: the user said something. Whoever is asked anew does not repeat itself.
+const ASKED: u64 = CHANGES;
+
+impl Call {
+    const fn changes(&self) -> bool {
+        self.tool & CHANGES != 0
+    }
+}
 
 /// The latest tool calls of a session.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -140,6 +155,7 @@ pub(crate) struct Heard(What);
 
 enum What {
     Call(Call),
+    Asked(StepId<'static>),
     Result {
         /// The call it belongs to.
         at: Option<usize>,
@@ -161,11 +177,16 @@ impl Calls {
         self.ring.iter().rev().find(is_one).map(|it| it.key)
     }
 
-    /// What a step is among the calls of its session; `None` when it is none.
-    pub(crate) fn hear(&mut self, step: &Step<'_>) -> Option<Heard> {
+    /// What a step is among the calls of its session; `None` when it is none. `is_root`: a message of the user is one.
+    pub(crate) fn hear(&mut self, step: &Step<'_>, tool: &Tool, is_root: bool) -> Option<Heard> {
         match step.kind {
-            Kind::ToolCall => Some(Heard(What::Call(call(step)))),
+            Kind::ToolCall => {
+                let call = call(step);
+                let changes = if tool.level >= WRITES { CHANGES } else { 0 };
+                Some(Heard(What::Call(Call { tool: call.tool & !CHANGES | changes, ..call })))
+            }
             Kind::ToolResult => Some(Heard(self.result(step))),
+            Kind::UserMessage if is_root && !self.ring.is_empty() => Some(Heard(What::Asked(step.step_id.to_static()))),
             _ => None,
         }
     }
@@ -184,24 +205,18 @@ impl Calls {
             (What::Result { seen: Some(seen), .. }, Form::NoProgress) => {
                 no_progress::observe(self.stale, seen, step, levels)
             }
-            (What::Result { .. }, _) | (What::Call(_), Form::NoProgress) => None,
+            (What::Result { .. } | What::Asked(_), _) | (What::Call(_), Form::NoProgress) => None,
         }
     }
 
     /// Takes it in once it is judged.
     pub(crate) fn remember(&mut self, heard: Heard) {
         match heard.0 {
-            What::Call(call) => {
-                if self.ring.len() >= CALLS {
-                    self.ring.pop_front();
-                }
-                // Doubling would leave a third of it empty in most sessions.
-                if self.ring.len() == self.ring.capacity() {
-                    self.ring.reserve_exact(PART / 2);
-                }
-                self.ring.push_back(call);
-                self.parts.push();
+            What::Asked(step) => {
+                let key = hash_text(step.as_str());
+                self.push(Call { key, tool: ASKED, result: 1, simhash: 0, step });
             }
+            What::Call(call) => self.push(call),
             What::Result { at: Some(at), result, .. } => {
                 if let Some(call) = self.ring.get_mut(at) {
                     call.result = result;
@@ -210,6 +225,18 @@ impl Calls {
             }
             What::Result { at: None, .. } => {}
         }
+    }
+
+    fn push(&mut self, call: Call) {
+        if self.ring.len() >= CALLS {
+            self.ring.pop_front();
+        }
+        // Doubling would leave a third of it empty in most sessions.
+        if self.ring.len() == self.ring.capacity() {
+            self.ring.reserve_exact(PART / 2);
+        }
+        self.ring.push_back(call);
+        self.parts.push();
     }
 
     /// A tool's answer. It belongs to the call it names as its cause, else to the latest open call of its tool.
@@ -223,9 +250,10 @@ impl Calls {
         let is_brief = bytes < RESULT_BYTES_MIN;
         let brief = if is_brief { BRIEF } else { 0 };
         let result = mix(content, u64::from(step.failed())) & !BRIEF | 1 | brief;
-        let tool = step.tool.as_deref().map(hash_text);
-        let named = |it: &Call| step.causes.iter().any(|cause| cause.as_str() == it.step.as_str());
-        let open = |it: &Call| it.result == 0 && tool.is_none_or(|tool| tool == it.tool);
+        let tool = step.tool.as_deref().map(|it| hash_text(it) & !CHANGES);
+        let is_cause = |it: &Call| step.causes.iter().any(|cause| cause.as_str() == it.step.as_str());
+        let named = |it: &Call| it.tool != ASKED && is_cause(it);
+        let open = |it: &Call| it.result == 0 && tool.is_none_or(|tool| tool == it.tool & !CHANGES);
         let at = self.ring.iter().rposition(named).or_else(|| self.ring.iter().rposition(open));
         if is_brief {
             // Neither progress nor its absence.

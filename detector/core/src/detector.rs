@@ -179,8 +179,9 @@ impl Detector {
         findings.extend(standing_halt(session, run, step));
         self.tally.dropped += session.defined.take_in(step);
         let tool = self.tools.of(step, &rules.catalogue, &session.defined, limits.tools_max);
-        let heard = if tool.flags.has(Flags::POLL) { None } else { session.calls.hear(step) };
-        let mut flow = flow::observe(step, &tool, session.place.depth == 0, &mut session.provenance, run, &rules);
+        let is_root = session.place.depth == 0;
+        let heard = if tool.flags.has(Flags::POLL) { None } else { session.calls.hear(step, &tool, is_root) };
+        let mut flow = flow::observe(step, &tool, is_root, &mut session.provenance, run, &rules);
         self.tally.dropped += run.shared.as_mut().map_or(0, |it| it.take_forgotten());
         findings.append(&mut flow.findings);
         let approved = escalation::is_approved(step, session);

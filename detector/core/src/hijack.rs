@@ -77,8 +77,11 @@ pub(crate) struct Scored {
 
 /// Whether there is anything of a step to take in or to score.
 pub(crate) const fn concerns(step: &Step<'_>) -> bool {
-    use Kind::{FinalMessage, MemoryRead, Retrieval, SystemPrompt, ToolCall, ToolResult, UserMessage};
-    matches!(step.kind, UserMessage | SystemPrompt | ToolResult | Retrieval | MemoryRead | ToolCall | FinalMessage)
+    use Kind::{Error, FinalMessage, MemoryRead, Retrieval, SystemPrompt, ToolCall, ToolResult, UserMessage};
+    matches!(
+        step.kind,
+        UserMessage | SystemPrompt | ToolResult | Retrieval | MemoryRead | ToolCall | FinalMessage | Error
+    ) || step.error.is_some()
 }
 
 /// Takes in what a step brings; of a call or a final message, says how suspect it is. Nothing can be said before anything was
@@ -135,13 +138,22 @@ fn weigh(
     (memory, meanings): (&mut Memory, &mut Meanings),
     profile: Option<&Profile>,
 ) -> Option<Suspect> {
+    let suspect = match step.kind {
+        Kind::FinalMessage => step.text.as_deref().and_then(|text| answer::repeated(text, memory)).map(Suspect::Answer),
+        Kind::ToolCall => weigh_call(step, tool, (&mut *memory, &mut *meanings), profile),
+        _ => None,
+    };
+    // Why a call failed is not what led to it.
     memory.take_in(step, profile, &mut meanings.fresh, &mut |_| {});
-    if step.kind == Kind::FinalMessage {
-        return answer::repeated(step.text.as_deref()?, memory).map(Suspect::Answer);
-    }
-    if step.kind != Kind::ToolCall {
-        return None;
-    }
+    suspect
+}
+
+fn weigh_call(
+    step: &Step<'_>,
+    tool: &Tool,
+    (memory, meanings): (&mut Memory, &mut Meanings),
+    profile: Option<&Profile>,
+) -> Option<Suspect> {
     let call = Call::new(step, tool, memory, meanings);
     if !memory.has_read_anything() {
         return None;

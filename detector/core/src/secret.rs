@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) use name::Named;
 pub use name::is_credential;
 use token::token;
+use value::VALUE_MIN;
 pub(crate) use value::log2_1024ths;
-use value::{VALUE_MAX, VALUE_MIN};
 
 /// How a secret was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,6 +55,8 @@ impl SecretKind {
 pub(crate) const REDACTED: &str = "redacted_";
 pub(crate) const REDACTED_DIGITS: usize = 32;
 
+/// Bytes of an address in which its password is looked for.
+const ADDRESS_MAX: usize = 256;
 /// Longest private key that is followed.
 const KEY_MAX: usize = 4096;
 /// Secrets told of one text; later ones are left out. More than made-up ones in front of a real one are worth.
@@ -94,14 +96,21 @@ pub(crate) fn find(name: &str, text: &[u8]) -> Vec<Found> {
 pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found> {
     let mut found = Vec::new();
     found.extend(labelled::whole(name.as_bytes(), text));
-    let mut at = 0;
+    // A value under a name is read as well, as it may be a token; what is under a name within it is a part of it.
+    let (mut at, mut value_end) = (0, 0);
     while at < text.len() && found.len() < found_max {
         match text[at] {
+            b':' if text[at..].starts_with(b"://") => {
+                connection(text, at + 3).into_iter().for_each(|it| push(&mut found, it));
+                at += 1;
+            }
             b':' | b'=' | b'>' => {
-                let is_address = text[at..].starts_with(b"://");
-                let next = if is_address { connection(text, at + 3) } else { labelled::behind(text, at) };
-                // What stands under a name may be a token, so the value is read as well.
-                next.into_iter().for_each(|it| push(&mut found, it));
+                if at >= value_end
+                    && let Some(it) = labelled::behind(text, at)
+                {
+                    value_end = it.whole.end;
+                    push(&mut found, it);
+                }
                 at += 1;
             }
             b'-' if text[at..].starts_with(b"-----BEGIN ") => {
@@ -113,8 +122,12 @@ pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found
             b'\\' if matches!(text.get(at + 1), Some(b'n' | b'r' | b't')) => at += 2,
             it if it.is_ascii_alphabetic() => {
                 let end = at + text[at..].iter().take_while(|it| in_word(**it)).count();
-                let next = [token(&text[at..end], at), labelled::behind_word(text, at, end)];
-                next.into_iter().flatten().for_each(|it| push(&mut found, it));
+                // The id of a key, which every signed address shows.
+                let is_shown = text[..at].ends_with(b"Amz-Credential=");
+                let token = if is_shown { None } else { token(&text[at..end], at) };
+                let value = if end >= value_end { labelled::behind_word(text, at, end) } else { None };
+                value_end = value.as_ref().map_or(value_end, |it| it.whole.end);
+                token.into_iter().chain(value).for_each(|it| push(&mut found, it));
                 at = end;
             }
             _ => at += 1,
@@ -156,7 +169,7 @@ const IN_WORD: [bool; 256] = {
 
 /// `user:password@host` behind `://`.
 fn connection(text: &[u8], from: usize) -> Option<Found> {
-    let rest = &text[from..text.len().min(from + VALUE_MAX)];
+    let rest = &text[from..text.len().min(from + ADDRESS_MAX)];
     let user = rest.iter().position(|it| *it == b':')?;
     let (mut host, mut is_port) = (None, true);
     for (at, it) in rest.iter().enumerate() {
@@ -172,7 +185,10 @@ fn connection(text: &[u8], from: usize) -> Option<Found> {
         is_port &= at <= user || it.is_ascii_digit();
     }
     let (own, password) = (user + 1..host?, rest.get(user + 1..host?)?);
-    let counts = password.len() >= VALUE_MIN && password.iter().any(|it| !it.is_ascii_lowercase());
+    let counts = password.len() >= VALUE_MIN
+        && password.iter().any(|it| !it.is_ascii_lowercase())
+        && password.iter().any(|it| !it.is_ascii_uppercase())
+        && !value::is_placeholder(password);
     let at = from + own.start..from + own.end;
     counts.then(|| Found { kind: SecretKind::Connection, whole: at.clone(), at })
 }

@@ -254,7 +254,7 @@ impl Cautions {
     /// What several say together may be more than each of them does: one that it is open-world, another that it writes.
     fn reach_out(self, tool: &mut Tool, by: Said) {
         if (self.reaches || self.open_world && self.writes) && !tool.flags.has(Flags::READ_ONLY) {
-            tool.raise_level(3, by);
+            tool.raise(3, by);
         }
     }
 
@@ -270,17 +270,9 @@ impl Cautions {
 }
 
 impl Tool {
-    /// Somebody says that its level is at least this, and its run has reached that.
+    /// Somebody says that its level is at least this. What a run has reached stays: a server could call its reader destructive, and the
+    /// first call of a run would make every later one look ordinary.
     fn raise(&mut self, level: u8, by: Said) {
-        self.raise_level(level, by);
-        if by == Said::Annotations {
-            self.reach = self.reach.max(level);
-        }
-    }
-
-    /// The same of its level alone. `openWorldHint` is true in the protocol where nobody says so, and some write that out of every tool:
-    /// then the first call of a run would make every later one look ordinary.
-    fn raise_level(&mut self, level: u8, by: Said) {
         let confirms = level == self.level && by > Said::Description && by > self.level_by;
         if level > self.level || confirms {
             self.level_by = by;

@@ -169,13 +169,13 @@ fn encoded(text: &[u8], at: usize) -> Option<(usize, Vec<u8>)> {
 fn number(text: &[u8]) -> usize {
     let group = |from: usize| text[from..].iter().take_while(|it| it.is_ascii_digit()).count();
     let first = group(0);
-    let (mut end, mut digits, mut largest) = (first, first, first);
-    while matches!(text.get(end), Some(b' ' | b'-')) {
+    let (mut end, mut digits) = (first, first);
+    while first <= GROUP_MAX && matches!(text.get(end), Some(b' ' | b'-')) {
         let more = group(end + 1);
-        if more == 0 {
+        if more == 0 || more > GROUP_MAX {
             break;
         }
-        (end, digits, largest) = (end + 1 + more, digits + more, largest.max(more));
+        (end, digits) = (end + 1 + more, digits + more);
     }
-    if digits >= GROUPED_MIN && largest <= GROUP_MAX { end } else { first }
+    if digits >= GROUPED_MIN { end } else { first }
 }

@@ -5,7 +5,8 @@
 //!
 //! Signal: the results are equal, so calling again cannot help. Exact counts and not a decaying average: a slow loop
 //! trips like a fast one. A new result of the same call starts the count anew, and so do more than
-//! `between_max` other calls in between: agents that work for a hundred steps look things up again.
+//! `between_max` other calls in between (agents that work for a hundred steps look things up again), a call in between that
+//! may change something and was not made before (edit, check, edit something else, check), and a message of the user.
 //!
 //! Wrong when a person or another system changes the world meanwhile (waiting for a deployment): label such tools
 //! `poll`. Calls without a result count as well, since an agent that was refused has none to report and may ask again;
@@ -31,10 +32,11 @@ pub(super) fn observe(
 ) -> Option<Saw> {
     let mut same: Vec<&Call> = Vec::new();
     let (mut between, mut result) = (0, 0);
-    for earlier in ring.iter().rev() {
+    for (at, earlier) in ring.iter().enumerate().rev() {
         if earlier.key != call.key {
             between += 1;
-            if between > between_max {
+            let is_new = || ring.iter().take(at).all(|it| it.key != earlier.key);
+            if between > between_max || earlier.changes() && is_new() {
                 break;
             }
             continue;

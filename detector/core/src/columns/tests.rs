@@ -47,6 +47,44 @@ fn a_new_result_or_other_work_starts_the_count_anew() {
     );
 }
 
+/// Who checks after each new change, and who is asked again, does not repeat itself; who does the same things does.
+#[test]
+fn what_changes_or_is_asked_starts_the_count_anew() {
+    let work: String = (0..8)
+        .map(|n| {
+            format!(
+                "tool_call edit_file {{\"path\":\"{n}.py\"}}\ntool_result edit_file \"File written.\"\n\
+                 tool_call bash {{\"command\":\"ruff check\"}}\ntool_result bash \"All checks passed!\"\n"
+            )
+        })
+        .collect();
+    check("", &work);
+    let chat = "user_message \"anything new?\"\ntool_call list_inbox {}\ntool_result list_inbox \"No unread messages.\"\n\
+                final_message \"No.\"\n";
+    let chat: String = (0..8).map(|n| chat.replace("new?", &format!("new, {n}?"))).collect();
+    check("", &chat);
+    check(
+        "",
+        r#"
+        tool_call edit_file {"path":"a"}
+        tool_result edit_file "ok"
+        tool_call bash {"command":"ruff check"}
+        tool_result bash "failed"
+        tool_call edit_file {"path":"a"}
+        tool_result edit_file "ok"
+        tool_call bash {"command":"ruff check"}
+        tool_result bash "failed"
+        tool_call edit_file {"path":"a"}
+        tool_result edit_file "ok"
+        tool_call bash {"command":"ruff check"}    // warn repeat
+        tool_result bash "failed"
+        tool_call edit_file {"path":"a"}           // warn repeat
+        tool_result edit_file "ok"
+        tool_call bash {"command":"ruff check"}    // step_up repeat
+        "#,
+    );
+}
+
 #[test]
 fn the_same_text_with_another_status_is_another_result() {
     check(

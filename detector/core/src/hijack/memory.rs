@@ -11,6 +11,7 @@ use super::reads::{self, Carrier, Fresh, Line, Read, Reads, Tell, contains};
 use super::words;
 use crate::baseline::Profile;
 use crate::hash::{hash_text, mix};
+use crate::provenance::error_of;
 use crate::provenance::pages::{self, At, Page, PageRef, Paged, Shelf};
 
 /// Limits of one session, which are part of the stored form. Full: of the user and the operator the first words stay; of the
@@ -73,6 +74,11 @@ impl Item for Calls {
     }
 }
 
+/// Whether the content of a step is what the agent read.
+const fn brings(kind: Kind) -> bool {
+    matches!(kind, Kind::ToolResult | Kind::Retrieval | Kind::MemoryRead | Kind::Error)
+}
+
 impl Memory {
     /// Takes in what a step brings into the agent's view; calls are left to [`super::call`]. `heard` is told the fingerprint of
     /// each sentence of a result.
@@ -87,7 +93,7 @@ impl Memory {
         match step.kind {
             Kind::UserMessage => self.asked(text, step),
             Kind::SystemPrompt => keep(&mut self.operator_words, text, OPERATOR_WORDS_MAX),
-            Kind::ToolResult | Kind::Retrieval | Kind::MemoryRead => self.read(step, profile, fresh, heard),
+            _ if brings(step.kind) || error_of(step).is_some() => self.read(step, profile, fresh, heard),
             _ => {}
         }
     }
@@ -152,14 +158,15 @@ impl Memory {
                 surface,
             });
         };
-        let cut = match &step.output {
-            Some(output) => words::sentences_of_json(output.get(), &mut hear),
-            None => {
-                let text = step.text.as_deref().unwrap_or_default();
-                words::sentences(text, &mut hear);
-                text.len() > words::TEXT_BYTES_MAX
-            }
-        };
+        // Of a call that failed alone why is something that it read.
+        let is_read = brings(step.kind);
+        let output = step.output.as_ref().filter(|_| is_read);
+        let mut cut = output.is_some_and(|it| words::sentences_of_json(it.get(), &mut hear));
+        let text = step.text.as_deref().filter(|_| is_read);
+        for text in [text, error_of(step)].into_iter().flatten() {
+            words::sentences(text, &mut hear);
+            cut |= text.len() > words::TEXT_BYTES_MAX;
+        }
         self.read = self.read.saturating_add(read);
         self.known = self.known.saturating_add(known_here);
         let tool = hash_text(step.tool.as_deref().unwrap_or_default());

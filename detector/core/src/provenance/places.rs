@@ -11,13 +11,17 @@ use super::{fold, walk};
 use crate::tools::words;
 
 /// Words of names under which stands where a call goes, beside those that [`Role`] knows: whatever the value is.
-const PLACES: [&str; 44] = [
+const PLACES: [&str; 52] = [
+    "attendee",
+    "beneficiaries",
     "broker",
     "bucket",
     "buckets",
     "channel",
     "channels",
     "chat",
+    "creditor",
+    "debtor",
     "dest",
     "dst",
     "forward",
@@ -25,12 +29,15 @@ const PLACES: [&str; 44] = [
     "group",
     "groups",
     "inbox",
+    "invitee",
     "ip",
     "mailbox",
     "member",
     "members",
     "mirror",
     "network",
+    "participant",
+    "payee",
     "peer",
     "peers",
     "proxies",
@@ -56,6 +63,7 @@ const PLACES: [&str; 44] = [
     "topic",
     "upstream",
     "via",
+    "wallet",
 ];
 
 /// Names under which a name with a dot is that of a file.
@@ -87,12 +95,16 @@ pub(super) fn of<'t>(path: &str, text: &'t str, visit: &mut impl FnMut(&'t str))
     false
 }
 
-/// Whether some name on the path is that of a place: `recipient.id` is one.
+/// Whether some name on the path is that of a place: `recipient.id` is one, and so are `recipient_id` and `phoneNumbers`.
 fn names_place(path: &str) -> bool {
-    let is_known = |word: &str| PLACES.iter().any(|it| it.eq_ignore_ascii_case(word));
-    path.split('.')
-        .map(|it| it.trim_end_matches("[*]"))
-        .any(|it| Role::of_name(it) == Some(Role::Destination) || words(it).any(is_known))
+    let is_known = |word: &str| {
+        Role::of_name(word) == Some(Role::Destination) || PLACES.iter().any(|it| it.eq_ignore_ascii_case(word))
+    };
+    // In the plural too.
+    let names = |word: &str| is_known(word) || word.strip_suffix(['s', 'S']).is_some_and(is_known);
+    path.split('.').map(|it| it.trim_end_matches("[*]")).any(|it| {
+        Role::of_name(it) == Some(Role::Destination) || Role::of_name(it) != Some(Role::Content) && words(it).any(names)
+    })
 }
 
 /// What stands between the places of a text.

@@ -30,6 +30,8 @@ const NOTES: [&str; 6] = ["description", "explanation", "reason", "reasoning", "
 /// Addresses, commands and libraries that do.
 const SIGNS: [&str; 9] =
     ["http://", "https://", "ftp://", "git push", "sendmail", "smtplib", "socket.", "/dev/tcp/", "/dev/udp/"];
+/// Bytes of an address that are looked at.
+const TARGET_MAX: usize = 64;
 /// Shorter names of members hold none of them but `nc`, `ftp`, `scp`, `ssh` and `dig`.
 const NAME_MIN: usize = 4;
 
@@ -61,8 +63,8 @@ fn is_run(code: &str, program: &str) -> bool {
         let is_begun = !before.ends_with(|it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.'));
         let is_ended =
             behind.is_empty() || behind.starts_with([' ', '$', '"', '\'', '`', ')', ';', '|', '&', '<', '>']);
-        let is_prose = PROSE.contains(&program) && !begins_command(before) && !has_target(behind);
-        is_begun && is_ended && !is_assigned(behind) && !is_prose
+        let is_command = || !PROSE.contains(&program) || begins_command(before) || has_target(behind);
+        is_begun && is_ended && !is_assigned(behind) && is_command()
     })
 }
 
@@ -76,7 +78,9 @@ fn begins_command(before: &str) -> bool {
 
 /// Whether the word behind is an option or may be an address.
 fn has_target(behind: &str) -> bool {
-    let word = behind.trim_start_matches(' ').split(' ').next().unwrap_or_default();
+    let behind = behind.trim_start_matches(' ');
+    let behind = &behind[..behind.floor_char_boundary(TARGET_MAX)];
+    let word = behind.split(' ').next().unwrap_or_default();
     word.starts_with(['-', '+', '$']) || word.trim_end_matches(['.', ':', ',']).contains(['.', '@', ':'])
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::name::{Telling, is_name, is_value};
+use super::name::{Telling, is_key, is_name, is_value};
 use super::value::{self, VALUE_MAX, VALUE_MIN, Written};
 use super::{Found, SecretKind, in_word};
 
@@ -71,7 +71,39 @@ fn labelled(text: &[u8], form: Form, name_end: usize, from: usize) -> Option<Fou
     if matches!(text[at..], [b'b' | b'r' | b'u', b'"' | b'\'', ..]) {
         at += 2;
     }
-    let rest = &text[at..text.len().min(at + VALUE_MAX)];
+    let (before, rest) = (&text[..at], &text[at..text.len().min(at + VALUE_MAX)]);
+    let own = match quoted(before, rest) {
+        Some(own) => under(telling, own, at, Written::Apart)?,
+        // Of YAML: an alias.
+        None if before.ends_with(b" *") && !rest.contains(&b'*') => return None,
+        None => {
+            let own = bare(form, telling, rest)?;
+            // On a line of its own, and not the beginning of the next sentence.
+            if is_next_line && rest.get(own.len()).is_some_and(|it| !matches!(it, b'\r' | b'\n' | b'"' | b'\'' | b'\\'))
+            {
+                return None;
+            }
+            let close = bracket(&text[..name_at]).map(|open| if open == b'(' { (open, b")") } else { (open, b"]") });
+            let own =
+                close.and_then(|(open, close)| own.strip_suffix(close).filter(|it| !it.contains(&open))).unwrap_or(own);
+            under(telling, own, at, if form == Form::Is { Written::Apart } else { Written::Bare })?
+        }
+    };
+    Some(Found { kind: SecretKind::Labelled, whole: own.clone(), at: own })
+}
+
+/// What stands between quotes of which the first is the last of `before`: all of it, whatever signs it holds.
+fn quoted<'t>(before: &[u8], rest: &'t [u8]) -> Option<&'t [u8]> {
+    let (quote, before) = before.split_last().filter(|it| matches!(it.0, b'"' | b'\'' | b'`'))?;
+    let end = rest.iter().position(|it| it == quote || matches!(it, b'\r' | b'\n'))?;
+    let own = &rest[..end];
+    // As it stands in a text of JSON.
+    let own = if before.ends_with(b"\\") { own.strip_suffix(b"\\").unwrap_or(own) } else { own };
+    (rest[end] == *quote).then_some(own)
+}
+
+/// What stands without quotes, to the first sign that ends it.
+fn bare(form: Form, telling: Telling, rest: &[u8]) -> Option<&[u8]> {
     let is_hint = telling == Telling::Hint;
     let ends = |it: &u8| {
         !it.is_ascii_graphic()
@@ -82,22 +114,7 @@ fn labelled(text: &[u8], form: Form, name_end: usize, from: usize) -> Option<Fou
             || is_hint && *it == b':'
     };
     let end = rest.iter().position(ends).unwrap_or(rest.len());
-    if is_hint && rest.get(end) == Some(&b':') {
-        return None;
-    }
-    // On a line of its own, and not the beginning of the next sentence.
-    if is_next_line && rest.get(end).is_some_and(|it| !matches!(it, b'\r' | b'\n' | b'"' | b'\'' | b'`' | b'\\')) {
-        return None;
-    }
-    let mut rest = &rest[..end];
-    if let Some(open) = bracket(&text[..name_at]) {
-        let close = if open == b'(' { b")" } else { b"]" };
-        rest = rest.strip_suffix(close).filter(|it| !it.contains(&open)).unwrap_or(rest);
-    }
-    let is_quoted = at > 0 && matches!(text[at - 1], b'"' | b'\'' | b'`');
-    let written = if is_quoted || form == Form::Is { Written::Apart } else { Written::Bare };
-    let own = under(telling, rest, at, written)?;
-    Some(Found { kind: SecretKind::Labelled, whole: own.clone(), at: own })
+    (!is_hint || rest.get(end) != Some(&b':')).then(|| &rest[..end])
 }
 
 /// What the name says that a text ends with, and where it begins.
@@ -108,10 +125,16 @@ fn name_before(text: &[u8]) -> (Telling, usize) {
     let at = text.len() - word.len();
     let telling = match Telling::of(word) {
         Telling::Nothing if is_value(word) => named_before(&text[..at]),
+        // What every link to a meeting has.
+        Telling::Name
+            if word.eq_ignore_ascii_case(b"pwd") && text[..at].ends_with(b"?") | text[..at].ends_with(b"&") =>
+        {
+            Telling::Nothing
+        }
         // Two words: `API key`, `access token`.
-        Telling::Hint => text[..at].strip_suffix(b" ").map_or(Telling::Hint, |before| {
-            Telling::of(&text[before.len() - last_word(before).len()..]).max(Telling::Hint)
-        }),
+        it if it == Telling::Hint || is_key(word) => text[..at]
+            .strip_suffix(b" ")
+            .map_or(it, |before| Telling::of(&text[before.len() - last_word(before).len()..]).max(it)),
         it => it,
     };
     (telling, at)

@@ -36,16 +36,26 @@ pub(super) const OTHERS: &[&str] = &[
     "csrfmiddlewaretoken",
     "csrftoken",
     "deltatoken",
+    "doctoken",
+    "filekey",
+    "filetoken",
+    "foldertoken",
     "foreignkey",
     "idempotencykey",
+    "nextkey",
     "nexttoken",
+    "nodetoken",
     "objectkey",
+    "objtoken",
     "pagetoken",
+    "paginationtoken",
     "partitionkey",
     "primarykey",
     "publickey",
     "publishablekey",
+    "resourcekey",
     "resumetoken",
+    "sequencetoken",
     "sitekey",
     "skiptoken",
     "sortkey",
@@ -78,7 +88,7 @@ const NAME_END: usize = 256;
 impl Telling {
     pub(super) fn of(name: &[u8]) -> Self {
         // Where the shell is and was.
-        if matches!(name, b"PWD" | b"OLDPWD") {
+        if matches!(name, b"PWD" | b"OLDPWD") || is_key(name) {
             return Self::Nothing;
         }
         match Self::by_end(name) {
@@ -111,6 +121,11 @@ impl Telling {
             Self::Nothing
         }
     }
+}
+
+/// `key` alone is that of a record.
+pub(super) fn is_key(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"key")
 }
 
 /// A name without its qualifier.

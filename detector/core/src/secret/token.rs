@@ -1,5 +1,6 @@
 //! Tokens in a format that their issuer published.
 
+use super::value::is_masked;
 use super::{Found, REDACTED, REDACTED_DIGITS, SecretKind};
 
 /// Characters that the body of a token is made of.
@@ -61,45 +62,72 @@ const TOKENS: &[(&str, usize, Body)] = &[
 
 /// Shortest token.
 const TOKEN_MIN: usize = 19;
+/// Bytes of a body that are looked at to say what it is: of rows of prefixes, each stands at the beginning of all that follow.
+const SHOWN: usize = 64;
 
 /// The token in a word, which begins it or stands behind `-`, `_` or `.`; `at` is where the word stands.
 pub(super) fn token(word: &[u8], at: usize) -> Option<Found> {
+    let last = word.len().checked_sub(TOKEN_MIN)?;
     let begins = |from: &usize| *from == 0 || matches!(word[from - 1], b'-' | b'_' | b'.');
-    let found = |from: usize| {
+    // Where the next dot is, looked for once.
+    let mut dot = 0;
+    (0..=last).filter(begins).find_map(|from| {
         let rest = &word[from..];
-        web_token(rest).or_else(|| TOKENS.iter().find_map(|it| fits(rest, it))).map(|(kind, own, end)| Found {
-            kind,
-            at: at + from + own..at + from + end,
-            whole: at + from..at + from + end,
-        })
-    };
-    (0..(word.len() + 1).saturating_sub(TOKEN_MIN)).filter(begins).find_map(found)
+        if dot <= from && rest.starts_with(WEB_TOKEN) {
+            dot = from + rest.iter().position(|it| *it == b'.').unwrap_or(rest.len());
+        }
+        let web = dot.checked_sub(from).and_then(|dot| web_token(rest, dot));
+        let (kind, own, end) = web.or_else(|| TOKENS.iter().find_map(|it| fits(rest, it)))?;
+        Some(Found { kind, at: at + from + own..at + from + end, whole: at + from..at + from + end })
+    })
 }
 
 /// Kind, where its own part begins, and where it ends.
 fn fits(rest: &[u8], (prefix, more, body): &(&str, usize, Body)) -> Option<(SecretKind, usize, usize)> {
     let own = rest.strip_prefix(prefix.as_bytes())?;
-    let own = &own[..own.iter().take_while(|it| body.has(**it)).count()];
-    let own = &own[..own.len() - own.iter().rev().take_while(|it| **it == b'.').count()];
-    let is_body = own.len() >= *more && own.iter().any(u8::is_ascii_digit) && !is_kebab(own);
+    let shown = own[..own.len().min(SHOWN)].iter().take_while(|it| body.has(**it)).count();
+    let shown = &own[..shown - own[..shown].iter().rev().take_while(|it| **it == b'.').count()];
+    let is_own = shown.len() >= *more && !is_masked(shown) && !is_kebab(shown, *prefix == "sk-");
+    if !is_own || !shown.iter().any(u8::is_ascii_digit) && !is_mixed(prefix, shown) {
+        return None;
+    }
+    let end = own.iter().take_while(|it| body.has(**it)).count();
+    let end = end - own[..end].iter().rev().take_while(|it| **it == b'.').count();
+    // AWS gives no longer ones, and documents with these.
+    if matches!(body, Body::Capitals) && *more == 16 && (end != 16 || own[..16].ends_with(b"EXAMPLE")) {
+        return None;
+    }
     let kind = if *prefix == REDACTED { SecretKind::Hidden } else { SecretKind::Token };
-    is_body.then_some((kind, prefix.len(), prefix.len() + own.len()))
+    Some((kind, prefix.len(), prefix.len() + end))
 }
 
-/// A JSON web token: what its header says, others' headers say too.
-fn web_token(rest: &[u8]) -> Option<(SecretKind, usize, usize)> {
-    let header = rest.strip_prefix(b"eyJ")?;
-    let body = 3 + header.iter().position(|it| *it == b'.')? + 1;
-    (rest.len() - body >= 40 && rest[body..].starts_with(b"eyJ")).then_some((SecretKind::Token, body, rest.len()))
+/// How a JSON web token begins.
+const WEB_TOKEN: &[u8] = b"eyJ";
+
+/// A JSON web token whose header ends at `dot`: what that says, others' headers say too.
+fn web_token(rest: &[u8], dot: usize) -> Option<(SecretKind, usize, usize)> {
+    let body = rest.get(dot + 1..)?;
+    let is_token = rest.starts_with(WEB_TOKEN) && body.len() >= 40 && body.starts_with(WEB_TOKEN);
+    is_token.then_some((SecretKind::Token, dot + 1, rest.len()))
 }
 
-/// `this-is-a-name-2`: words in lower case joined by dashes.
-fn is_kebab(text: &[u8]) -> bool {
+/// Whether letters alone are a body: some issuers have one in thirty without a digit, Hugging Face nothing else. Names have few capitals.
+fn is_mixed(prefix: &str, own: &[u8]) -> bool {
+    let capitals = own.iter().filter(|it| it.is_ascii_uppercase()).count();
+    match prefix {
+        "AKIA" => true,
+        "ASIA" | "sk-" => false,
+        _ => 4 * capitals >= own.len() && capitals < own.len(),
+    }
+}
+
+/// `this-is-a-name-2`: short words joined by dashes, in lower case, or in `any_case`.
+fn is_kebab(text: &[u8], any_case: bool) -> bool {
     let words = text.split(|it| matches!(it, b'-' | b'_'));
     let (mut count, mut longest) = (0, 0);
     for word in words {
         count += 1;
         longest = longest.max(word.len());
     }
-    count >= 3 && longest < 12 && !text.iter().any(u8::is_ascii_uppercase)
+    count >= 3 && longest < 12 && (any_case || !text.iter().any(u8::is_ascii_uppercase))
 }

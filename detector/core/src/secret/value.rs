@@ -5,27 +5,174 @@ use super::name::Telling;
 
 /// Shortest value under a telling name that counts, in bytes, and longest.
 pub(super) const VALUE_MIN: usize = 6;
-pub(super) const VALUE_MAX: usize = 256;
+pub(super) const VALUE_MAX: usize = 4_096;
 /// Shortest value that can look random.
 const RANDOM_MIN: usize = 20;
 /// Shorter values that begin with a slash are paths, whatever they look like.
 const ROOTED_RANDOM_MIN: usize = 32;
+/// Shortest value of small letters and digits that is no name of a resource.
+const SMALL_MIN: usize = 16;
+/// Shortest part that is a digest: of 128 bits.
+const DIGEST_MIN: usize = 32;
 /// Longest end of the name of a file.
 const EXTENSION_MAX: usize = 5;
+/// Longest description of an algorithm or a measure.
+const TERM_MAX: usize = 40;
 
 /// Beginnings of what says where a secret is kept.
 const REFERENCES: &[&[u8]] =
     &[b"arn:", b"env:", b"file:", b"op:", b"projects/", b"ref+", b"secret:", b"ssm:", b"vault:"];
 
-/// Words that are followed by a number where an algorithm, a type, a protocol or a release is meant: `sha256`, `varchar255`, `OAuth2`.
+/// Names with a number: algorithms, encodings, curves, protocols and standards, types, machines. `#` stands for any number.
 const TERMS: &[&str] = &[
-    "aes", "argon", "b", "base", "blake", "bytes", "char", "ec", "ecdsa", "ed", "es", "float", "hmac", "hs", "http",
-    "int", "ipv", "java", "k", "log", "max", "md", "min", "node", "nvarchar", "oauth", "p", "pbkdf", "ps", "py",
-    "python", "rs", "rsa", "s", "scrypt", "sha", "ssl", "str", "string", "text", "tls", "uint", "utf", "v", "varchar",
-    "x",
+    "1password",
+    "2fa",
+    "3des",
+    "amd64",
+    "argon2",
+    "argon2d",
+    "argon2i",
+    "argon2id",
+    "arm64",
+    "ascii85",
+    "base16",
+    "base32",
+    "base58",
+    "base64",
+    "base64url",
+    "blake2",
+    "blake2b",
+    "blake2s",
+    "blake3",
+    "chacha20",
+    "char#",
+    "crc32",
+    "curve25519",
+    "ec2",
+    "ed25519",
+    "ed448",
+    "es256",
+    "es384",
+    "es512",
+    "fido2",
+    "float#",
+    "hs256",
+    "hs384",
+    "hs512",
+    "http2",
+    "http3",
+    "int#",
+    "ipv4",
+    "ipv6",
+    "k8s",
+    "md4",
+    "md5",
+    "nvarchar#",
+    "oauth1",
+    "oauth2",
+    "p256",
+    "p384",
+    "p521",
+    "pbkdf2",
+    "pkcs#",
+    "poly1305",
+    "prime256v1",
+    "ps256",
+    "ps384",
+    "ps512",
+    "rc4",
+    "rfc#",
+    "rs256",
+    "rs384",
+    "rs512",
+    "rsa#",
+    "s3",
+    "saml2",
+    "secp256k1",
+    "secp256r1",
+    "secp384r1",
+    "secp521r1",
+    "sha1",
+    "sha2",
+    "sha3",
+    "sha224",
+    "sha256",
+    "sha384",
+    "sha512",
+    "ssl3",
+    "tls1",
+    "u2f",
+    "uint#",
+    "utf8",
+    "utf16",
+    "utf32",
+    "varchar#",
+    "x25519",
+    "x509",
+    // Measures.
+    "#bit",
+    "#bits",
+    "#byte",
+    "#bytes",
+    "#chars",
+    "#characters",
+    "#d",
+    "#days",
+    "#digit",
+    "#digits",
+    "#h",
+    "#hours",
+    "#min",
+    "#minutes",
+    "max#chars",
+    "min#chars",
 ];
 
-/// How a value is written.
+/// Words beside such a name, or beside a number that is with another of them.
+const TERM_WORDS: &[&str] = &[
+    "aes",
+    "and",
+    "auth",
+    "based",
+    "bit",
+    "bits",
+    "byte",
+    "bytes",
+    "cbc",
+    "characters",
+    "chars",
+    "compatible",
+    "ctr",
+    "day",
+    "days",
+    "digit",
+    "digits",
+    "ecdsa",
+    "encoded",
+    "encrypted",
+    "gcm",
+    "hash",
+    "hashed",
+    "hmac",
+    "hour",
+    "hours",
+    "key",
+    "minutes",
+    "only",
+    "or",
+    "pem",
+    "protected",
+    "rsa",
+    "salted",
+    "sha",
+    "signed",
+    "specific",
+    "string",
+    "token",
+    "with",
+];
+
+/// How a value stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
     /// Between quotes, or as a whole text.
@@ -37,7 +184,7 @@ pub(super) enum Written {
 pub(super) fn is_secret(telling: Telling, value: &[u8], written: Written) -> bool {
     match telling {
         Telling::Nothing => false,
-        Telling::Hint => looks_random(value) && !is_listed(value),
+        Telling::Hint => looks_random(value) && !is_listed(value) && !is_of_words(value),
         Telling::Resource => looks_chosen(value, written) && !is_resource(value),
         Telling::Name => looks_chosen(value, written),
     }
@@ -51,12 +198,28 @@ fn looks_chosen(value: &[u8], written: Written) -> bool {
         && !is_path(value)
         && !is_reference(value)
         && !is_term(value)
+        && !is_numbered(value)
+        && !is_placeholder(value)
         && !(written == Written::Bare && is_code(value))
 }
 
+/// Whether something stands for a secret: `PASSWORD`, `your-password`, `changeme`, `%PASSWORD1%`, `xxxxxx1`.
+pub(super) fn is_placeholder(value: &[u8]) -> bool {
+    let begins = |known: &[u8]| value.get(..known.len()).is_some_and(|it| it.eq_ignore_ascii_case(known));
+    let is_named = Telling::of(value) > Telling::Nothing && !value.iter().any(u8::is_ascii_digit);
+    let is_variable = value.len() > 2 && value.starts_with(b"%") && value.ends_with(b"%");
+    is_named || is_variable || begins(b"your") || begins(b"changeme") || is_masked(value)
+}
+
+/// Whether one character is more than half of it.
+pub(super) fn is_masked(value: &[u8]) -> bool {
+    let mut counts = [0_usize; 256];
+    value.iter().for_each(|it| counts[usize::from(*it)] += 1);
+    counts.iter().any(|it| 2 * it > value.len())
+}
+
 fn is_path(value: &[u8]) -> bool {
-    let is_drive =
-        value.len() > 2 && value[0].is_ascii_alphabetic() && value[1] == b':' && matches!(value[2], b'\\' | b'/');
+    let is_drive = matches!(value, [drive, b':', b'\\' | b'/', ..] if drive.is_ascii_alphabetic());
     let is_rooted = is_drive || [b"/".as_slice(), b"~/", b"./", b"../"].iter().any(|it| value.starts_with(it));
     // Of base64, one in 64 begins with a slash.
     let is_random = value.len() >= ROOTED_RANDOM_MIN
@@ -80,26 +243,42 @@ fn is_reference(value: &[u8]) -> bool {
     value.windows(3).any(|it| it == b"://") || REFERENCES.iter().any(|it| value.starts_with(it))
 }
 
-/// `sha256`, `base64-encoded`, `aes-256-gcm`, `12-characters`, `1.2.3`.
+/// `sha256`, `base64-encoded`, `aes-256-gcm`, `12-characters`.
 fn is_term(value: &[u8]) -> bool {
-    let mut has_term = false;
-    for (at, part) in value.split(|it| !it.is_ascii_alphanumeric()).enumerate() {
-        let letters = part.iter().take_while(|it| it.is_ascii_alphabetic()).count();
-        let digits = part[letters..].iter().take_while(|it| it.is_ascii_digit()).count();
-        let is_term = TERMS.iter().any(|it| part[..letters].eq_ignore_ascii_case(it.as_bytes()));
-        // `k8s`, and not `p4ssword`.
-        let is_known = is_term && (letters > 2 || digits > 0 && (letters > 1 || part.len() <= digits + 2));
-        let is_of_words = digits <= 4 && part[letters + digits..].iter().all(u8::is_ascii_alphabetic);
-        let is_plain = letters == part.len() || letters == 0 && digits == part.len();
-        if !is_of_words || !is_plain && !is_known {
-            return false;
-        }
-        has_term |= is_known || at == 0 && letters == 0 && digits > 0;
-    }
-    has_term
+    let is_number = |it: &[u8]| (1..=5).contains(&it.len()) && it.iter().all(u8::is_ascii_digit);
+    let is_word = |it: &[u8]| TERM_WORDS.iter().any(|known| it.eq_ignore_ascii_case(known.as_bytes()));
+    let (mut terms, mut words) = (0, 0);
+    value.len() <= TERM_MAX
+        && value.split(|it| !it.is_ascii_alphanumeric()).all(|part| {
+            let (is_word, is_known) = (is_word(part), TERMS.iter().any(|it| is_of_pattern(part, it.as_bytes())));
+            (terms, words) = (terms + usize::from(is_known), words + usize::from(is_word));
+            is_word || is_known || is_number(part) || part.is_empty()
+        })
+        && terms + words > 0
 }
 
-/// `settings.S3_SECRET_KEY`, `Ed25519PrivateKey`, `db1_password`, `id=npmrc1`: what gives or holds a secret has a name that says so.
+/// `#` in a pattern is a number of one to five digits.
+fn is_of_pattern(text: &[u8], pattern: &[u8]) -> bool {
+    let Some(at) = pattern.iter().position(|it| *it == b'#') else { return text.eq_ignore_ascii_case(pattern) };
+    let (before, behind) = (&pattern[..at], &pattern[at + 1..]);
+    let digits = text.len().saturating_sub(before.len() + behind.len());
+    (1..=5).contains(&digits)
+        && text[..at].eq_ignore_ascii_case(before)
+        && text[at..at + digits].iter().all(u8::is_ascii_digit)
+        && text[at + digits..].eq_ignore_ascii_case(behind)
+}
+
+/// `PROJ-1234`, `2024-01-01T10:11:12Z`: a number of a list, or a time.
+fn is_numbered(value: &[u8]) -> bool {
+    let capitals = value.iter().take_while(|it| it.is_ascii_uppercase()).count();
+    let is_ticket = (2..=10).contains(&capitals)
+        && value[capitals..].strip_prefix(b"-").is_some_and(|it| it.len() <= 6 && it.iter().all(u8::is_ascii_digit));
+    let is_digits = |at: std::ops::Range<usize>| value.get(at).is_some_and(|it| it.iter().all(u8::is_ascii_digit));
+    let is_time = is_digits(0..4) && is_digits(5..7) && is_digits(8..10) && value[4] == b'-' && value[7] == b'-';
+    is_ticket || is_time
+}
+
+/// `settings.S3_SECRET_KEY`, `Ed25519PrivateKey`, `db1_password`, `id=npmrc1`, `:pw1`, `&anchor1`: what gives or holds a secret, by name.
 fn is_code(value: &[u8]) -> bool {
     let is_start = |it: &u8| it.is_ascii_alphabetic() || *it == b'_';
     let is_identifier =
@@ -110,20 +289,32 @@ fn is_code(value: &[u8]) -> bool {
     let assigned = value.iter().position(|it| *it == b'=').filter(|at| *at > 0);
     let is_assigned =
         assigned.is_some_and(|at| is_identifier(&value[..at]) && value[at..].iter().any(|it| *it != b'='));
-    is_member || is_named || is_assigned
+    let is_bound = matches!(value, [b':' | b'&' | b'@', name @ ..] if is_identifier(name));
+    let is_of_crate = value.windows(2).any(|it| it == b"::");
+    is_member || is_named || is_assigned || is_bound || is_of_crate
 }
 
-/// What Kubernetes calls a resource: words and numbers in lower case, joined by dashes or dots.
+/// What Kubernetes calls a resource: words and numbers in lower case, joined by dashes, dots or slashes.
 fn is_resource(value: &[u8]) -> bool {
-    value.iter().any(|it| matches!(it, b'-' | b'.'))
-        && value.iter().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || matches!(it, b'-' | b'.'))
+    let joins = |it: &u8| matches!(it, b'-' | b'.' | b'/');
+    (value.len() < SMALL_MIN || value.iter().any(joins))
+        && value.iter().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || joins(it))
 }
 
-/// A key under which a store or a list has something: parts joined by slashes, or the name of a file.
+/// A key under which a store or a list has something: parts joined by slashes, the name of a file, something with a digest.
 fn is_listed(value: &[u8]) -> bool {
     let slashes = value.iter().filter(|it| **it == b'/').count();
     let is_joined = slashes > 0 && value.iter().any(|it| matches!(it, b'-' | b'_' | b'.'));
-    is_file(value) || is_joined || slashes > 1 + value.len() / 24
+    let is_digest = |it: &[u8]| it.len() >= DIGEST_MIN && it.iter().all(u8::is_ascii_hexdigit);
+    let has_digest = value.split(|it| !it.is_ascii_alphanumeric()).any(is_digest);
+    is_file(value) || is_joined || has_digest || slashes > 1 + value.len() / 24
+}
+
+/// `TestParseConfigV2WithDefaults`, `checkout.step2.confirmButton`: mostly small letters, and few digits.
+fn is_of_words(value: &[u8]) -> bool {
+    let small = value.iter().filter(|it| it.is_ascii_lowercase()).count();
+    let digits = value.iter().filter(|it| it.is_ascii_digit()).count();
+    digits <= 2 && small * 10 >= value.len() * 6 && value.iter().all(|it| in_word(*it))
 }
 
 /// Both cases and digits, no UUID and no hash, and 3.5 bits or more in each character.

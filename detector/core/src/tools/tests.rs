@@ -116,13 +116,13 @@ fn who_says_the_level_is_known() {
     }
 }
 
-/// That a tool is open-world raises its own level alone: a run that called it has reached what it had.
+/// What annotations say raises a tool's own level alone: a server that calls its reader destructive makes no later call ordinary.
 #[test]
 fn how_high_a_run_has_reached() {
     for (name, annotations, level, reach) in [
         ("frob", r#"{"openWorldHint":true}"#, 3, 0),
-        ("frob", r#"{"openWorldHint":true,"readOnlyHint":false}"#, 3, 2),
-        ("frob", r#"{"openWorldHint":true,"destructiveHint":true}"#, 3, 3),
+        ("frob", r#"{"openWorldHint":true,"readOnlyHint":false}"#, 3, 0),
+        ("frob", r#"{"openWorldHint":true,"destructiveHint":true}"#, 3, 0),
         ("send_x", r#"{"openWorldHint":true}"#, 3, 3),
     ] {
         let it = tool("", name, annotations, 1);

@@ -36,7 +36,7 @@ const TEXTS: &[&str] = &[
     "password: op://{w}{n}/{w}/password\napi_key: vault:secret/data/{k}#api_key\npassword: ref+vault://{w}{n}/x",
     "with:\n  token: ${{ secrets.{w}_TOKEN_{n} }}\n  key: ${{ runner.os }}-cargo-{h}\n  cache-key: v{n}-{h}",
     // Code.
-    "def login(user: str, password: Str{n}Type, private_key: Ed25519PrivateKey) -> Token:",
+    "def login(user: str, password: SecretStr = Field(min_length={n}), private_key: Ed25519PrivateKey) -> Token:",
     "client = Client(api_key=settings.{w}.API_KEY_{n}, secret=cfg{n}.client_secret, token=get_token())",
     "password = models.CharField(max_length=128)\nsecret=os.environ['X{n}']\nself.token = token{n}",
     "const apiKey = process.env.API_KEY{n};\nthis.password = form{n}.value;\nlet secretKey = keys.secretKey{n};",

@@ -165,13 +165,13 @@ fn who_is_believed() {
             catalogue,
             vec![given(&destroys("get_x"))],
             json!({"readOnlyHint": false}),
-            "level 2 Annotations annotated, reaches 2",
+            "level 2 Annotations annotated, reaches 1",
         ),
         (
             "",
             vec![given(&writes)],
             json!({"destructiveHint": true}),
-            "destructive idempotent level 3 Annotations annotated, reaches 3",
+            "destructive idempotent level 3 Annotations annotated, reaches 1",
         ),
         (
             "",
