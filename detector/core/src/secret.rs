@@ -104,7 +104,7 @@ pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found
                 connection(text, at + 3).into_iter().for_each(|it| push(&mut found, it));
                 at += 1;
             }
-            b':' | b'=' | b'>' => {
+            b':' | b'=' | b'>' | b',' | b'|' => {
                 if at >= value_end
                     && let Some(it) = labelled::behind(text, at)
                 {

@@ -8,6 +8,8 @@ use super::{Found, SecretKind, in_word};
 
 /// Most quotes and spaces between a name, its separator and the value: columns are lined up.
 const GAP_MAX: usize = 32;
+/// Bytes of a value that are looked at to say whether it is a secret.
+const SHOWN: usize = 256;
 /// Longest name, and longest note in brackets behind it.
 const WORD_MAX: usize = 40;
 const NOTE_MAX: usize = 24;
@@ -27,32 +29,106 @@ enum Form {
     Is,
     /// `--name value`.
     Option,
+    /// `name "value"`, `("name", "value")`.
+    Quoted,
+    /// `name value`, alone on a line.
+    Line,
+    /// `| name | value |`, the same in a table.
+    Cell,
 }
 
-/// The value whose separator stands at `at`: a `:`, a `=` or a `>`.
+/// Words between a name and a value in a sentence.
+const COPULAS: [&[u8]; 4] = [b" is ", b" es ", b" est ", b" lautet "];
+
+/// The value whose separator stands at `at`: a `:`, a `=`, a `>`, a `,` or a `|`.
 pub(super) fn behind(text: &[u8], at: usize) -> Option<Found> {
     let before = &text[..at];
     let (form, name_end) = match text[at] {
         b':' if text[at + 1..].starts_with(b"=") => return None,
         b':' => (Form::Colon, before.strip_suffix(b" is").unwrap_or(before).len()),
-        b'=' => (Form::Equals, before.strip_suffix(b":").unwrap_or(before).len()),
+        b'=' => (Form::Equals, before.strip_suffix(b":").map_or(untyped(before), <[u8]>::len)),
         b'>' if before.ends_with(b"=") => (Form::Arrow, at - 1),
-        b'>' if before[..at - last_word(before).len()].ends_with(b"<") => (Form::Tag, at),
+        b'>' => (Form::Tag, named_by_tag(before)?),
+        b',' if is_first_of_call(before) && gap(text, at + 1) > at + 1 => (Form::Quoted, at),
+        b'|' if is_first_of_row(before) => (Form::Cell, at),
         _ => return None,
     };
     labelled(text, form, name_end, at + 1)
 }
 
-/// The value that the word from `from` to `to` is the name of, if ` is ` or a space says so.
+/// The value that the word from `from` to `to` is the name of, if what stands between them says so.
 pub(super) fn behind_word(text: &[u8], from: usize, to: usize) -> Option<Found> {
     let behind = &text[to..];
-    if behind.starts_with(b" is ") {
-        labelled(text, Form::Is, to, to + 4)
-    } else if text[..from].ends_with(b"--") && behind.starts_with(b" ") {
-        labelled(text, Form::Option, to, to + 1)
-    } else {
-        None
+    if !matches!(behind.first(), Some(b' ' | b'\t')) {
+        return None;
     }
+    if let Some(copula) = COPULAS.iter().find(|it| behind.starts_with(it)) {
+        return labelled(text, Form::Is, to, to + copula.len());
+    }
+    let value = gap(text, to);
+    let form = if text[..from].ends_with(b"--") {
+        Form::Option
+    } else if ends_quoted(&text[..value]) {
+        Form::Quoted
+    } else if is_blank(line_of(&text[..from])) {
+        Form::Line
+    } else {
+        return None;
+    };
+    labelled(text, form, to, to + 1)
+}
+
+fn line_of(before: &[u8]) -> &[u8] {
+    let line = before.iter().rev().take(WORD_MAX).position(|it| *it == b'\n').unwrap_or(before.len().min(WORD_MAX));
+    &before[before.len() - line..]
+}
+
+fn is_blank(line: &[u8]) -> bool {
+    line.len() < WORD_MAX && line.iter().all(u8::is_ascii_whitespace)
+}
+
+/// Where the name ends in `apiKey: String = …`.
+fn untyped(before: &[u8]) -> usize {
+    let name = without_gap(before);
+    let word = last_word(name);
+    if Telling::of(word) > Telling::Nothing {
+        return before.len();
+    }
+    let name = &name[..name.len() - word.len()];
+    without_gap(name).strip_suffix(b":").filter(|it| it.len() < name.len()).map_or(before.len(), <[u8]>::len)
+}
+
+/// Of an opening tag that ends there, the end of what names its text: `<password`, `<string name="password"`,
+/// `<key>password</key><string`.
+fn named_by_tag(before: &[u8]) -> Option<usize> {
+    if let Some(inside) = before.strip_suffix(b"\"") {
+        let said = last_word(inside);
+        let before = inside[..inside.len() - said.len()].strip_suffix(b"=\"")?;
+        return is_name(last_word(before)).then_some(inside.len());
+    }
+    let tag = last_word(before);
+    let outside = before[..before.len() - tag.len()].strip_suffix(b"<")?;
+    if matches!(tag, b"string" | b"value") {
+        let outside = without(outside, |it| it.is_ascii_whitespace());
+        let said = outside.strip_suffix(b"</key>").or_else(|| outside.strip_suffix(b"</name>"));
+        return said.map(<[u8]>::len);
+    }
+    Some(before.len())
+}
+
+/// Whether the first argument of a call ends there, a text: `("name"`.
+fn is_first_of_call(before: &[u8]) -> bool {
+    let Some((quote, inside)) = before.split_last().filter(|it| matches!(it.0, b'"' | b'\'')) else { return false };
+    let before = &inside[..inside.len() - last_word(inside).len()];
+    let before = before.strip_suffix(b"#").unwrap_or(before);
+    before.strip_suffix(&[*quote]).is_some_and(|it| it.ends_with(b"("))
+}
+
+/// Whether the first cell of a row ends there.
+fn is_first_of_row(before: &[u8]) -> bool {
+    let cell = without_gap(before);
+    let cell = without_gap(&cell[..cell.len() - last_word(cell).len()]);
+    cell.strip_suffix(b"|").is_some_and(|it| is_blank(line_of(it)))
 }
 
 fn labelled(text: &[u8], form: Form, name_end: usize, from: usize) -> Option<Found> {
@@ -66,21 +142,34 @@ fn labelled(text: &[u8], form: Form, name_end: usize, from: usize) -> Option<Fou
     if is_next_line {
         at = gap(text, line + 1);
     }
-    at += bearer(&text[at..]);
+    if !ends_quoted(&text[..at]) {
+        at += bearer(&text[at..]);
+    }
     // `b'…'`
     if matches!(text[at..], [b'b' | b'r' | b'u', b'"' | b'\'', ..]) {
         at += 2;
     }
-    let (before, rest) = (&text[..at], &text[at..text.len().min(at + VALUE_MAX)]);
+    let (before, rest) = (&text[..at], &text[at..text.len().min(at + SHOWN)]);
     let own = match quoted(before, rest) {
         Some(own) => under(telling, own, at, Written::Apart)?,
         // Of YAML: an alias.
         None if before.ends_with(b" *") && !rest.contains(&b'*') => return None,
         None => {
             let own = bare(form, telling, rest)?;
-            // On a line of its own, and not the beginning of the next sentence.
-            if is_next_line && rest.get(own.len()).is_some_and(|it| !matches!(it, b'\r' | b'\n' | b'"' | b'\'' | b'\\'))
-            {
+            let behind = rest.get(own.len()..).unwrap_or_default();
+            // Alone, and not the beginning of a sentence.
+            let is_alone = match form {
+                Form::Quoted => false,
+                Form::Line if telling == Telling::Hint => false,
+                Form::Line => behind.trim_ascii_start().is_empty() || line_ends(behind),
+                Form::Cell => {
+                    behind.trim_ascii_start().strip_prefix(b"|").is_some_and(|it| it.is_empty() || line_ends(it))
+                }
+                _ => {
+                    !is_next_line || behind.first().is_none_or(|it| matches!(it, b'\r' | b'\n' | b'"' | b'\'' | b'\\'))
+                }
+            };
+            if !is_alone {
                 return None;
             }
             let close = bracket(&text[..name_at]).map(|open| if open == b'(' { (open, b")") } else { (open, b"]") });
@@ -89,7 +178,21 @@ fn labelled(text: &[u8], form: Form, name_end: usize, from: usize) -> Option<Fou
             under(telling, own, at, if form == Form::Is { Written::Apart } else { Written::Bare })?
         }
     };
-    Some(Found { kind: SecretKind::Labelled, whole: own.clone(), at: own })
+    // What goes on longer than is looked at goes as a whole.
+    let more = if own.end == at + SHOWN { &text[own.end..text.len().min(at + VALUE_MAX)] } else { &[] };
+    let whole =
+        own.start..own.end + more.iter().take_while(|it| in_word(**it) || matches!(it, b'+' | b'/' | b'=')).count();
+    Some(Found { kind: SecretKind::Labelled, at: own, whole })
+}
+
+/// Whether what follows is in quotes.
+fn ends_quoted(before: &[u8]) -> bool {
+    matches!(before.last(), Some(b'"' | b'\''))
+}
+
+/// Whether only blanks come before the end of the line.
+fn line_ends(text: &[u8]) -> bool {
+    text.iter().find(|it| !matches!(it, b' ' | b'\t' | b'\r')).is_none_or(|it| *it == b'\n')
 }
 
 /// What stands between quotes of which the first is the last of `before`: all of it, whatever signs it holds.
@@ -119,11 +222,16 @@ fn bare(form: Form, telling: Telling, rest: &[u8]) -> Option<&[u8]> {
 
 /// What the name says that a text ends with, and where it begins.
 fn name_before(text: &[u8]) -> (Telling, usize) {
-    let text = without_gap(text);
-    let text = without_note(text).map_or(text, without_gap);
+    let name = without_gap(text);
+    let is_quoted = matches!(text.get(name.len()), Some(b'"' | b'\''));
+    let text = without_note(name).map_or(name, without_gap);
     let word = last_word(text);
     let at = text.len() - word.len();
     let telling = match Telling::of(word) {
+        // A name of an annotation, whose last part says of what it is.
+        Telling::Hint | Telling::Resource if text[..at].ends_with(b"/") => Telling::Nothing,
+        // As the name of a member, and not of what a test did.
+        Telling::Hint if word == b"pass" && is_quoted => Telling::Name,
         Telling::Nothing if is_value(word) => named_before(&text[..at]),
         // What every link to a meeting has.
         Telling::Name

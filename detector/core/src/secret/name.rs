@@ -18,7 +18,21 @@ pub(super) const NAMES: &[&str] = &[
     "signingkey",
     "encryptionkey",
     "accesskey",
+    "passcode",
+    "psk",
+    "pw",
     "pwd",
+    // In other languages.
+    "adgangskode",
+    "contrasena",
+    "haslo",
+    "heslo",
+    "kennwort",
+    "losenord",
+    "passord",
+    "passwort",
+    "senha",
+    "wachtwoord",
 ];
 
 /// The end of a name under which there is a secret, or the name of a resource that holds one.
@@ -68,6 +82,9 @@ pub(super) const OTHERS: &[&str] = &[
 const QUALIFIERS: &[&str] =
     &["base", "default", "dev", "live", "main", "new", "old", "prod", "production", "staging", "test"];
 
+/// What there are passes for.
+const PASSES: &[&str] = &["boarding", "bus", "day", "guest", "lift", "rail", "season", "ski", "travel", "visitor"];
+
 /// What a name says of the value under it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Telling {
@@ -93,8 +110,7 @@ impl Telling {
         }
         match Self::by_end(name) {
             Self::Nothing => unqualified(name).map_or(Self::Nothing, Self::by_end),
-            // So do variables of an environment say it.
-            Self::Hint if name.ends_with(b"_PASS") => Self::Name,
+            Self::Hint if is_pass(name) => Self::Name,
             it => it,
         }
     }
@@ -123,9 +139,19 @@ impl Telling {
     }
 }
 
-/// `key` alone is that of a record.
+/// `SMTP_PASS`, `become_pass`, `bindPass`, and not the pass of somebody who travels.
+fn is_pass(name: &[u8]) -> bool {
+    let Some((before, pass)) = name.split_at_checked(name.len().saturating_sub(4)) else { return false };
+    let of = before.strip_suffix(b"_").or_else(|| before.strip_suffix(b"-")).unwrap_or(before);
+    let is_part = of.len() < before.len() || pass == b"Pass" && before.last().is_some_and(u8::is_ascii_lowercase);
+    let is_ticket =
+        PASSES.iter().any(|it| of.len() >= it.len() && of[of.len() - it.len()..].eq_ignore_ascii_case(it.as_bytes()));
+    pass.eq_ignore_ascii_case(b"pass") && !of.is_empty() && is_part && !is_ticket
+}
+
+/// `key` alone is that of a record, and `signingkey` the name of one.
 pub(super) fn is_key(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"key")
+    name.eq_ignore_ascii_case(b"key") || name == b"signingkey"
 }
 
 /// A name without its qualifier.

@@ -194,13 +194,25 @@ pub(super) fn is_secret(telling: Telling, value: &[u8], written: Written) -> boo
 fn looks_chosen(value: &[u8], written: Written) -> bool {
     value.iter().any(u8::is_ascii_digit)
         && value.iter().any(u8::is_ascii_alphabetic)
-        && !value.iter().any(|it| matches!(it, b'(' | b')' | b'[' | b']' | b'{' | b'<' | b'>' | b';' | b'$'))
+        && !(has_signs_of_code(value) && !(written == Written::Apart && is_generated(value)))
         && !is_path(value)
         && !is_reference(value)
         && !is_term(value)
         && !is_numbered(value)
         && !is_placeholder(value)
         && !(written == Written::Bare && is_code(value))
+}
+
+fn has_signs_of_code(value: &[u8]) -> bool {
+    value.iter().any(|it| matches!(it, b'(' | b')' | b'[' | b']' | b'{' | b'<' | b'>' | b';' | b'$'))
+}
+
+/// Long, with letters of both cases, digits and signs, and nothing that is filled in: keys of frameworks are.
+fn is_generated(value: &[u8]) -> bool {
+    let has = |is: fn(&u8) -> bool| value.iter().any(is);
+    let is_mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
+    let is_filled = value.windows(2).any(|it| matches!(it, b"${" | b"$(" | b"{{" | b"()" | b"<%"));
+    value.len() >= RANDOM_MIN && is_mixed && !is_filled && !value.contains(&b'=') && entropy_is_high(value)
 }
 
 /// Whether something stands for a secret: `PASSWORD`, `your-password`, `changeme`, `%PASSWORD1%`, `xxxxxx1`.
