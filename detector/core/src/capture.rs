@@ -216,7 +216,9 @@ impl Found<'_> {
         values.into_iter().for_each(|it| self.push(REDACTED, &it));
         if codings < CODINGS_MAX {
             let spelled = decode::percent_text(text, b'+').map(|it| it.0);
-            for decoded in decode::each(text.as_bytes()).into_iter().map(|it| it.1).chain(spelled) {
+            let joined = decode::joined(text).map(|it| decode::each(it.0.as_bytes())).unwrap_or_default();
+            let decoded = decode::each(text.as_bytes()).into_iter().chain(joined).map(|it| it.1).chain(spelled);
+            for decoded in decoded {
                 self.secrets("", &decoded, codings + 1);
             }
         }

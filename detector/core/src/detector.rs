@@ -18,6 +18,7 @@ use crate::halt::{Cause, Halt};
 use crate::hijack::{self, Meanings};
 use crate::judgement::{Applied, Judgement, Observed};
 use crate::policy::{CoreRule, Engine, Judged};
+use crate::provenance::is_strangers;
 use crate::rules::Rules;
 use crate::run::{Place, RunState, ancestors_of, parent_of};
 use crate::session::SessionState;
@@ -179,9 +180,9 @@ impl Detector {
         findings.extend(standing_halt(session, run, step));
         self.tally.dropped += session.defined.take_in(step);
         let tool = self.tools.of(step, &rules.catalogue, &session.defined, limits.tools_max);
-        let is_root = session.place.depth == 0;
-        let heard = if tool.flags.has(Flags::POLL) { None } else { session.calls.hear(step, &tool, is_root) };
-        let mut flow = flow::observe(step, &tool, is_root, &mut session.provenance, run, &rules);
+        let heard =
+            if tool.flags.has(Flags::POLL) { None } else { session.calls.hear(step, &tool, session.place.is_root()) };
+        let mut flow = flow::observe(step, &tool, session.place.is_root(), &mut session.provenance, run, &rules);
         self.tally.dropped += run.shared.as_mut().map_or(0, |it| it.take_forgotten());
         findings.append(&mut flow.findings);
         let approved = escalation::is_approved(step, session);
@@ -194,7 +195,9 @@ impl Detector {
                 Kind::FinalMessage => session.memory.as_mut()?,
                 _ => session.memory.get_or_insert_default(),
             };
-            hijack::observe(step, &tool, (memory, &mut self.meanings), profile, hijack)
+            let of_strangers =
+                |text: &str| !session.place.is_root() && is_strangers(text, session.provenance.as_deref());
+            hijack::observe(step, &tool, (memory, &mut self.meanings), &of_strangers, profile, hijack)
         });
         let score = scored.as_ref().map(|it| it.score);
         findings.extend(scored.and_then(|it| rules.in_mode(CoreRule::Hijack, true, it.finding?)));

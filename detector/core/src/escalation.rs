@@ -79,7 +79,7 @@ pub(crate) fn observe(
         let granted = Granted::of(step, session, run);
         let (switched, widened) = (granted.switched(principal), granted.widened(principal));
         // In the first session of a run a user is a person, who may speak and act.
-        let speaks = step.kind == Kind::UserMessage && session.place.depth == 0;
+        let speaks = step.kind == Kind::UserMessage && session.place.is_root();
         let is_beyond = switched.is_some() && !speaks || widened.is_some();
         if acts && !approved {
             // Of a person whom nobody knows, no scopes are known either.
@@ -228,7 +228,7 @@ impl<'g> Granted<'g> {
             return Some(Found::fact(vec![grant.step.clone()], beyond.len(), message));
         }
         let (who, authority) = (Who::of(principal), self.above?);
-        if self.place.depth == 0 || self.own.is_some_and(|it| it.is_approved(self.step, who)) {
+        if self.place.is_root() || self.own.is_some_and(|it| it.is_approved(self.step, who)) {
             return None;
         }
         for session in self.sessions_above() {

@@ -120,7 +120,7 @@ impl Grants {
             return;
         }
         let index = session.provenance.as_deref();
-        let short = |text: &str| short(text, session.memory.as_deref(), session.place.depth == 0);
+        let short = |text: &str| short(text, session.memory.as_deref(), session.place.is_root());
         let Some(aim) = Aim::of(step, tool.traits(), index, &short) else { return };
         for (finding, needs) in &mut askings {
             match grants.iter().find(|it| it.covers(&aim, *needs)) {

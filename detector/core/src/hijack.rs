@@ -85,15 +85,16 @@ pub(crate) const fn concerns(step: &Step<'_>) -> bool {
 }
 
 /// Takes in what a step brings; of a call or a final message, says how suspect it is. Nothing can be said before anything was
-/// read.
+/// read. `is_strangers`: see [`Memory::take_in`].
 pub(crate) fn observe(
     step: &Step<'_>,
     tool: &Tool,
     (memory, meanings): (&mut Memory, &mut Meanings),
+    is_strangers: &dyn Fn(&str) -> bool,
     profile: Option<&Profile>,
     rules: &HijackRules,
 ) -> Option<Scored> {
-    let suspect = weigh(step, tool, (&mut *memory, meanings), profile)?;
+    let suspect = weigh(step, tool, (&mut *memory, meanings), is_strangers, profile)?;
     let told = rules.told(suspect.score(), profile);
     let finding = told.map(|told| match &suspect {
         Suspect::Call { call, part, row, .. } => of_call(step, memory, profile, (call, *part, row), told),
@@ -109,7 +110,7 @@ pub(crate) fn score(
     (memory, meanings): (&mut Memory, &mut Meanings),
     profile: Option<&Profile>,
 ) -> Option<i32> {
-    concerns(step).then(|| weigh(step, tool, (memory, meanings), profile))?.map(|it| it.score())
+    concerns(step).then(|| weigh(step, tool, (memory, meanings), &|_| false, profile))?.map(|it| it.score())
 }
 
 /// What is suspect of a step.
@@ -136,6 +137,7 @@ fn weigh(
     step: &Step<'_>,
     tool: &Tool,
     (memory, meanings): (&mut Memory, &mut Meanings),
+    is_strangers: &dyn Fn(&str) -> bool,
     profile: Option<&Profile>,
 ) -> Option<Suspect> {
     let suspect = match step.kind {
@@ -144,7 +146,7 @@ fn weigh(
         _ => None,
     };
     // Why a call failed is not what led to it.
-    memory.take_in(step, profile, &mut meanings.fresh, &mut |_| {});
+    memory.take_in(step, is_strangers, profile, &mut meanings.fresh, &mut |_| {});
     suspect
 }
 
@@ -178,7 +180,7 @@ pub(crate) fn rows(
     (memory, meanings): (&mut Memory, &mut Meanings),
     profile: Option<&Profile>,
 ) -> Vec<Row> {
-    memory.take_in(step, profile, &mut meanings.fresh, &mut |_| {});
+    memory.take_in(step, &|_| false, profile, &mut meanings.fresh, &mut |_| {});
     if step.kind != Kind::ToolCall {
         return Vec::new();
     }

@@ -39,6 +39,7 @@ pub use probe::{Argument, Trace};
 pub use rarity::GATE_BITS;
 pub use role::Role;
 pub(crate) use sends::sends;
+pub(crate) use shared::is_strangers;
 pub use shared::{Handed, Mark, Shared};
 pub use source::{Confidentiality, Integrity, Source};
 pub use vault::{Leak, Secret, Vault};

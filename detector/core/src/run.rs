@@ -29,6 +29,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Whether the user speaks to it, and no other agent.
+    pub(crate) const fn is_root(&self) -> bool {
+        self.depth == 0
+    }
+
     /// Of a session that nothing is known of: right below the root, unless it is the root.
     fn unknown(is_root: bool) -> Self {
         Self { depth: u32::from(!is_root), line: Vec::new() }
@@ -68,7 +73,7 @@ impl Place {
     }
 
     fn parent(&self, root: u64) -> u64 {
-        if self.depth == 0 { 0 } else { self.line.first().copied().unwrap_or(root) }
+        if self.is_root() { 0 } else { self.line.first().copied().unwrap_or(root) }
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -14,4 +14,5 @@ mod privilege;
 mod properties;
 mod recorded;
 mod state;
+mod told;
 mod values;

@@ -73,7 +73,7 @@ impl Learner {
         session.used.add(step);
         session.past.extend(Reading::next(step, &mut session.heard));
         let sentences = &mut session.sentences;
-        session.memory.take_in(step, None, &mut self.meanings.fresh, &mut |sentence| {
+        session.memory.take_in(step, &|_| false, None, &mut self.meanings.fresh, &mut |sentence| {
             if sentences.len() < SENTENCES_MAX {
                 sentences.insert(key(What::Sentence, &[sentence]));
             }

@@ -172,6 +172,11 @@ impl Values {
             return (0..self.all.len()).map(|it| (0..text.len(), it)).collect();
         }
         if codings < CODINGS_MAX {
+            // A line's end is no coding; what it breaks is one. Joined, a text has none.
+            if let Some((plain, places)) = decode::joined(text) {
+                let inner = self.hits(&plain, codings).into_iter();
+                hits.extend(inner.map(|(at, value)| (places[at.start].start..places[at.end - 1].end, value)));
+            }
             let pluses: &[u8] = if text.contains('+') { b" +" } else { b" " };
             for (plain, places) in pluses.iter().filter_map(|plus| decode::percent_text(text, *plus)) {
                 let inner = self.hits(&plain, codings + 1).into_iter();

@@ -81,19 +81,31 @@ const fn brings(kind: Kind) -> bool {
 
 impl Memory {
     /// Takes in what a step brings into the agent's view; calls are left to [`super::call`]. `heard` is told the fingerprint of
-    /// each sentence of a result.
+    /// each sentence of a result. `is_strangers`: of a sentence that another agent passed on as the user's, whether a stranger wrote
+    /// some of it; then it was read.
     pub(crate) fn take_in(
         &mut self,
         step: &Step<'_>,
+        is_strangers: &dyn Fn(&str) -> bool,
         profile: Option<&Profile>,
         fresh: &mut Fresh,
         heard: &mut dyn FnMut(u64),
     ) {
         let text = step.text.as_deref().unwrap_or_default();
         match step.kind {
+            Kind::UserMessage if is_strangers(text) => {
+                let (mut own, mut theirs) = (String::new(), String::new());
+                words::sentences(text, &mut |sentence, _| {
+                    let to = if is_strangers(sentence) { &mut theirs } else { &mut own };
+                    to.push_str(sentence);
+                    to.push('\n');
+                });
+                self.asked(&own, step);
+                self.read(step, Some(&theirs), profile, fresh, heard);
+            }
             Kind::UserMessage => self.asked(text, step),
             Kind::SystemPrompt => keep(&mut self.operator_words, text, OPERATOR_WORDS_MAX),
-            _ if brings(step.kind) || error_of(step).is_some() => self.read(step, profile, fresh, heard),
+            _ if brings(step.kind) || error_of(step).is_some() => self.read(step, None, profile, fresh, heard),
             _ => {}
         }
     }
@@ -119,7 +131,15 @@ impl Memory {
         }
     }
 
-    fn read(&mut self, step: &Step<'_>, profile: Option<&Profile>, fresh: &mut Fresh, heard: &mut dyn FnMut(u64)) {
+    /// Takes in what a step brings, or of a message what a stranger wrote of it.
+    fn read(
+        &mut self,
+        step: &Step<'_>,
+        theirs: Option<&str>,
+        profile: Option<&Profile>,
+        fresh: &mut Fresh,
+        heard: &mut dyn FnMut(u64),
+    ) {
         fresh.clear();
         let (mut read, mut known_here) = (0, 0);
         let mut hear = |text: &str, is_record: bool| {
@@ -162,7 +182,7 @@ impl Memory {
         let is_read = brings(step.kind);
         let output = step.output.as_ref().filter(|_| is_read);
         let mut cut = output.is_some_and(|it| words::sentences_of_json(it.get(), &mut hear));
-        let text = step.text.as_deref().filter(|_| is_read);
+        let text = theirs.or_else(|| step.text.as_deref().filter(|_| is_read));
         for text in [text, error_of(step)].into_iter().flatten() {
             words::sentences(text, &mut hear);
             cut |= text.len() > words::TEXT_BYTES_MAX;

@@ -124,7 +124,7 @@ fn where_values_come_from() {
     let call = r#"tool_call f {"a":"bill-december.txt","b":"UK12345678901234567890","c":"www.New_Password99","d":"other","e":["x"]}"#;
     with_steps(&[ASKED, BILL, POISONED, call], |step| {
         let tool = tools.of(step, &rules.catalogue, &Defined::default(), 8);
-        memory.take_in(step, None, &mut Fresh::default(), &mut |_| {});
+        memory.take_in(step, &|_| false, None, &mut Fresh::default(), &mut |_| {});
         if step.input.is_some() {
             let call = Call::new(step, &tool, &mut memory, &mut Meanings::default());
             found = call.parts.iter().map(|it| (call.name(it).to_owned(), it.origin)).collect();
@@ -143,7 +143,7 @@ fn memory_has_an_end() {
     let asked = format!("user_message {}", serde_json::to_string(&words.join(" ")).unwrap());
     let mut script = vec![large.as_str(), one.as_str(), BILL, asked.as_str()];
     script.extend([BILL; 600]);
-    with_steps(&script, |step| memory.take_in(step, None, &mut Fresh::default(), &mut |_| {}));
+    with_steps(&script, |step| memory.take_in(step, &|_| false, None, &mut Fresh::default(), &mut |_| {}));
     assert!(memory.lossy);
     assert!(memory.bytes() < 40 * 1024, "{}", memory.bytes());
 }
@@ -167,7 +167,7 @@ fn its_pages_are_the_whole() {
         .collect();
     let mut number = 0;
     with_steps(&script.iter().map(String::as_str).collect::<Vec<_>>(), |step| {
-        memory.take_in(step, None, &mut Fresh::default(), &mut |_| {});
+        memory.take_in(step, &|_| false, None, &mut Fresh::default(), &mut |_| {});
         if step.input.is_some() {
             memory.called(crate::hash::hash_text(step.tool.as_deref().unwrap()));
         }
@@ -206,7 +206,7 @@ fn a_lost_page_loses_its_own() {
     let mut memory = Memory::default();
     let script: Vec<String> = (0..200).map(|n| format!("tool_result f \"The number of item {n} is x{n}y.\"")).collect();
     with_steps(&script.iter().map(String::as_str).collect::<Vec<_>>(), |step| {
-        memory.take_in(step, None, &mut Fresh::default(), &mut |_| {});
+        memory.take_in(step, &|_| false, None, &mut Fresh::default(), &mut |_| {});
     });
     let mut pages = Vec::new();
     memory.drain(&mut |at, page| pages.extend(page.map(|it| (at, it.to_page()))));
@@ -220,7 +220,7 @@ fn a_lost_page_loses_its_own() {
     assert_eq!(found(&memory), 64);
     assert!((20..45).contains(&found(&read)), "{}", found(&read));
     with_steps(&script.iter().map(String::as_str).collect::<Vec<_>>(), |step| {
-        read.take_in(step, None, &mut Fresh::default(), &mut |_| {});
+        read.take_in(step, &|_| false, None, &mut Fresh::default(), &mut |_| {});
     });
     assert_eq!(found(&read), 64);
 }

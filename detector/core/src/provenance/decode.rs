@@ -126,6 +126,23 @@ pub(crate) fn percent_text(text: &str, plus: u8) -> Option<(String, Vec<Range<us
     Some((plain, of_plain))
 }
 
+/// A text whose lines are joined, with where each byte of it stands; `None` where it has one. Programs break a long run into lines and
+/// indent them.
+pub(crate) fn joined(text: &str) -> Option<(String, Vec<Range<usize>>)> {
+    if !text.contains(['\n', '\r']) {
+        return None;
+    }
+    let (mut out, mut places, mut is_new) = (String::with_capacity(text.len()), Vec::with_capacity(text.len()), false);
+    for (at, it) in text.char_indices() {
+        is_new = matches!(it, '\n' | '\r') || is_new && it.is_ascii_whitespace();
+        if !is_new {
+            out.push(it);
+            places.resize(out.len(), at..at + it.len_utf8());
+        }
+    }
+    Some((out, places))
+}
+
 /// Bytes of percent-encoding, each with how many characters it is written with; `+` is a space, as forms have it.
 fn spelled(run: &[u8]) -> impl Iterator<Item = (u8, usize)> {
     let mut at = 0;
@@ -295,7 +312,7 @@ const fn is_odd(it: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{base64, each, hex, percent, percent_text};
+    use super::{base64, each, hex, joined, percent, percent_text};
 
     #[test]
     fn decodes_text_and_nothing_else() {
@@ -338,6 +355,14 @@ mod tests {
             let got = got.as_ref().map(|(plain, at)| (&**plain, places(at)));
             assert_eq!(got, expected.map(|(plain, at)| (plain, at.into_iter().map(str::to_owned).collect())), "{text}");
         }
+    }
+
+    #[test]
+    fn lines_are_joined_by_their_place() {
+        let (text, places) = joined("ab\r\n  é\nc d").unwrap();
+        assert_eq!(text, "abéc d");
+        assert_eq!(places, [0..1, 1..2, 6..8, 6..8, 9..10, 10..11, 11..12]);
+        assert_eq!(joined("one line"), None);
     }
 
     #[test]

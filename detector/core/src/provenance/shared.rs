@@ -185,6 +185,18 @@ impl Shared {
     }
 }
 
+/// Whether a text that was handed to a session holds a value of a stranger, as far as its index knows whose it is.
+pub(crate) fn is_strangers(text: &str, index: Option<&Index>) -> bool {
+    let Some(index) = index else { return false };
+    let mut is_theirs = false;
+    let mut take = |atom: Atom| {
+        let counts = !atom.flags.any(Flag::LOOSE | Flag::SAMPLED) && atom.bits >= GATE_BITS;
+        is_theirs |= counts && index.integrity_of(atom.hash) == Some(Integrity::Untrusted);
+    };
+    Scanner::new(&index.key, Depth::Rare, Handing(&mut take)).text(text, Flag::NONE);
+    is_theirs
+}
+
 /// Values handed over in a run. Full: as in [`super::Bounds::read_max`].
 const HANDED_MAX: usize = 256;
 /// Steps that handed something over, and bytes of their ids and of their sessions'. Full: the oldest is forgotten with its values, which then

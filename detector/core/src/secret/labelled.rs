@@ -46,7 +46,7 @@ pub(super) fn behind(text: &[u8], at: usize) -> Option<Found> {
     let (form, name_end) = match text[at] {
         b':' if text[at + 1..].starts_with(b"=") => return None,
         b':' => (Form::Colon, before.strip_suffix(b" is").unwrap_or(before).len()),
-        b'=' => (Form::Equals, before.strip_suffix(b":").map_or(untyped(before), <[u8]>::len)),
+        b'=' => (Form::Equals, before.strip_suffix(b":").map_or_else(|| untyped(before), <[u8]>::len)),
         b'>' if before.ends_with(b"=") => (Form::Arrow, at - 1),
         b'>' => (Form::Tag, named_by_tag(before)?),
         b',' if is_first_of_call(before) && gap(text, at + 1) > at + 1 => (Form::Quoted, at),
@@ -79,8 +79,7 @@ pub(super) fn behind_word(text: &[u8], from: usize, to: usize) -> Option<Found> 
 }
 
 fn line_of(before: &[u8]) -> &[u8] {
-    let line = before.iter().rev().take(WORD_MAX).position(|it| *it == b'\n').unwrap_or(before.len().min(WORD_MAX));
-    &before[before.len() - line..]
+    &before[before.len() - before.iter().rev().take(WORD_MAX).take_while(|it| **it != b'\n').count()..]
 }
 
 fn is_blank(line: &[u8]) -> bool {

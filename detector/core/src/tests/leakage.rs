@@ -387,7 +387,10 @@ fn captured_secrets_are_hidden_and_followed() {
                     if !leaks_from(&rules, Some(&redactor), &steps, &mut kept) {
                         *missed.entry(coding).or_insert(0_u32) += 1;
                     }
-                    if mode != Capture::Full && (kept.contains(&value) || kept.contains(&coded)) {
+                    // As JSON writes them.
+                    let [value, coded] = [&value, &coded].map(|it| json!(it).to_string());
+                    let stands = |it: &str| kept.contains(it.trim_matches('"'));
+                    if mode != Capture::Full && (stands(&value) || stands(&coded)) {
                         *seen.entry(coding).or_insert(0_u32) += 1;
                     }
                 }
@@ -399,8 +402,8 @@ fn captured_secrets_are_hidden_and_followed() {
         let all = |them: &BTreeMap<&str, u32>| them.values().sum::<u32>();
         let expected = match mode {
             Capture::Full => (6, 0),
-            Capture::Redacted => (20, 10),
-            Capture::Fingerprint => (20, 0),
+            Capture::Redacted => (10, 10),
+            Capture::Fingerprint => (10, 0),
         };
         assert_eq!((all(&missed), all(&seen)), expected, "{mode:?}: {missed:?} {seen:?}");
         let of_known = if mode == Capture::Full { (0, 0) } else { (of_known(&missed), of_known(&seen)) };

@@ -177,7 +177,7 @@ fn who_is_believed() {
             "",
             vec![given(&destroys("get_x"))],
             json!({"readOnlyHint": false}),
-            "destructive idempotent level 3 Definition annotated, reaches 2",
+            "destructive idempotent level 3 Definition annotated, reaches 1",
         ),
         // A change between two steps, for the better and for the worse.
         (
