@@ -18,7 +18,6 @@ use crate::halt::{Cause, Halt};
 use crate::hijack::{self, Meanings};
 use crate::judgement::{Applied, Judgement, Observed};
 use crate::policy::{CoreRule, Engine, Judged};
-use crate::provenance::is_strangers;
 use crate::rules::Rules;
 use crate::run::{Place, RunState, ancestors_of, parent_of};
 use crate::session::SessionState;
@@ -187,18 +186,9 @@ impl Detector {
         findings.append(&mut flow.findings);
         let approved = escalation::is_approved(step, session);
         findings.append(&mut escalation::observe(step, &tool, session, run, &rules));
-        let sources = Sources::new(&flow, session.provenance.as_deref());
         let profile = self.baselines.as_ref().and_then(|it| it.of(step));
-        let scored = rules.hijack.as_ref().filter(|_| hijack::concerns(step)).and_then(|hijack| {
-            // Who has read nothing repeats nothing.
-            let memory = match step.kind {
-                Kind::FinalMessage => session.memory.as_mut()?,
-                _ => session.memory.get_or_insert_default(),
-            };
-            let of_strangers =
-                |text: &str| !session.place.is_root() && is_strangers(text, session.provenance.as_deref());
-            hijack::observe(step, &tool, (memory, &mut self.meanings), &of_strangers, profile, hijack)
-        });
+        let scored = rules.hijack.as_ref().filter(|_| hijack::concerns(step));
+        let scored = scored.and_then(|it| hijack::watch(step, &tool, session, &mut self.meanings, profile, it));
         let score = scored.as_ref().map(|it| it.score);
         findings.extend(scored.and_then(|it| rules.in_mode(CoreRule::Hijack, true, it.finding?)));
         let began = session.counts.steps > 1;
@@ -208,6 +198,7 @@ impl Detector {
         let drift = drifted.as_ref().map(|it| it.score);
         let told = drifted.into_iter().flat_map(|it| it.passed.map(|it| (true, it)).into_iter().chain(it.asked));
         findings.extend(told.filter_map(|(certain, it)| rules.in_mode(CoreRule::Drift, certain, it)));
+        let sources = Sources::new(&flow, session.provenance.as_deref());
         let facts = SessionFacts {
             counts: session.counts,
             depth: session.place.depth,

@@ -39,7 +39,9 @@ pub use ordinary::HijackCalibration;
 use crate::baseline::Profile;
 use crate::conformal;
 use crate::policy::CoreRule;
+use crate::provenance::is_strangers;
 use crate::quote::quoted;
+use crate::session::SessionState;
 use crate::tools::Tool;
 use answer::Repeated;
 use features::Row;
@@ -84,17 +86,24 @@ pub(crate) const fn concerns(step: &Step<'_>) -> bool {
     ) || step.error.is_some()
 }
 
-/// Takes in what a step brings; of a call or a final message, says how suspect it is. Nothing can be said before anything was
-/// read. `is_strangers`: see [`Memory::take_in`].
-pub(crate) fn observe(
+/// Takes in what a step brings its session; of a call or a final message, says how suspect it is. Nothing can be said before anything
+/// was read.
+pub(crate) fn watch(
     step: &Step<'_>,
     tool: &Tool,
-    (memory, meanings): (&mut Memory, &mut Meanings),
-    is_strangers: &dyn Fn(&str) -> bool,
+    session: &mut SessionState,
+    meanings: &mut Meanings,
     profile: Option<&Profile>,
     rules: &HijackRules,
 ) -> Option<Scored> {
-    let suspect = weigh(step, tool, (&mut *memory, meanings), is_strangers, profile)?;
+    let SessionState { memory, provenance, place, .. } = session;
+    let memory = match step.kind {
+        // Who has read nothing repeats nothing.
+        Kind::FinalMessage => memory.as_mut()?,
+        _ => memory.get_or_insert_default(),
+    };
+    let of_strangers = |text: &str| !place.is_root() && is_strangers(text, provenance.as_deref());
+    let suspect = weigh(step, tool, (&mut *memory, meanings), &of_strangers, profile)?;
     let told = rules.told(suspect.score(), profile);
     let finding = told.map(|told| match &suspect {
         Suspect::Call { call, part, row, .. } => of_call(step, memory, profile, (call, *part, row), told),
