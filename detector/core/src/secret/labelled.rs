@@ -27,11 +27,11 @@ enum Form {
     Tag,
     /// `the name is value`.
     Is,
-    /// `--name value`.
+    /// `--name value`, `-name value`.
     Option,
     /// `name "value"`, `("name", "value")`.
     Quoted,
-    /// `name value`, alone on a line.
+    /// `name value`, alone on a line, or at its end behind a name that is no word.
     Line,
     /// `| name | value |`, the same in a table.
     Cell,
@@ -66,11 +66,11 @@ pub(super) fn behind_word(text: &[u8], from: usize, to: usize) -> Option<Found> 
         return labelled(text, Form::Is, to, to + copula.len());
     }
     let value = gap(text, to);
-    let form = if text[..from].ends_with(b"--") {
+    let form = if text[..from].ends_with(b"-") {
         Form::Option
     } else if ends_quoted(&text[..value]) {
         Form::Quoted
-    } else if is_blank(line_of(&text[..from])) {
+    } else if is_blank(line_of(&text[..from])) || text[from..to].contains(&b'_') {
         Form::Line
     } else {
         return None;
@@ -90,10 +90,11 @@ fn is_blank(line: &[u8]) -> bool {
 fn untyped(before: &[u8]) -> usize {
     let name = without_gap(before);
     let word = last_word(name);
+    let typed = &name[..name.len() - word.len()];
     if Telling::of(word) > Telling::Nothing {
         return before.len();
     }
-    let name = &name[..name.len() - word.len()];
+    let name = typed.strip_suffix(b"&").unwrap_or(typed);
     without_gap(name).strip_suffix(b":").filter(|it| it.len() < name.len()).map_or(before.len(), <[u8]>::len)
 }
 
@@ -120,7 +121,7 @@ fn is_first_of_call(before: &[u8]) -> bool {
     let Some((quote, inside)) = before.split_last().filter(|it| matches!(it.0, b'"' | b'\'')) else { return false };
     let before = &inside[..inside.len() - last_word(inside).len()];
     let before = before.strip_suffix(b"#").unwrap_or(before);
-    before.strip_suffix(&[*quote]).is_some_and(|it| it.ends_with(b"("))
+    before.strip_suffix(&[*quote]).is_some_and(|it| it.trim_ascii_end().ends_with(b"("))
 }
 
 /// Whether the first cell of a row ends there.
@@ -131,7 +132,7 @@ fn is_first_of_row(before: &[u8]) -> bool {
 }
 
 fn labelled(text: &[u8], form: Form, name_end: usize, from: usize) -> Option<Found> {
-    let (telling, name_at) = name_before(&text[..name_end]);
+    let (telling, name_at) = name_before(&text[..name_end], form);
     if telling == Telling::Nothing {
         return None;
     }
@@ -174,7 +175,8 @@ fn labelled(text: &[u8], form: Form, name_end: usize, from: usize) -> Option<Fou
             let close = bracket(&text[..name_at]).map(|open| if open == b'(' { (open, b")") } else { (open, b"]") });
             let own =
                 close.and_then(|(open, close)| own.strip_suffix(close).filter(|it| !it.contains(&open))).unwrap_or(own);
-            under(telling, own, at, if form == Form::Is { Written::Apart } else { Written::Bare })?
+            let is_apart = matches!(form, Form::Is | Form::Tag);
+            under(telling, own, at, if is_apart { Written::Apart } else { Written::Bare })?
         }
     };
     // What goes on longer than is looked at goes as a whole.
@@ -220,17 +222,17 @@ fn bare(form: Form, telling: Telling, rest: &[u8]) -> Option<&[u8]> {
 }
 
 /// What the name says that a text ends with, and where it begins.
-fn name_before(text: &[u8]) -> (Telling, usize) {
+fn name_before(text: &[u8], form: Form) -> (Telling, usize) {
     let name = without_gap(text);
     let is_quoted = matches!(text.get(name.len()), Some(b'"' | b'\''));
     let text = without_note(name).map_or(name, without_gap);
     let word = last_word(text);
     let at = text.len() - word.len();
     let telling = match Telling::of(word) {
-        // A name of an annotation, whose last part says of what it is.
-        Telling::Hint | Telling::Resource if text[..at].ends_with(b"/") => Telling::Nothing,
+        // The last part of the name of an annotation or a resource.
+        Telling::Hint | Telling::Resource if matches!(text[..at].last(), Some(b'/' | b':')) => Telling::Nothing,
         // As the name of a member, and not of what a test did.
-        Telling::Hint if word == b"pass" && is_quoted => Telling::Name,
+        Telling::Hint if word == b"pass" && (is_quoted || is_member(&text[..at], form)) => Telling::Name,
         Telling::Nothing if is_value(word) => named_before(&text[..at]),
         // What every link to a meeting has.
         Telling::Name
@@ -245,6 +247,14 @@ fn name_before(text: &[u8]) -> (Telling, usize) {
         it => it,
     };
     (telling, at)
+}
+
+/// Whether a member of an object begins there, or of a file.
+fn is_member(before: &[u8], form: Form) -> bool {
+    match without_gap(before).last() {
+        None | Some(b'\n') => form == Form::Equals,
+        Some(last) => matches!(last, b'{' | b','),
+    }
 }
 
 /// Of a `value`: what the `name` or `key` right before it says, as in `name: DB_PASSWORD, value: …`.
@@ -274,8 +284,9 @@ fn under(telling: Telling, value: &[u8], at: usize, written: Written) -> Option<
     (is_one && value::is_secret(telling, value, written)).then(|| from..from + value.len())
 }
 
+/// Length of what says how the rest is meant.
 fn bearer(value: &[u8]) -> usize {
-    [b"Bearer ".as_slice(), b"bearer ", b"Basic ", b"token "]
+    [b"Bearer ".as_slice(), b"bearer ", b"Basic ", b"token ", b"base64:"]
         .iter()
         .find(|it| value.starts_with(it))
         .map_or(0, |it| it.len())

@@ -22,6 +22,7 @@ pub(super) const NAMES: &[&str] = &[
     "psk",
     "pw",
     "pwd",
+    "requirepass",
     // In other languages.
     "adgangskode",
     "contrasena",

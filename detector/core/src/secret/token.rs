@@ -74,6 +74,8 @@ const TOKENS: &[(&str, usize, Body)] = &[
     ("shppa_", 32, Body::Hexadecimal),
     ("shpss_", 32, Body::Hexadecimal),
     ("rk_test_", 16, Body::Alphanumeric),
+    ("sqp_", 40, Body::Hexadecimal),
+    ("xkeysib-", 64, Body::Hexadecimal),
     ("xai-", 40, Body::Alphanumeric),
     ("xoxd-", 20, Body::Dashed),
     ("xoxe-", 20, Body::Dashed),

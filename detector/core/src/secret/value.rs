@@ -194,7 +194,7 @@ pub(super) fn is_secret(telling: Telling, value: &[u8], written: Written) -> boo
 fn looks_chosen(value: &[u8], written: Written) -> bool {
     value.iter().any(u8::is_ascii_digit)
         && value.iter().any(u8::is_ascii_alphabetic)
-        && !(has_signs_of_code(value) && !(written == Written::Apart && is_generated(value)))
+        && !(if written == Written::Apart { is_filled_in(value) } else { has_signs_of_code(value) })
         && !is_path(value)
         && !is_reference(value)
         && !is_term(value)
@@ -207,12 +207,25 @@ fn has_signs_of_code(value: &[u8]) -> bool {
     value.iter().any(|it| matches!(it, b'(' | b')' | b'[' | b']' | b'{' | b'<' | b'>' | b';' | b'$'))
 }
 
-/// Long, with letters of both cases, digits and signs, and nothing that is filled in: keys of frameworks are.
+/// Whether brackets or a variable within quotes are for something to be put in: `${X}`, `$X`, `f(x)`, `<name>`.
+fn is_filled_in(value: &[u8]) -> bool {
+    let stands = |it: u8| value.iter().position(|at| *at == it);
+    let is_pair = |open, close| stands(open).zip(stands(close)).is_some_and(|(open, close)| open < close);
+    let is_pair = is_pair(b'(', b')') || is_pair(b'[', b']') || is_pair(b'{', b'}') || is_pair(b'<', b'>');
+    let is_variable = value.starts_with(b"$") || value.windows(2).any(|it| matches!(it, b"${" | b"$("));
+    // Keys of frameworks have all signs.
+    is_variable || is_pair && !is_generated(value)
+}
+
+/// Long, with letters of both cases, digits and signs.
 fn is_generated(value: &[u8]) -> bool {
     let has = |is: fn(&u8) -> bool| value.iter().any(is);
-    let is_mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
-    let is_filled = value.windows(2).any(|it| matches!(it, b"${" | b"$(" | b"{{" | b"()" | b"<%"));
-    value.len() >= RANDOM_MIN && is_mixed && !is_filled && !value.contains(&b'=') && entropy_is_high(value)
+    let signs = value.iter().filter(|it| it.is_ascii_punctuation()).count();
+    value.len() >= RANDOM_MIN
+        && signs >= 4
+        && has(u8::is_ascii_digit)
+        && !has(|it| *it == b'=')
+        && entropy_is_high(value)
 }
 
 /// Whether something stands for a secret: `PASSWORD`, `your-password`, `changeme`, `%PASSWORD1%`, `xxxxxx1`.

@@ -210,7 +210,7 @@ fn who_is_believed() {
             "",
             vec![given(&reads_out)],
             json!({"readOnlyHint": false}),
-            "idempotent open_world level 3 Definition annotated, reaches 2",
+            "idempotent open_world level 3 Definition annotated, reaches 1",
         ),
         (
             "",
