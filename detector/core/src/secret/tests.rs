@@ -159,7 +159,7 @@ const LOOK_ALIKES: &[&str] = &[
     "name: price, value: eur1234",
     "the --password-file /run/secrets/db1",
     "a--password 2fa",
-    "HOME=/home/ada\nPWD=/home/ada/app2\nOLDPWD=/tmp/build1",
+    "HOME=/srv/ada\nPWD=/srv/ada/app2\nOLDPWD=/tmp/build1",
     "private_key = ~/.ssh/id_ed25519",
     "ssl_private_key: certs/server1.pem",
     "the data of a Secret is base64 encoded, and the password is sha256-hashed",

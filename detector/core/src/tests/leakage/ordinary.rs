@@ -16,7 +16,7 @@ use crate::secret;
 /// path.
 const TEXTS: &[&str] = &[
     // Environments and shells.
-    "HOME=/home/{w}\nPWD={p}\nOLDPWD={p}\nSHLVL={n}\nPATH=/usr/local/bin:/usr/bin\nGPG_KEY={h}",
+    "HOME=/srv/{w}\nPWD={p}\nOLDPWD={p}\nSHLVL={n}\nPATH=/usr/local/bin:/usr/bin\nGPG_KEY={h}",
     "SSH_AUTH_SOCK=/tmp/ssh-{w}/agent.{n}\nSSH_KEY=~/.ssh/id_ed25519\nKEY_FILE={p}/{w}{n}.pem",
     "npm_package_devDependencies_babel_preset_es2015=^{v}\nnpm_config_{w}_key_{n}=true",
     "DB_PASSWORD=${DB_PASSWORD_{n}}\nAPI_KEY=$(cat {p}/key{n})\nSECRET_KEY={{ {w}_secret_{n} }}",
