@@ -136,6 +136,11 @@ const CHANGES: u64 = 1;
 const ASKED: u64 = CHANGES;
 
 impl Call {
+    /// And no message of the user.
+    const fn is_call(&self) -> bool {
+        self.tool != ASKED
+    }
+
     const fn changes(&self) -> bool {
         self.tool & CHANGES != 0
     }
@@ -173,7 +178,7 @@ impl Calls {
 
     /// [`key_of`] the latest call that is one of these steps.
     pub(crate) fn key_of_one(&self, steps: &[StepId<'_>]) -> Option<u64> {
-        let is_one = |it: &&Call| steps.iter().any(|step| step.as_str() == it.step.as_str());
+        let is_one = |it: &&Call| it.is_call() && steps.iter().any(|step| step.as_str() == it.step.as_str());
         self.ring.iter().rev().find(is_one).map(|it| it.key)
     }
 
@@ -252,7 +257,7 @@ impl Calls {
         let result = mix(content, u64::from(step.failed())) & !BRIEF | 1 | brief;
         let tool = step.tool.as_deref().map(|it| hash_text(it) & !CHANGES);
         let is_cause = |it: &Call| step.causes.iter().any(|cause| cause.as_str() == it.step.as_str());
-        let named = |it: &Call| it.tool != ASKED && is_cause(it);
+        let named = |it: &Call| it.is_call() && is_cause(it);
         let open = |it: &Call| it.result == 0 && tool.is_none_or(|tool| tool == it.tool & !CHANGES);
         let at = self.ring.iter().rposition(named).or_else(|| self.ring.iter().rposition(open));
         if is_brief {

@@ -189,15 +189,15 @@ pub(crate) fn rows(
     (memory, meanings): (&mut Memory, &mut Meanings),
     profile: Option<&Profile>,
 ) -> Vec<Row> {
+    let mut rows = Vec::new();
+    if step.kind == Kind::ToolCall {
+        let call = Call::new(step, tool, memory, meanings);
+        if memory.has_read_anything() {
+            rows.extend(features::rows(&call, memory, profile).into_iter().map(|it| it.1));
+        }
+    }
     memory.take_in(step, &|_| false, profile, &mut meanings.fresh, &mut |_| {});
-    if step.kind != Kind::ToolCall {
-        return Vec::new();
-    }
-    let call = Call::new(step, tool, memory, meanings);
-    if !memory.has_read_anything() {
-        return Vec::new();
-    }
-    features::rows(&call, memory, profile).into_iter().map(|it| it.1).collect()
+    rows
 }
 
 fn thousandths(score: i32) -> f64 {

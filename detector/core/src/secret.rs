@@ -173,7 +173,7 @@ fn connection(text: &[u8], from: usize) -> Option<Found> {
     let user = rest.iter().position(|it| *it == b':')?;
     let (mut host, mut is_port) = (None, true);
     for (at, it) in rest.iter().enumerate() {
-        let is_behind = host.is_some() || at > user && is_port;
+        let is_behind = host.is_some() || at > user + 1 && is_port;
         match it {
             b'@' => host = Some(at),
             b'"' | b'\'' | b'/' | b'<' | b'{' | b'$' => break,

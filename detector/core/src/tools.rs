@@ -65,7 +65,7 @@ pub(crate) struct Tool {
     pub(crate) flags: Flags,
     /// Privilege: 0 unknown, 1 reads, 2 writes, 3 reaches out or destroys, 4 runs code or administers.
     pub(crate) level: u8,
-    /// The same without what a definition says: how high a run has reached that calls it.
+    /// What the catalogue says, or else its name: how high a run has reached that calls it.
     pub(crate) reach: u8,
     pub(crate) labels: Arc<[Box<str>]>,
     /// Whether a person or the tool's own definition said so; otherwise it was guessed from the name.

@@ -44,6 +44,9 @@ pub(super) struct Values {
     squeezed: Finder,
 }
 
+/// Most of an encoding on each side of a value that is hidden with it.
+const BESIDE_MAX: usize = 1024;
+
 /// Between what stands for several values of one place: of no token and no address.
 pub(super) const BESIDE: &str = "~";
 
@@ -353,7 +356,11 @@ fn word_around(text: &[u8], part: Range<usize>, (before, after): (usize, usize))
 /// How many characters beside it are of the encoding: those that hold something of the value, and letters and digits behind them.
 fn beside<'t>(mut bytes: impl Iterator<Item = &'t u8>, held: usize) -> usize {
     let of_value = bytes.by_ref().take(held).take_while(|it| decode::is_in_run(**it)).count();
-    if of_value < held { of_value } else { of_value + bytes.take_while(|it| it.is_ascii_alphanumeric()).count() }
+    if of_value < held {
+        of_value
+    } else {
+        of_value + bytes.take(BESIDE_MAX).take_while(|it| it.is_ascii_alphanumeric()).count()
+    }
 }
 
 #[cfg(test)]

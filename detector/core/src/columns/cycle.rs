@@ -17,9 +17,11 @@ use martingale_schemas::{Calibration, Column};
 use super::{Call, Levels, Saw, ordinal};
 
 pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, levels: &Levels, length_max: usize) -> Option<Saw> {
+    // Whoever goes on because somebody says "continue" goes round all the same.
+    let ring: Vec<&Call> = ring.iter().filter(|it| it.is_call()).collect();
     let (first, last) = (levels.first() as usize, levels.last() as usize);
     let (length, rounds) = (2..=length_max).find_map(|length| {
-        let rounds = rounds(ring, call, length, last);
+        let rounds = rounds(&ring, call, length, last);
         (rounds >= first).then_some((length, rounds))
     })?;
     // This call and those before it, as far as they were compared; this one has no result yet.
@@ -37,8 +39,9 @@ pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, levels: &Levels, lengt
 }
 
 /// Whole rounds of `length` calls that end with this one.
-fn rounds(ring: &VecDeque<Call>, call: &Call, length: usize, rounds_max: usize) -> usize {
-    let back = |n: usize| if n == 0 { Some(call) } else { ring.len().checked_sub(n).and_then(|at| ring.get(at)) };
+fn rounds(ring: &[&Call], call: &Call, length: usize, rounds_max: usize) -> usize {
+    let back =
+        |n: usize| if n == 0 { Some(call) } else { ring.len().checked_sub(n).and_then(|at| ring.get(at).copied()) };
     let same = |n: usize| match (back(n), back(n + length)) {
         // This call has no result yet, so only its arguments can be compared.
         (Some(later), Some(earlier)) => later.key == earlier.key && (n == 0 || later.result == earlier.result),

@@ -47,6 +47,15 @@ fn a_new_result_or_other_work_starts_the_count_anew() {
     );
 }
 
+/// "Continue" between the rounds of a cycle changes nothing.
+#[test]
+fn a_cycle_goes_on_though_the_user_says_so() {
+    let round =
+        "user_message \"Continue.\"\ntool_call a {}\ntool_result a \"1\"\ntool_call b {}\ntool_result b \"2\"\n";
+    let last = "user_message \"Continue.\"\ntool_call a {}\ntool_result a \"1\"\ntool_call b {}    // warn cycle\n";
+    check("", &(round.repeat(2) + last));
+}
+
 /// Who checks after each new change, and who is asked again, does not repeat itself; who does the same things does.
 #[test]
 fn what_changes_or_is_asked_starts_the_count_anew() {

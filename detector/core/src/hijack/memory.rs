@@ -100,7 +100,9 @@ impl Memory {
                     to.push_str(sentence);
                     to.push('\n');
                 });
-                self.asked(&own, step);
+                if !own.is_empty() {
+                    self.asked(&own, step);
+                }
                 self.read(step, Some(&theirs), profile, fresh, heard);
             }
             Kind::UserMessage => self.asked(text, step),

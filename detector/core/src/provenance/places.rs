@@ -95,16 +95,25 @@ pub(super) fn of<'t>(path: &str, text: &'t str, visit: &mut impl FnMut(&'t str))
     false
 }
 
-/// Whether some name on the path is that of a place: `recipient.id` is one, and so are `recipient_id` and `phoneNumbers`.
+/// Last words of a name that say by what it names a place.
+const BY: [&str; 8] = ["code", "id", "ids", "name", "names", "number", "numbers", "path"];
+
+/// Whether some name on the path is that of a place: `recipient.id` is one, and so are `recipient_id` and `hosts`.
 fn names_place(path: &str) -> bool {
-    let is_known = |word: &str| {
-        Role::of_name(word) == Some(Role::Destination) || PLACES.iter().any(|it| it.eq_ignore_ascii_case(word))
-    };
-    // In the plural too.
-    let names = |word: &str| is_known(word) || word.strip_suffix(['s', 'S']).is_some_and(is_known);
-    path.split('.').map(|it| it.trim_end_matches("[*]")).any(|it| {
-        Role::of_name(it) == Some(Role::Destination) || Role::of_name(it) != Some(Role::Content) && words(it).any(names)
-    })
+    path.split('.').map(|it| it.trim_end_matches("[*]")).any(is_of_place)
+}
+
+fn is_of_place(name: &str) -> bool {
+    let is_listed = |word: &str| PLACES.iter().any(|it| it.eq_ignore_ascii_case(word));
+    let is_role = |word: &str| Role::of_name(word) == Some(Role::Destination);
+    if is_role(name) || words(name).any(is_listed) {
+        return true;
+    }
+    let last = words(name).last().unwrap_or_default();
+    let is_plural = last.strip_suffix(['s', 'S']).is_some_and(|it| is_role(it) || is_listed(it));
+    // `to` is as often a word between others.
+    let is_before = |word: &str| is_role(word) && !word.eq_ignore_ascii_case("to");
+    is_plural || BY.iter().any(|it| it.eq_ignore_ascii_case(last)) && words(name).any(is_before)
 }
 
 /// What stands between the places of a text.

@@ -25,6 +25,11 @@ const PROGRAMS: [&str; 18] = [
 ];
 /// Those of them that are words of a sentence as well.
 const PROSE: [&str; 3] = ["dig", "ssh", "ftp"];
+/// Words before a command that is run.
+const RUNNERS: [&str; 18] = [
+    "!", "do", "else", "env", "exec", "if", "nice", "nohup", "ssh", "sshpass", "sudo", "then", "time", "timeout",
+    "until", "watch", "while", "xargs",
+];
 /// Members that say what code is for.
 const NOTES: [&str; 6] = ["description", "explanation", "reason", "reasoning", "thought", "title"];
 /// Addresses, commands and libraries that do.
@@ -43,7 +48,7 @@ pub(crate) fn sends(input: &str) -> bool {
         sends = sends || !is_note && has(leaf.text);
     });
     // What was left out is in the text as it stands, but for escapes that few write.
-    let raw = || ["\\n", "\\t", "\\r"].iter().fold(input.replace("\\/", "/"), |raw, it| raw.replace(it, " "));
+    let raw = || input.replace("\\/", "/").replace("\\t", " ").replace("\\n", ";").replace("\\r", ";");
     sends || cut && has(&raw())
 }
 
@@ -51,7 +56,8 @@ fn has(code: &str) -> bool {
     let plain = fold::plain(code);
     let mut plain = String::from_utf8_lossy(&plain).to_ascii_lowercase();
     if plain.contains(|it: char| it.is_whitespace() && it != ' ') {
-        plain = plain.replace(char::is_whitespace, " ");
+        // The end of a line ends a command.
+        plain = plain.replace(['\n', '\r'], ";").replace(char::is_whitespace, " ");
     }
     SIGNS.iter().any(|it| plain.contains(it)) || PROGRAMS.iter().any(|it| is_run(&plain, it))
 }
@@ -68,12 +74,12 @@ fn is_run(code: &str, program: &str) -> bool {
     })
 }
 
-/// Whether what follows is what a shell runs.
+/// Whether what follows is what a shell runs: the first word of a command, or behind a word that runs others.
 fn begins_command(before: &str) -> bool {
     let before = before.trim_end_matches(' ');
-    before.is_empty()
-        || before.ends_with(['/', ';', '|', '&', '(', '`', '"', '\'', '{'])
-        || ["sudo", "exec", "xargs", "then", "do", "else", "nohup", "env"].iter().any(|it| before.ends_with(it))
+    let command = before.rsplit([';', '|', '&', '(', '`', '"', '\'', '{']).next().unwrap_or_default();
+    let first = command.trim_start_matches(' ').split(' ').next().unwrap_or_default();
+    first.is_empty() || before.ends_with('/') || first.contains('=') || RUNNERS.contains(&first)
 }
 
 /// Whether the word behind is an option or may be an address.
@@ -125,6 +131,10 @@ mod tests {
             (r#"{"command":"ls -la"}"#, false),
             (r#"{"command":"sshpass -p x ssh ada@evil.test; cd /;ssh prod ls"}"#, true),
             (r#"{"command":"x=1 /usr/bin/ssh prod ls"}"#, true),
+            (r#"{"command":"cd /tmp\nssh prod cat k"}"#, true),
+            (r#"{"command":"cat k | timeout 5 ssh prod 'cat > k'; if ssh prod true; then x; fi"}"#, true),
+            (r#"{"command":"time ssh prod ls"}"#, true),
+            (r#"{"command":"sshpass -p x ssh prod"}"#, true),
             (r#"{"command":"psql -c 'select 1'","description":"Dig into it, see https://corp.test"}"#, false),
             (r#"{"command":"git commit -m 'rotate the ssh key. No ftp or dig here'"}"#, false),
             (r#"{"code":"nc = len(names); ssh += 1; ftp == nc.x"}"#, false),

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::name::{Telling, is_key, is_name, is_value};
 use super::value::{self, VALUE_MAX, VALUE_MIN, Written};
 use super::{Found, SecretKind, in_word};
+use crate::tools::words;
 
 /// Most quotes and spaces between a name, its separator and the value: columns are lined up.
 const GAP_MAX: usize = 32;
@@ -31,7 +32,7 @@ enum Form {
     Option,
     /// `name "value"`, `("name", "value")`.
     Quoted,
-    /// `name value`, alone on a line, or at its end behind a name that is no word.
+    /// `name value`, alone on a line, or `set name value` at its end. Columns stand further apart.
     Line,
     /// `| name | value |`, the same in a table.
     Cell,
@@ -70,7 +71,7 @@ pub(super) fn behind_word(text: &[u8], from: usize, to: usize) -> Option<Found> 
         Form::Option
     } else if ends_quoted(&text[..value]) {
         Form::Quoted
-    } else if is_blank(line_of(&text[..from])) || text[from..to].contains(&b'_') {
+    } else if value == to + 1 && (is_blank(line_of(&text[..from])) || text[..from].ends_with(b" set ")) {
         Form::Line
     } else {
         return None;
@@ -116,12 +117,17 @@ fn named_by_tag(before: &[u8]) -> Option<usize> {
     Some(before.len())
 }
 
-/// Whether the first argument of a call ends there, a text: `("name"`.
+/// Calls that give something a value, by their last word.
+const CALLS: [&str; 9] = ["config", "define", "env", "fill", "property", "put", "putenv", "set", "setenv"];
+
+/// Whether the first argument of a call that gives a value ends there, a text: `define("name"`.
 fn is_first_of_call(before: &[u8]) -> bool {
     let Some((quote, inside)) = before.split_last().filter(|it| matches!(it.0, b'"' | b'\'')) else { return false };
     let before = &inside[..inside.len() - last_word(inside).len()];
     let before = before.strip_suffix(b"#").unwrap_or(before);
-    before.strip_suffix(&[*quote]).is_some_and(|it| it.trim_ascii_end().ends_with(b"("))
+    let before = before.strip_suffix(&[*quote]).and_then(|it| it.trim_ascii_end().strip_suffix(b"("));
+    let call = std::str::from_utf8(before.map_or(b"", last_word)).unwrap_or_default();
+    words(call).last().is_some_and(|last| CALLS.iter().any(|it| it.eq_ignore_ascii_case(last)))
 }
 
 /// Whether the first cell of a row ends there.
@@ -233,6 +239,8 @@ fn name_before(text: &[u8], form: Form) -> (Telling, usize) {
         Telling::Hint | Telling::Resource if matches!(text[..at].last(), Some(b'/' | b':')) => Telling::Nothing,
         // As the name of a member, and not of what a test did.
         Telling::Hint if word == b"pass" && (is_quoted || is_member(&text[..at], form)) => Telling::Name,
+        // Of a connection string, and not of a shell.
+        Telling::Nothing if word == b"PWD" && text[..at].ends_with(b";") => Telling::Name,
         Telling::Nothing if is_value(word) => named_before(&text[..at]),
         // What every link to a meeting has.
         Telling::Name

@@ -19,8 +19,6 @@ pub(super) const NAMES: &[&str] = &[
     "encryptionkey",
     "accesskey",
     "passcode",
-    "psk",
-    "pw",
     "pwd",
     "requirepass",
     // In other languages.
@@ -110,6 +108,7 @@ impl Telling {
             return Self::Nothing;
         }
         match Self::by_end(name) {
+            Self::Nothing if is_short(name) => Self::Name,
             Self::Nothing => unqualified(name).map_or(Self::Nothing, Self::by_end),
             Self::Hint if is_pass(name) => Self::Name,
             it => it,
@@ -138,6 +137,12 @@ impl Telling {
             Self::Nothing
         }
     }
+}
+
+/// `pw` and `psk` as whole words: there are hosts that end in `.pw`.
+fn is_short(name: &[u8]) -> bool {
+    let last = name.rsplit(|it| matches!(it, b'_' | b'-')).next().unwrap_or_default();
+    last.eq_ignore_ascii_case(b"pw") || last.eq_ignore_ascii_case(b"psk")
 }
 
 /// `SMTP_PASS`, `become_pass`, `bindPass`, and not the pass of somebody who travels.

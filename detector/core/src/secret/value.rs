@@ -231,7 +231,7 @@ fn is_generated(value: &[u8]) -> bool {
 /// Whether something stands for a secret: `PASSWORD`, `your-password`, `changeme`, `%PASSWORD1%`, `xxxxxx1`.
 pub(super) fn is_placeholder(value: &[u8]) -> bool {
     let begins = |known: &[u8]| value.get(..known.len()).is_some_and(|it| it.eq_ignore_ascii_case(known));
-    let is_named = Telling::of(value) > Telling::Nothing && !value.iter().any(u8::is_ascii_digit);
+    let is_named = Telling::of(value) >= Telling::Resource && !value.iter().any(u8::is_ascii_digit);
     let is_variable = value.len() > 2 && value.starts_with(b"%") && value.ends_with(b"%");
     is_named || is_variable || begins(b"your") || begins(b"changeme") || is_masked(value)
 }
@@ -293,14 +293,18 @@ fn is_of_pattern(text: &[u8], pattern: &[u8]) -> bool {
         && text[at + digits..].eq_ignore_ascii_case(behind)
 }
 
-/// `PROJ-1234`, `2024-01-01T10:11:12Z`: a number of a list, or a time.
+/// `PROJ-1234`, `2024-01-01T10:11:12Z`, `v1.2.3`, `0x008A`: a number of a list, a time, a release, a code.
 fn is_numbered(value: &[u8]) -> bool {
     let capitals = value.iter().take_while(|it| it.is_ascii_uppercase()).count();
     let is_ticket = (2..=10).contains(&capitals)
         && value[capitals..].strip_prefix(b"-").is_some_and(|it| it.len() <= 6 && it.iter().all(u8::is_ascii_digit));
     let is_digits = |at: std::ops::Range<usize>| value.get(at).is_some_and(|it| it.iter().all(u8::is_ascii_digit));
     let is_time = is_digits(0..4) && is_digits(5..7) && is_digits(8..10) && value[4] == b'-' && value[7] == b'-';
-    is_ticket || is_time
+    let is_time = is_time && value[10..].iter().all(|it| it.is_ascii_digit() || b"TZ:.+-".contains(it));
+    let release = value.strip_prefix(b"v").unwrap_or(value);
+    let is_release = release.iter().all(|it| it.is_ascii_digit() || *it == b'.');
+    let is_code = value.len() <= 10 && value.strip_prefix(b"0x").is_some_and(|it| it.iter().all(u8::is_ascii_hexdigit));
+    is_ticket || is_time || is_release || is_code
 }
 
 /// `settings.S3_SECRET_KEY`, `Ed25519PrivateKey`, `db1_password`, `id=npmrc1`, `:pw1`, `&anchor1`: what gives or holds a secret, by name.
