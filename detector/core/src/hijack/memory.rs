@@ -26,6 +26,8 @@ const SENTENCE_PIECES_MAX: usize = 48;
 /// Fewest words of prose: shorter pieces command nothing. A field of a record needs more: most name or count something.
 const PROSE_WORDS_MIN: usize = 3;
 const FIELD_WORDS_MIN: usize = 8;
+/// Likeness to an instruction from which on a field is prose, in thousandths.
+const COMMAND_MIN: i32 = 500;
 
 /// State of one session. Serialised is what goes with the head of its state: how much there is of each shelf.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -171,12 +173,17 @@ impl Memory {
                 surface = instruction::surface(text);
                 words::words(text, |it| embed::pieces(it, begun + SENTENCE_PIECES_MAX, &mut fresh.pieces));
             }
+            // Behind a label or in a field a sentence that asks for something is prose as it would be without.
+            let commands = is_record && is_prose && {
+                let vector = embed::vector(&fresh.pieces[begun..]);
+                instruction::likeness(&vector, surface) >= COMMAND_MIN
+            };
             let small = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
             fresh.lines.push(Line {
                 words: small(here.len()),
                 pieces: small(fresh.pieces.len() - begun),
                 known,
-                is_record: is_record || !is_prose,
+                is_record: (is_record && !commands) || !is_prose,
                 surface,
             });
         };
