@@ -10,8 +10,11 @@ use postcard::ser_flavors::Flavor;
 /// hijack scoring needs it. 4: and how far it departs from its agent's baseline. 5: and which other runs it
 /// stands in. 6: and what it, and its run, was granted. 7: more streams of drift, and which words it has met.
 /// 8: and whether calls that cannot be taken back are asked about, how fast it and its run use
-/// what budgets are about, and what definitions of tools it has shown warn of.
-const VERSION: u8 = 8;
+/// what budgets are about, and what definitions of tools it has shown warn of. 9: and which of its calls may change something, in a bit
+/// that said nothing before; until 32 more calls are made, `repeat` may count fewer of those of before.
+const VERSION: u8 = 9;
+/// The latest that brought fields.
+const FIELDS: u8 = 8;
 const HEADER_BYTES: usize = 1 + size_of::<i64>();
 /// First byte of the state of a session, and of a run.
 const SESSION: u8 = 0;
@@ -139,7 +142,7 @@ impl Entry<'_> {
         let (state, rest) = match self.version {
             1 => postcard::take_from_bytes(self.body).map(|(StateV1(state), rest)| (state, rest)),
             // The last fields came later: a zero says that there is nothing in one.
-            2..VERSION => {
+            2..FIELDS => {
                 longer = [self.body, &[0; LATER_MAX][..later(self.version, self.body.first())]].concat();
                 postcard::take_from_bytes(&longer)
             }
