@@ -3,6 +3,7 @@
     fit.py instruction TRACES HIJACK_ROWS            writes instruction.json
     fit.py jobs        SESSIONS.jsonl.gz OUT_FOLDER  writes jobs-recurring.json, jobs-new.json, jobs-cold.json
     fit.py mask        STEPS.jsonl.gz MASKED.jsonl.gz     the same steps without what wraps the injections, for rows of those
+    fit.py label       STEPS.jsonl.gz LABELLED.jsonl.gz   the same steps with `Task: ` before what some templates ask
     fit.py model       SESSIONS.jsonl.gz OUT_FOLDER  reads rows-*.tsv there, prints the table, writes model.json
     fit.py check       SESSIONS.jsonl.gz OUT_FOLDER [MASKED_FOLDER]   the same table from the same rows, also of the rows of
                                                      masked steps; writes nothing
@@ -153,6 +154,13 @@ def mask(steps, masked):
             step = json.loads(text)
             step |= {it: bare(step[it]) for it in ("input", "output") if it in step}
             out.write(json.dumps(step) + "\n")
+
+
+def label(steps, labelled):
+    asked = re.compile(r"(please do the following first:(?:\\+n|\s)*)")
+    with gzip.open(steps, "rt") as file, gzip.open(labelled, "wt", compresslevel=3) as out:
+        for text in file:
+            out.write(asked.sub(r"\1Task: ", text) if '"tool_result"' in text else text)
 
 
 # --- the model ---------------------------------------------------------------------------------------------------------
@@ -433,6 +441,6 @@ def score_verdicts(sessions, verdicts):
 
 if __name__ == "__main__":
     commands = {
-        "instruction": instruction, "jobs": jobs, "mask": mask, "model": model, "check": check, "split": split, "score": score_verdicts,
+        "instruction": instruction, "jobs": jobs, "mask": mask, "label": label, "model": model, "check": check, "split": split, "score": score_verdicts,
     }
     commands[sys.argv[1]](*sys.argv[2:])

@@ -4,7 +4,8 @@
 //!
 //! Formats, not guesses: a prefix is followed by enough characters of its alphabet. What looks random alone is no secret:
 //! ids, hashes, UUIDs and pictures do as well. Wrong for documentation that shows example tokens; blind for a secret
-//! without a format under no telling name. Cost: one pass; the longer looks begin at a prefix, a `:` or a `=`.
+//! without a format under no telling name. Cost: one pass; the longer looks begin at a prefix, behind a word, and at `:`, `=`, `>`, `,` or
+//! `|`, and none goes on for more than some hundred bytes.
 
 mod labelled;
 mod name;

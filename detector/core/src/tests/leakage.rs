@@ -362,7 +362,7 @@ fn secrets_are_found_on_their_way_out() {
     let total: u32 = missed.values().sum();
     println!("leakage: {cases} cases, {total} missed: {missed:#?}");
     assert!(cases >= 5_000, "{cases}");
-    assert!(total * 100 <= cases, "{total} of {cases} missed: {missed:#?}");
+    assert!(total == 0, "{total} of {cases} missed: {missed:#?}");
 }
 
 /// Whole secrets in one coding, as a door captures them: hidden from then on, and followed all the same.
@@ -483,7 +483,7 @@ fn what_looks_alike_is_left_alone() {
     let total: u32 = wrong.values().sum();
     println!("look-alikes: {cases} cases, {total} wrong: {wrong:#?}");
     assert!(cases >= 5_000, "{cases}");
-    assert!(total * 1000 <= cases, "{total} of {cases} wrong: {wrong:#?}");
+    assert!(total == 0, "{total} of {cases} wrong: {wrong:#?}");
 }
 
 /// A piece of a secret in each of several calls: seen when a piece holds a window (`docs/detection.md` says how long).
