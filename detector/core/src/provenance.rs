@@ -12,6 +12,7 @@ mod canonical;
 pub(crate) mod decode;
 pub(crate) mod fold;
 mod index;
+mod loopback;
 pub(crate) mod pages;
 mod paths;
 mod places;

@@ -1,0 +1,187 @@
+//! What code sends to the machine that it runs on: an agent that tries the server that it works on sends nothing out.
+//!
+//! Read strictly, since it lets a call run: a `curl` of which every option is known and every address is of this machine, and
+//! URLs of it in other code. Whatever is not understood counts as sending, as without this.
+
+use std::ops::Range;
+
+/// Options of `curl` that take nothing and change nothing about where it goes. `-L` follows what this machine answers.
+const BARE: &str = "sSfvikgGNI#0123L";
+/// Those that take a value, which is no address.
+const VALUED: &str = "HXdoubcAemwFTrD";
+const LONG_BARE: [&str; 14] = [
+    "compressed",
+    "fail",
+    "fail-with-body",
+    "get",
+    "globoff",
+    "head",
+    "include",
+    "insecure",
+    "ipv4",
+    "location",
+    "no-buffer",
+    "show-error",
+    "silent",
+    "verbose",
+];
+const LONG_VALUED: [&str; 22] = [
+    "connect-timeout",
+    "cookie",
+    "cookie-jar",
+    "data",
+    "data-ascii",
+    "data-binary",
+    "data-raw",
+    "data-urlencode",
+    "dump-header",
+    "form",
+    "form-string",
+    "header",
+    "json",
+    "max-time",
+    "output",
+    "referer",
+    "request",
+    "retry",
+    "retry-delay",
+    "user",
+    "user-agent",
+    "write-out",
+];
+/// What runs or opens something else within a command.
+const INNER: [&str; 6] = ["$(", "`", "<(", ">(", "/dev/tcp", "/dev/udp"];
+
+/// The code but for what stays on this machine: commands, and the schemes of URLs. `None` where nothing may.
+pub(super) fn without(code: &str) -> Option<String> {
+    let names_it = ["localhost", "127.", "0.0.0.0", "[::1]"].iter().any(|it| contains_ignoring_case(code, it));
+    // A proxy goes before every address, and a server of names says which machine one is.
+    if !names_it || contains_ignoring_case(code, "prox") || contains_ignoring_case(code, "resolve") {
+        return None;
+    }
+    let mut out = String::with_capacity(code.len());
+    for command in commands(code) {
+        let (text, end) = (&code[command.clone()], &code[command.end..]);
+        if !stays(text) {
+            push_without_urls(text, &mut out);
+        }
+        out.extend(end.chars().next());
+    }
+    Some(out)
+}
+
+fn contains_ignoring_case(text: &str, part: &str) -> bool {
+    text.as_bytes().windows(part.len()).any(|it| it.eq_ignore_ascii_case(part.as_bytes()))
+}
+
+/// Where the commands of a script stand. One character is between two.
+fn commands(code: &str) -> Vec<Range<usize>> {
+    let (mut out, mut begin, mut quote, mut before) = (Vec::new(), 0, None, ' ');
+    for (at, it) in code.char_indices() {
+        let is_escaped = before == '\\' && quote != Some('\'');
+        match quote {
+            _ if is_escaped => {}
+            Some(open) if it == open => quote = None,
+            Some(_) => {}
+            None if matches!(it, '"' | '\'') => quote = Some(it),
+            // `2>&1` is none.
+            None if matches!(it, ';' | '|' | '\n') || it == '&' && before != '>' => {
+                out.push(begin..at);
+                begin = at + 1;
+            }
+            None => {}
+        }
+        before = if is_escaped { ' ' } else { it };
+    }
+    out.push(begin..code.len());
+    out
+}
+
+/// Whether a command is a `curl` to this machine and nothing else.
+fn stays(command: &str) -> bool {
+    if !command.trim_start().starts_with("curl ") || INNER.iter().any(|it| command.contains(it)) {
+        return false;
+    }
+    let Some(words) = shlex::split(command) else { return false };
+    let mut words = words.iter().skip(1).map(String::as_str);
+    let mut reached = 0;
+    while let Some(word) = words.next() {
+        let known = if let Some(name) = word.strip_prefix("--") {
+            LONG_BARE.contains(&name) || LONG_VALUED.contains(&name) && words.next().is_some()
+        } else if let Some(letters) = word.strip_prefix('-') {
+            let bare = letters.trim_start_matches(|it| BARE.contains(it));
+            let mut rest = bare.chars();
+            match rest.next() {
+                None => !letters.is_empty(),
+                Some(it) => VALUED.contains(it) && (!rest.as_str().is_empty() || words.next().is_some()),
+            }
+        } else if matches!(word, "2>&1" | ">/dev/null" | "2>/dev/null") {
+            true
+        } else if matches!(word, ">" | ">>" | "2>") {
+            words.next().is_some()
+        } else {
+            reached += 1;
+            is_own(word)
+        };
+        if !known {
+            return false;
+        }
+    }
+    reached > 0
+}
+
+/// Whether an address, with or without a scheme, is one of this machine.
+fn is_own(address: &str) -> bool {
+    let scheme = ["http://", "https://"].into_iter().find_map(|it| strip_prefix_ignoring_case(address, it));
+    own_host(scheme.unwrap_or(address)).is_some_and(|rest| {
+        // Readers of URLs disagree on what is before a `@` or behind a `\`.
+        let is_plain = rest.starts_with('/') && !rest.starts_with("//") || !rest.contains('@');
+        is_plain && !rest.contains('\\')
+    })
+}
+
+/// What follows a host of this machine and its port, where both end there.
+fn own_host(text: &str) -> Option<&str> {
+    let named = ["localhost", "0.0.0.0", "[::1]"].into_iter().find_map(|it| strip_prefix_ignoring_case(text, it));
+    let rest = named.or_else(|| loopback_v4(text))?;
+    let rest = match rest.strip_prefix(':') {
+        Some(port) => {
+            let behind = port.trim_start_matches(|it: char| it.is_ascii_digit());
+            (behind.len() < port.len()).then_some(behind)?
+        }
+        None => rest,
+    };
+    (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then_some(rest)
+}
+
+/// What follows `127.x.y.z`.
+fn loopback_v4(text: &str) -> Option<&str> {
+    let end = text.find(|it: char| !it.is_ascii_digit() && it != '.').unwrap_or(text.len());
+    let address: std::net::Ipv4Addr = text[..end].parse().ok()?;
+    address.is_loopback().then(|| &text[end..])
+}
+
+fn strip_prefix_ignoring_case<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
+    let (head, rest) = text.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// Appends code without the schemes of URLs of this machine.
+fn push_without_urls(code: &str, out: &mut String) {
+    let mut rest = code;
+    while let Some(at) = rest.find("://") {
+        let (before, url) = (&rest[..at], &rest[at + 3..]);
+        let end = url.find(|it: char| it.is_whitespace() || matches!(it, '"' | '\'' | '`' | '<' | '>' | ')'));
+        let scheme = ["https", "http"].into_iter().find(|it| ends_with_ignoring_case(before, it));
+        match scheme.filter(|_| is_own(&url[..end.unwrap_or(url.len())])) {
+            Some(scheme) => out.push_str(&before[..before.len() - scheme.len()]),
+            None => out.push_str(&rest[..at + 3]),
+        }
+        rest = url;
+    }
+    out.push_str(rest);
+}
+
+fn ends_with_ignoring_case(text: &str, end: &str) -> bool {
+    text.len().checked_sub(end.len()).and_then(|at| text.get(at..)).is_some_and(|it| it.eq_ignore_ascii_case(end))
+}
