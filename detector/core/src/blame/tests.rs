@@ -98,6 +98,21 @@ fn an_agent_that_was_handed_something_answers_for_it() {
 }
 
 #[test]
+fn a_call_that_is_denied_is_blamed_before_the_person_who_refused_it() {
+    let script = r#"
+        user_message "restart the web service in staging"
+        tool_call list_services {"env":"staging"}
+        tool_result list_services "web, billing"
+        approval delete_database "no" status=error
+        tool_call delete_database {"name":"billing"}
+        tool_result delete_database "done"
+        final_message "done"
+        "#;
+    let suspects = blame(script).suspects();
+    assert_eq!(suspects[0].step_id.as_str(), "5", "{suspects:#?}");
+}
+
+#[test]
 fn what_a_finding_says_began_somewhere_is_blamed() {
     let call = "tool_call search {\"q\":\"the same\"}\ntool_result search \"nothing\"\n";
     let script = format!(

@@ -226,8 +226,12 @@ impl Trail {
         if let Some(began) = self.places.get(&hash_text(finding.began_at.as_str())) {
             worst(self.acts.get_mut(*began).map(|it| &mut it.begun), finding);
         }
-        // These are of the very step; a loop, or what a policy counts, went wrong where it began.
-        let is_of_step = matches!(finding.column, Column::Leakage | Column::Chain | Column::Hijack);
+        // These are of the very step, and so is what a policy denies; a loop, or what a policy counts, went wrong where it began.
+        let is_of_step = match finding.column {
+            Column::Leakage | Column::Chain | Column::Hijack | Column::Escalation => true,
+            Column::Policy => finding.decision == Decision::Deny,
+            _ => false,
+        };
         if is_of_step && !self.spoke.iter().any(|it| **it == *finding.rule) && self.spoke.len() < RULES_MAX {
             self.spoke.push(finding.rule.as_ref().into());
             worst(self.acts.get_mut(at).map(|it| &mut it.caught), finding);
