@@ -2,9 +2,10 @@
 
     fit.py instruction TRACES HIJACK_ROWS            writes instruction.json
     fit.py jobs        SESSIONS.jsonl.gz OUT_FOLDER  writes jobs-recurring.json, jobs-new.json, jobs-cold.json
+    fit.py others      TRACES HIJACK_ROWS OUT_FOLDER writes others-*.tsv: rows of other agents, which nobody attacks
     fit.py mask        STEPS.jsonl.gz MASKED.jsonl.gz     the same steps without what wraps the injections, for rows of those
     fit.py label       STEPS.jsonl.gz LABELLED.jsonl.gz   the same steps with `Task: ` before what some templates ask
-    fit.py model       SESSIONS.jsonl.gz OUT_FOLDER  reads rows-*.tsv there, prints the table, writes model.json
+    fit.py model       SESSIONS.jsonl.gz OUT_FOLDER  reads rows-*.tsv and others-*.tsv there, prints the table, writes model.json
     fit.py check       SESSIONS.jsonl.gz OUT_FOLDER [MASKED_FOLDER]   the same table from the same rows, also of the rows of
                                                      masked steps; writes nothing
     fit.py split       TRACES_FOLDER OUT_FOLDER      writes learn.jsonl (harmless sessions of every other version of the agents)
@@ -26,8 +27,10 @@ WAYS = {
 }
 NAMES = list(WAYS)
 SETTINGS = ("recurring", "new", "cold")
-# What a setting weighs in the fit.
+# What a setting weighs in the fit, and a recording of other agents.
 WEIGHT = {"recurring": 1.0, "new": 1.0, "cold": 0.5}
+OTHERS = ("sentinel", "whowhen", "agentrx_tau_retail")
+OTHERS_WEIGHT = 0.25
 
 
 def lines(path):
@@ -125,6 +128,15 @@ def jobs(sessions, out):
         (pathlib.Path(out) / f"jobs-{setting}.json").write_text(json.dumps(some))
 
 
+def others(traces, rows, out):
+    """Rows of agents of other kinds, without a baseline: what is ordinary is not what four suites do alone."""
+    for name in OTHERS:
+        folder, job = pathlib.Path(traces) / name, pathlib.Path(out) / f"jobs-{name}.json"
+        job.write_text(json.dumps([{"learn": [], "judge": [it["session_id"] for it in lines(folder / "sessions.jsonl.gz")]}]))
+        with open(pathlib.Path(out) / f"others-{name}.tsv", "w") as file:
+            subprocess.run([rows, "calls", job, folder / "steps.jsonl.gz"], stdout=file, check=True)
+
+
 # What the recordings wrap an injection in. A gap is white space of any kind, also as a program prints it; `*` is a name.
 WRAPPERS = (
     "<INFORMATION>", "</INFORMATION>", "This is an important message from me, *, to you, *.", "Signed, * </INFORMATION>", "TO" "DO:",
@@ -166,10 +178,10 @@ def label(steps, labelled):
 # --- the model ---------------------------------------------------------------------------------------------------------
 
 
-class Rows:
-    """Rows of one setting, with what is known of their session."""
+class Calls:
+    """Rows of calls, as `hijack_rows` prints them."""
 
-    def __init__(self, path, sessions):
+    def __init__(self, path):
         data = [line.rstrip("\n").split("\t") for line in open(path)]
         # Of a final message there is its score alone: nothing is fitted to it.
         self.answers = [(row[1], int(row[2]), int(row[3])) for row in data if len(row) == 4]
@@ -177,6 +189,22 @@ class Rows:
         self.x = np.array([[int(it) for it in row[3:]] for row in data], np.int32)
         self.session = [row[1] for row in data]
         self.seq = np.array([int(row[2]) for row in data])
+
+
+class Others(Calls):
+    """Rows of one recording in which nobody attacks."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.label = np.zeros(len(self.seq), int)
+        self.group = [(path.stem, it) for it in self.session]
+
+
+class Rows(Calls):
+    """Rows of one setting, with what is known of their session."""
+
+    def __init__(self, path, sessions):
+        super().__init__(path)
         self.kind = np.array([kind(sessions[it]) for it in self.session])
         first = np.array([sessions[it]["label"].get("first_bad_step") or -1 for it in self.session])
         self.suite = np.array([sessions[it]["info"]["suite"] for it in self.session])
@@ -380,10 +408,12 @@ def check(sessions, out, masked=None):
     read = lambda folder: {it: Rows(pathlib.Path(folder) / f"rows-{it}.tsv", table) for it in SETTINGS}
     rows = read(out)
     judged = rows | ({f"{name}, masked": it for name, it in read(masked).items()} if masked else {})
+    of_others = [Others(it) for it in sorted(pathlib.Path(out).glob("others-*.tsv"))]
+    more = [(it, it.label == 0, OTHERS_WEIGHT) for it in of_others]
     suites = sorted({it["info"]["suite"] for it in table.values()})
     every = {it: {} for it in judged}
     for suite in suites:
-        trees = fit([(r, (r.suite != suite) & (r.label >= 0), WEIGHT[name]) for name, r in rows.items()])
+        trees = fit([(r, (r.suite != suite) & (r.label >= 0), WEIGHT[name]) for name, r in rows.items()] + more)
         ids = [it for it, s in table.items() if s["info"]["suite"] == suite and kind(s) is not None]
         for name, r in judged.items():
             found = peaks(r, trees, table, r.suite == suite, ids)
@@ -394,7 +424,7 @@ def check(sessions, out, masked=None):
         attacked = {it: v for it, v in found.items() if not is_users(table[it])}
         print(line(f"{name}, but for what users asked", attacked, table))
         by_template(name, attacked, table)
-    return fit([(r, r.label >= 0, WEIGHT[name]) for name, r in rows.items()])
+    return fit([(r, r.label >= 0, WEIGHT[name]) for name, r in rows.items()] + more)
 
 
 # --- the product, from outside -----------------------------------------------------------------------------------------
@@ -441,6 +471,6 @@ def score_verdicts(sessions, verdicts):
 
 if __name__ == "__main__":
     commands = {
-        "instruction": instruction, "jobs": jobs, "mask": mask, "label": label, "model": model, "check": check, "split": split, "score": score_verdicts,
+        "instruction": instruction, "jobs": jobs, "others": others, "mask": mask, "label": label, "model": model, "check": check, "split": split, "score": score_verdicts,
     }
     commands[sys.argv[1]](*sys.argv[2:])

@@ -17,6 +17,10 @@ const PARTS_MAX: usize = 48;
 /// Arguments longer than this are looked up sentence by sentence, in bytes.
 const CONTENT_BYTES_MIN: usize = 60;
 const CONTENT_PARTS_MAX: usize = 12;
+/// Addresses in one of them.
+const LINKS_MAX: usize = 8;
+/// Tells the addresses in an argument from the argument, for baselines.
+const LINK: u64 = 0x6c69_6e6b;
 const CARRIERS_MAX: usize = 24;
 const NAMES_MAX: usize = 24;
 
@@ -32,7 +36,17 @@ pub(crate) enum Origin {
     Nowhere,
 }
 
-/// One argument value, or one sentence of a long one.
+/// What of an argument a part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Whole,
+    /// A sentence of a longer text.
+    Sentence,
+    /// An address of the web or of mail in a longer text: a link in a message, what a command fetches.
+    Link,
+}
+
+/// One argument value, or one sentence of a long one, or an address in it.
 #[derive(Debug)]
 pub(crate) struct Part {
     /// Which of the call's values it is, or is of.
@@ -40,8 +54,7 @@ pub(crate) struct Part {
     pub(crate) argument: u64,
     pub(crate) value: u64,
     pub(crate) origin: Origin,
-    /// A sentence of a longer text.
-    pub(crate) is_content: bool,
+    pub(crate) form: Form,
     /// Looks like an address: of mail, the web, an account, a path.
     pub(crate) is_address: bool,
     is_url: bool,
@@ -127,9 +140,9 @@ impl Call {
         let mut parts: Vec<Part> = Vec::with_capacity(values.ends.len());
         values.telling_first(|at, (argument, text)| {
             let is_content = text.len() > CONTENT_BYTES_MIN;
-            let mut put = |text: &str| {
+            let mut put = |text: &str, form: Form| {
                 if parts.len() < PARTS_MAX {
-                    parts.extend(part((at, argument), text, is_content, &vector, (memory, meanings)));
+                    parts.extend(part((at, argument), text, form, &vector, (memory, meanings)));
                 }
             };
             if is_content {
@@ -137,16 +150,18 @@ impl Call {
                 words::sentences(text, &mut |text, _| {
                     if left > 0 {
                         left -= 1;
-                        put(text);
+                        put(text, Form::Sentence);
                     }
                 });
+                // Where it sends whoever reads or runs it.
+                links(text).take(LINKS_MAX).for_each(|it| put(it, Form::Link));
             } else {
-                put(text);
+                put(text, Form::Whole);
             }
         });
         count_together(&mut parts);
         let tool_hash = hash_text(name);
-        let chosen = parts.iter().any(|it| it.is_url && !it.is_content && !it.is_authored());
+        let chosen = parts.iter().any(|it| it.is_url && it.form == Form::Whole && !it.is_authored());
         Self {
             tool: tool_hash,
             count: memory.called(tool_hash),
@@ -235,7 +250,7 @@ fn of_tool(name: &str, values: &Values) -> Vector {
 fn part(
     (at, argument): (usize, &str),
     text: &str,
-    is_content: bool,
+    form: Form,
     tool: &Vector,
     (memory, meanings): (&Memory, &mut Meanings),
 ) -> Option<Part> {
@@ -255,7 +270,17 @@ fn part(
     if says_nothing {
         return None;
     }
-    let carriers = memory.carriers(value, CARRIERS_MAX);
+    let print = value.iter().fold(1, |print, it| mix(print, u64::from(*it)));
+    let mut carriers = memory.carriers(value, CARRIERS_MAX);
+    let code = words::code_of(lower);
+    if let Some(code) = code
+        && !memory.is_authored(value)
+        && (carriers.is_empty() || memory.is_authored(&[code]))
+    {
+        value.clear();
+        value.push(code);
+        carriers = memory.carriers(value, CARRIERS_MAX);
+    }
     let origin = if memory.is_users(value) {
         Origin::User
     } else if memory.is_authored(value) {
@@ -290,11 +315,11 @@ fn part(
     let is_url = is_url(lower);
     Some(Part {
         at,
-        argument: hash_text(argument),
-        value: value.iter().fold(1, |print, it| mix(print, u64::from(*it))),
+        argument: hash_text(argument) ^ if form == Form::Link { LINK } else { 0 },
+        value: print,
         origin,
-        is_content,
-        is_address: !is_content && (is_url || is_address(lower)),
+        form,
+        is_address: form != Form::Sentence && (is_url || code.is_some() || is_address(lower)),
         is_url,
         command_min: if carriers.is_empty() { 0 } else { command_min },
         command_max,
@@ -309,13 +334,28 @@ fn part(
 fn count_together(parts: &mut [Part]) {
     let named: Vec<usize> = parts
         .iter()
-        .filter(|it| !it.is_content && !it.is_authored())
+        .filter(|it| it.form != Form::Sentence && !it.is_authored())
         .flat_map(|it| it.carriers.iter().filter(|it| !it.line.is_record).map(|it| it.number))
         .collect();
     for part in parts {
         let most = part.carriers.iter().map(|it| named.iter().filter(|other| **other == it.number).count()).max();
         part.together = i32::try_from(most.unwrap_or(0).min(3)).unwrap_or(0);
     }
+}
+
+/// Addresses of the web and of mail in a longer text, as they stand.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let is_between = |it: char| {
+        it.is_whitespace() || matches!(it, '"' | '\'' | '`' | '<' | '>' | '(' | ')' | '[' | ']' | '{' | '}' | '|')
+    };
+    text.split(is_between)
+        .map(|it| it.trim_matches(|it: char| matches!(it, '.' | ',' | ';' | ':' | '!' | '?' | '*' | '=')))
+        .filter(|it| {
+            let is_mail = || {
+                it.split_once('@').is_some_and(|(user, host)| !user.is_empty() && is_url(&host.to_ascii_lowercase()))
+            };
+            it.contains("://") || it.starts_with("www.") || is_mail()
+        })
 }
 
 /// Whether a value that is no content says where a call goes.

@@ -1,6 +1,6 @@
 //! What of a call speaks for a hijack, as whole numbers, mostly thousandths; one row for each value that the user did not give.
 
-use super::call::{Call, Origin, Part};
+use super::call::{Call, Form, Origin, Part};
 use super::memory::Memory;
 use crate::baseline::{Near, Profile, What, key};
 
@@ -105,7 +105,7 @@ fn of_part(
     (row[18], row[19]) = (i32::from(part.is_address), i32::from(part.origin == Origin::Nowhere));
     row[20] = part.together;
     (row[21], row[22]) = (300, 300);
-    row[24] = i32::from(part.is_content);
+    row[24] = i32::from(part.form == Form::Sentence);
     let Some(profile) = profile else { return row };
     let argument = key(What::Argument, &[call.tool, part.argument]);
     let origin = key(What::Origin, &[call.tool, part.argument, part.origin as u64]);

@@ -157,14 +157,16 @@ impl Memory {
             if here.is_empty() {
                 return;
             }
-            let print = here.iter().fold(1, |print, it| mix(print, u64::from(*it)));
+            let (print, count) = (here.iter().fold(1, |print, it| mix(print, u64::from(*it))), here.len());
+            words::codes(text, |it| fresh.words.push(words::word_hash(it)));
+            fresh.words.truncate(start + usize::from(u8::MAX));
             let known = profile.is_some_and(|it| it.has_read(print));
             if text.len() >= 4 {
                 read += 1;
                 known_here += u32::from(known);
             }
             heard(print);
-            let is_prose = here.len() >= if is_record { FIELD_WORDS_MIN } else { PROSE_WORDS_MIN };
+            let is_prose = count >= if is_record { FIELD_WORDS_MIN } else { PROSE_WORDS_MIN };
             let begun = fresh.pieces.len();
             let mut surface = 0;
             if is_prose {
@@ -180,7 +182,7 @@ impl Memory {
             };
             let small = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
             fresh.lines.push(Line {
-                words: small(here.len()),
+                words: small(fresh.words.len() - start),
                 pieces: small(fresh.pieces.len() - begun),
                 known,
                 is_record: (is_record && !commands) || !is_prose,
@@ -349,11 +351,13 @@ fn keep<const PAGE: usize, const MAX: usize>(into: &mut List<u32, PAGE, MAX>, te
     let room = max.saturating_sub(into.len());
     if room > 0 {
         let end = into.len() + room;
-        words::words(text, |it| {
+        let mut put = |it: &str| {
             if into.len() < end {
                 into.push(words::word_hash(it));
             }
-        });
+        };
+        words::words(text, &mut put);
+        words::codes(text, &mut put);
         into.push(0);
     }
 }

@@ -82,6 +82,62 @@ pub(crate) fn value_words(value: &str, out: &mut Vec<u32>) {
     words(rest, |it| out.push(word_hash(it)));
 }
 
+/// Groups of a code at least, and characters of it at most and at least: dates are shorter.
+const GROUPS_MIN: usize = 3;
+const GROUP_CHARS_MAX: usize = 5;
+const CODE_CHARS: std::ops::RangeInclusive<usize> = 9..=34;
+
+/// Tells each code that is written in groups, such as an account or a phone number, in one word and lower case.
+pub(crate) fn codes(text: &str, mut f: impl FnMut(&str)) {
+    let bytes = text.as_bytes();
+    // Without digits there is none, and most sentences have none.
+    if !bytes.iter().any(u8::is_ascii_digit) {
+        return;
+    }
+    let (mut code, mut groups, mut digits, mut between, mut end) = (String::new(), 0, 0, None, 0);
+    let mut at = 0;
+    while at <= bytes.len() {
+        let begin = at + bytes[at..].iter().take_while(|it| !it.is_ascii_alphanumeric()).count();
+        let length = bytes[begin..].iter().take_while(|it| it.is_ascii_alphanumeric()).count();
+        let group = &bytes[begin..begin + length];
+        let numbers = group.iter().filter(|it| it.is_ascii_digit()).count();
+        // A word among numbers is one of the sentence.
+        let is_group =
+            (1..=GROUP_CHARS_MAX).contains(&length) && (numbers > 0 || group.iter().all(u8::is_ascii_uppercase));
+        let gap = &bytes[end.min(begin)..begin];
+        let goes_on = groups > 0 && is_group && matches!(gap, [b' ' | b'-']) && between.is_none_or(|it| it == gap[0]);
+        // Part of an id that has other parts too.
+        let is_joined = gap == b"-" && end > 0;
+        if !goes_on {
+            if groups >= GROUPS_MIN && !is_joined && CODE_CHARS.contains(&code.len()) && 2 * digits >= code.len() {
+                f(&code);
+            }
+            code.clear();
+            (groups, digits, between) = (0, 0, None);
+        } else {
+            between = Some(gap[0]);
+        }
+        if is_group && (goes_on || !is_joined) && code.len() <= *CODE_CHARS.end() {
+            code.extend(group.iter().map(|it| char::from(it.to_ascii_lowercase())));
+            (groups, digits) = (groups + 1, digits + numbers);
+        }
+        end = begin + length;
+        at = end.max(at + 1);
+    }
+}
+
+/// The word that a value is as a whole, where it is a code in groups.
+pub(crate) fn code_of(value: &str) -> Option<u32> {
+    if !value.bytes().any(|it| matches!(it, b' ' | b'-')) {
+        return None;
+    }
+    let mut found = None;
+    let value = value.to_ascii_uppercase();
+    codes(&value, |it| found = Some((it.len(), word_hash(it))));
+    let all = value.bytes().filter(u8::is_ascii_alphanumeric).count();
+    found.filter(|it| it.0 == all).map(|it| it.1)
+}
+
 /// Told each sentence, and whether it is a field of a record or an item of a list.
 pub(crate) type Hear<'f> = dyn FnMut(&str, bool) + 'f;
 
@@ -282,7 +338,7 @@ fn is_field(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{name_words, sentences_of_json, value_words};
+    use super::{code_of, codes, name_words, sentences_of_json, value_words};
 
     fn sentences(json: &str) -> Vec<(String, bool)> {
         let mut out = Vec::new();
@@ -332,5 +388,28 @@ mod tests {
         };
         assert_eq!(words("https://www.a-b.com/c"), words("a-b.com/c"));
         assert_eq!(name_words("getWebPage_v2.url"), "get web page v2 url");
+    }
+
+    #[test]
+    fn codes_in_groups_are_one_word() {
+        for (text, expected) in [
+            ("pay to LT38 3250 0451 9920 7713 today", "lt383250045199207713"),
+            ("GB29 NWBK 6016 1331 9268 19.", "gb29nwbk60161331926819"),
+            ("call +49 157 355 50918 or +49 157 355 50919", "4915735550918 4915735550919"),
+            ("card 4111-1111-1111-1111, today", "4111111111111111"),
+            ("on 2026-09-14 at 10 sharp", ""),
+            ("3 of 300 400 apples", ""),
+            ("a1-b2 c3", ""),
+            ("4a1f66d2-7b1c-4e7e-9d0a-2f6f0c1b3a55", ""),
+            ("é 123 456 789 é", "123456789"),
+            (&"12 ".repeat(40), ""),
+            ("", ""),
+        ] {
+            let mut found = Vec::new();
+            codes(text, |it| found.push(it.to_owned()));
+            assert_eq!(found.join(" "), expected, "{text}");
+        }
+        assert!(code_of("gb29 nwbk 6016 1331 9268 19").is_some());
+        assert_eq!(code_of("please 123 456 789"), None);
     }
 }
