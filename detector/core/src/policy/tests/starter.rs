@@ -58,5 +58,5 @@ fn only_facts_are_enforced() {
     let enforced: Vec<&str> = enforced.map(|it| it.id.as_str()).collect();
     // Nearness and staleness are no facts, however exactly they are counted.
     let built_in = ["cycle", "repeat"];
-    assert_eq!(enforced, [&built_in[..], &["delegation-depth", "refused-then-done"]].concat());
+    assert_eq!(enforced, [&built_in[..], &["delegation-depth", "refused-then-done", "refused-then-run"]].concat());
 }
