@@ -41,6 +41,7 @@ use crate::conformal;
 use crate::policy::CoreRule;
 use crate::provenance::is_strangers;
 use crate::quote::quoted;
+use crate::run::parent_of;
 use crate::session::SessionState;
 use crate::tools::Tool;
 use answer::Repeated;
@@ -96,7 +97,7 @@ pub(crate) fn watch(
     profile: Option<&Profile>,
     rules: &HijackRules,
 ) -> Option<Scored> {
-    let SessionState { memory, provenance, place, .. } = session;
+    let SessionState { memory, provenance, place, ended, .. } = session;
     let memory = match step.kind {
         // Who has read nothing repeats nothing.
         Kind::FinalMessage => memory.as_mut()?,
@@ -104,7 +105,8 @@ pub(crate) fn watch(
     };
     let of_strangers = |text: &str| !place.is_root() && is_strangers(text, provenance.as_deref());
     let suspect = weigh(step, tool, (&mut *memory, meanings), &of_strangers, profile)?;
-    let told = rules.told(suspect.score(), profile);
+    let known = profile.filter(|_| place.is_root() && is_calibrated(step, *ended));
+    let told = rules.told(suspect.score(), known);
     let finding = told.map(|told| match &suspect {
         Suspect::Call { call, part, row, .. } => of_call(step, memory, profile, (call, *part, row), told),
         Suspect::Answer(repeated) => of_answer(step, memory, profile, repeated, told),
@@ -112,7 +114,14 @@ pub(crate) fn watch(
     Some(Scored { score: thousandths(suspect.score()), finding })
 }
 
-/// How suspect a step is alone, for whoever learns what ordinary sessions reach.
+/// Whether what ordinary sessions reach says anything of a step. Not where another agent started the session: of what that one passed
+/// on, the words of strangers count as read, which takes the values of the whole run, and who learns follows each session by itself.
+/// Nor after its end, when what was asked and read is forgotten.
+pub(crate) fn is_calibrated(step: &Step<'_>, ended: bool) -> bool {
+    !ended && parent_of(step).is_none()
+}
+
+/// How suspect a step is alone, for whoever learns what ordinary sessions reach: as [`watch`] has it where [`is_calibrated`].
 pub(crate) fn score(
     step: &Step<'_>,
     tool: &Tool,
