@@ -14,7 +14,7 @@ use crate::Rules;
 use crate::drift::learn::{Past, READINGS_MAX, Sessions};
 use crate::drift::{Heard, Reading};
 use crate::hijack::embed::{self, NOWHERE, Vector};
-use crate::hijack::{Call, Meanings, Memory, Origin};
+use crate::hijack::{self, Call, Meanings, Memory, Origin};
 use crate::tools::{Defined, Tools};
 
 /// Sentences of one session that are learnt.
@@ -78,18 +78,14 @@ impl Learner {
         }
         session.ended |= step.kind == Kind::SessionEnd;
         session.defined.take_in(step);
-        // Why a call failed is not what led to it: the call comes first.
-        if step.kind == Kind::ToolCall {
-            let tool = self.tools.of(step, &rules.catalogue, &session.defined, rules.limits.tools_max);
-            let call = Call::new(step, &tool, &mut session.memory, &mut self.meanings);
-            session.called(&call);
-        }
-        let sentences = &mut session.sentences;
-        session.memory.take_in(step, &|_| false, None, &mut self.meanings.fresh, &mut |sentence| {
+        let tool = self.tools.of(step, &rules.catalogue, &session.defined, rules.limits.tools_max);
+        let Session { memory, sentences, .. } = &mut *session;
+        let call = hijack::call(step, &tool, (memory, &mut self.meanings), &mut |sentence| {
             if sentences.len() < SENTENCES_MAX {
                 sentences.insert(key(What::Sentence, &[sentence]));
             }
         });
+        call.iter().for_each(|it| session.called(it));
         closed.into_iter().for_each(|it| self.close(it));
     }
 

@@ -87,7 +87,7 @@ fn drift_keeps_what_it_states_where_several_agents_work_in_a_session() {
         }
         println!("{agents:?}: {told} of {judged} told of, {stated} with a bound");
         assert!(stated > 0, "{agents:?}");
-        // At most 5 in 100 on the average; by chance, three deviations, 4 more over three baselines of 100 that calibrate.
+        // At most 5 in 100 on the average. The deviation by chance is 1.5, over three baselines of 100 that calibrate.
         assert!(told * 100 <= judged * 9, "{agents:?}: {told} of {judged}");
     }
 }
