@@ -144,18 +144,28 @@ fn delegated(number: usize) -> Vec<String> {
 }
 
 /// What a stranger wrote and a parent passed on counts as read where a session is judged, and as asked where it is learnt from: so
-/// ordinary sessions of a worker may all be told of, and no rate is stated.
+/// ordinary sessions of a worker may all be told of, and no rate is stated; also where the user asks that agent otherwise, and its
+/// sessions are then enough to state one.
 #[test]
 fn hijack_states_nothing_of_sessions_that_an_agent_started() {
-    let baselines = learnt(0..120, delegated);
+    let asked_too = |number: usize| {
+        let asked = || delegated(number).split_off(4).into_iter().map(|it| it.replace("kid<root: ", ""));
+        if number.is_multiple_of(2) { delegated(number) } else { asked().collect() }
+    };
+    let baselines = learnt(0..240, asked_too);
     for profile in baselines.profiles() {
         let about = profile.hijack_calibration().unwrap();
-        let expected = if profile.agent() == "worker" { 0 } else { 120 };
-        assert_eq!((about.calibrating, profile.sessions()), (expected, 120), "{}", profile.agent());
+        let sessions = if profile.agent() == "worker" { 240 } else { 120 };
+        assert_eq!((about.calibrating, profile.sessions()), (120, sessions), "{}", profile.agent());
+        assert_eq!(
+            about.ask.is_some(),
+            sessions == 240,
+            "a rate is stated of those that the user asks, of so many requests"
+        );
     }
-    let (told, findings) = found(&baselines, 120..180, delegated, Column::Hijack);
+    let (told, findings) = found(&baselines, 240..360, asked_too, Column::Hijack);
     println!("{} of 60 workers told of", told.len());
-    assert!(!findings.is_empty(), "the script is to be told of");
+    assert!(told.len() > 30 && told.iter().all(|it| it.ends_with("kid")), "{told:?}");
     for finding in findings {
         assert_eq!((finding.calibration, finding.bound), (Calibration::Uncalibrated, None), "{}", finding.message);
     }
