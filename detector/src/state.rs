@@ -11,10 +11,11 @@ use postcard::ser_flavors::Flavor;
 /// stands in. 6: and what it, and its run, was granted. 7: more streams of drift, and which words it has met.
 /// 8: and whether calls that cannot be taken back are asked about, how fast it and its run use
 /// what budgets are about, and what definitions of tools it has shown warn of. 9: and which of its calls may change something, in a bit
-/// that said nothing before; until 32 more calls are made, `repeat` may count fewer of those of before.
-const VERSION: u8 = 9;
+/// that said nothing before; until 32 more calls are made, `repeat` may count fewer of those of before. 10: and whose baseline a session is held against; one that
+/// began before is held against none.
+const VERSION: u8 = 10;
 /// The latest that brought fields.
-const FIELDS: u8 = 8;
+const FIELDS: u8 = 10;
 const HEADER_BYTES: usize = 1 + size_of::<i64>();
 /// First byte of the state of a session, and of a run.
 const SESSION: u8 = 0;
@@ -25,11 +26,12 @@ const LATER_MAX: usize = 16;
 
 /// How many zeros stand for the fields that came after a version, at the end of a session or of a run.
 fn later(version: u8, kind: Option<&u8>) -> usize {
-    // One field a version from 3 to 6 in a session, and one in a run with the last of them; then a pace of five numbers in
-    // each, and definitions in a session.
+    // One field a version from 3 to 6 in a session, and one in a run with the last of them; with version 8 a pace of five numbers
+    // in each, and definitions in a session; with version 10 one more in a session.
+    let since = |later: u8, fields: usize| if version < later { fields } else { 0 };
     match kind {
-        Some(&SESSION) => usize::from(6_u8.saturating_sub(version)) + 6,
-        Some(&RUN) => usize::from(version < 6) + 5,
+        Some(&SESSION) => usize::from(6_u8.saturating_sub(version)) + since(8, 6) + since(10, 1),
+        Some(&RUN) => since(6, 1) + since(8, 5),
         _ => 0,
     }
 }

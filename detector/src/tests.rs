@@ -410,7 +410,7 @@ fn a_partition_that_starts_again_is_told_until_it_gets_on() {
 #[test]
 fn state_that_cannot_be_read_ends_it_with_the_key() {
     for (value, says) in [
-        (vec![10, 0, 0], "it has version 10, this program reads up to 9"),
+        (vec![11, 0, 0], "it has version 11, this program reads up to 10"),
         (vec![1, 0, 0], "it has 3 bytes, too few for its header"),
         (vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 9], "it is damaged"),
     ] {

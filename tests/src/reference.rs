@@ -46,7 +46,7 @@ struct Kept {
 impl Kept {
     /// As it is stored.
     fn entry(&self, key: &StateKey<'_>) -> (Bytes, Bytes) {
-        let mut value = vec![9];
+        let mut value = vec![10];
         value.extend_from_slice(&self.used.to_le_bytes());
         let value = postcard::to_extend(&self.state, value).unwrap_or_default();
         (Bytes::from(key.to_bytes()), Bytes::from(value))

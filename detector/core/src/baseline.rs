@@ -277,10 +277,9 @@ impl Baselines {
     /// Agents that there is room for.
     pub const AGENTS_MAX: usize = AGENTS_MAX;
 
-    /// The profile of the step's agent in its environment.
-    #[must_use]
-    pub fn of(&self, step: &Step<'_>) -> Option<&Profile> {
-        self.agents.get(&agent(step))
+    /// The profile of an agent in its environment, by their [`agent`].
+    pub(crate) fn of(&self, agent: u64) -> Option<&Profile> {
+        self.agents.get(&agent)
     }
 
     /// Every profile, by agent and environment.
@@ -302,7 +301,9 @@ impl Baselines {
     }
 }
 
-fn agent(step: &Step<'_>) -> u64 {
+/// Key of a step's agent in its environment. A session has one profile, that of its first step's, whichever agents its later steps are
+/// of: who learns, calibrates and judges ask for it at the first step alone.
+pub(crate) fn agent(step: &Step<'_>) -> u64 {
     mix(hash_text(step.agent.id.as_str()), hash_text(step.environment.as_deref().unwrap_or_default()))
 }
 

@@ -186,7 +186,7 @@ impl Detector {
         findings.append(&mut flow.findings);
         let approved = escalation::is_approved(step, session);
         findings.append(&mut escalation::observe(step, &tool, session, run, &rules));
-        let profile = self.baselines.as_ref().and_then(|it| it.of(step));
+        let profile = self.baselines.as_ref().zip(session.agent).and_then(|(it, agent)| it.of(agent));
         let scored = rules.hijack.as_ref().filter(|_| hijack::concerns(step));
         let scored = scored.and_then(|it| hijack::watch(step, &tool, session, &mut self.meanings, profile, it));
         let score = scored.as_ref().map(|it| it.score);

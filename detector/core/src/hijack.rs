@@ -41,6 +41,7 @@ use crate::conformal;
 use crate::policy::CoreRule;
 use crate::provenance::is_strangers;
 use crate::quote::quoted;
+use crate::run::parent_of;
 use crate::session::SessionState;
 use crate::tools::Tool;
 use answer::Repeated;
@@ -96,7 +97,7 @@ pub(crate) fn watch(
     profile: Option<&Profile>,
     rules: &HijackRules,
 ) -> Option<Scored> {
-    let SessionState { memory, provenance, place, .. } = session;
+    let SessionState { memory, provenance, place, ended, .. } = session;
     let memory = match step.kind {
         // Who has read nothing repeats nothing.
         Kind::FinalMessage => memory.as_mut()?,
@@ -104,7 +105,8 @@ pub(crate) fn watch(
     };
     let of_strangers = |text: &str| !place.is_root() && is_strangers(text, provenance.as_deref());
     let suspect = weigh(step, tool, (&mut *memory, meanings), &of_strangers, profile)?;
-    let told = rules.told(suspect.score(), profile);
+    let known = profile.filter(|_| place.is_root() && is_calibrated(step, *ended));
+    let told = rules.told(suspect.score(), known);
     let finding = told.map(|told| match &suspect {
         Suspect::Call { call, part, row, .. } => of_call(step, memory, profile, (call, *part, row), told),
         Suspect::Answer(repeated) => of_answer(step, memory, profile, repeated, told),
@@ -112,7 +114,14 @@ pub(crate) fn watch(
     Some(Scored { score: thousandths(suspect.score()), finding })
 }
 
-/// How suspect a step is alone, for whoever learns what ordinary sessions reach.
+/// Whether what ordinary sessions reach says anything of a step. Not where another agent started the session: of what that one passed
+/// on, the words of strangers count as read, which takes the values of the whole run, and who learns follows each session by itself.
+/// Nor after its end, when what was asked and read is forgotten.
+pub(crate) fn is_calibrated(step: &Step<'_>, ended: bool) -> bool {
+    !ended && parent_of(step).is_none()
+}
+
+/// How suspect a step is alone, for whoever learns what ordinary sessions reach: as [`watch`] has it where [`is_calibrated`].
 pub(crate) fn score(
     step: &Step<'_>,
     tool: &Tool,
@@ -149,14 +158,38 @@ fn weigh(
     is_strangers: &dyn Fn(&str) -> bool,
     profile: Option<&Profile>,
 ) -> Option<Suspect> {
-    let suspect = match step.kind {
+    look(step, (memory, meanings), is_strangers, profile, &mut |_| {}, |memory, meanings| match step.kind {
         Kind::FinalMessage => step.text.as_deref().and_then(|text| answer::repeated(text, memory)).map(Suspect::Answer),
-        Kind::ToolCall => weigh_call(step, tool, (&mut *memory, &mut *meanings), profile),
+        Kind::ToolCall => weigh_call(step, tool, (memory, meanings), profile),
         _ => None,
-    };
-    // Why a call failed is not what led to it.
-    memory.take_in(step, is_strangers, profile, &mut meanings.fresh, &mut |_| {});
-    suspect
+    })
+}
+
+/// Looks at a step, then takes in what it brings: the one order for whoever learns, calibrates, judges or fits, since why a call failed
+/// is not what led to it.
+fn look<T>(
+    step: &Step<'_>,
+    (memory, meanings): (&mut Memory, &mut Meanings),
+    is_strangers: &dyn Fn(&str) -> bool,
+    profile: Option<&Profile>,
+    heard: &mut dyn FnMut(u64),
+    at: impl FnOnce(&mut Memory, &mut Meanings) -> T,
+) -> T {
+    let seen = at(memory, meanings);
+    memory.take_in(step, is_strangers, profile, &mut meanings.fresh, heard);
+    seen
+}
+
+/// The call that a step is, for whoever learns what ordinary sessions do. `heard` is told each sentence that the step brings.
+pub(crate) fn call(
+    step: &Step<'_>,
+    tool: &Tool,
+    (memory, meanings): (&mut Memory, &mut Meanings),
+    heard: &mut dyn FnMut(u64),
+) -> Option<Call> {
+    look(step, (memory, meanings), &|_| false, None, heard, |memory, meanings| {
+        (step.kind == Kind::ToolCall).then(|| Call::new(step, tool, memory, meanings))
+    })
 }
 
 fn weigh_call(
@@ -189,15 +222,11 @@ pub(crate) fn rows(
     (memory, meanings): (&mut Memory, &mut Meanings),
     profile: Option<&Profile>,
 ) -> Vec<Row> {
-    let mut rows = Vec::new();
-    if step.kind == Kind::ToolCall {
-        let call = Call::new(step, tool, memory, meanings);
-        if memory.has_read_anything() {
-            rows.extend(features::rows(&call, memory, profile).into_iter().map(|it| it.1));
-        }
-    }
-    memory.take_in(step, &|_| false, profile, &mut meanings.fresh, &mut |_| {});
-    rows
+    look(step, (memory, meanings), &|_| false, profile, &mut |_| {}, |memory, meanings| {
+        let call = (step.kind == Kind::ToolCall).then(|| Call::new(step, tool, memory, meanings));
+        let call = call.filter(|_| memory.has_read_anything());
+        call.iter().flat_map(|it| features::rows(it, memory, profile)).map(|it| it.1).collect()
+    })
 }
 
 fn thousandths(score: i32) -> f64 {

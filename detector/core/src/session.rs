@@ -3,6 +3,7 @@
 use martingale_schemas::{Kind, SessionId, Step, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::baseline;
 use crate::columns::Calls;
 use crate::drift;
 use crate::escalation::Entitled;
@@ -123,6 +124,10 @@ pub struct SessionState {
     /// What the definitions of tools that its steps have shown warn of.
     #[serde(default)]
     pub(crate) defined: Defined,
+    /// Key of the baseline it is held against: that of the agent of its first step, also for steps of other agents, since so
+    /// baselines are learnt. `None` where the first step was judged before this was kept.
+    #[serde(default)]
+    pub(crate) agent: Option<u64>,
     /// Pages of what was let go since the last hand-over.
     #[serde(skip)]
     pub(crate) gone: Vec<At>,
@@ -269,6 +274,7 @@ impl SessionState {
         if self.counts.steps == 0 {
             self.started = step.time;
             self.now = step.time;
+            self.agent = Some(baseline::agent(step));
         }
         let before = self.now;
         self.now = self.now.max(step.time);

@@ -1,5 +1,6 @@
 //! The detector as a whole.
 
+mod agents;
 mod bounded;
 mod captured;
 mod controls;

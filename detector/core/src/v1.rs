@@ -151,6 +151,7 @@ impl TryFrom<Form> for StateV1 {
             entitled: None,
             pace: Pace::default(),
             defined: Defined::default(),
+            agent: None,
             gone: Vec::new(),
         })))
     }

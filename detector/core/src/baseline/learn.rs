@@ -14,7 +14,7 @@ use crate::Rules;
 use crate::drift::learn::{Past, READINGS_MAX, Sessions};
 use crate::drift::{Heard, Reading};
 use crate::hijack::embed::{self, NOWHERE, Vector};
-use crate::hijack::{Call, Meanings, Memory, Origin};
+use crate::hijack::{self, Call, Meanings, Memory, Origin};
 use crate::tools::{Defined, Tools};
 
 /// Sentences of one session that are learnt.
@@ -28,7 +28,7 @@ pub struct Learner {
     halves: [Baselines; 2],
     tools: Tools,
     meanings: Meanings,
-    open: Open<Session>,
+    pub(super) open: Open<Session>,
     /// Closed sessions as drift sees them, and how many steps they have.
     sessions: HashMap<u64, Sessions>,
     readings: usize,
@@ -38,11 +38,12 @@ pub struct Learner {
 
 /// What counts of one session: each thing once.
 #[derive(Debug, Default)]
-struct Session {
-    agent: u64,
+pub(super) struct Session {
+    pub(super) agent: u64,
     who: Who,
     half: usize,
     began: Timestamp,
+    ended: bool,
     memory: Memory,
     defined: Defined,
     used: Used,
@@ -51,7 +52,7 @@ struct Session {
     /// Values by argument, for how far sessions agree.
     values: BTreeSet<(u64, u64)>,
     tools: BTreeMap<u64, Tool>,
-    past: Past,
+    pub(super) past: Past,
     heard: Heard,
 }
 
@@ -71,19 +72,20 @@ impl Learner {
         };
         let Some((session, closed)) = self.open.of(step, begin) else { return };
         session.used.add(step);
-        session.past.extend(Reading::next(step, &mut session.heard));
-        let sentences = &mut session.sentences;
-        session.memory.take_in(step, &|_| false, None, &mut self.meanings.fresh, &mut |sentence| {
+        // As it is watched: not after its end.
+        if !session.ended {
+            session.past.extend(Reading::next(step, &mut session.heard));
+        }
+        session.ended |= step.kind == Kind::SessionEnd;
+        session.defined.take_in(step);
+        let tool = self.tools.of(step, &rules.catalogue, &session.defined, rules.limits.tools_max);
+        let Session { memory, sentences, .. } = &mut *session;
+        let call = hijack::call(step, &tool, (memory, &mut self.meanings), &mut |sentence| {
             if sentences.len() < SENTENCES_MAX {
                 sentences.insert(key(What::Sentence, &[sentence]));
             }
         });
-        session.defined.take_in(step);
-        if step.kind == Kind::ToolCall {
-            let tool = self.tools.of(step, &rules.catalogue, &session.defined, rules.limits.tools_max);
-            let call = Call::new(step, &tool, &mut session.memory, &mut self.meanings);
-            session.called(&call);
-        }
+        call.iter().for_each(|it| session.called(it));
         closed.into_iter().for_each(|it| self.close(it));
     }
 

@@ -139,4 +139,12 @@ impl Standard {
         each_step(&self.model, session, |memory| most = most.max(self.beyond(memory).bits()));
         most
     }
+
+    /// How far beyond them it is after each of its readings.
+    #[cfg(test)]
+    pub(crate) fn after_each(&self, session: &Past) -> Vec<f64> {
+        let mut all = Vec::new();
+        each_step(&self.model, session, |memory| all.push(self.beyond(memory).bits()));
+        all
+    }
 }

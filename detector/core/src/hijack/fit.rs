@@ -6,13 +6,15 @@ use martingale_schemas::Step;
 
 use super::{Meanings, Memory, answer, embed, instruction, rows};
 use crate::Rules;
-use crate::baseline::Baselines;
+use crate::baseline::{self, Baselines};
 use crate::tools::{Defined, Tools};
 
 /// Rows of the calls of one session, as the model sees them, and scores of its final messages.
 #[derive(Debug)]
 pub struct HijackRows {
     baselines: Arc<Baselines>,
+    /// Of its first step.
+    agent: Option<u64>,
     memory: Memory,
     meanings: Meanings,
     tools: Tools,
@@ -22,8 +24,8 @@ pub struct HijackRows {
 impl HijackRows {
     #[must_use]
     pub fn new(baselines: Arc<Baselines>) -> Self {
-        let (memory, meanings, tools, defined) = Default::default();
-        Self { baselines, memory, meanings, tools, defined }
+        let (agent, memory, meanings, tools, defined) = Default::default();
+        Self { baselines, agent, memory, meanings, tools, defined }
     }
 
     /// Takes the next step; answers its rows, of which only calls have some. A final message that repeats what was read has a
@@ -31,7 +33,8 @@ impl HijackRows {
     pub fn observe(&mut self, step: &Step<'_>, rules: &Rules) -> Vec<Vec<i32>> {
         self.defined.take_in(step);
         let tool = self.tools.of(step, &rules.catalogue, &self.defined, rules.limits.tools_max);
-        let rows = rows(step, &tool, (&mut self.memory, &mut self.meanings), self.baselines.of(step));
+        let agent = *self.agent.get_or_insert_with(|| baseline::agent(step));
+        let rows = rows(step, &tool, (&mut self.memory, &mut self.meanings), self.baselines.of(agent));
         rows.into_iter().map(Vec::from).chain(answer(step, &self.memory).map(|it| vec![it])).collect()
     }
 }

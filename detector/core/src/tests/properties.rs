@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use martingale_schemas::{Limits, Timestamp, wire::StepV1};
+use martingale_schemas::{Control, Limits, Timestamp, wire::StepV1};
 use proptest::prelude::*;
 
-use crate::testing::{BEGIN, control, shown};
-use crate::{Detector, Rules, State, StateKey};
+use crate::testing::{BEGIN, control, flow, flow_control, ordinary, shown};
+use crate::{Baselines, Detector, Rules, State, StateKey};
 
 const SESSIONS: [&str; 4] = ["root", "a", "b", "c"];
 
@@ -81,11 +81,41 @@ fn rules() -> Arc<Rules> {
     RULES.with(Arc::clone)
 }
 
-/// A step as JSON, or a control.
+/// What two agents do otherwise, learnt from more of the one kind of session or of the other.
+fn baselines(at: usize) -> Arc<Baselines> {
+    const ASKED: &[&str] = &[
+        "user_message \"h\" agent=a",
+        "tool_call search {\"q\":\"x\"} agent=b",
+        "tool_result search \"same\" agent=b",
+        "final_message \"h\" agent=a",
+    ];
+    const BY_ITSELF: &[&str] =
+        &["tool_call bash {\"q\":\"x\"} agent=b", "tool_result bash [1,{\"a\":[]}] agent=a", "session_end agent=b"];
+    thread_local! {
+        static BASELINES: [Arc<Baselines>; 2] = [ordinary(&[ASKED, BY_ITSELF], 40), ordinary(&[BY_ITSELF, BY_ITSELF, ASKED], 60)];
+    }
+    BASELINES.with(|it| Arc::clone(&it[at]))
+}
+
+/// A step as JSON, a control of a session or a run, one of a flow of this tool and destination, or other baselines.
 #[derive(Clone, Debug)]
 enum Event {
     Step(String),
     Control(&'static str, &'static str, &'static str),
+    Flow(&'static str, &'static str, &'static str),
+    Held(usize),
+}
+
+impl Event {
+    fn control(&self) -> Option<Control> {
+        match *self {
+            Self::Control(action, scope, id) => Some(control(action, scope, id)),
+            Self::Flow(action, tool, destination) => {
+                Some(flow_control(action, flow("a", "*", tool, destination), BEGIN, Some(BEGIN + 20_000_000)))
+            }
+            Self::Step(_) | Self::Held(_) => None,
+        }
+    }
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -111,7 +141,7 @@ fn event() -> impl Strategy<Value = Event> {
         r#"{"id":"svc","on_behalf_of":"bo"}"#,
         r#"{"id":"bo","type":"user","scopes":["mail:send"]}"#,
     ]);
-    let who = (who, principal);
+    let who = (who, principal, prop::sample::select(vec!["a", "a", "b"]));
     let shows = prop::sample::select(vec![
         "null",
         "null",
@@ -122,10 +152,10 @@ fn event() -> impl Strategy<Value = Event> {
     let step =
         (kind, tool, value.clone(), value, text, who, shows, -3_i64..30, prop::option::of(0..9_u64), any::<bool>());
     let step = step.prop_map(
-        |(kind, tool, input, output, text, ((session, parent, id), principal), shows, time, seq, failed)| {
+        |(kind, tool, input, output, text, ((session, parent, id), principal, agent), shows, time, seq, failed)| {
             let mut step = serde_json::json!({
                 "session_id": SESSIONS[session], "root_session_id": "root", "step_id": id.to_string(),
-                "kind": kind.as_str(), "agent": { "id": "agent" }, "tool": tool, "text": text, "seq": seq,
+                "kind": kind.as_str(), "agent": { "id": agent }, "tool": tool, "text": text, "seq": seq,
                 "time": Timestamp::from_micros(BEGIN + time * 1_000_000).to_string(),
                 "parent_session_id": parent.filter(|it| *it != session).map(|it| SESSIONS[it]),
                 "input": serde_json::from_str::<serde_json::Value>(input).unwrap(),
@@ -142,12 +172,20 @@ fn event() -> impl Strategy<Value = Event> {
     let scope = prop::sample::select(vec!["session", "run"]);
     let control = (action, scope, 0..SESSIONS.len());
     let control = control.prop_map(|(action, scope, id)| Event::Control(action, scope, SESSIONS[id]));
-    prop_oneof![12 => step, 1 => control]
+    let tool = prop::sample::select(vec!["search", "send_email", "bash"]);
+    let destination = prop::sample::select(vec!["*", "ada@example.com"]);
+    let flow = (prop::sample::select(vec!["grant", "grant", "revoke"]), tool, destination);
+    let flow = flow.prop_map(|(action, tool, destination)| Event::Flow(action, tool, destination));
+    prop_oneof![24 => step, 2 => control, 1 => flow, 1 => (0..2_usize).prop_map(Event::Held)]
 }
 
 fn apply(detector: &mut Detector, event: &Event) -> String {
     match event {
-        Event::Control(action, scope, id) => detector.apply(&control(action, scope, id)).known.to_string(),
+        Event::Control(..) | Event::Flow(..) => format!("{:?}", event.control().map(|it| detector.apply(&it))),
+        Event::Held(at) => {
+            detector.hold_against(baselines(*at));
+            String::new()
+        }
         Event::Step(json) => {
             let step = StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(BEGIN), &Limits::DEFAULT);
             let observed = detector.observe(&step.unwrap());
@@ -174,12 +212,13 @@ fn read(stored: &Stored, key: &StateKey<'static>) -> Option<State> {
 /// As the shell does it: load what is absent, then apply.
 fn apply_loading(detector: &mut Detector, event: &Event, stored: &Stored) -> String {
     match event {
-        Event::Control(action, scope, id) => {
-            let control = control(action, scope, id);
+        Event::Control(..) | Event::Flow(..) => {
+            let control = event.control().unwrap();
             while let Some(key) = detector.absent_for_control(&control).pop() {
                 detector.load(key.clone(), read(stored, &key));
             }
         }
+        Event::Held(_) => {}
         Event::Step(json) => {
             let step =
                 StepV1::parse(json.as_bytes()).unwrap().check(Timestamp::from_micros(BEGIN), &Limits::DEFAULT).unwrap();
@@ -205,10 +244,15 @@ proptest! {
         let crash = crash.index(events.len());
         let mut whole = Detector::new(rules());
         let mut other = Detector::new(rules());
-        let mut stored = Stored::new();
+        let (mut stored, mut held) = (Stored::new(), None);
         for (at, event) in events.iter().enumerate() {
             if at == crash {
                 other = Detector::new(rules());
+                held.map(baselines).into_iter().for_each(|it| other.hold_against(it));
+                other.load(StateKey::Tenant, read(&stored, &StateKey::Tenant));
+            }
+            if let Event::Held(at) = event {
+                held = Some(*at);
             }
             let expected = apply(&mut whole, event);
             let actual = apply_loading(&mut other, event, &stored);
@@ -245,6 +289,7 @@ proptest! {
             let answer = apply(&mut detector, event);
             match event {
                 Event::Control(..) => halted.clear(),
+                Event::Flow(..) | Event::Held(_) => {}
                 Event::Step(json) => {
                     let step: serde_json::Value = serde_json::from_str(json).unwrap();
                     let session = step["session_id"].as_str().unwrap().to_owned();
