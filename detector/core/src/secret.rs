@@ -22,7 +22,7 @@ pub(crate) use name::Named;
 pub use name::is_credential;
 use token::token;
 use value::VALUE_MIN;
-pub(crate) use value::log2_1024ths;
+pub(crate) use value::{is_of_chance, log2_1024ths};
 
 /// How a secret was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
