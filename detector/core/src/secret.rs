@@ -22,7 +22,7 @@ pub(crate) use name::Named;
 pub use name::is_credential;
 use token::token;
 use value::VALUE_MIN;
-pub(crate) use value::log2_1024ths;
+pub(crate) use value::{is_of_chance, log2_1024ths};
 
 /// How a secret was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -99,14 +99,21 @@ pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found
     found.extend(labelled::whole(name.as_bytes(), text));
     // A value under a name is read as well, as it may be a token; what is under a name within it is a part of it.
     let (mut at, mut value_end) = (0, 0);
+    // Behind its `?`, of the link that is being read.
+    let mut query = 0..0;
     while at < text.len() && found.len() < found_max {
         match text[at] {
             b':' if text[at..].starts_with(b"://") => {
                 connection(text, at + 3).into_iter().for_each(|it| push(&mut found, it));
+                if at >= query.end && is_web(&text[..at]) {
+                    query = query_of(text, at + 3);
+                }
                 at += 1;
             }
             b':' | b'=' | b'>' | b',' | b'|' => {
+                let counts = !query.contains(&at) || labelled::is_secret_in_link(text, at);
                 if at >= value_end
+                    && counts
                     && let Some(it) = labelled::behind(text, at)
                 {
                     value_end = it.whole.end;
@@ -124,7 +131,8 @@ pub(crate) fn find_up_to(found_max: usize, name: &str, text: &[u8]) -> Vec<Found
             it if it.is_ascii_alphabetic() => {
                 let end = at + text[at..].iter().take_while(|it| in_word(**it)).count();
                 // The id of a key, which every signed address shows.
-                let is_shown = text[..at].ends_with(b"Amz-Credential=");
+                let is_shown = text[..at].ends_with(b"Amz-Credential=")
+                    || query.contains(&at) && text[..at].ends_with(b"AWSAccessKeyId=");
                 let token = if is_shown { None } else { token(&text[at..end], at) };
                 let value = if end >= value_end { labelled::behind_word(text, at, end) } else { None };
                 value_end = value.as_ref().map_or(value_end, |it| it.whole.end);
@@ -167,6 +175,21 @@ const IN_WORD: [bool; 256] = {
     }
     table
 };
+
+/// Whether the scheme of a link ends there.
+fn is_web(before: &[u8]) -> bool {
+    let from = before.len() - before.iter().rev().take(6).take_while(|it| it.is_ascii_alphabetic()).count();
+    before[from..].eq_ignore_ascii_case(b"https") || before[from..].eq_ignore_ascii_case(b"http")
+}
+
+/// Where the query and the fragment of a link stand whose host begins at `from`.
+fn query_of(text: &[u8], from: usize) -> Range<usize> {
+    let ends = |it: &u8| !it.is_ascii_graphic() || matches!(it, b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\');
+    let link = &text[from..];
+    let link = &link[..link.iter().position(ends).unwrap_or(link.len())];
+    let query = link.iter().position(|it| matches!(it, b'?' | b'#')).unwrap_or(link.len());
+    from + query..from + link.len()
+}
 
 /// `user:password@host` behind `://`.
 fn connection(text: &[u8], from: usize) -> Option<Found> {

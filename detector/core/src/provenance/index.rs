@@ -71,7 +71,7 @@ impl ToolTraits {
 
 /// Is told what an index reads, while the text is at hand: it is not kept.
 pub trait Watch {
-    /// A text or number of the content, before its sentences.
+    /// A text or number of all of the content, or a name of a member that may hold a secret. Before any of its sentences.
     fn leaf(&mut self, leaf: &Leaf<'_>) {
         let _ = leaf;
     }
@@ -136,6 +136,16 @@ impl Index {
             return None;
         }
         self.open(step);
+        // Secrets are looked for in all of it; values are kept of what is read.
+        if let Some(output) = output {
+            walk::all_leaves_and_names(output, NAME_MIN, &mut |it| tell(watch, it));
+        }
+        if let Some(text) = text {
+            walk::all_text_and_names(text, NAME_MIN, &mut |it| tell(watch, it));
+        }
+        if let Some(error) = error {
+            walk::all_text_and_names(error, usize::MAX, &mut |it| tell(watch, of_error(it)));
+        }
         let source = self.source(step, tool, integrity, bounds);
         let depth = if integrity == Integrity::User { Depth::All } else { Depth::Rare };
         let key = self.key;
@@ -146,10 +156,6 @@ impl Index {
         let mut scanner = Scanner::new(&key, depth, filing);
         let mut cut = step.output_cut.is_some() || step.text_cut.is_some();
         let mut leaf = |it: Leaf<'_>| {
-            if it.is_name {
-                scanner.sink().name(it);
-                return;
-            }
             scanner.sink().enter(it);
             let is_prose = it.key.is_empty() && matches!(it.path, "" | ERROR_PATH);
             let flags = if is_prose { Flag::NONE } else { Flag::FIELD };
@@ -157,22 +163,13 @@ impl Index {
             scanner.named(it.key.as_bytes(), it.text.as_bytes(), flags);
         };
         if let Some(output) = output {
-            cut |= walk::leaves_and_names(output, NAME_MIN, &mut leaf);
+            cut |= walk::leaves(output, &mut leaf);
         }
         if let Some(text) = text {
             cut |= walk::text(text, &mut leaf);
-            if text.trim_start().starts_with(['{', '[']) {
-                walk::leaves_and_names(text, NAME_MIN, &mut |it| {
-                    if it.is_name {
-                        leaf(it);
-                    }
-                });
-            }
         }
         if let Some(error) = error {
-            cut |= walk::text(error, &mut |it| {
-                leaf(Leaf { path: if it.path.is_empty() { ERROR_PATH } else { it.path }, ..it });
-            });
+            cut |= walk::text(error, &mut |it| leaf(of_error(it)));
         }
         let new = scanner.sink().new;
         self.lossy |= cut;
@@ -285,6 +282,19 @@ pub(crate) fn error_of<'s>(step: &'s Step<'_>) -> Option<&'s str> {
     step.error.as_ref().and_then(|it| it.message.as_deref()).filter(|it| !it.is_empty())
 }
 
+/// What a step says of its failure, under its path.
+const fn of_error(leaf: Leaf<'_>) -> Leaf<'_> {
+    Leaf { path: if leaf.path.is_empty() { ERROR_PATH } else { leaf.path }, ..leaf }
+}
+
+/// A name is no value, but may be a secret. None is without a digit or what divides a user from a password, and most names are without
+/// both.
+fn tell(watch: &mut dyn Watch, leaf: Leaf<'_>) {
+    if !leaf.is_name || leaf.text.bytes().any(|it| it.is_ascii_digit() || it == b':' || !it.is_ascii()) {
+        watch.leaf(&leaf);
+    }
+}
+
 /// Files what a scanner finds.
 struct Filing<'i> {
     index: &'i mut Index,
@@ -302,16 +312,7 @@ struct Filing<'i> {
 }
 
 impl Filing<'_> {
-    /// A name is no value, but may be a secret. None is without a digit or what divides a user from a password, and most names
-    /// are without both.
-    fn name(&mut self, leaf: Leaf<'_>) {
-        if leaf.text.bytes().any(|it| it.is_ascii_digit() || it == b':' || !it.is_ascii()) {
-            self.watch.leaf(&leaf);
-        }
-    }
-
     fn enter(&mut self, leaf: Leaf<'_>) {
-        self.watch.leaf(&leaf);
         if self.integrity > Integrity::System {
             self.path = self.index.paths.number(leaf.path, self.bounds.paths_max);
             self.item = leaf.item;

@@ -245,6 +245,9 @@ impl Watch for Reading<'_> {
 
     fn leaf(&mut self, leaf: &Leaf<'_>) {
         let (step, authored) = (self.step, self.integrity <= Integrity::System);
+        if authored {
+            self.shared.vault.author(leaf.text);
+        }
         let name = self.named.of(leaf.key, leaf.text);
         let found = self.shared.vault.learn(name, leaf.text, &|kind| Secret {
             kind,

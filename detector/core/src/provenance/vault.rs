@@ -23,6 +23,8 @@ use crate::secret::{self, SecretKind};
 const WINDOW: usize = 12;
 const BASE: u64 = 36;
 const TOP: u64 = BASE.pow(WINDOW as u32 - 1);
+/// Letters and digits of a token's prefix, which all of its kind share, in its first windows.
+const LEAD: usize = 3;
 /// Windows of one secret, and of a private key.
 const WINDOWS_MAX: usize = 8;
 const KEY_WINDOWS_MAX: usize = 32;
@@ -111,9 +113,32 @@ impl Vault {
         let plain = fold::plain(text);
         let found = secret::find(name, &plain);
         for it in &found {
-            self.keep(&plain[it.at.clone()], of(it.kind));
+            let from = with_lead(&plain, it.whole.start, it.at.start);
+            self.keep(&plain[from..it.at.end], of(it.kind));
         }
         found.len()
+    }
+
+    /// Takes in what the user or the operator wrote: a secret that stands in it as a whole is theirs to give, whoever showed it before.
+    pub(super) fn author(&mut self, text: &str) {
+        if self.secrets.iter().all(|it| it.authored) {
+            return;
+        }
+        let mut said = vec![false; self.prints.0.len()];
+        each(self.key, &mut Stream::default(), &fold::plain(text), &mut |hash, _| {
+            if let Some(at) = self.prints.place(hash) {
+                said[at] = true;
+            }
+        });
+        let bits = |of: bool| {
+            let those = self.prints.0.iter().zip(&said).filter(|it| *it.1 == of);
+            those.fold(0_u64, |bits, it| bits | 1 << (it.0.secret % 64))
+        };
+        let whole = bits(true) & !bits(false);
+        for (number, it) in self.secrets.iter_mut().enumerate().filter(|(number, _)| whole >> number & 1 == 1) {
+            it.authored = true;
+            self.pages.touch(number / PAGE);
+        }
     }
 
     fn keep(&mut self, value: &[u8], secret: Secret) {
@@ -234,6 +259,13 @@ fn hash_of(number: u64, length: usize, key: Key) -> u64 {
     mix(number ^ key.seed(), key.seed().rotate_left(32) ^ length as u64) | 1
 }
 
+/// Where the windows of a token begin whose own part begins at `own`: with a few letters of its prefix, so that its first twelve are one,
+/// and few enough that another token has none of them.
+fn with_lead(text: &[u8], whole: usize, own: usize) -> usize {
+    let lead = text[whole..own].iter().enumerate().rev().filter(|it| digit(*it.1).is_some());
+    lead.take(LEAD).last().map_or(own, |it| whole + it.0)
+}
+
 fn tags(raw: &[u8]) -> (u16, u16) {
     (Atom::tag(raw), Atom::tag(&raw.to_ascii_lowercase()))
 }
@@ -243,12 +275,13 @@ fn prints_of(value: &[u8], kind: SecretKind, key: Key, secret: u8) -> Vec<Print>
     let mut stream = Stream::default();
     let mut windows = Vec::new();
     let mut short = 0_u64;
+    // Of a chosen password a window without a digit may be a word of the language.
+    let is_chosen = kind == SecretKind::Labelled && !secret::is_of_chance(value);
     for (at, digit) in value.iter().enumerate().filter_map(|(at, it)| Some((at, digit(*it)?))).take(FOLDED_MAX) {
         short = short.wrapping_mul(BASE).wrapping_add(digit);
         if let Some(from) = stream.push(digit, at) {
             let raw = &value[from..=at];
-            // Of a chosen password a window without a digit may be a word of the language.
-            if kind != SecretKind::Labelled || raw.iter().any(u8::is_ascii_digit) {
+            if !is_chosen || raw.iter().any(u8::is_ascii_digit) {
                 windows.push((stream.number, raw));
             }
         }
@@ -274,6 +307,48 @@ fn prints_of(value: &[u8], kind: SecretKind, key: Key, secret: u8) -> Vec<Print>
     prints.sort_unstable_by_key(|it| it.hash);
     prints.dedup_by_key(|it| it.hash);
     prints
+}
+
+/// Calls `f` with each number that may be that of a print in a text, and with where it stands.
+fn each(key: Key, stream: &mut Stream, text: &[u8], f: &mut impl FnMut(u64, Option<&[u8]>)) {
+    // Places before this text are of no use for its tags.
+    stream.places = [usize::MAX; WINDOW];
+    for (place, it) in text.iter().enumerate() {
+        let Some(digit) = digit(*it) else { continue };
+        if let Some(from) = stream.push(digit, place) {
+            f(hash_of(stream.number, WINDOW, key), text.get(from..=place));
+        }
+    }
+    // Short secrets stand alone: between spaces or signs, which they may hold themselves.
+    text.split(u8::is_ascii_whitespace).filter(|it| it.len() >= SHORT_MIN).for_each(|it| short(key, it, f));
+}
+
+/// The same of what may be a short secret in a word.
+fn short(key: Key, word: &[u8], f: &mut impl FnMut(u64, Option<&[u8]>)) {
+    let divides = |it: &u8| it.is_ascii_punctuation() && !matches!(it, b'-' | b'_');
+    let mut from = 0;
+    while from < word.len() {
+        // What begins with a sign that divides is looked for behind it.
+        if divides(&word[from]) {
+            from += 1;
+            continue;
+        }
+        let (mut number, mut length) = (0_u64, 0);
+        for (place, it) in word.iter().enumerate().skip(from).take(CHUNK_MAX) {
+            if let Some(digit) = digit(*it) {
+                number = number.wrapping_mul(BASE).wrapping_add(digit);
+                length += 1;
+            }
+            if length > WINDOW {
+                break;
+            }
+            let is_end = word.get(place + 1).is_none_or(divides);
+            if is_end && length >= SHORT_MIN {
+                f(hash_of(number, length, key), word.get(from..=place));
+            }
+        }
+        from += word[from..].iter().position(divides).map_or(word.len(), |it| it + 1);
+    }
 }
 
 const FILTER: usize = 32;
@@ -313,52 +388,12 @@ impl Search<'_> {
 
     fn read(&mut self, stream: &mut Stream, text: &[u8], at: (&str, u16), coding: Coding) {
         let before = self.leaks.len();
-        // Places before this text are of no use for its tags.
-        stream.places = [usize::MAX; WINDOW];
-        for (place, it) in text.iter().enumerate() {
-            let Some(digit) = digit(*it) else { continue };
-            if let Some(from) = stream.push(digit, place) {
-                self.look(hash_of(stream.number, WINDOW, self.vault.key), text.get(from..=place), at, coding);
-            }
-        }
-        self.chunks(text, at, coding);
+        let key = self.vault.key;
+        each(key, stream, text, &mut |hash, raw| self.look(hash, raw, at, coding));
         // The author's own secret excuses none beside it.
         let is_known = self.leaks[before..].iter().any(|it| self.vault.get(it.secret).is_some_and(|it| !it.authored));
         if coding.depth() < 2 && !is_known {
             self.decoded(text, at, coding);
-        }
-    }
-
-    /// Short secrets stand alone: between spaces, quotes or what divides fields, some of which they may hold themselves.
-    fn chunks(&mut self, text: &[u8], at: (&str, u16), coding: Coding) {
-        let parts_words = |it: &u8| it.is_ascii_whitespace() || matches!(it, b'"' | b'\'' | b'<' | b'>' | b'\\');
-        let divides = |it: &u8| {
-            matches!(it, b',' | b';' | b'&' | b'=' | b':' | b'@' | b'(' | b')' | b'|' | b'/' | b'.' | b'?' | b'#')
-        };
-        for word in text.split(parts_words).filter(|it| it.len() >= SHORT_MIN) {
-            let mut from = 0;
-            while from < word.len() {
-                // What begins with a sign that divides is looked for behind it.
-                if divides(&word[from]) {
-                    from += 1;
-                    continue;
-                }
-                let (mut number, mut length) = (0_u64, 0);
-                for (place, it) in word.iter().enumerate().skip(from).take(CHUNK_MAX) {
-                    if let Some(digit) = digit(*it) {
-                        number = number.wrapping_mul(BASE).wrapping_add(digit);
-                        length += 1;
-                    }
-                    if length > WINDOW {
-                        break;
-                    }
-                    let is_end = word.get(place + 1).is_none_or(divides);
-                    if is_end && length >= SHORT_MIN {
-                        self.look(hash_of(number, length, self.vault.key), word.get(from..=place), at, coding);
-                    }
-                }
-                from += word[from..].iter().position(divides).map_or(word.len(), |it| it + 1);
-            }
         }
     }
 
@@ -439,8 +474,12 @@ impl Search<'_> {
 struct Prints(Vec<Print>);
 
 impl Prints {
+    fn place(&self, hash: u64) -> Option<usize> {
+        self.0.binary_search_by_key(&hash, |it| it.hash).ok()
+    }
+
     fn find(&self, hash: u64) -> Option<&Print> {
-        self.0.binary_search_by_key(&hash, |it| it.hash).ok().and_then(|at| self.0.get(at))
+        self.place(hash).and_then(|at| self.0.get(at))
     }
 
     fn put(&mut self, print: Print) {

@@ -83,7 +83,7 @@ pub(super) fn leaves_and_names(json: &str, name_min: usize, visit: &mut impl FnM
     walk(json, name_min, Extent::of(json.len()), visit)
 }
 
-/// Each text and number of all of a JSON value, however long: of what a call sends, which its producer has bounded.
+/// Each text and number of all of a JSON value, however long: who sends a step has bounded it.
 pub(super) fn all_leaves(json: &str, visit: &mut impl FnMut(Leaf<'_>)) {
     walk(json, usize::MAX, Extent::WHOLE, visit);
 }
@@ -102,19 +102,20 @@ fn walk(json: &str, name_min: usize, mut extent: Extent, visit: &mut impl FnMut(
     extent.cut
 }
 
-/// The same for text that may be JSON.
+/// As [`leaves`], of text that may be JSON.
 pub(super) fn text(text: &str, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
+    walk_text(text, usize::MAX, Extent::of(text.len()), visit)
+}
+
+/// As [`all_leaves_and_names`], of text that may be JSON.
+pub(super) fn all_text_and_names(text: &str, name_min: usize, visit: &mut impl FnMut(Leaf<'_>)) {
+    walk_text(text, name_min, Extent::WHOLE, visit);
+}
+
+fn walk_text(text: &str, name_min: usize, mut extent: Extent, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
     let mut path = Path::default();
-    let mut extent = Extent::of(text.len());
-    let mut walker = Walker {
-        json: "",
-        at: 0,
-        path: &mut path,
-        extent: &mut extent,
-        nested: 0,
-        name_min: usize::MAX,
-        is_broken: false,
-    };
+    let mut walker =
+        Walker { json: "", at: 0, path: &mut path, extent: &mut extent, nested: 0, name_min, is_broken: false };
     walker.leaf(text, 0, text.len(), visit);
     extent.cut
 }
@@ -453,6 +454,7 @@ mod tests {
         fn never_panics(text in "[\\[\\]{}:,\" \\\\u1d\u{e9}]{0,60}") {
             leaves(&text, &mut |_| {});
             super::leaves_and_names(&text, 0, &mut |_| {});
+            super::all_text_and_names(&text, 0, &mut |_| {});
             super::text(&text, &mut |_| {});
         }
     }

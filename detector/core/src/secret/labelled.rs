@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::name::{Telling, is_key, is_name, is_value};
+use super::name::{Telling, counts_in_links, is_given_back, is_key, is_name, is_value};
 use super::value::{self, VALUE_MAX, VALUE_MIN, Written};
 use super::{Found, SecretKind, in_word};
 use crate::tools::words;
@@ -55,6 +55,11 @@ pub(super) fn behind(text: &[u8], at: usize) -> Option<Found> {
         _ => return None,
     };
     labelled(text, form, name_end, at + 1)
+}
+
+/// Whether the name before a separator in the query of a link says that its value is secret.
+pub(super) fn is_secret_in_link(text: &[u8], at: usize) -> bool {
+    counts_in_links(last_word(&text[..at]))
 }
 
 /// The value that the word from `from` to `to` is the name of, if what stands between them says so.
@@ -248,10 +253,11 @@ fn name_before(text: &[u8], form: Form) -> (Telling, usize) {
         {
             Telling::Nothing
         }
-        // Two words: `API key`, `access token`.
-        it if it == Telling::Hint || is_key(word) => text[..at]
-            .strip_suffix(b" ")
-            .map_or(it, |before| Telling::of(&text[before.len() - last_word(before).len()..]).max(it)),
+        // Two words: `API key`, `access token`, `booking token`.
+        it if it == Telling::Hint || is_key(word) => text[..at].strip_suffix(b" ").map_or(it, |before| {
+            let both = &text[before.len() - last_word(before).len()..];
+            if is_given_back(both) { Telling::Nothing } else { Telling::of(both).max(it) }
+        }),
         it => it,
     };
     (telling, at)

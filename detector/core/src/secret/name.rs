@@ -1,5 +1,7 @@
 //! What the name of a value says of it.
 
+use crate::tools::words;
+
 /// Names under which a value is secret, in lower case without separators; matched at the end of the name.
 pub(super) const NAMES: &[&str] = &[
     "password",
@@ -18,7 +20,6 @@ pub(super) const NAMES: &[&str] = &[
     "signingkey",
     "encryptionkey",
     "accesskey",
-    "passcode",
     "pwd",
     "requirepass",
     // In other languages.
@@ -77,6 +78,105 @@ pub(super) const OTHERS: &[&str] = &[
     "xsrftoken",
 ];
 
+/// Words of a name that say what a token is for which a tool gives to have it back: a place in a list, work that goes on, an offer, a step of
+/// somebody's that is to happen once.
+const TOKENS_GIVEN_BACK: &[&str] = &[
+    "batch",
+    "booking",
+    "cancellation",
+    "change",
+    "changes",
+    "checkpoint",
+    "confirm",
+    "confirmation",
+    "continuation",
+    "continue",
+    "cursor",
+    "dedup",
+    "deduplication",
+    "delta",
+    "departure",
+    "draft",
+    "fencing",
+    "form",
+    "hold",
+    "idempotency",
+    "job",
+    "lease",
+    "lock",
+    "next",
+    "offer",
+    "operation",
+    "order",
+    "page",
+    "pagination",
+    "poll",
+    "polling",
+    "prev",
+    "previous",
+    "property",
+    "quote",
+    "request",
+    "reservation",
+    "resume",
+    "resumption",
+    "return",
+    "scroll",
+    "search",
+    "section",
+    "sequence",
+    "skip",
+    "start",
+    "starting",
+    "story",
+    "sync",
+    "task",
+    "topic",
+    "topics",
+    "upload",
+];
+
+/// The same of a key: of what a store or a list has something under it.
+const KEYS_GIVEN_BACK: &[&str] = &[
+    "attachment",
+    "blob",
+    "cache",
+    "conversation",
+    "dedup",
+    "deduplication",
+    "document",
+    "event",
+    "file",
+    "folder",
+    "foreign",
+    "idempotency",
+    "image",
+    "issue",
+    "item",
+    "last",
+    "media",
+    "message",
+    "next",
+    "object",
+    "page",
+    "partition",
+    "primary",
+    "project",
+    "record",
+    "request",
+    "resource",
+    "row",
+    "s3",
+    "sort",
+    "start",
+    "task",
+    "thread",
+    "upload",
+];
+
+/// Names that make a secret of what stands under them in the query of a link, by their ends.
+const IN_LINKS: &[&str] = &["apikey", "clientsecret", "passphrase", "passwd", "password"];
+
 /// Last words of a name that say for what the value is, and not what it is; a number does too.
 const QUALIFIERS: &[&str] =
     &["base", "default", "dev", "live", "main", "new", "old", "prod", "production", "staging", "test"];
@@ -116,27 +216,52 @@ impl Telling {
     }
 
     fn by_end(name: &[u8]) -> Self {
-        // Its last letters, backwards: read once, and compared with each that is known.
-        let (mut letters, mut length) = ([0; NAME_MAX], 0);
-        for (to, it) in letters.iter_mut().zip(name.iter().rev().take(NAME_END).filter(|it| it.is_ascii_alphanumeric()))
-        {
-            *to = it.to_ascii_lowercase();
-            length += 1;
-        }
-        let letters = &letters[..length];
-        let ends_with = |known: &[&str]| {
-            known.iter().any(|it| it.len() <= length && it.bytes().rev().zip(letters).all(|(a, b)| a == *b))
-        };
+        let mut letters = [0; NAME_MAX];
+        let letters = last_letters(name, &mut letters);
+        let ends_with = |known: &[&str]| ends_with(letters, known);
         if ends_with(NAMES) {
             Self::Name
         } else if ends_with(RESOURCE) {
             Self::Resource
-        } else if ends_with(HINTS) && !ends_with(OTHERS) {
+        } else if ends_with(HINTS) && !ends_with(OTHERS) && !is_given_back(name) {
             Self::Hint
         } else {
             Self::Nothing
         }
     }
+}
+
+/// The last letters and digits of a name, backwards: read once, and compared with each that is known.
+fn last_letters<'l>(name: &[u8], letters: &'l mut [u8; NAME_MAX]) -> &'l [u8] {
+    let mut length = 0;
+    for (to, it) in letters.iter_mut().zip(name.iter().rev().take(NAME_END).filter(|it| it.is_ascii_alphanumeric())) {
+        *to = it.to_ascii_lowercase();
+        length += 1;
+    }
+    &letters[..length]
+}
+
+fn ends_with(letters: &[u8], known: &[&str]) -> bool {
+    known.iter().any(|it| it.len() <= letters.len() && it.bytes().rev().zip(letters).all(|(a, b)| a == *b))
+}
+
+/// `resumptionToken`, `booking_token`, `s3_key`: whoever has it back gave it. In capitals it is a setting, which nobody gives back.
+pub(super) fn is_given_back(name: &[u8]) -> bool {
+    let name = std::str::from_utf8(&name[name.len() - name.len().min(NAME_END)..]).unwrap_or_default();
+    let last = words(name).last().unwrap_or_default();
+    let known = match () {
+        () if last.eq_ignore_ascii_case("token") => TOKENS_GIVEN_BACK,
+        () if last.eq_ignore_ascii_case("key") => KEYS_GIVEN_BACK,
+        () => return false,
+    };
+    name.bytes().any(|it| it.is_ascii_lowercase())
+        && words(name).any(|word| known.iter().any(|it| it.eq_ignore_ascii_case(word)))
+}
+
+/// Whether what stands under this name in the query of a link is secret all the same: links are forwarded and followed with what they
+/// hold, and that is how they work.
+pub(super) fn counts_in_links(name: &[u8]) -> bool {
+    ends_with(last_letters(name, &mut [0; NAME_MAX]), IN_LINKS)
 }
 
 /// `pw` and `psk` as whole words: there are hosts that end in `.pw`.

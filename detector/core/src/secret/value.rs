@@ -346,6 +346,16 @@ fn is_of_words(value: &[u8]) -> bool {
     digits <= 2 && small * 10 >= value.len() * 6 && value.iter().all(|it| in_word(*it))
 }
 
+/// Whether no part of it is a word: both cases and digits, 3.5 bits or more in each character, and not mostly small letters.
+pub(crate) fn is_of_chance(value: &[u8]) -> bool {
+    let count = |is: fn(&u8) -> bool| value.iter().filter(|it| is(it)).count();
+    value.len() >= RANDOM_MIN
+        && count(u8::is_ascii_digit) > 0
+        && count(u8::is_ascii_uppercase) > 0
+        && (1..value.len() * 6 / 10).contains(&count(u8::is_ascii_lowercase))
+        && entropy_is_high(value)
+}
+
 /// Both cases and digits, no UUID and no hash, and 3.5 bits or more in each character.
 fn looks_random(value: &[u8]) -> bool {
     let all_hex = value.iter().all(|it| it.is_ascii_hexdigit() || *it == b'-');

