@@ -13,6 +13,7 @@ mod pages;
 mod privilege;
 mod properties;
 mod recorded;
+mod sent;
 mod state;
 mod told;
 mod values;

@@ -83,12 +83,7 @@ pub(super) fn leaves_and_names(json: &str, name_min: usize, visit: &mut impl FnM
     walk(json, name_min, Extent::of(json.len()), visit)
 }
 
-/// Each text and number of all of a JSON value, however long: of what a call sends, which its producer has bounded.
-pub(super) fn all_leaves(json: &str, visit: &mut impl FnMut(Leaf<'_>)) {
-    walk(json, usize::MAX, Extent::WHOLE, visit);
-}
-
-/// The same, with names.
+/// Each text, number and name of all of a JSON value, however long: of what a step sends, which its producer has bounded.
 pub(super) fn all_leaves_and_names(json: &str, name_min: usize, visit: &mut impl FnMut(Leaf<'_>)) {
     walk(json, name_min, Extent::WHOLE, visit);
 }
@@ -102,19 +97,20 @@ fn walk(json: &str, name_min: usize, mut extent: Extent, visit: &mut impl FnMut(
     extent.cut
 }
 
-/// The same for text that may be JSON.
+/// [`leaves`] of a text that may be JSON.
 pub(super) fn text(text: &str, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
+    walk_text(text, usize::MAX, Extent::of(text.len()), visit)
+}
+
+/// [`all_leaves_and_names`] of a text that may be JSON.
+pub(super) fn all_of_text(text: &str, name_min: usize, visit: &mut impl FnMut(Leaf<'_>)) {
+    walk_text(text, name_min, Extent::WHOLE, visit);
+}
+
+fn walk_text(text: &str, name_min: usize, mut extent: Extent, visit: &mut impl FnMut(Leaf<'_>)) -> bool {
     let mut path = Path::default();
-    let mut extent = Extent::of(text.len());
-    let mut walker = Walker {
-        json: "",
-        at: 0,
-        path: &mut path,
-        extent: &mut extent,
-        nested: 0,
-        name_min: usize::MAX,
-        is_broken: false,
-    };
+    let mut walker =
+        Walker { json: "", at: 0, path: &mut path, extent: &mut extent, nested: 0, name_min, is_broken: false };
     walker.leaf(text, 0, text.len(), visit);
     extent.cut
 }
