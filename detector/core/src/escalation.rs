@@ -33,7 +33,7 @@ pub(crate) use grant::Entitled;
 
 use crate::hash::hash_text;
 use crate::policy::CoreRule;
-use crate::provenance::Integrity;
+use crate::provenance::{Integrity, sent};
 use crate::quote::quoted;
 use crate::rules::Rules;
 use crate::run::{Place, RunState, parent_of};
@@ -301,11 +301,11 @@ fn deputy(step: &Step<'_>, tool: &Tool, session: &SessionState, run: &RunState) 
             continue;
         }
         let message = format!(
-            "{} does with {} what session {} could not do itself: that handed over `{}` (step {}), out of text that anybody could have written, and has no such scope. The operator's catalogue says what the call needs. Against it: to hand on what was found may be what it was asked for.",
+            "{} does with {} what session {} could not do itself: that handed over {} (step {}), out of text that anybody could have written, and has no such scope. The operator's catalogue says what the call needs. Against it: to hand on what was found may be what it was asked for.",
             what(step),
             listed(&lacking),
             quoted(it.session.as_str(), 60),
-            quoted(&it.argument, 60),
+            sent::argument(&it.argument, step),
             quoted(it.step.as_str(), 60),
         );
         let count = u8::try_from(lacking.len()).unwrap_or(u8::MAX);

@@ -6,20 +6,27 @@
 //!
 //! A secret on its way out is a fact and halts. It is one only as far as secrets are recognised and tools are described:
 //! where the name of a tool alone says that it reaches out, the finding watches and its message says why. The user's own
-//! secret is theirs to give, and asks for approval in shadow. Wrong where a credential is used for what it is for at an address that nobody named.
+//! secret is theirs to give, and asks for approval in shadow, unless a stranger's text said where to. What was cut off a call
+//! may be anything: in a run that has read a secret such a call is denied. Wrong where a credential is used for what it is
+//! for at an address that nobody named, or that a stranger named as well.
 //! Misses what was encoded in a way that is not known, computed or translated (`docs/detection.md`).
 
 use std::borrow::Cow;
 
-use martingale_schemas::{Calibration, Column, Finding, Kind, Mode, Step, StepId, ValueEdge, ValueMatch};
+use martingale_schemas::step::Cut;
+use martingale_schemas::{
+    Calibration, Column, Decision, Finding, Kind, Mode, Severity, Step, StepId, ValueEdge, ValueMatch,
+};
 
 use crate::policy::CoreRule;
-use crate::provenance::{Argument, Bounds, Index, Integrity, Leak, Mark, Role, ToolTraits, error_of};
+use crate::provenance::{
+    Argument, Bounds, Index, Integrity, Leak, Mark, Role, Secret, ToolTraits, error_of, is_credential, sent,
+};
 use crate::quote::{quoted, quoted_whole};
 use crate::rules::{Rules, Values};
 use crate::run::RunState;
 use crate::secret::SecretKind;
-use crate::sink::reaches_out;
+use crate::sink::{Ground, reaches_out};
 use crate::tools::{Flags, Tool};
 
 /// Edges of one verdict: the strongest of each argument, the first arguments.
@@ -34,6 +41,8 @@ pub(crate) struct Flow {
     pub(crate) findings: Vec<Finding>,
     /// Steps of the session that what is sent came from.
     steps: Vec<StepId<'static>>,
+    /// Whether a part of what is sent was cut off: it may have come from any step.
+    cut: bool,
 }
 
 /// Steps kept of those that what is sent came from.
@@ -51,18 +60,19 @@ impl Flow {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sources<'f> {
     steps: &'f [StepId<'static>],
+    cut: bool,
     index: Option<&'f Index>,
 }
 
 impl<'f> Sources<'f> {
     pub(crate) fn new(flow: &'f Flow, index: Option<&'f Index>) -> Self {
-        Self { steps: &flow.steps, index }
+        Self { steps: &flow.steps, cut: flow.cut, index }
     }
 
-    /// Whether content came from a step. From one that is forgotten it may have, and so it counts.
+    /// Whether content came from a step. From one that is forgotten it may have, and so may what was cut off from any: both count.
     pub(crate) fn has(&self, step: &StepId<'_>) -> bool {
-        self.steps.iter().any(|it| it.as_str() == step.as_str())
-            || self.index.is_some_and(|it| it.is_lossy() && !it.knows(step))
+        let may_have = |it: &Index| if it.knows(step) { self.cut } else { it.is_lossy() };
+        self.steps.iter().any(|it| it.as_str() == step.as_str()) || self.index.is_some_and(may_have)
     }
 }
 
@@ -95,7 +105,7 @@ pub(crate) fn observe(
 }
 
 fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run: &mut RunState, rules: &Rules) -> Flow {
-    let mut flow = Flow::default();
+    let mut flow = Flow { cut: sent::is_cut(step), ..Flow::default() };
     let mut destinations = Destinations::default();
     if let Some(index) = index {
         index.probe(step, tool.traits(), &mut |argument| {
@@ -126,7 +136,21 @@ fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run:
     let Some(ground) = reaches_out(step, tool) else { return flow };
     let guessed = ground.guessed();
     let authorised = destinations.authorised() && !index.is_some_and(|it| it.strays(step));
-    flow.findings.extend(leakage(step, tool, guessed, &secrets, authorised, rules));
+    let has_own = secrets.iter().any(|(_, it)| it.authored);
+    let excuse = Excuse {
+        index,
+        named: destinations.named_by.filter(|_| authorised),
+        authorised,
+        lure: index.filter(|_| has_own).and_then(|it| it.lure(step)),
+    };
+    let leak = leakage(step, tool, guessed, &secrets, &excuse, rules);
+    if leak.as_ref().is_none_or(|it| it.rule != CoreRule::SecretLeak.id())
+        && ground == Ground::Stated
+        && let (Some(cut), Some(secret)) = (step.input_cut.as_ref(), shared.secret_of_others())
+    {
+        flow.findings.extend(rules.in_mode(CoreRule::SecretLeak, true, unread(step, tool, cut, secret)));
+    }
+    flow.findings.extend(leak);
     if let (Some(untrusted), Some(sensitive)) = (&shared.untrusted, &shared.sensitive)
         && !authorised
     {
@@ -137,10 +161,12 @@ fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run:
 }
 
 /// Whether the addresses of a call, where it says that they are, are all the user's own.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Destinations {
     named: u32,
     other: u32,
+    /// The first step that named one, where it is remembered.
+    named_by: Option<StepId<'static>>,
 }
 
 impl Destinations {
@@ -149,10 +175,13 @@ impl Destinations {
             let named = argument.is_authored();
             self.named += u32::from(named);
             self.other += u32::from(!named);
+            if self.named_by.is_none() {
+                self.named_by = argument.author.map(|it| it.step.clone());
+            }
         }
     }
 
-    fn authorised(self) -> bool {
+    const fn authorised(&self) -> bool {
         self.named > 0 && self.other == 0
     }
 }
@@ -182,31 +211,74 @@ const fn backing(guessed: Option<&str>) -> Calibration {
     if guessed.is_none() { Calibration::Fact } else { Calibration::Uncalibrated }
 }
 
+/// What speaks for it that a secret may go where a call sends it.
+struct Excuse<'i> {
+    index: Option<&'i Index>,
+    /// Whether all that the call may go to was named by an author, and the step that did where it is remembered.
+    authorised: bool,
+    named: Option<StepId<'static>>,
+    /// A place that a stranger named and no author did, and the step that read it.
+    lure: Option<(String, StepId<'static>)>,
+}
+
+impl Excuse<'_> {
+    /// Its author gave it and nobody else said where to, or it is used as what it is at an address of theirs.
+    fn covers(&self, leak: &Leak, secret: &Secret) -> bool {
+        secret.authored && self.lure.is_none() || self.authorised && is_credential(&leak.path)
+    }
+
+    /// That in a sentence, with the steps that show it beside the one that read the secret.
+    fn said(&self, leak: &Leak, secret: &Secret, step: &Step<'_>) -> (String, Option<StepId<'static>>) {
+        let who = |step: Option<&StepId<'_>>| match step.and_then(|it| self.index?.author(it)) {
+            Some(Integrity::User) => "the user",
+            Some(_) => "the operator",
+            None => "its author",
+        };
+        match &self.lure {
+            Some((place, read)) if secret.authored => {
+                let said = format!(
+                    " Its author gave it, but did not name `{}`, which stands in what step {} read and anybody could have written.",
+                    quoted(place, 60),
+                    quoted(read.as_str(), 60),
+                );
+                (said, Some(read.clone()))
+            }
+            _ if secret.authored => {
+                (format!(" Against it: {} gave it in that step.", who(own_step(secret, step).as_ref())), None)
+            }
+            _ if self.covers(leak, secret) => {
+                let by = self.named.as_ref().map_or_else(
+                    || "its author named the address".to_owned(),
+                    |it| format!("{} named the address in step {}", who(Some(it)), quoted(it.as_str(), 60)),
+                );
+                (format!(" Against it: {by}, and that argument is for a credential."), self.named.clone())
+            }
+            _ => (String::new(), None),
+        }
+    }
+}
+
 fn leakage(
     step: &Step<'_>,
     tool: &Tool,
     guessed: Option<&str>,
-    secrets: &[(&Leak, &crate::provenance::Secret)],
-    authorised: bool,
+    secrets: &[(&Leak, &Secret)],
+    excuse: &Excuse<'_>,
     rules: &Rules,
 ) -> Option<Finding> {
-    // Its author gave it, or it is used as what it is at an address of theirs. One that is neither is not excused by others.
-    let is_given = |leak: &Leak, secret: &crate::provenance::Secret| {
-        secret.authored || authorised && crate::provenance::is_credential(&leak.path)
-    };
-    let worst = secrets.iter().find(|(leak, secret)| !is_given(leak, secret));
+    // One that nothing excuses is not excused by others.
+    let worst = secrets.iter().find(|(leak, secret)| !excuse.covers(leak, secret));
     let worst = worst.or_else(|| secrets.iter().find(|(_, secret)| !secret.authored));
     let (leak, secret) = worst.or_else(|| secrets.first())?;
-    let given = is_given(leak, secret);
+    let given = excuse.covers(leak, secret);
     let mut numbers: Vec<usize> = secrets.iter().map(|it| it.0.secret).collect();
     numbers.sort_unstable();
     numbers.dedup();
     let rule = if given { CoreRule::SecretGiven } else { CoreRule::SecretLeak };
     let this = step.step_id.to_static();
-    let same = secret.session.as_str() == step.session_id.as_str();
-    let evidence: Vec<StepId<'static>> = same.then(|| secret.step.clone()).into_iter().chain([this.clone()]).collect();
-    let place = if secret.path.is_empty() { String::new() } else { format!(", at `{}`", quoted(&secret.path, 60)) };
-    let session = if same { String::new() } else { format!(" of session {}", quoted(secret.session.as_str(), 60)) };
+    let (said, steps) = excuse.said(leak, secret, step);
+    let mut evidence: Vec<_> = own_step(secret, step).into_iter().chain(steps).chain([this.clone()]).collect();
+    evidence.dedup();
     let others = match numbers.len() {
         1 => String::new(),
         n => format!(" So would {} more.", n - 1),
@@ -219,11 +291,10 @@ fn leakage(
         )
     });
     let message = format!(
-        "{} from step {}{session}{place} would leave through {}{by}: argument `{}`, {}.{others}{held_back}",
-        capital(secret.kind.as_str()),
-        quoted(secret.step.as_str(), 60),
+        "{} would leave through {}{by}: {}, {}.{others}{said}{held_back}",
+        capital(&origin(secret, step)),
         quoted(step.tool.as_deref().unwrap_or("a tool"), 60),
-        quoted(&leak.path, 60),
+        place(&leak.path, step),
         if secret.kind == SecretKind::Hidden { "in whatever form it was sent" } else { how(leak.matched) },
     );
     let finding = Finding {
@@ -241,6 +312,65 @@ fn leakage(
         notify: Vec::new(),
     };
     rules.in_mode(rule, guessed.is_none(), finding)
+}
+
+/// A call of which a part was not read, in a run that has read a secret which its author did not give: that may be in it.
+fn unread(step: &Step<'_>, tool: &Tool, cut: &Cut, secret: &Secret) -> Finding {
+    let this = step.step_id.to_static();
+    let evidence: Vec<_> = own_step(secret, step).into_iter().chain([this.clone()]).collect();
+    let read = step
+        .input
+        .as_ref()
+        .map_or(0, |it| serde_json::from_str(it.get()).map_or_else(|_| it.get().len(), |it: String| it.len()));
+    let bytes = match cut.bytes.saturating_sub(read as u64) {
+        0 => "a part was".to_owned(),
+        bytes => format!("{bytes} bytes were"),
+    };
+    let reaches = if tool.described.has(Flags::OPEN_WORLD) { stated(tool) } else { ", whose code sends".to_owned() };
+    let message = format!(
+        "Of this call of {}{reaches}, {bytes} cut off and not read, and the run has read {}. Whether that would leave is not known: send less in one call.",
+        quoted(step.tool.as_deref().unwrap_or("a tool"), 60),
+        origin(secret, step),
+    );
+    Finding {
+        column: Column::Leakage,
+        rule: Cow::Borrowed(CoreRule::SecretLeak.id()),
+        severity: Severity::High,
+        mode: CoreRule::SecretLeak.default_mode(),
+        decision: Decision::Deny,
+        score: 1.0,
+        calibration: Calibration::Uncalibrated,
+        bound: None,
+        began_at: evidence.first().cloned().unwrap_or(this),
+        evidence,
+        message,
+        notify: Vec::new(),
+    }
+}
+
+/// The step that read a secret, if that is of the same session.
+fn own_step(secret: &Secret, step: &Step<'_>) -> Option<StepId<'static>> {
+    (secret.session.as_str() == step.session_id.as_str()).then(|| secret.step.clone())
+}
+
+/// A secret in a sentence, with where it was read.
+fn origin(secret: &Secret, step: &Step<'_>) -> String {
+    let session = match own_step(secret, step) {
+        Some(_) => String::new(),
+        None => format!(" of session {}", quoted(secret.session.as_str(), 60)),
+    };
+    let place = if secret.path.is_empty() { String::new() } else { format!(", at `{}`", quoted(&secret.path, 60)) };
+    format!("{} from step {}{session}{place}", secret.kind.as_str(), quoted(secret.step.as_str(), 60))
+}
+
+/// Where in a call a secret stands. Each value of an object has a path, its own names have none.
+fn place(path: &str, step: &Step<'_>) -> String {
+    let is_object = step.input.as_ref().is_some_and(|it| it.get().starts_with('{'));
+    match path {
+        "" if is_object => "a member's name".to_owned(),
+        "" => sent::argument(path, step),
+        path => format!("argument `{}`", quoted(path, 60)),
+    }
 }
 
 const fn how(matched: ValueMatch) -> &'static str {

@@ -39,7 +39,7 @@ pub use ordinary::HijackCalibration;
 use crate::baseline::Profile;
 use crate::conformal;
 use crate::policy::CoreRule;
-use crate::provenance::is_strangers;
+use crate::provenance::{is_strangers, sent};
 use crate::quote::quoted;
 use crate::run::parent_of;
 use crate::session::SessionState;
@@ -245,14 +245,13 @@ fn of_call(
     let tool = quoted(step.tool.as_deref().unwrap_or("a tool"), 60);
     let path = match (part, &source) {
         (Some(part), Some(from)) => {
-            format!(
-                "`{}` of {tool} was not given by the user; it stands in the result of step {from}",
-                quoted(call.name(part), 40)
-            )
+            let name = sent::argument(call.name(part), step);
+            format!("{name} of {tool} was not given by the user; it stands in the result of step {from}")
         }
         (Some(part), None) => {
             let read = if memory.lossy { "what is remembered of all that was read" } else { "anything read" };
-            format!("`{}` of {tool} was given neither by the user nor by {read}", quoted(call.name(part), 40))
+            let name = sent::argument(call.name(part), step);
+            format!("{name} of {tool} was given neither by the user nor by {read}")
         }
         (None, _) => format!("{tool} is called with nothing that came from a result"),
     };
@@ -281,7 +280,14 @@ fn finding(
 ) -> Finding {
     let this = step.step_id.to_static();
     let stated = bound.as_ref().map_or_else(String::new, conformal::said);
-    let parts = [said.0, held_against(profile), stated, said.1.to_owned()];
+    // With few requests the level that warns is the agent's own, and the one that asks is not.
+    let is_of_warning = bound.as_ref().is_some_and(|it| decision == Decision::StepUp && it.at_most > ordinary::ASKED);
+    let unstated = if is_of_warning {
+        "That is the level to warn from: of the one to ask a person from no rate is known."
+    } else {
+        ""
+    };
+    let parts = [said.0, held_against(profile), stated, unstated.to_owned(), said.1.to_owned()];
     Finding {
         column: Column::Hijack,
         rule: Cow::Borrowed(CoreRule::Hijack.id()),

@@ -21,6 +21,7 @@ mod rarity;
 mod role;
 mod scan;
 mod sends;
+pub(crate) mod sent;
 mod shared;
 mod sip;
 mod source;

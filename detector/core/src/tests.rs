@@ -14,6 +14,7 @@ mod pages;
 mod privilege;
 mod properties;
 mod recorded;
+mod sent;
 mod state;
 mod told;
 mod values;

@@ -65,7 +65,7 @@ fn a_second_reading_adds_what_sessions_reach_and_changes_nothing_else() {
 
     // Told of is who goes beyond, with what is stated, and nobody else.
     let mut detector = Detector::new(Arc::new(Rules::starter().with_baselines(learnt(60, true).into())));
-    let mut told = 0;
+    let (mut told, mut asked) = (0, 0);
     let mut judge = |step: &Step<'_>| {
         let said = detector.observe(step).judgement().unwrap();
         let finding = said.findings.iter().find(|it| it.rule == "hijack");
@@ -78,6 +78,10 @@ fn a_second_reading_adds_what_sessions_reach_and_changes_nothing_else() {
         assert_eq!((bound.at_most, bound.threshold, bound.sessions, bound.requests), (0.05, warn, 60, 30));
         assert_eq!(bound.alarms_per_day, Some(0.2));
         assert!(finding.message.contains("At most 5 in 100 sessions pass"), "{}", finding.message);
+        // With 30 requests nothing is stated of the level that asks.
+        let unstated = finding.message.contains("of the one to ask a person from no rate is known");
+        assert_eq!(unstated, finding.decision == Decision::StepUp, "{}", finding.message);
+        asked += u32::from(unstated);
     };
     each_step(60..120, &mut judge);
     // Nobody asked for a payment, which no session of the baseline made unasked.
@@ -90,6 +94,7 @@ fn a_second_reading_adds_what_sessions_reach_and_changes_nothing_else() {
     steps_of(120, &unasked.map(str::to_owned), &mut judge);
     // Of the others 5 in 100 at most, on the average; these are drawn as those were that it was learnt from.
     assert!((1..=4).contains(&told), "{told} of 61 are told of beyond {warn}");
+    assert!(asked > 0, "none of {told} is asked about");
 }
 
 /// A rate is of days: what was seen within one says nothing of the next.

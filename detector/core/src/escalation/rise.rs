@@ -3,7 +3,7 @@
 use martingale_schemas::{Step, StepId};
 
 use super::{Authority, Found};
-use crate::provenance::{Index, Integrity, Mark, Role};
+use crate::provenance::{Index, Integrity, Mark, Role, sent};
 use crate::quote::quoted;
 use crate::run::RunState;
 use crate::tools::{Tool, words};
@@ -40,16 +40,12 @@ pub(super) fn of(step: &Step<'_>, tool: &Tool, index: Option<&Index>, run: &RunS
         || "no call of this run so far is known to do anything".to_owned(),
         |it| format!("calls of this run so far could {} at most (step {})", does(before), shown(it, step)),
     );
-    let against = carried
-        .authored
-        .as_ref()
-        .map_or(String::new(), |it| format!(" Against it: `{}` is the user's own.", quoted(it, 60)));
+    let against = carried.authored.as_ref().map_or(String::new(), |it| format!(" Against it: {it} is the user's own."));
     let message = format!(
-        "{} can {}, {}; {reached}. Neither user nor operator named it, and `{}` stood in text that anybody could have written (step {}).{against}",
+        "{} can {}, {}; {reached}. Neither user nor operator named it, and {argument} stood in text that anybody could have written (step {}).{against}",
         quoted(name, 60),
         does(tool.level),
         tool.level_by.words(),
-        quoted(argument, 60),
         quoted(source.as_str(), 60),
     );
     Some(Found::judgement(evidence, tool.level - before, message))
@@ -81,13 +77,13 @@ impl Carried {
                 out.elsewhere |= !authored;
             }
             if authored {
-                out.authored.get_or_insert_with(|| argument.shown_path());
+                out.authored.get_or_insert_with(|| sent::argument(&argument.shown_path(), step));
                 return;
             }
             let place = if argument.role == Role::Content { &mut out.content } else { &mut out.outside };
             if place.is_none() {
                 let outside = argument.traces().find(|it| it.source.integrity == Integrity::Untrusted);
-                *place = outside.map(|it| (argument.shown_path(), it.source.step.clone()));
+                *place = outside.map(|it| (sent::argument(&argument.shown_path(), step), it.source.step.clone()));
             }
         });
         out.strays = out.to_authors && !out.elsewhere && index.strays(step);

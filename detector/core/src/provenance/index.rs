@@ -222,7 +222,12 @@ impl Index {
 
     /// Whether a step is among the sources that are kept.
     pub fn knows(&self, step: &StepId<'_>) -> bool {
-        self.sources.has(step) || self.authors.has(step)
+        self.sources.of(step).is_some() || self.authors.of(step).is_some()
+    }
+
+    /// Who of user and operator wrote a step, where it is remembered.
+    pub(crate) fn author(&self, step: &StepId<'_>) -> Option<Integrity> {
+        self.authors.of(step).map(|it| it.integrity)
     }
 
     fn shelves(&self) -> [(Shelf, &dyn Paged); 5] {

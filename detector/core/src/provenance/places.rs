@@ -3,7 +3,7 @@
 //! Whether a name with a dot is a host or a file cannot be told by looking at it. Here a place that is not seen lets a call
 //! run, so whatever may be one is one, but for the endings of files that end no host. Nothing is found because of it alone.
 
-use martingale_schemas::Step;
+use martingale_schemas::{Step, StepId};
 
 use super::index::Index;
 use super::role::{self, Role};
@@ -177,26 +177,70 @@ fn is_ipv6(text: &str) -> bool {
         && text.bytes().all(|it| it.is_ascii_hexdigit() || matches!(it, b':' | b'.'))
 }
 
+/// Steps of the path of an address that are looked at.
+const AROUND_MAX: usize = 8;
+
+/// The host of an address and all that it lies in: `a.test`, `a.test/b` and `a.test/b/c` of `https://u@a.test:80/b/c?d`.
+fn around(place: &str) -> Vec<String> {
+    let plain = fold::plain(place);
+    let text = String::from_utf8_lossy(&plain);
+    let (is_url, rest) = match text.split_once("://") {
+        Some((_, rest)) => (true, rest),
+        None => (false, text.trim_start_matches(['/', '\\'])),
+    };
+    let rest = rest.strip_prefix("mailto:").unwrap_or(rest);
+    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = if is_url { host.rsplit('@').next().unwrap_or(host) } else { host };
+    let mut whole = host.split(':').next().unwrap_or(host).to_owned();
+    let mut out = vec![whole.clone()];
+    for part in path.split('/').filter(|it| !it.is_empty()).take(AROUND_MAX) {
+        whole.push('/');
+        whole.push_str(part);
+        out.push(whole.clone());
+    }
+    out
+}
+
+/// Calls `visit` with each place that a call may go to, in any of its values or names.
+fn of_call(step: &Step<'_>, visit: &mut impl FnMut(&str)) {
+    let Some(input) = step.input.as_ref() else { return };
+    walk::all_leaves_and_names(input.get(), 3, &mut |leaf| match leaf.is_name {
+        true if is_place(leaf.text, false) => visit(leaf.text),
+        true => {}
+        false => _ = of(leaf.path, leaf.text, &mut |it| visit(it)),
+    });
+}
+
 impl Index {
-    /// Whether a call may go anywhere that neither user nor operator named, in any of its values or names.
+    /// Whether a call may go anywhere that neither user nor operator named.
     pub(crate) fn strays(&self, step: &Step<'_>) -> bool {
-        let Some(input) = step.input.as_ref() else { return false };
-        let mut strays = step.input_cut.is_some();
-        walk::all_leaves_and_names(input.get(), 3, &mut |leaf| {
-            let mut visit = |it: &str| strays = strays || !self.is_authored(it);
-            match leaf.is_name {
-                true if is_place(leaf.text, false) => visit(leaf.text),
-                true => {}
-                false => _ = of(leaf.path, leaf.text, &mut visit),
+        let mut strays = step.input.is_some() && step.input_cut.is_some();
+        of_call(step, &mut |it| strays = strays || !self.is_authored(it));
+        strays
+    }
+
+    /// A place that a call may go to and that anybody could have named, while neither user nor operator did, nor what it lies in;
+    /// and the step that read it.
+    pub(crate) fn lure(&self, step: &Step<'_>) -> Option<(String, StepId<'static>)> {
+        let mut lure = None;
+        of_call(step, &mut |place| {
+            if lure.is_some() || self.is_authored(place) {
+                return;
+            }
+            let around = around(place);
+            if !around.iter().any(|it| self.is_authored(it)) {
+                let read = std::iter::once(place).chain(around.iter().map(String::as_str));
+                lure = read.into_iter().find_map(|it| Some((it.to_owned(), self.strangers(it)?.clone())));
             }
         });
-        strays
+        lure
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{is_place, names_place, of};
+    use super::{around, is_place, names_place, of};
 
     #[test]
     fn what_may_be_a_place() {
@@ -269,6 +313,22 @@ mod tests {
             let mut places = Vec::new();
             assert_eq!(of(path, text, &mut |it| places.push(it)), whole, "{path}: {text}");
             assert_eq!(places.join(" "), expected, "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_a_place_lies_in() {
+        for (place, expected) in [
+            ("https://u:p@a.test:80/b//c/?d#e", "a.test a.test/b a.test/b/c"),
+            ("a.test?d", "a.test"),
+            ("//a.test/b", "a.test a.test/b"),
+            ("mailto:eve@a.test", "eve@a.test"),
+            ("u@a.test:/srv", "u@a.test u@a.test/srv"),
+            ("\u{ff41}.test/b", "a.test a.test/b"),
+            ("", ""),
+            ("://", ""),
+        ] {
+            assert_eq!(around(place).join(" "), expected, "{place}");
         }
     }
 

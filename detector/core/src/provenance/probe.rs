@@ -1,15 +1,15 @@
 //! Where the arguments of a call come from.
 
-use martingale_schemas::{Step, ValueMatch};
+use martingale_schemas::{Step, StepId, ValueMatch};
 
 use super::atom::{Atom, Coding, Flag};
 use super::index::{Index, ToolTraits};
 use super::paths;
 use super::role::Role;
 use super::scan::{self, Depth, Scanner, Sink};
-use super::source::Source;
+use super::sent;
+use super::source::{Integrity, Source};
 use super::table::Sighting;
-use super::walk;
 
 /// Arguments looked at in one call; the rest is passed over.
 const ARGUMENTS_MAX: usize = 64;
@@ -109,11 +109,10 @@ impl<'p> Argument<'p> {
 }
 
 impl Index {
-    /// Calls `visit` with each argument of a call and where its values were read.
+    /// Calls `visit` with each argument of a call, or part of what is said or handed over, and where its values were read.
     pub fn probe(&self, step: &Step<'_>, tool: ToolTraits, visit: &mut impl FnMut(&Argument<'_>)) {
-        let Some(input) = step.input.as_ref() else { return };
         let (mut left, mut destinations_left) = (ARGUMENTS_MAX, ARGUMENTS_MAX);
-        walk::all_leaves(input.get(), &mut |leaf| {
+        sent::leaves(step, usize::MAX, &mut |leaf| {
             let role = Role::of(leaf.key, leaf.text, tool.runs_code);
             // Where a call goes is looked at behind whatever else it carries.
             let left = if left == 0 && role == Role::Destination { &mut destinations_left } else { &mut left };
@@ -152,6 +151,12 @@ impl Index {
     pub(super) fn is_authored(&self, value: &str) -> bool {
         let it = self.ask(value);
         is_authored(it.named.is_some(), it.words, it.words_named)
+    }
+
+    /// The step that read this value, as a whole, in what anybody could have written.
+    pub(super) fn strangers(&self, value: &str) -> Option<&StepId<'static>> {
+        let theirs = |it: &Trace<'_>| it.whole && it.source.integrity == Integrity::Untrusted;
+        self.ask(value).traces.into_iter().flatten().find(theirs).map(|it| &it.source.step)
     }
 
     fn ask(&self, value: &str) -> Asking<'_> {

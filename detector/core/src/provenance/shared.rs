@@ -11,6 +11,7 @@ use super::paths;
 use super::rarity::GATE_BITS;
 use super::role::Role;
 use super::scan::{Depth, Scanner, Sink};
+use super::sent;
 use super::sip::Key;
 use super::source::{Confidentiality, Integrity, Source, Sources};
 use super::table::{Sighting, Table};
@@ -133,15 +134,22 @@ impl Shared {
         out
     }
 
-    /// Secrets in the arguments of a call.
+    /// Secrets in what a step sends.
     pub fn leaks(&self, step: &Step<'_>) -> Vec<Leak> {
-        let Some(input) = step.input.as_ref().filter(|_| !self.vault.is_empty()) else { return Vec::new() };
+        if self.vault.is_empty() {
+            return Vec::new();
+        }
         let mut search = self.vault.search();
-        walk::all_leaves_and_names(input.get(), SHORT_MIN, &mut |it| match it.is_name {
+        sent::leaves(step, SHORT_MIN, &mut |it| match it.is_name {
             true => search.name(it.path, it.item, it.text),
             false => search.argument(it.path, it.item, it.text),
         });
         search.leaks
+    }
+
+    /// The first secret that the run has read and that neither user nor operator wrote.
+    pub(crate) fn secret_of_others(&self) -> Option<&Secret> {
+        self.vault.secrets.iter().find(|it| !it.authored)
     }
 
     fn shelves(&self) -> [(Shelf, &dyn Paged); 3] {

@@ -137,8 +137,9 @@ impl Sources {
         self.ring.get(self.ring.len() - 1 - age)
     }
 
-    pub(super) fn has(&self, step: &StepId<'_>) -> bool {
-        self.ring.iter().any(|it| it.step.as_str() == step.as_str())
+    /// A step among them.
+    pub(super) fn of(&self, step: &StepId<'_>) -> Option<&Source> {
+        self.ring.iter().find(|it| it.step.as_str() == step.as_str())
     }
 
     /// Tools that are told apart by their names and of which results are kept.

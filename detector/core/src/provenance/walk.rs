@@ -83,12 +83,7 @@ pub(super) fn leaves_and_names(json: &str, name_min: usize, visit: &mut impl FnM
     walk(json, name_min, Extent::of(json.len()), visit)
 }
 
-/// Each text and number of all of a JSON value, however long: who sends a step has bounded it.
-pub(super) fn all_leaves(json: &str, visit: &mut impl FnMut(Leaf<'_>)) {
-    walk(json, usize::MAX, Extent::WHOLE, visit);
-}
-
-/// The same, with names.
+/// Each text, number and name of all of a JSON value, however long: who sends a step has bounded it.
 pub(super) fn all_leaves_and_names(json: &str, name_min: usize, visit: &mut impl FnMut(Leaf<'_>)) {
     walk(json, name_min, Extent::WHOLE, visit);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use martingale_schemas::{Capture, Limits, Redact};
+use martingale_schemas::{Capture, Kind, Limits, Redact};
 
 use super::drifted::{recording, step};
 use crate::{Detector, Redactor, Rules};
@@ -43,7 +43,8 @@ fn hijack_of_captured_steps() {
             for line in &session.steps {
                 let step = redactor.redact(step(line));
                 let Some(judgement) = detector.observe(&step).judgement() else { continue };
-                edges += judgement.edges.len();
+                // What was said last has edges too.
+                edges += if step.kind == Kind::ToolCall { judgement.edges.len() } else { 0 };
                 calls += usize::from(step.input.is_some());
                 if session.first_bad().is_none_or(|bad| step.seq.unwrap_or(0) <= bad) {
                     highest = highest.max(judgement.scores.get("hijack").copied().unwrap_or(0.0));
