@@ -29,6 +29,7 @@ mod table;
 mod vault;
 mod walk;
 mod words;
+mod written;
 
 pub use crate::secret::{SecretKind, is_credential};
 pub(crate) use aim::{Aim, Short};

@@ -41,7 +41,8 @@ pub(crate) fn reaches_out(step: &Step<'_>, tool: &Tool) -> Option<Ground> {
     if ground == Some(Ground::Stated) || tool.level < 4 {
         return ground;
     }
-    step.input.as_ref().is_some_and(|it| sends(it.get())).then_some(Ground::Stated)
+    let name = step.tool.as_deref().unwrap_or_default();
+    step.input.as_ref().is_some_and(|it| sends(name, it.get())).then_some(Ground::Stated)
 }
 
 /// Whether what a call does cannot be taken back, what that is, and what says so; the surer of both.
