@@ -51,7 +51,7 @@ pub(super) fn without(code: &str) -> Option<String> {
     for comment in script.comments {
         out.push_str(&code[from..comment.start]);
         // Programs in it still count: an interactive shell may not know comments.
-        out.push_str(&code[comment.clone()].replace("://", " "));
+        out.push_str(&code[comment.clone()].replace("://", ": "));
         from = comment.end;
     }
     out.push_str(&code[from..]);
