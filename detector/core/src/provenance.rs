@@ -30,6 +30,7 @@ mod table;
 mod vault;
 mod walk;
 mod words;
+mod written;
 
 pub use crate::secret::{SecretKind, is_credential};
 pub(crate) use aim::{Aim, Short};
@@ -40,7 +41,7 @@ pub use pages::{Page, PageRef, Shelf};
 pub use probe::{Argument, Trace};
 pub use rarity::GATE_BITS;
 pub use role::Role;
-pub(crate) use sends::sends;
+pub(crate) use sends::{named_code_sends, sends};
 pub(crate) use shared::is_strangers;
 pub use shared::{Handed, Mark, Shared};
 pub use source::{Confidentiality, Integrity, Source};

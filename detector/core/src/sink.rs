@@ -2,7 +2,7 @@
 
 use martingale_schemas::Step;
 
-use crate::provenance::sends;
+use crate::provenance::{named_code_sends, sends};
 use crate::tools::{Flags, Tool};
 
 /// Why a call is held to be one.
@@ -35,13 +35,20 @@ impl Ground {
 }
 
 /// Whether a call sends something out of the system, and what says so. A tool that runs code does when its code says so,
-/// however it is described.
+/// however it is described, and so does one of which nothing is known when it is given code by that name.
 pub(crate) fn reaches_out(step: &Step<'_>, tool: &Tool) -> Option<Ground> {
     let ground = Ground::of(tool, Flags::OPEN_WORLD);
-    if ground == Some(Ground::Stated) || tool.level < 4 {
+    let is_unknown = tool.level == 0 && tool.is_guessed();
+    if ground == Some(Ground::Stated) || tool.level < 4 && !is_unknown {
         return ground;
     }
-    step.input.as_ref().is_some_and(|it| sends(it.get())).then_some(Ground::Stated)
+    let (Some(name), Some(input)) = (step.tool.as_deref(), step.input.as_ref().map(|it| it.get())) else {
+        return ground.filter(|_| is_unknown);
+    };
+    if is_unknown {
+        return named_code_sends(name, input).then_some(Ground::Stated).or(ground);
+    }
+    sends(name, input).then_some(Ground::Stated)
 }
 
 /// Whether what a call does cannot be taken back, what that is, and what says so; the surer of both.

@@ -1,7 +1,7 @@
 //! What code sends to the machine that it runs on: an agent that tries the server that it works on sends nothing out.
 //!
-//! Read strictly, since it lets a call run: a `curl` of which every option is known and every address is of this machine, and
-//! URLs of it in other code. Whatever is not understood counts as sending, as without this.
+//! Read strictly, since it lets a call run: a `curl` of which every option is known and every address is of this machine, an `nc -z`
+//! that asks for its ports, and its URLs and devices in other code. Whatever is not understood counts as sending, as without this.
 
 use std::ops::Range;
 
@@ -51,6 +51,10 @@ const LONG_VALUED: [&str; 22] = [
 ];
 /// What runs or opens something else within a command.
 const INNER: [&str; 6] = ["$(", "`", "<(", ">(", "/dev/tcp", "/dev/udp"];
+/// What may stand before a command that is waited for.
+const KEYWORDS: [&str; 6] = ["! ", "do ", "if ", "then ", "until ", "while "];
+/// Programs that with `-z` send nothing.
+const PROBES: [&str; 3] = ["nc ", "ncat ", "netcat "];
 
 /// The code but for what stays on this machine: commands, and the schemes of URLs. `None` where nothing may.
 pub(super) fn without(code: &str) -> Option<String> {
@@ -67,7 +71,25 @@ pub(super) fn without(code: &str) -> Option<String> {
         }
         out.extend(end.chars().next());
     }
-    Some(out)
+    Some(without_devices(&out))
+}
+
+/// Code without the devices by which a shell connects to this machine.
+fn without_devices(code: &str) -> String {
+    const DEVICE: &str = "/dev/tcp/";
+    let (mut out, mut rest) = (String::with_capacity(code.len()), code);
+    while let Some(at) = rest.find(DEVICE) {
+        let (before, target) = (&rest[..at], &rest[at + DEVICE.len()..]);
+        let port = own_host(target).and_then(|it| it.strip_prefix('/')).unwrap_or_default();
+        let behind = port.trim_start_matches(|it: char| it.is_ascii_digit());
+        let is_own = behind.len() < port.len()
+            && !behind.starts_with(|it: char| it.is_alphanumeric() || matches!(it, '.' | '-' | '_' | '$' | '`' | '\\'));
+        out.push_str(before);
+        out.push_str(if is_own { "" } else { DEVICE });
+        rest = target;
+    }
+    out.push_str(rest);
+    out
 }
 
 fn contains_ignoring_case(text: &str, part: &str) -> bool {
@@ -97,13 +119,32 @@ fn commands(code: &str) -> Vec<Range<usize>> {
     out
 }
 
-/// Whether a command is a `curl` to this machine and nothing else.
+/// Whether a command is a `curl` to this machine and nothing else, or asks whether one of its ports is open.
 fn stays(command: &str) -> bool {
-    if !command.trim_start().starts_with("curl ") || INNER.iter().any(|it| command.contains(it)) {
+    let mut command = command.trim_start();
+    while let Some(behind) = KEYWORDS.iter().find_map(|it| command.strip_prefix(it)) {
+        command = behind.trim_start();
+    }
+    if INNER.iter().any(|it| command.contains(it)) {
+        return false;
+    }
+    let is_probe = PROBES.iter().any(|it| command.starts_with(it));
+    if !is_probe && !command.starts_with("curl ") {
         return false;
     }
     let Some(words) = shlex::split(command) else { return false };
     let mut words = words.iter().skip(1).map(String::as_str);
+    if is_probe { probes(&mut words) } else { asks(&mut words) }
+}
+
+/// Whether these are words of a redirection that goes to no address.
+fn redirects<'w>(word: &str, words: &mut impl Iterator<Item = &'w str>) -> bool {
+    matches!(word, "2>&1" | ">/dev/null" | "2>/dev/null" | "&>/dev/null")
+        || matches!(word, ">" | ">>" | "2>") && words.next().is_some()
+}
+
+/// Whether a `curl` with these words goes to this machine alone.
+fn asks<'w>(words: &mut impl Iterator<Item = &'w str>) -> bool {
     let mut reached = 0;
     while let Some(word) = words.next() {
         let known = if let Some(name) = word.strip_prefix("--") {
@@ -115,10 +156,8 @@ fn stays(command: &str) -> bool {
                 None => !letters.is_empty(),
                 Some(it) => VALUED.contains(it) && (!rest.as_str().is_empty() || words.next().is_some()),
             }
-        } else if matches!(word, "2>&1" | ">/dev/null" | "2>/dev/null") {
+        } else if redirects(word, words) {
             true
-        } else if matches!(word, ">" | ">>" | "2>") {
-            words.next().is_some()
         } else {
             reached += 1;
             is_own(word)
@@ -128,6 +167,37 @@ fn stays(command: &str) -> bool {
         }
     }
     reached > 0
+}
+
+/// Whether an `nc` with these words only asks whether ports of this machine are open.
+fn probes<'w>(words: &mut impl Iterator<Item = &'w str>) -> bool {
+    let (mut only_asks, mut host) = (false, None);
+    while let Some(word) = words.next() {
+        let known = if let Some(letters) = word.strip_prefix('-') {
+            let bare = letters.trim_start_matches(|it| "zvnu46".contains(it));
+            only_asks |= letters[..letters.len() - bare.len()].contains('z');
+            match bare.strip_prefix('w') {
+                Some("") => words.next().is_some_and(is_number),
+                Some(seconds) => is_number(seconds),
+                None => bare.is_empty() && !letters.is_empty(),
+            }
+        } else if redirects(word, words) {
+            true
+        } else if host.is_none() {
+            host = Some(word);
+            own_host(word) == Some("")
+        } else {
+            word.split('-').all(is_number)
+        };
+        if !known {
+            return false;
+        }
+    }
+    only_asks && host.is_some()
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit())
 }
 
 /// Whether an address, with or without a scheme, is one of this machine.

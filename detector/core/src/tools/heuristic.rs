@@ -2,6 +2,7 @@
 //! (`tool.source == "heuristic"`).
 
 use super::{Flags, Tool};
+use crate::provenance::fold;
 
 /// Verbs and nouns, what they suggest, and the privilege level. The strongest word of a name wins the level; flags add up.
 const WORDS: &[(&[&str], Flags, u8)] = &[
@@ -70,16 +71,64 @@ const WORDS: &[(&[&str], Flags, u8)] = &[
     ),
     (
         &[
-            "exec", "execute", "run", "bash", "shell", "sh", "terminal", "command", "python", "eval", "code", "sudo",
-            "admin", "grant", "deploy", "ssh",
+            "exec",
+            "execute",
+            "run",
+            "bash",
+            "shell",
+            "sh",
+            "terminal",
+            "command",
+            "python",
+            "eval",
+            "code",
+            "sudo",
+            "admin",
+            "grant",
+            "deploy",
+            "ssh",
+            "powershell",
+            "pwsh",
+            "zsh",
+            "ipython",
+            "repl",
+            "subprocess",
+            "tmux",
         ],
         Flags(Flags::DESTRUCTIVE.0 | Flags::OPEN_WORLD.0),
         4,
     ),
 ];
 
+/// Whole names of what runs code, behind that of a server, of words that say nothing of the kind in other names.
+const SHELLS: [&[&str]; 18] = [
+    &["browser", "evaluate"],
+    &["cmd"],
+    &["evaluate", "script"],
+    &["interpreter"],
+    &["javascript"],
+    &["javascript", "tool"],
+    &["jupyter"],
+    &["jupyter", "cell"],
+    &["launch", "process"],
+    &["node"],
+    &["page", "evaluate"],
+    &["playwright", "evaluate"],
+    &["process", "start"],
+    &["puppeteer", "evaluate"],
+    &["send", "keys"],
+    &["start", "process"],
+    &["write", "stdin"],
+    &["write", "to", "stdin"],
+];
+
 pub(super) fn classify(name: &str) -> Tool {
-    let (flags, level) = suggested(words(name));
+    let plain = fold::plain(name);
+    let name = String::from_utf8_lossy(&plain);
+    let own = name.rsplit("__").next().unwrap_or_default();
+    let own = own.strip_suffix(".exe").unwrap_or(own).rsplit(['.', '/', ':']).next().unwrap_or_default();
+    let is_shell = SHELLS.iter().any(|it| words(own).map(str::to_ascii_lowercase).eq(it.iter().copied()));
+    let (flags, level) = suggested(words(&name).chain(is_shell.then_some("shell")));
     Tool::guessed(flags, level)
 }
 
