@@ -302,7 +302,8 @@ fn leakage(
         rule: Cow::Borrowed(rule.id()),
         severity: rule.severity(),
         mode: rule.default_mode(),
-        decision: rule.decision(),
+        // Whose secret it is may say that it is meant: a manual that was read names the right address as well.
+        decision: if secret.authored { Decision::StepUp } else { rule.decision() },
         score: f64::from(u32::try_from(numbers.len()).unwrap_or(u32::MAX)),
         calibration: backing(guessed),
         bound: None,

@@ -160,9 +160,9 @@ impl Needs {
         }
         match CoreRule::named(&finding.rule)? {
             CoreRule::Hijack | CoreRule::PrivilegeRise | CoreRule::ConfusedDeputy => Some(Self::Either),
-            CoreRule::Trifecta | CoreRule::SecretGiven => Some(Self::Destination),
-            CoreRule::SecretLeak
-            | CoreRule::Drift
+            // A leak asks where the secret is its author's own.
+            CoreRule::Trifecta | CoreRule::SecretGiven | CoreRule::SecretLeak => Some(Self::Destination),
+            CoreRule::Drift
             | CoreRule::ScopeExceeded
             | CoreRule::ScopeWidened
             | CoreRule::PrincipalSwitched => None,
