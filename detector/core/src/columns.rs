@@ -12,6 +12,7 @@ mod near_duplicate;
 mod no_progress;
 mod repeat;
 mod stored;
+mod waits;
 
 use std::collections::VecDeque;
 
@@ -22,10 +23,7 @@ use crate::canonical;
 use crate::hash::{hash, hash_text, mix};
 use crate::limits::{CALLS, CALLS_PART as PART};
 use crate::parts::Parts;
-use crate::tools::Tool;
-
-/// Level of a tool that writes: see [`Tool::level`].
-const WRITES: u8 = 2;
+use crate::tools::{Flags, Said, Tool};
 
 /// Shorter results say too little to be called seen before, in bytes of JSON. Not a matter of taste as the counts are:
 /// what is remembered of a result depends on it.
@@ -120,7 +118,7 @@ pub(crate) struct LoopRule {
 pub struct Call {
     /// Hash of tool and arguments.
     key: u64,
-    /// Hash of its name, with [`CHANGES`] in its first bit; [`ASKED`] of a message of the user.
+    /// Hash of its name, with [`CHANGES`] and [`WAITS`] in its first bits; [`ASKED`] of a message of the user.
     tool: u64,
     /// Hash of the result, with [`BRIEF`] in its second bit; 0 while there is none.
     result: u64,
@@ -130,8 +128,12 @@ pub struct Call {
 
 /// Set in the hash of a result too short to say anything.
 const BRIEF: u64 = 2;
-/// Set in the hash of a tool that does more than read: what was true before may not be after it.
+/// Set in the hash of a tool that is not known to only read: what was true before may not be after it.
 const CHANGES: u64 = 1;
+/// Set in the hash of the tool of a call that waits for somebody else.
+const WAITS: u64 = 2;
+/// All that is set in it.
+const MARKS: u64 = CHANGES | WAITS;
 /// In place of a tool: the user said something. Whoever is asked anew does not repeat itself.
 const ASKED: u64 = CHANGES;
 
@@ -144,6 +146,16 @@ impl Call {
     const fn changes(&self) -> bool {
         self.tool & CHANGES != 0
     }
+
+    const fn waits(&self) -> bool {
+        self.tool & WAITS != 0
+    }
+}
+
+/// Whether somebody who is to be believed calls it a reader, or its name does. A name that says nothing says nothing of what
+/// it changes either.
+fn only_reads(tool: &Tool) -> bool {
+    tool.flags.has(Flags::READ_ONLY) || tool.level == 1 && tool.level_by == Said::Catalogue
 }
 
 /// The latest tool calls of a session.
@@ -187,8 +199,9 @@ impl Calls {
         match step.kind {
             Kind::ToolCall => {
                 let call = call(step);
-                let changes = if tool.level >= WRITES { CHANGES } else { 0 };
-                Some(Heard(What::Call(Call { tool: call.tool & !CHANGES | changes, ..call })))
+                let changes = if only_reads(tool) { 0 } else { CHANGES };
+                let waits = if waits::waits(step, tool) { WAITS } else { 0 };
+                Some(Heard(What::Call(Call { tool: call.tool & !MARKS | changes | waits, ..call })))
             }
             Kind::ToolResult => Some(Heard(self.result(step))),
             Kind::UserMessage if is_root && !self.ring.is_empty() => Some(Heard(What::Asked(step.step_id.to_static()))),
@@ -255,10 +268,10 @@ impl Calls {
         let is_brief = bytes < RESULT_BYTES_MIN;
         let brief = if is_brief { BRIEF } else { 0 };
         let result = mix(content, u64::from(step.failed())) & !BRIEF | 1 | brief;
-        let tool = step.tool.as_deref().map(|it| hash_text(it) & !CHANGES);
+        let tool = step.tool.as_deref().map(|it| hash_text(it) & !MARKS);
         let is_cause = |it: &Call| step.causes.iter().any(|cause| cause.as_str() == it.step.as_str());
         let named = |it: &Call| it.is_call() && is_cause(it);
-        let open = |it: &Call| it.result == 0 && tool.is_none_or(|tool| tool == it.tool & !CHANGES);
+        let open = |it: &Call| it.result == 0 && tool.is_none_or(|tool| tool == it.tool & !MARKS);
         let at = self.ring.iter().rposition(named).or_else(|| self.ring.iter().rposition(open));
         if is_brief {
             // Neither progress nor its absence.

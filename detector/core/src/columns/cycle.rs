@@ -5,8 +5,8 @@
 //!
 //! Signal: whole rounds with equal results; one new result anywhere in the last rounds and it is no cycle.
 //!
-//! Wrong for deliberate polling of several sources: label one of the tools `poll`. Where not every result was reported,
-//! nothing proves the rounds useless: it warns at the last count and never more.
+//! Wrong for deliberate polling of several sources: label one of the tools `poll`. Where not every result was reported, or
+//! one of the calls waits ([`super::waits`]), nothing proves the rounds useless: it warns at the last count and never more.
 //!
 //! Cost: the first comparison for each length fails almost always; at most three rounds of eight calls are compared.
 
@@ -25,16 +25,18 @@ pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, levels: &Levels, lengt
         (rounds >= first).then_some((length, rounds))
     })?;
     // This call and those before it, as far as they were compared; this one has no result yet.
-    let answered = ring.iter().rev().take(length * rounds - 1).all(|it| it.result != 0);
+    let compared = || ring.iter().rev().take(length * rounds - 1);
+    let answered = compared().all(|it| it.result != 0);
+    let proves = answered && !call.waits() && !compared().any(|it| it.waits());
     let count = u32::try_from(rounds).unwrap_or(u32::MAX);
-    let (from, decision) = if answered { levels.reached(count)? } else { levels.reached_unanswered(count)? };
+    let (from, decision) = if proves { levels.reached(count)? } else { levels.reached_unanswered(count)? };
     // The last two rounds show it; more of the same shows no more.
     let shown = ring.iter().skip(ring.len().saturating_sub(2 * length - 1)).map(|it| it.step.clone());
     let evidence = shown.chain(std::iter::once(call.step.clone())).collect();
     let results = if answered { "with the same results" } else { "and not all of their results were reported" };
     let message =
         format!("The same {length} calls are made in the same order for the {} time, {results}.", ordinal(count));
-    let calibration = if answered { Calibration::Fact } else { Calibration::Uncalibrated };
+    let calibration = if proves { Calibration::Fact } else { Calibration::Uncalibrated };
     Some(Saw { column: Column::Loop, decision, calibration, count, from, evidence, message })
 }
 

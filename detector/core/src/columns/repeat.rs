@@ -5,20 +5,25 @@
 //!
 //! Signal: the results are equal, so calling again cannot help. Exact counts and not a decaying average: a slow loop
 //! trips like a fast one. A new result of the same call starts the count anew, and so do more than
-//! `between_max` other calls in between (agents that work for a hundred steps look things up again), a call in between that
-//! may change something and was not made before (edit, check, edit something else, check), and a message of the user.
+//! `between_max` other calls in between (agents that work for a hundred steps look things up again) and a message of the
+//! user. So does one call in between that gave what the session had not seen before (turn the page, look, turn the page), or
+//! that was not made before and may change something (edit, check, edit something else, check). The same calls over and
+//! over are new once.
 //!
 //! Wrong when a person or another system changes the world meanwhile (waiting for a deployment): label such tools
-//! `poll`. Calls without a result count as well, since an agent that was refused has none to report and may ask again;
-//! but unless two others gave the same result they only warn, at the last count, because nothing proves them useless.
+//! `poll`. Calls that wait by their own words ([`super::waits`]), or with such a call in between, only warn, at the last
+//! count, because nothing proves them useless. So do calls without a result, unless two others gave the same one: an agent
+//! that was refused has none to report and may ask again.
 //!
-//! Cost: one hash of the arguments and a scan back over few calls.
+//! Misses an agent that is stuck beside something that always changes: a clock between two equal calls is new each time.
+//!
+//! Cost: one hash of the arguments and a scan back over few calls, for each of these one over those before it.
 
 use std::collections::VecDeque;
 
 use martingale_schemas::{Calibration, Column, Step, StepId};
 
-use super::{Call, Levels, Saw, ordinal, shown_tool};
+use super::{BRIEF, Call, Levels, Saw, ordinal, shown_tool};
 
 /// Calls that must have given the same result before it is a fact that calling again does not help.
 pub(super) const ANSWERED_MIN: usize = 2;
@@ -31,14 +36,16 @@ pub(super) fn observe(
     between_max: usize,
 ) -> Option<Saw> {
     let mut same: Vec<&Call> = Vec::new();
+    let latest = ring.iter().rev().find(|it| it.key == call.key && it.result != 0).map_or(0, |it| it.result);
     let (mut between, mut result) = (0, 0);
+    let (mut waits, mut waited) = (call.waits(), false);
     for (at, earlier) in ring.iter().enumerate().rev() {
         if earlier.key != call.key {
             between += 1;
-            let is_new = || ring.iter().take(at).all(|it| it.key != earlier.key);
-            if between > between_max || earlier.changes() && is_new() {
+            if between > between_max || is_new(ring, at, earlier, latest) {
                 break;
             }
+            waited |= earlier.waits();
             continue;
         }
         if earlier.result != 0 {
@@ -47,12 +54,13 @@ pub(super) fn observe(
             }
             result = earlier.result;
         }
+        waits |= waited;
         between = 0;
         same.push(earlier);
     }
     let count = u32::try_from(same.len()).unwrap_or(u32::MAX).saturating_add(1);
     let with_result = same.iter().filter(|it| it.result != 0).count();
-    let answered = with_result >= ANSWERED_MIN;
+    let answered = with_result >= ANSWERED_MIN && !waits;
     let (from, decision) = if answered { levels.reached(count)? } else { levels.reached_unanswered(count)? };
     let (tool, nth, before) = (shown_tool(step), ordinal(count), count - 1);
     let results = match with_result {
@@ -65,4 +73,13 @@ pub(super) fn observe(
         same.iter().rev().map(|it| it.step.clone()).chain(std::iter::once(call.step.clone())).collect();
     let calibration = if answered { Calibration::Fact } else { Calibration::Uncalibrated };
     Some(Saw { column: Column::Loop, decision, calibration, count, from, evidence, message })
+}
+
+/// Whether after the call at `at` the world may be another, or the session knows more than before it. `repeated`: result of the
+/// call that is repeated. Another call that was answered with the same sentence, mostly an error, changed nothing.
+fn is_new(ring: &VecDeque<Call>, at: usize, call: &Call, repeated: u64) -> bool {
+    let before = || ring.iter().take(at);
+    let is_same = call.result == repeated && call.result & BRIEF == 0;
+    !is_same && call.changes() && before().all(|it| it.key != call.key)
+        || call.result != 0 && before().all(|it| it.result != call.result)
 }

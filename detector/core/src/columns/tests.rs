@@ -1,4 +1,9 @@
+use std::sync::Arc;
+
+use martingale_schemas::{Decision, Limits, Step, Timestamp};
+
 use super::ordinal;
+use crate::Rules;
 use crate::testing::check;
 
 #[test]
@@ -94,6 +99,76 @@ fn what_changes_or_is_asked_starts_the_count_anew() {
     );
 }
 
+/// Worst that is decided where these calls are made in turn twelve times: tool, arguments and result, `N` the number of the round.
+#[track_caller]
+fn check_rounds(calls: &[(&str, &str, &str)], expected: Decision) {
+    let mut detector = crate::Detector::new(Arc::new(Rules::load::<&str, &str>(&[]).expect("built in")));
+    let mut now = crate::testing::BEGIN;
+    let line = |(tool, input, result): &(&str, &str, &str), n: usize| {
+        let of_round = |it: &str| it.replace('N', &n.to_string());
+        [format!("tool_call {tool} {}", of_round(input)), format!("tool_result {tool} \"{}\"", of_round(result))]
+    };
+    let lines = (0..12).flat_map(|n| calls.iter().flat_map(move |it| line(it, n)));
+    let decided = lines.enumerate().map(|(number, line)| {
+        let json = crate::testing::step_json(&line, number, &mut now);
+        let step = Step::from_topic(json.as_bytes(), Timestamp::from_micros(now), &Limits::DEFAULT).unwrap();
+        detector.observe(&step).judgement().map_or(Decision::Allow, |it| it.decision)
+    });
+    assert_eq!(decided.max(), Some(expected), "{calls:?}");
+}
+
+/// Who changes something between equal calls, by a tool of whatever name, or reads something new.
+#[test]
+fn whoever_gets_on_does_not_repeat_itself() {
+    let test = ("bash", r#"{"command":"pytest -q"}"#, "1 failed");
+    for edit in
+        ["str_replace_editor", "search_replace", "apply_diff", "git_commit", "restart", "fill_form", "browser_type"]
+    {
+        check_rounds(&[(edit, r#"{"v":N}"#, "ok"), test], Decision::Allow);
+    }
+    for calls in [
+        [("computer", r#"{"key":"Page_Down"}"#, ""), ("screenshot", "{}", "frame-N")],
+        [("next_item", "{}", "ok"), ("read_item", "{}", "item-N")],
+        [("get_time", "{}", "noon"), ("lookup", r#"{"sku":N}"#, "price-N")],
+        [("answer", r#"{"choice":"a"}"#, "recorded"), ("get_question", "{}", "question-N")],
+        // An agent that is stuck beside a clock looks the same.
+        [("search", r#"{"q":"x"}"#, "none"), ("get_time", "{}", "12:0N")],
+    ] {
+        check_rounds(&calls, Decision::Allow);
+    }
+}
+
+#[test]
+fn the_same_calls_over_and_over_are_new_once() {
+    for calls in [
+        [("str_replace_editor", r#"{"v":1}"#, "edited"), ("bash", r#"{"command":"pytest -q"}"#, "1 failed")],
+        [("computer", r#"{"key":"Page_Down"}"#, ""), ("screenshot", "{}", "the_same_frame")],
+        // A new search changes nothing, and finds nothing new.
+        [("search", r#"{"q":"N"}"#, "none"), ("list_files", "{}", "a.py")],
+        // Said in other words, to a tool of which nobody knows what it does, and answered alike.
+        [
+            ("calculator", r#"{"e":"N"}"#, "Error: invalid syntax in line 0"),
+            ("calculator", "{}", "Error: invalid syntax in line 0"),
+        ],
+        [("get_order_status", "{}", "shipped"), ("search", r#"{"q":"x"}"#, "none")],
+    ] {
+        check_rounds(&calls, Decision::Halt);
+    }
+}
+
+/// Nothing proves it useless to wait for somebody else.
+#[test]
+fn waiting_is_only_warned_of() {
+    for calls in [
+        &[("bash", r#"{"command":["sleep","300"]}"#, "")][..],
+        &[("get_job_status", r#"{"id":7}"#, "running")],
+        &[("wait", r#"{"seconds":30}"#, "done"), ("list_pods", "{}", "pending")],
+        &[("wait", "{}", "done"), ("list_pods", "{}", "pending"), ("list_jobs", "{}", "queued")],
+    ] {
+        check_rounds(calls, Decision::Warn);
+    }
+}
+
 #[test]
 fn the_same_text_with_another_status_is_another_result() {
     check(
@@ -136,6 +211,8 @@ fn results_find_their_call_by_cause_then_by_tool() {
         tool_call f {"n":1} id=c
         tool_call f {"n":2} id=d
         tool_result f "two"
+        tool_result f "one"
+        tool_call f {"n":1} id=e
         tool_result f "one"
         tool_call f {"n":1}      // warn repeat
         "#,
@@ -244,18 +321,18 @@ fn a_cycle_without_results_only_warns() {
     // Results of one of the two prove nothing of the other.
     let round =
         |of_a: &str, of_b: &str| format!("tool_call a {{}}{of_a}\ntool_result a \"1\"\ntool_call b {{}}{of_b}\n");
-    let (third, fourth) = (round(" // warn repeat", ""), round(" // step_up repeat", " // warn cycle"));
-    check("", &format!("{}{third}{fourth}", round("", "").repeat(2)));
+    let fourth = round(" // warn repeat", " // warn cycle");
+    check("", &format!("{}{fourth}", round("", "").repeat(3)));
 }
 
 /// What several rules see at once is decided by the worst of them.
 #[test]
 fn the_worst_rule_decides() {
-    // The call that ends the fourth round of two is the fourth of its own: both ask, and `repeat` says it.
+    // The call that ends the fourth round of two is the fourth of its own: both ask, and `repeat` says it. Of `a` the first is
+    // not counted, as `b` was new after it.
     let round = "tool_call a {}\ntool_result a \"1\"\ntool_call b {}\ntool_result b \"2\"\n";
-    let third =
-        "tool_call a {} // warn repeat\ntool_result a \"1\"\ntool_call b {} // warn repeat\ntool_result b \"2\"\n";
-    let fourth = "tool_call a {} // step_up repeat\ntool_result a \"1\"\ntool_call b {} // step_up repeat\n";
+    let third = "tool_call a {}\ntool_result a \"1\"\ntool_call b {} // warn repeat\ntool_result b \"2\"\n";
+    let fourth = "tool_call a {} // warn repeat\ntool_result a \"1\"\ntool_call b {} // step_up repeat\n";
     check("", &format!("{}{third}{fourth}", round.repeat(2)));
     // Where `repeat` is more patient, the cycle is worse.
     let patient = set("repeat", "enforce", "{ warn: 3, step_up: 9 }");
@@ -355,16 +432,14 @@ fn a_rule_has_a_scope() {
 
 #[test]
 fn a_message_and_whom_to_tell() {
-    use std::sync::Arc;
-
+    use martingale_schemas::Severity;
     use martingale_schemas::wire::StepV1;
-    use martingale_schemas::{Limits, Severity, Timestamp};
 
     let policy = format!(
         "{}then: {{ message: '{{{{step.tool}}}} {{{{value}}}} of {{{{limit}}}}', notify: ops }}\n",
         set("repeat", "enforce", "{ warn: 3, halt: 9 }")
     );
-    let rules = crate::Rules::load(&[("p.yaml", &policy)]).expect("sound");
+    let rules = Rules::load(&[("p.yaml", &policy)]).expect("sound");
     let mut detector = crate::Detector::new(Arc::new(rules));
     let mut now = crate::testing::BEGIN;
     let mut said = Vec::new();

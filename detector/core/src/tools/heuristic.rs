@@ -34,7 +34,7 @@ const WORDS: &[(&[&str], Flags, u8)] = &[
     (
         &[
             "create", "add", "write", "update", "edit", "set", "insert", "append", "modify", "move", "rename", "book",
-            "save", "put", "patch",
+            "save", "put", "patch", "replace",
         ],
         Flags::NONE,
         2,

@@ -48,6 +48,7 @@ fn names_suggest() {
         ("searchFlights", "read_only idempotent level 1 heuristic"),
         ("send_email", "open_world level 3 heuristic"),
         ("get_webpage", "read_only idempotent open_world level 1 heuristic"),
+        ("search_replace", " level 2 heuristic"),
         ("delete-file", "destructive level 3 heuristic"),
         ("get_and_delete", "destructive level 3 heuristic"),
         ("bash", "destructive open_world level 4 heuristic"),
