@@ -162,10 +162,7 @@ impl Needs {
             CoreRule::Hijack | CoreRule::PrivilegeRise | CoreRule::ConfusedDeputy => Some(Self::Either),
             // A leak asks where the secret is its author's own.
             CoreRule::Trifecta | CoreRule::SecretGiven | CoreRule::SecretLeak => Some(Self::Destination),
-            CoreRule::Drift
-            | CoreRule::ScopeExceeded
-            | CoreRule::ScopeWidened
-            | CoreRule::PrincipalSwitched => None,
+            CoreRule::Drift | CoreRule::ScopeExceeded | CoreRule::ScopeWidened | CoreRule::PrincipalSwitched => None,
         }
     }
 }
