@@ -13,8 +13,35 @@ const ANYWHERE: [&str; 3] = ["await", "sleep", "wait"];
 const FIRST: [&str; 2] = ["poll", "watch"];
 /// At the end of a name that says whose they are, by [`RUNNING`].
 const STATES: [&str; 3] = ["output", "progress", "status"];
-const RUNNING: [&str; 10] =
-    ["bash", "build", "check", "deployment", "job", "pipeline", "process", "task", "terminal", "workflow"];
+const RUNNING: [&str; 27] = [
+    "approval",
+    "backup",
+    "bash",
+    "batch",
+    "build",
+    "check",
+    "deploy",
+    "deployment",
+    "download",
+    "export",
+    "import",
+    "job",
+    "migration",
+    "operation",
+    "pipeline",
+    "process",
+    "render",
+    "restore",
+    "run",
+    "scan",
+    "sync",
+    "task",
+    "terminal",
+    "training",
+    "transcode",
+    "upload",
+    "workflow",
+];
 /// Programs that wait.
 const PROGRAMS: [&str; 2] = ["sleep", "watch"];
 /// Level of a tool that runs code.
@@ -54,7 +81,10 @@ mod tests {
     fn names_of_tools_that_wait() {
         for (names, expected) in [
             ("wait sleep wait_for browser_wait_for waitForSelector wait_agent poll_queue watch_job", true),
-            ("get_job_status check_status deployment_status BashOutput TaskOutput get_terminal_output", true),
+            (
+                "render.status exportProgress get_job_status check_status deployment_status BashOutput TaskOutput get_terminal_output",
+                true,
+            ),
             ("waiter create_poll add_to_watch_list get_order_status set_output status bash get_task job", false),
         ] {
             names.split(' ').for_each(|name| assert_eq!(is_name_of_one(name), expected, "{name}"));
