@@ -227,7 +227,7 @@ fn own_host(text: &str) -> Option<&str> {
 /// What follows `127.x.y.z`.
 fn loopback_v4(text: &str) -> Option<&str> {
     let end = text.find(|it: char| !it.is_ascii_digit() && it != '.').unwrap_or(text.len());
-    let address: std::net::Ipv4Addr = text[..end].parse().ok()?;
+    let address: core::net::Ipv4Addr = text[..end].parse().ok()?;
     address.is_loopback().then(|| &text[end..])
 }
 
