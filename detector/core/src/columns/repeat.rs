@@ -79,7 +79,7 @@ pub(super) fn observe(
 /// call that is repeated. Another call that was answered with the same sentence, mostly an error, changed nothing.
 fn is_new(ring: &VecDeque<Call>, at: usize, call: &Call, repeated: u64) -> bool {
     let before = || ring.iter().take(at);
-    let is_same = call.result == repeated && call.result & BRIEF == 0;
+    let is_same = call.result != 0 && call.result == repeated && call.result & BRIEF == 0;
     !is_same && call.changes() && before().all(|it| it.key != call.key)
         || call.result != 0 && before().all(|it| it.result != call.result)
 }

