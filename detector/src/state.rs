@@ -10,9 +10,10 @@ use postcard::ser_flavors::Flavor;
 /// hijack scoring needs it. 4: and how far it departs from its agent's baseline. 5: and which other runs it
 /// stands in. 6: and what it, and its run, was granted. 7: more streams of drift, and which words it has met.
 /// 8: and whether calls that cannot be taken back are asked about, how fast it and its run use
-/// what budgets are about, and what definitions of tools it has shown warn of. 9: and which of its calls may change something, in a bit
-/// that said nothing before; until 32 more calls are made, `repeat` may count fewer of those of before. 10: and whose baseline a session is held against; one that
-/// began before is held against none.
+/// what budgets are about, and what definitions of tools it has shown warn of. 9: and which of its calls may change
+/// something, in a bit that said nothing before. 10: and whose baseline a session is held against, where one that began
+/// before is held against none; and which of its calls wait for somebody else, in a bit that said nothing before. Until 32
+/// more calls are made, `repeat` and `cycle` may count fewer of those of before, or only warn of them.
 const VERSION: u8 = 10;
 /// The latest that brought fields.
 const FIELDS: u8 = 10;

@@ -471,6 +471,7 @@ def score_verdicts(sessions, verdicts):
 
 if __name__ == "__main__":
     commands = {
-        "instruction": instruction, "jobs": jobs, "others": others, "mask": mask, "label": label, "model": model, "check": check, "split": split, "score": score_verdicts,
+        "instruction": instruction, "jobs": jobs, "others": others, "mask": mask, "label": label, "model": model, "check": check,
+        "split": split, "score": score_verdicts,
     }
     commands[sys.argv[1]](*sys.argv[2:])

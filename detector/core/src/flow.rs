@@ -439,6 +439,6 @@ fn chain(step: &Step<'_>, tool: &Tool, guessed: Option<&str>, untrusted: &Mark, 
 impl Tool {
     /// What matters of it to the index of values.
     pub(crate) fn traits(&self) -> ToolTraits {
-        ToolTraits::new(self.flags.has(Flags::OPEN_WORLD), self.level >= 4, &self.labels)
+        ToolTraits::new(self.flags.has(Flags::OPEN_WORLD), self.runs_code(), &self.labels)
     }
 }

@@ -39,7 +39,7 @@ impl Ground {
 pub(crate) fn reaches_out(step: &Step<'_>, tool: &Tool) -> Option<Ground> {
     let ground = Ground::of(tool, Flags::OPEN_WORLD);
     let is_unknown = tool.level == 0 && tool.is_guessed();
-    if ground == Some(Ground::Stated) || tool.level < 4 && !is_unknown {
+    if ground == Some(Ground::Stated) || !tool.runs_code() && !is_unknown {
         return ground;
     }
     let (Some(name), Some(input)) = (step.tool.as_deref(), step.input.as_ref().map(|it| it.get())) else {

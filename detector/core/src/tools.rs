@@ -124,6 +124,11 @@ impl Tool {
         Self { flags, level, reach: level, labels, annotated, described, suggested, level_by, open_by, scopes }
     }
 
+    /// Whether it runs code, or administers.
+    pub(crate) const fn runs_code(&self) -> bool {
+        self.level >= 4
+    }
+
     /// Whether nothing but words says its level: those of its name, or of what is said of it.
     pub(crate) fn is_guessed(&self) -> bool {
         self.level_by <= Said::Description

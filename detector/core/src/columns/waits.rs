@@ -44,12 +44,10 @@ const RUNNING: [&str; 27] = [
 ];
 /// Programs that wait.
 const PROGRAMS: [&str; 2] = ["sleep", "watch"];
-/// Level of a tool that runs code.
-const RUNS_CODE: u8 = 4;
 
 pub(super) fn waits(step: &Step<'_>, tool: &Tool) -> bool {
     let by_name = step.tool.as_deref().is_some_and(is_name_of_one);
-    by_name || tool.level == RUNS_CODE && step.input.as_ref().is_some_and(|it| begins_with_one(it.get()))
+    by_name || tool.runs_code() && step.input.as_ref().is_some_and(|it| begins_with_one(it.get()))
 }
 
 fn is_name_of_one(name: &str) -> bool {

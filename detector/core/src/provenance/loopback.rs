@@ -61,8 +61,11 @@ const PROBES: [&str; 3] = ["nc ", "ncat ", "netcat "];
 /// The code but for what stays on this machine: commands, and the schemes of URLs. `None` where nothing may.
 pub(super) fn without(code: &str) -> Option<String> {
     let names_it = ["localhost", "127.", "0.0.0.0", "[::1]"].iter().any(|it| contains_ignoring_case(code, it));
-    // A proxy goes before every address, a server of names says which machine one is, and a file of settings may name another.
-    if !names_it || ["prox", "resolve", "curlrc", "curl_home"].iter().any(|it| contains_ignoring_case(code, it)) {
+    // A proxy goes before every address, a server of names or a list of hosts says which machine one is, and settings may name
+    // another.
+    if !names_it
+        || ["prox", "resolve", "etc/hosts", "curlrc", "curl_home"].iter().any(|it| contains_ignoring_case(code, it))
+    {
         return None;
     }
     let mut out = String::with_capacity(code.len());
@@ -151,11 +154,11 @@ fn stays(command: &str) -> bool {
     while let Some(behind) = KEYWORDS.iter().find_map(|it| command.strip_prefix(it)) {
         command = behind.trim_start();
     }
-    if INNER.iter().any(|it| command.contains(it)) || may_become_words(command) {
-        return false;
-    }
     let is_probe = PROBES.iter().any(|it| command.starts_with(it));
     if !is_probe && !command.starts_with("curl ") {
+        return false;
+    }
+    if INNER.iter().any(|it| command.contains(it)) || may_become_words(command) {
         return false;
     }
     let Some(words) = shlex::split(command) else { return false };

