@@ -23,6 +23,7 @@ mod scan;
 mod sends;
 pub(crate) mod sent;
 mod shared;
+mod shell;
 mod sip;
 mod source;
 mod spelled;

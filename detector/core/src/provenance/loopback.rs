@@ -3,7 +3,8 @@
 //! Read strictly, since it lets a call run: a `curl` of which every option is known and every address is of this machine, an `nc -z`
 //! that asks for its ports, and its URLs and devices in other code. Whatever is not understood counts as sending, as without this.
 
-use std::ops::Range;
+use super::shell::{Command, Word};
+use super::written::is_file;
 
 /// Options of `curl` that take nothing and change nothing about where it goes. `-L` follows what this machine answers.
 const BARE: &str = "sSfvikgGNI#0123L";
@@ -49,17 +50,15 @@ const LONG_VALUED: [&str; 22] = [
     "user-agent",
     "write-out",
 ];
-/// What runs or opens something else within a command.
-const INNER: [&str; 6] = ["$(", "`", "<(", ">(", "/dev/tcp", "/dev/udp"];
 /// Bytes of a URL that are looked at: a longer one is none of this machine.
 const URL_MAX: usize = 256;
 /// What may stand before a command that is waited for.
-const KEYWORDS: [&str; 6] = ["! ", "do ", "if ", "then ", "until ", "while "];
+const KEYWORDS: [&str; 6] = ["!", "do", "if", "then", "until", "while"];
 /// Programs that with `-z` send nothing.
-const PROBES: [&str; 3] = ["nc ", "ncat ", "netcat "];
+const PROBES: [&str; 3] = ["nc", "ncat", "netcat"];
 
-/// The code but for what stays on this machine: commands, and the schemes of URLs. `None` where nothing may.
-pub(super) fn without(code: &str) -> Option<String> {
+/// The code but for what stays on this machine: of its commands, and the schemes of URLs. `None` where nothing may.
+pub(super) fn without(code: &str, commands: &[Command]) -> Option<String> {
     let names_it = ["localhost", "127.", "0.0.0.0", "[::1]"].iter().any(|it| contains_ignoring_case(code, it));
     // A proxy goes before every address, a server of names or a list of hosts says which machine one is, and settings may name
     // another.
@@ -68,14 +67,12 @@ pub(super) fn without(code: &str) -> Option<String> {
     {
         return None;
     }
-    let mut out = String::with_capacity(code.len());
-    for command in commands(code) {
-        let (text, end) = (&code[command.clone()], &code[command.end..]);
-        if !stays(text) {
-            push_without_urls(text, &mut out);
-        }
-        out.extend(end.chars().next());
+    let (mut out, mut from) = (String::with_capacity(code.len()), 0);
+    for command in commands.iter().filter(|it| stays(it)) {
+        push_without_urls(&code[from..command.at.start], &mut out);
+        from = command.at.end;
     }
+    push_without_urls(&code[from..], &mut out);
     Some(without_devices(&out))
 }
 
@@ -101,95 +98,40 @@ fn contains_ignoring_case(text: &str, part: &str) -> bool {
     text.as_bytes().windows(part.len()).any(|it| it.eq_ignore_ascii_case(part.as_bytes()))
 }
 
-/// Where the commands of a script stand. One character is between two.
-fn commands(code: &str) -> Vec<Range<usize>> {
-    let (mut out, mut begin, mut quote, mut before) = (Vec::new(), 0, None, ' ');
-    for (at, it) in code.char_indices() {
-        let is_escaped = before == '\\' && quote != Some('\'');
-        match quote {
-            _ if is_escaped => {}
-            Some(open) if it == open => quote = None,
-            Some(_) => {}
-            None if matches!(it, '"' | '\'') => quote = Some(it),
-            // `2>&1` is none.
-            None if matches!(it, ';' | '|' | '\n') || it == '&' && before != '>' => {
-                out.push(begin..at);
-                begin = at + 1;
-            }
-            None => {}
-        }
-        before = if is_escaped { ' ' } else { it };
-    }
-    out.push(begin..code.len());
-    out
-}
-
-/// Whether a shell may make several words of one: of a variable outside quotes, of `"$@"`, of `$'…'`.
-fn may_become_words(command: &str) -> bool {
-    let is_name = |it: &str| it.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_');
-    let names_one = |behind: &str| match behind.strip_prefix('{').map(|it| it.split_once('}')) {
-        Some(inner) => {
-            inner.is_some_and(|(it, _)| is_name(it) && it.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_'))
-        }
-        None => is_name(behind),
-    };
-    let (mut quote, mut is_escaped) = (None, false);
-    command.char_indices().any(|(at, it)| {
-        match (quote, it) {
-            _ if is_escaped => is_escaped = false,
-            (Some('\''), '\'') | (Some('"'), '"') => quote = None,
-            (Some('\''), _) => {}
-            (_, '\\') => is_escaped = true,
-            (None, '\'' | '"') => quote = Some(it),
-            (_, '$') => return quote.is_none() || !names_one(&command[at + 1..]),
-            _ => {}
-        }
-        false
-    })
-}
-
 /// Whether a command is a `curl` to this machine and nothing else, or asks whether one of its ports is open.
-fn stays(command: &str) -> bool {
-    let mut command = command.trim_start();
-    while let Some(behind) = KEYWORDS.iter().find_map(|it| command.strip_prefix(it)) {
-        command = behind.trim_start();
-    }
-    let is_probe = PROBES.iter().any(|it| command.starts_with(it));
-    if !is_probe && !command.starts_with("curl ") {
+fn stays(command: &Command) -> bool {
+    if !command.is_literal || !command.files.iter().all(|it| is_file(it)) {
         return false;
     }
-    if INNER.iter().any(|it| command.contains(it)) || may_become_words(command) {
-        return false;
+    let mut words = command.words.iter().skip_while(|it| KEYWORDS.contains(&it.text.as_str()));
+    match words.next().map(|it| it.text.as_str()) {
+        Some("curl") => asks(&mut words),
+        Some(program) if PROBES.contains(&program) => {
+            words.clone().all(|it| it.expands_from.is_none()) && probes(&mut words.map(|it| it.text.as_str()))
+        }
+        _ => false,
     }
-    let Some(words) = shlex::split(command) else { return false };
-    let mut words = words.iter().skip(1).map(String::as_str);
-    if is_probe { probes(&mut words) } else { asks(&mut words) }
-}
-
-/// Whether these are words of a redirection that goes to no address.
-fn redirects<'w>(word: &str, words: &mut impl Iterator<Item = &'w str>) -> bool {
-    matches!(word, "2>&1" | ">/dev/null" | "2>/dev/null" | "&>/dev/null")
-        || matches!(word, ">" | ">>" | "2>") && words.next().is_some()
 }
 
 /// Whether a `curl` with these words goes to this machine alone.
-fn asks<'w>(words: &mut impl Iterator<Item = &'w str>) -> bool {
+fn asks<'w>(words: &mut impl Iterator<Item = &'w Word>) -> bool {
     let mut reached = 0;
     while let Some(word) = words.next() {
-        let known = if let Some(name) = word.strip_prefix("--") {
-            LONG_BARE.contains(&name) || LONG_VALUED.contains(&name) && words.next().is_some()
-        } else if let Some(letters) = word.strip_prefix('-') {
+        let mut is_value = || words.next().is_some_and(|it| it.expands_from.is_none());
+        let known = if let Some(name) = word.text.strip_prefix("--") {
+            LONG_BARE.contains(&name) || LONG_VALUED.contains(&name) && is_value()
+        } else if let Some(letters) = word.text.strip_prefix('-') {
             let bare = letters.trim_start_matches(|it| BARE.contains(it));
             let mut rest = bare.chars();
             match rest.next() {
                 None => !letters.is_empty(),
-                Some(it) => VALUED.contains(it) && (!rest.as_str().is_empty() || words.next().is_some()),
+                Some(it) => VALUED.contains(it) && (!rest.as_str().is_empty() || is_value()),
             }
-        } else if redirects(word, words) {
-            true
         } else {
             reached += 1;
-            is_own(word)
+            // The names of files that it stands for begin as it does.
+            let head = word.expands_from.map(|it| own_path(&word.text[..it]));
+            is_own(&word.text) && head.is_none_or(|it| it.is_some_and(|it| it.starts_with('/')))
         };
         if !known {
             return false;
@@ -210,8 +152,6 @@ fn probes<'w>(words: &mut impl Iterator<Item = &'w str>) -> bool {
                 Some(seconds) => is_number(seconds),
                 None => bare.is_empty() && !letters.is_empty(),
             }
-        } else if redirects(word, words) {
-            true
         } else if host.is_none() {
             host = Some(word);
             own_host(word) == Some("")
@@ -231,12 +171,17 @@ fn is_number(text: &str) -> bool {
 
 /// Whether an address, with or without a scheme, is one of this machine.
 fn is_own(address: &str) -> bool {
-    let scheme = ["http://", "https://"].into_iter().find_map(|it| strip_prefix_ignoring_case(address, it));
-    own_host(scheme.unwrap_or(address)).is_some_and(|rest| {
+    own_path(address).is_some_and(|rest| {
         // Readers of URLs disagree on what is before a `@` or behind a `\`.
         let is_plain = rest.starts_with('/') && !rest.starts_with("//") || !rest.contains('@');
         is_plain && !rest.contains('\\')
     })
+}
+
+/// What follows the host of an address, with or without a scheme, if that is this machine.
+fn own_path(address: &str) -> Option<&str> {
+    let scheme = ["http://", "https://"].into_iter().find_map(|it| strip_prefix_ignoring_case(address, it));
+    own_host(scheme.unwrap_or(address))
 }
 
 /// What follows a host of this machine and its port, where both end there.

@@ -1,7 +1,9 @@
 //! Whether code that a tool is given to run sends something out.
 
+use std::borrow::Cow;
+
 use super::walk::{self, Leaf};
-use super::{fold, loopback, written};
+use super::{fold, loopback, shell, written};
 use crate::tools::words;
 
 /// Programs that send, as words of a command.
@@ -130,7 +132,7 @@ fn any_sends(tool: &str, input: &str, is_code: impl Fn(&str) -> bool) -> bool {
         }
         has_code = true;
         let is_note = !leaf.is_name && NOTES.iter().any(|it| leaf.key.eq_ignore_ascii_case(it));
-        let is_patch = applies && leaf.item == 1 && written::is_patch(leaf.text);
+        let is_patch = applies && leaf.item == 1 && shell::is_patch(leaf.text);
         applies = leaf.item == 0 && leaf.text == "apply_patch" && leaf.path.ends_with("[*]");
         sends = !is_note
             && !is_patch
@@ -162,10 +164,17 @@ fn has(code: &str, as_it_stands: bool) -> bool {
     if !reaches(code, &LIBRARIES) {
         return false;
     }
-    let written = if as_it_stands { None } else { written::without(code) };
-    let code = written.as_deref().unwrap_or(code);
+    let script = shell::read(code).filter(|it| it.is_plain || !as_it_stands);
+    let written = script.as_ref().filter(|_| !as_it_stands);
+    if written.is_some_and(|it| written::only_writes(code, it)) {
+        return false;
+    }
+    let code = written
+        .filter(|it| !it.comments.is_empty())
+        .map_or(Cow::Borrowed(code), |it| Cow::Owned(written::without_addresses(code, &it.comments)));
+    let commands = script.as_ref().map_or_else(Default::default, |it| &it.commands[..]);
     // Code that names this machine is held to send there by libraries.
-    reaches(code, &LIBRARIES) && loopback::without(code).is_none_or(|rest| reaches(&rest, &[]))
+    reaches(&code, &LIBRARIES) && loopback::without(&code, commands).is_none_or(|rest| reaches(&rest, &[]))
 }
 
 fn reaches(code: &str, libraries: &[&str]) -> bool {
