@@ -52,6 +52,8 @@ const LONG_VALUED: [&str; 22] = [
 ];
 /// Bytes of a URL that are looked at: a longer one is none of this machine.
 const URL_MAX: usize = 256;
+/// Of URLs. What ends another stands behind it.
+const SCHEMES: [&str; 4] = ["https", "http", "wss", "ws"];
 /// What may stand before a command that is waited for.
 const KEYWORDS: [&str; 6] = ["!", "do", "if", "then", "until", "while"];
 /// Programs that with `-z` send nothing.
@@ -180,8 +182,8 @@ fn is_own(address: &str) -> bool {
 
 /// What follows the host of an address, with or without a scheme, if that is this machine.
 fn own_path(address: &str) -> Option<&str> {
-    let scheme = ["http://", "https://"].into_iter().find_map(|it| strip_prefix_ignoring_case(address, it));
-    own_host(scheme.unwrap_or(address))
+    let behind = |it| strip_prefix_ignoring_case(address, it)?.strip_prefix("://");
+    own_host(SCHEMES.into_iter().find_map(behind).unwrap_or(address))
 }
 
 /// What follows a host of this machine and its port, where both end there.
@@ -218,7 +220,7 @@ fn push_without_urls(code: &str, out: &mut String) {
         let head = &url[..url.floor_char_boundary(URL_MAX)];
         let end = head.find(|it: char| it.is_whitespace() || matches!(it, '"' | '\'' | '`' | '<' | '>' | ')'));
         let whole = end.or_else(|| (head.len() == url.len()).then_some(url.len())).map(|end| &head[..end]);
-        let scheme = ["https", "http"].into_iter().find(|it| ends_with_ignoring_case(before, it));
+        let scheme = SCHEMES.into_iter().find(|it| ends_with_ignoring_case(before, it));
         match scheme.filter(|_| whole.is_some_and(is_own)) {
             Some(scheme) => out.push_str(&before[..before.len() - scheme.len()]),
             None => out.push_str(&rest[..at + 3]),

@@ -7,7 +7,7 @@ use super::{fold, loopback, shell, written};
 use crate::tools::words;
 
 /// Programs that send, as words of a command.
-const PROGRAMS: [&str; 27] = [
+const PROGRAMS: [&str; 29] = [
     "curl",
     "wget",
     "nc",
@@ -18,6 +18,8 @@ const PROGRAMS: [&str; 27] = [
     "sftp",
     "ftp",
     "tftp",
+    "lftp",
+    "ping",
     "ssh",
     "rsync",
     "telnet",
@@ -37,14 +39,40 @@ const PROGRAMS: [&str; 27] = [
     "xh",
 ];
 /// Those of them that are words of a sentence as well.
-const PROSE: [&str; 5] = ["dig", "ssh", "ftp", "iwr", "irm"];
+const PROSE: [&str; 6] = ["dig", "ssh", "ftp", "iwr", "irm", "ping"];
 /// Those that are words of code as well: only as the first word of a command, with something to send to behind.
 const COMMON: [&str; 5] = ["mail", "mutt", "http", "https", "xh"];
 /// Programs that send when that is what they are told to do.
-const TOLD: [(&str, &[&[&str]]); 11] = [
+const TOLD: [(&str, &[&[&str]]); 13] = [
     ("git", &[&["push"], &["send-email"]]),
-    ("aws", &[&["s3", "cp"], &["s3", "mv"], &["s3", "sync"], &["s3api", "put-object"]]),
-    ("gh", &[&["gist", "create"]]),
+    (
+        "aws",
+        &[
+            &["s3", "cp"],
+            &["s3", "mv"],
+            &["s3", "sync"],
+            &["s3api", "put-object"],
+            &["ses", "send-email"],
+            &["sns", "publish"],
+            &["sqs", "send-message"],
+        ],
+    ),
+    ("az", &[&["storage", "blob", "upload"]]),
+    ("gcloud", &[&["storage", "cp"], &["pubsub", "topics", "publish"]]),
+    (
+        "gh",
+        &[
+            &["api"],
+            &["gist", "create"],
+            &["issue", "comment"],
+            &["issue", "create"],
+            &["pr", "comment"],
+            &["pr", "create"],
+            &["pr", "review"],
+            &["release", "create"],
+            &["release", "upload"],
+        ],
+    ),
     ("docker", &[&["push"]]),
     ("podman", &[&["push"]]),
     ("npm", &[&["publish"]]),
@@ -64,9 +92,11 @@ const RUNNERS: [&str; 18] = [
 /// Members that say what code is for.
 const NOTES: [&str; 6] = ["description", "explanation", "reason", "reasoning", "thought", "title"];
 /// Addresses, commands and libraries that do.
-const SIGNS: [&str; 8] = ["http://", "https://", "ftp://", "sendmail", "smtplib", "socket.", "/dev/tcp/", "/dev/udp/"];
+const SIGNS: [&str; 10] =
+    ["http://", "https://", "ftp://", "ws://", "wss://", "sendmail", "smtplib", "socket.", "/dev/tcp/", "/dev/udp/"];
 /// Libraries that send to whatever address they are given.
-const LIBRARIES: [&str; 25] = [
+const LIBRARIES: [&str; 33] = [
+    "from requests import",
     "requests.delete(",
     "requests.get(",
     "requests.patch(",
@@ -77,11 +107,16 @@ const LIBRARIES: [&str; 25] = [
     "http.client",
     "urllib.request",
     "urllib3.",
+    "ftplib",
+    "paramiko",
+    "websockets.connect(",
     "httpx.",
     "aiohttp.",
     "axios(",
     "axios.",
     "xmlhttprequest",
+    "new websocket(",
+    "sendbeacon(",
     "globalthis.fetch(",
     "window.fetch(",
     "net.webclient",
@@ -92,6 +127,8 @@ const LIBRARIES: [&str; 25] = [
     "require('https')",
     "require(\"https\")",
     "lwp::",
+    "reqwest::",
+    "\"net/http\"",
 ];
 /// Bytes of an address that are looked at.
 const TARGET_MAX: usize = 64;
@@ -106,7 +143,8 @@ const NAME_MIN: usize = 4;
 const TYPED: [&str; 6] = ["keys", "powershell", "pwsh", "repl", "send", "stdin"];
 
 /// Members that hold code, whatever their tool is.
-const CODE: [&str; 5] = ["cmd", "code", "command", "commands", "script"];
+const CODE: [&str; 9] =
+    ["cmd", "code", "command", "command_line", "commandline", "commands", "script", "shell_command", "shellcommand"];
 /// Bytes of a command in a list that are looked at.
 const LIST_MAX: usize = 256;
 
