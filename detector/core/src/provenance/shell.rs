@@ -96,6 +96,8 @@ struct Reader<'c> {
     words: Vec<Word>,
     files: Vec<String>,
     is_literal: bool,
+    /// Whether it stands behind `&>`, where it goes on with the one before in some shells.
+    is_joined: bool,
     word: Option<Open>,
     expects: Expects,
     /// Whether nothing stands before on the line.
@@ -117,6 +119,7 @@ impl<'c> Reader<'c> {
             words: Vec::new(),
             files: Vec::new(),
             is_literal: true,
+            is_joined: false,
             word: None,
             expects: Expects::Word,
             begins_line: true,
@@ -144,11 +147,15 @@ impl<'c> Reader<'c> {
                 }
                 '\n' => self.end_line()?,
                 ';' | '|' => self.end_command(1),
-                // What follows `&>` is another command in some shells.
-                '&' => self.end_command(1),
+                '&' => {
+                    self.end_command(1);
+                    self.is_joined = self.rest().starts_with('>');
+                }
                 '<' | '>' => self.redirection(),
                 '(' | ')' => {
                     self.script.is_plain = false;
+                    // What runs in it gives words in some shells.
+                    self.is_literal &= next == ')' || self.words.is_empty() && self.word.is_none();
                     self.end_command(1);
                 }
                 '`' => return None,
@@ -344,6 +351,12 @@ impl<'c> Reader<'c> {
         self.script.is_plain &= is_whole;
         let (words, files) = (mem::take(&mut self.words), mem::take(&mut self.files));
         let is_literal = mem::replace(&mut self.is_literal, true) && is_whole;
+        if mem::take(&mut self.is_joined)
+            && !words.is_empty()
+            && let Some(before) = self.script.commands.last_mut()
+        {
+            before.is_literal = false;
+        }
         if !words.is_empty() || !files.is_empty() {
             self.script.commands.push(Command { at: self.from..self.at, words, files, is_literal });
         }
