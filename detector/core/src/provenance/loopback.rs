@@ -239,6 +239,12 @@ fn is_own(address: &str) -> bool {
     })
 }
 
+/// Whether a text is an address of the web, and of another machine.
+pub(super) fn is_elsewhere(text: &str) -> bool {
+    let is_of_the_web = ["http://", "https://"].iter().any(|it| strip_prefix_ignoring_case(text, it).is_some());
+    is_of_the_web && !text.contains(char::is_whitespace) && !is_own(text)
+}
+
 /// What follows a host of this machine and its port, where both end there.
 fn own_host(text: &str) -> Option<&str> {
     let named = ["localhost", "0.0.0.0", "[::1]"].into_iter().find_map(|it| strip_prefix_ignoring_case(text, it));
