@@ -23,6 +23,7 @@ use crate::canonical;
 use crate::hash::{hash, hash_text, mix};
 use crate::limits::{CALLS, CALLS_PART as PART};
 use crate::parts::Parts;
+use crate::provenance::is_of_the_web;
 use crate::tools::{Flags, Said, Tool};
 
 /// Shorter results say too little to be called seen before, in bytes of JSON. Not a matter of taste as the counts are:
@@ -120,7 +121,7 @@ pub struct Call {
     key: u64,
     /// Hash of its name, with [`CHANGES`] and [`WAITS`] in its first bits; [`ASKED`] of a message of the user.
     tool: u64,
-    /// Hash of the result, with [`BRIEF`] in its second bit; 0 while there is none.
+    /// Hash of the result, with [`BRIEF`] in its second bit; while there is none 0, or [`OF_THE_WEB`].
     result: u64,
     simhash: u64,
     step: StepId<'static>,
@@ -128,6 +129,8 @@ pub struct Call {
 
 /// Set in the hash of a result too short to say anything.
 const BRIEF: u64 = 2;
+/// In place of the result of a call that was given an address of the web. Results have the first bit set.
+const OF_THE_WEB: u64 = 8;
 /// Set in the hash of a tool that is not known to only read: what was true before may not be after it.
 const CHANGES: u64 = 1;
 /// Set in the hash of the tool of a call that waits for somebody else.
@@ -141,6 +144,11 @@ impl Call {
     /// And no message of the user.
     const fn is_call(&self) -> bool {
         self.tool != ASKED
+    }
+
+    /// Whether its result is still to come.
+    const fn is_open(&self) -> bool {
+        matches!(self.result, 0 | OF_THE_WEB)
     }
 
     const fn changes(&self) -> bool {
@@ -201,12 +209,23 @@ impl Calls {
                 let call = call(step);
                 let changes = if only_reads(tool) { 0 } else { CHANGES };
                 let waits = if waits::waits(step, tool) { WAITS } else { 0 };
-                Some(Heard(What::Call(Call { tool: call.tool & !MARKS | changes | waits, ..call })))
+                let result = if is_of_the_web(step) { OF_THE_WEB } else { 0 };
+                Some(Heard(What::Call(Call { tool: call.tool & !MARKS | changes | waits, result, ..call })))
             }
             Kind::ToolResult => Some(Heard(self.result(step))),
             Kind::UserMessage if is_root && !self.ring.is_empty() => Some(Heard(What::Asked(step.step_id.to_static()))),
             _ => None,
         }
+    }
+
+    /// Whether a step tells what a call gave that was given an address of the web.
+    pub(crate) fn is_of_the_web(&self, heard: &Heard) -> bool {
+        let call = match &heard.0 {
+            What::Call(call) => Some(call),
+            What::Result { at, .. } => at.and_then(|at| self.ring.get(at)),
+            What::Asked(_) => None,
+        };
+        call.is_some_and(|it| it.result == OF_THE_WEB)
     }
 
     /// What a rule says of it.
@@ -271,7 +290,7 @@ impl Calls {
         let tool = step.tool.as_deref().map(|it| hash_text(it) & !MARKS);
         let is_cause = |it: &Call| step.causes.iter().any(|cause| cause.as_str() == it.step.as_str());
         let named = |it: &Call| it.is_call() && is_cause(it);
-        let open = |it: &Call| it.result == 0 && tool.is_none_or(|tool| tool == it.tool & !MARKS);
+        let open = |it: &Call| it.is_open() && tool.is_none_or(|tool| tool == it.tool & !MARKS);
         let at = self.ring.iter().rposition(named).or_else(|| self.ring.iter().rposition(open));
         if is_brief {
             // Neither progress nor its absence.

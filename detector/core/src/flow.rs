@@ -78,11 +78,13 @@ impl<'f> Sources<'f> {
 
 /// Takes in what a step reads, and follows what a call sends.
 ///
-/// `is_root`: a message of the user is one, and not what another agent wrote.
+/// `is_root`: a message of the user is one, and not what another agent wrote. `of_the_web`: the call that it is, or that it answers,
+/// was given an address of the web.
 pub(crate) fn observe(
     step: &Step<'_>,
     tool: &Tool,
     is_root: bool,
+    of_the_web: bool,
     index: &mut Option<Box<Index>>,
     run: &mut RunState,
     rules: &Rules,
@@ -90,7 +92,9 @@ pub(crate) fn observe(
     if rules.values == Values::Off {
         return Flow::default();
     }
-    let traits = tool.traits();
+    let mut traits = tool.traits();
+    // Whatever it is called; but what the operator says of it holds.
+    traits.outside |= of_the_web && !tool.is_described();
     let is_call =
         matches!(step.kind, Kind::ToolCall | Kind::MemoryWrite | Kind::Handoff | Kind::Spawn | Kind::FinalMessage);
     let flow = if is_call { call(step, tool, is_root, index.as_deref(), run, rules) } else { Flow::default() };
@@ -439,6 +443,7 @@ fn chain(step: &Step<'_>, tool: &Tool, guessed: Option<&str>, untrusted: &Mark, 
 impl Tool {
     /// What matters of it to the index of values.
     pub(crate) fn traits(&self) -> ToolTraits {
-        ToolTraits::new(self.flags.has(Flags::OPEN_WORLD), self.runs_code(), &self.labels)
+        let outside = self.flags.has(Flags::OPEN_WORLD) || self.flags.has(Flags::OUTSIDE);
+        ToolTraits::new(outside, self.runs_code(), &self.labels)
     }
 }

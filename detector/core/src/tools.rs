@@ -35,6 +35,8 @@ impl Flags {
     pub(crate) const OPEN_WORLD: Self = Self(8);
     /// Meant to be called again until its answer changes: exempt from loop detection. The label `poll`.
     pub(crate) const POLL: Self = Self(16);
+    /// Its name says that it gives what strangers write: mail, issues, pages. It says nothing of where a call goes.
+    pub(crate) const OUTSIDE: Self = Self(32);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -127,6 +129,11 @@ impl Tool {
     /// Whether it runs code, or administers.
     pub(crate) const fn runs_code(&self) -> bool {
         self.level >= 4
+    }
+
+    /// Whether the operator's catalogue has it.
+    pub(crate) fn is_described(&self) -> bool {
+        self.open_by == Said::Catalogue
     }
 
     /// Whether nothing but words says its level: those of its name, or of what is said of it.

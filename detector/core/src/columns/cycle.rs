@@ -26,7 +26,7 @@ pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, levels: &Levels, lengt
     })?;
     // This call and those before it, as far as they were compared; this one has no result yet.
     let compared = || ring.iter().rev().take(length * rounds - 1);
-    let answered = compared().all(|it| it.result != 0);
+    let answered = compared().all(|it| !it.is_open());
     let proves = answered && !call.waits() && !compared().any(|it| it.waits());
     let count = u32::try_from(rounds).unwrap_or(u32::MAX);
     let (from, decision) = if proves { levels.reached(count)? } else { levels.reached_unanswered(count)? };

@@ -36,7 +36,7 @@ pub(super) fn observe(
     between_max: usize,
 ) -> Option<Saw> {
     let mut same: Vec<&Call> = Vec::new();
-    let latest = ring.iter().rev().find(|it| it.key == call.key && it.result != 0).map_or(0, |it| it.result);
+    let latest = ring.iter().rev().find(|it| it.key == call.key && !it.is_open()).map_or(0, |it| it.result);
     let (mut between, mut result) = (0, 0);
     let (mut waits, mut waited) = (call.waits(), false);
     for (at, earlier) in ring.iter().enumerate().rev() {
@@ -48,7 +48,7 @@ pub(super) fn observe(
             waited |= earlier.waits();
             continue;
         }
-        if earlier.result != 0 {
+        if !earlier.is_open() {
             if result != 0 && result != earlier.result {
                 break;
             }
@@ -59,7 +59,7 @@ pub(super) fn observe(
         same.push(earlier);
     }
     let count = u32::try_from(same.len()).unwrap_or(u32::MAX).saturating_add(1);
-    let with_result = same.iter().filter(|it| it.result != 0).count();
+    let with_result = same.iter().filter(|it| !it.is_open()).count();
     let answered = with_result >= ANSWERED_MIN && !waits;
     let (from, decision) = if answered { levels.reached(count)? } else { levels.reached_unanswered(count)? };
     let (tool, nth, before) = (shown_tool(step), ordinal(count), count - 1);
@@ -79,7 +79,7 @@ pub(super) fn observe(
 /// call that is repeated. Another call that was answered with the same sentence, mostly an error, changed nothing.
 fn is_new(ring: &VecDeque<Call>, at: usize, call: &Call, repeated: u64) -> bool {
     let before = || ring.iter().take(at);
-    let is_same = call.result != 0 && call.result == repeated && call.result & BRIEF == 0;
+    let is_same = !call.is_open() && call.result == repeated && call.result & BRIEF == 0;
     !is_same && call.changes() && before().all(|it| it.key != call.key)
-        || call.result != 0 && before().all(|it| it.result != call.result)
+        || !call.is_open() && before().all(|it| it.result != call.result)
 }

@@ -185,18 +185,10 @@ fn the_same_text_with_another_status_is_another_result() {
 
 #[test]
 fn calls_without_results_only_warn() {
-    check(
-        "",
-        r#"
-        tool_call f {}
-        tool_call f {}
-        tool_call f {}
-        tool_call f {}
-        tool_call f {}
-        tool_call f {}      // warn repeat
-        tool_call f {}      // warn repeat
-        "#,
-    );
+    for input in ["{}", r#"{"url":"https://a.test/x"}"#] {
+        let call = format!("tool_call f {input}");
+        check("", &format!("{}{}", format!("{call}\n").repeat(5), format!("{call}    // warn repeat\n").repeat(2)));
+    }
 }
 
 #[test]

@@ -46,8 +46,8 @@ pub(super) const TOOL_MAX: usize = 48;
 /// What matters here of a tool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ToolTraits {
-    /// It reaches beyond the system: what it gives was written by anybody.
-    pub open_world: bool,
+    /// What it gives anybody may have written.
+    pub outside: bool,
     /// It runs what it is given.
     pub runs_code: bool,
     /// What its results are labelled with.
@@ -56,7 +56,7 @@ pub struct ToolTraits {
 
 impl ToolTraits {
     #[must_use]
-    pub fn new(open_world: bool, runs_code: bool, labels: &[Box<str>]) -> Self {
+    pub fn new(outside: bool, runs_code: bool, labels: &[Box<str>]) -> Self {
         let has = |names: &[&str]| labels.iter().any(|it| names.contains(&it.as_ref()));
         let confidentiality = if has(&["secret", "sensitive", "confidential", "pii"]) {
             Confidentiality::Secret
@@ -65,7 +65,7 @@ impl ToolTraits {
         } else {
             Confidentiality::Public
         };
-        Self { open_world, runs_code, confidentiality }
+        Self { outside, runs_code, confidentiality }
     }
 }
 

@@ -186,6 +186,12 @@ fn own_path(address: &str) -> Option<&str> {
     own_host(SCHEMES.into_iter().find_map(behind).unwrap_or(address))
 }
 
+/// Whether a text is an address of the web, and of another machine.
+pub(super) fn is_elsewhere(text: &str) -> bool {
+    let behind = |it| strip_prefix_ignoring_case(text, it)?.strip_prefix("://");
+    ["https", "http"].into_iter().find_map(behind).is_some() && !text.contains(char::is_whitespace) && !is_own(text)
+}
+
 /// What follows a host of this machine and its port, where both end there.
 fn own_host(text: &str) -> Option<&str> {
     let named = ["localhost", "0.0.0.0", "[::1]"].into_iter().find_map(|it| strip_prefix_ignoring_case(text, it));

@@ -7,7 +7,7 @@ use martingale_schemas::{Step, StepId};
 
 use super::index::Index;
 use super::role::{self, Role};
-use super::{fold, walk};
+use super::{fold, loopback, walk};
 use crate::tools::words;
 
 /// Words of names under which stands where a call goes, beside those that [`Role`] knows: whatever the value is.
@@ -210,6 +210,17 @@ fn of_call(step: &Step<'_>, visit: &mut impl FnMut(&str)) {
         true => {}
         false => _ = of(leaf.path, leaf.text, &mut |it| visit(it)),
     });
+}
+
+/// Whether some value of a call is an address of the web, as a whole: one that text mentions was not read there.
+pub(crate) fn is_of_the_web(step: &Step<'_>) -> bool {
+    // Most calls have none.
+    let input = step.input.as_ref().map(|it| it.get()).filter(|it| it.contains("//") || it.contains('\\'));
+    let mut is = false;
+    input.is_some_and(|it| {
+        walk::leaves(it, &mut |leaf| is = is || loopback::is_elsewhere(leaf.text.trim()));
+        is
+    })
 }
 
 impl Index {

@@ -43,7 +43,7 @@ impl Integrity {
     /// Whose word it is what a tool gives, or that and why it failed; of a step without a tool, what runs the agent.
     #[must_use]
     pub const fn of_tool(tool: ToolTraits) -> Self {
-        if tool.open_world { Self::Untrusted } else { Self::Record }
+        if tool.outside { Self::Untrusted } else { Self::Record }
     }
 }
 

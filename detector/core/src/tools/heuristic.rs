@@ -100,6 +100,51 @@ const WORDS: &[(&[&str], Flags, u8)] = &[
     ),
 ];
 
+/// Nouns of what strangers write, in either number. Some are of things inside too: a company's tickets are its customers' words.
+const NOUNS_OUTSIDE: [&str; 37] = [
+    "article",
+    "attachment",
+    "blog",
+    "channel",
+    "chat",
+    "comment",
+    "conversation",
+    "discussion",
+    "dm",
+    "email",
+    "feed",
+    "feedback",
+    "forum",
+    "inbox",
+    "invitation",
+    "issue",
+    "mail",
+    "mailbox",
+    "mention",
+    "message",
+    "news",
+    "newsletter",
+    "notification",
+    "page",
+    "post",
+    "pr",
+    "reply",
+    "request",
+    "review",
+    "rss",
+    "sms",
+    "thread",
+    "ticket",
+    "transcript",
+    "tweet",
+    "website",
+    "wiki",
+];
+/// What reads nothing else.
+const READERS_OUTSIDE: [&str; 7] = ["browse", "crawl", "navigate", "playwright", "puppeteer", "scrape", "selenium"];
+/// Verbs that are said of things inside as well: alone they are of the web.
+const READERS_ALONE: [&str; 3] = ["download", "fetch", "visit"];
+
 /// Whole names of what runs code, behind that of a server, of words that say nothing of the kind in other names.
 const SHELLS: [&[&str]; 18] = [
     &["browser", "evaluate"],
@@ -129,7 +174,19 @@ pub(super) fn classify(name: &str) -> Tool {
     let own = own.strip_suffix(".exe").unwrap_or(own).rsplit(['.', '/', ':']).next().unwrap_or_default();
     let is_shell = SHELLS.iter().any(|it| words(own).map(str::to_ascii_lowercase).eq(it.iter().copied()));
     let (flags, level) = suggested(words(&name).chain(is_shell.then_some("shell")));
-    Tool::guessed(flags, level)
+    let outside = if level <= 1 && is_outside(&name, own, level) { Flags::OUTSIDE } else { Flags::NONE };
+    Tool::guessed(flags | outside, level)
+}
+
+/// Whether what only reads gives what strangers write: what writes gives back what the agent wrote.
+fn is_outside(name: &str, own: &str, level: u8) -> bool {
+    let is_of = |list: &[&str], word: &str| forms(&word.to_ascii_lowercase()).any(|it| list.contains(&it.as_str()));
+    let mut of_own = words(own).filter(|it| !it.is_empty());
+    let (first, is_alone) = (of_own.next(), of_own.next().is_none());
+    // Where no word says that it reads, a noun at the beginning is a verb: `issue_refund`.
+    let verb = first.filter(|_| level == 0 && !is_alone);
+    words(name).any(|it| is_of(&READERS_OUTSIDE, it) || Some(it) != verb && is_of(&NOUNS_OUTSIDE, it))
+        || is_alone && first.is_some_and(|it| is_of(&READERS_ALONE, it))
 }
 
 fn suggested<'w>(words: impl Iterator<Item = &'w str>) -> (Flags, u8) {

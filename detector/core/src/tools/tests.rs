@@ -12,6 +12,7 @@ fn shown(flags: Flags) -> String {
         (Flags::IDEMPOTENT, "idempotent"),
         (Flags::OPEN_WORLD, "open_world"),
         (Flags::POLL, "poll"),
+        (Flags::OUTSIDE, "outside"),
     ];
     names.into_iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, name)| name).collect::<Vec<_>>().join(" ")
 }
@@ -69,6 +70,24 @@ fn names_suggest() {
         ("update_reservation_flights", " level 2 heuristic"),
         ("frobnicate", " level 0 heuristic"),
         ("getaway", " level 0 heuristic"),
+        // What strangers write, in either number, and nothing that goes out.
+        ("read_emails", "read_only idempotent outside level 1 heuristic"),
+        ("get_issue", "read_only idempotent outside level 1 heuristic"),
+        ("listTickets", "read_only idempotent outside level 1 heuristic"),
+        ("get_pull_requests", "read_only idempotent outside level 1 heuristic"),
+        ("getReplies", "read_only idempotent outside level 1 heuristic"),
+        ("list_mailboxes", "read_only idempotent outside level 1 heuristic"),
+        ("gmail.users.messages.list", "read_only idempotent outside level 1 heuristic"),
+        ("mcp__fetch__fetch", "read_only idempotent outside level 1 heuristic"),
+        ("open_page", "outside level 0 heuristic"),
+        ("scrape_site", "outside level 0 heuristic"),
+        ("inbox", "outside level 0 heuristic"),
+        ("download", "outside level 0 heuristic"),
+        ("read_email", "open_world level 3 heuristic"),
+        ("fetch_record", "read_only idempotent level 1 heuristic"),
+        ("issue_refund", " level 0 heuristic"),
+        ("create_issue", " level 2 heuristic"),
+        ("get_passenger", "read_only idempotent level 1 heuristic"),
         ("", " level 0 heuristic"),
     ] {
         check("", name, "null", expected);
