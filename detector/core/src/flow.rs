@@ -20,7 +20,8 @@ use martingale_schemas::{
 
 use crate::policy::CoreRule;
 use crate::provenance::{
-    Argument, Bounds, Index, Integrity, Leak, Mark, Role, Secret, ToolTraits, error_of, is_credential, sent,
+    Argument, Bounds, Index, Integrity, Leak, Mark, Role, Secret, ToolTraits, error_of, is_credential,
+    named_code_sends, same_name, sent,
 };
 use crate::quote::{quoted, quoted_whole};
 use crate::rules::{Rules, Values};
@@ -139,12 +140,16 @@ fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run:
     }
     let Some(ground) = reaches_out(step, tool) else { return flow };
     let guessed = ground.guessed();
-    let authorised = destinations.authorised() && !index.is_some_and(|it| it.strays(step));
+    let asks = destinations.named > 0 || !secrets.is_empty();
+    let stays = destinations.other == 0 && asks && !index.is_some_and(|it| it.strays(step));
+    let authorised = stays && destinations.named > 0;
     let has_own = secrets.iter().any(|(_, it)| it.authored);
     let excuse = Excuse {
+        step,
         index,
         named: destinations.named_by.filter(|_| authorised),
         authorised,
+        stays: stays && !runs_code(step, tool),
         lure: index.filter(|_| has_own).and_then(|it| it.lure(step)),
     };
     let leak = leakage(step, tool, guessed, &secrets, &excuse, rules);
@@ -164,7 +169,13 @@ fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run:
     flow
 }
 
-/// Whether the addresses of a call, where it says that they are, are all the user's own.
+/// Whether a call has code run, which may send what stands beside it anywhere.
+fn runs_code(step: &Step<'_>, tool: &Tool) -> bool {
+    let (name, input) = (step.tool.as_deref().unwrap_or_default(), step.input.as_ref().map_or("", |it| it.get()));
+    tool.runs_code() || named_code_sends(name, input)
+}
+
+/// The addresses of a call, where it says that they are, and whether they are the user's own.
 #[derive(Clone, Debug, Default)]
 struct Destinations {
     named: u32,
@@ -183,10 +194,6 @@ impl Destinations {
                 self.named_by = argument.author.map(|it| it.step.clone());
             }
         }
-    }
-
-    const fn authorised(&self) -> bool {
-        self.named > 0 && self.other == 0
     }
 }
 
@@ -217,7 +224,10 @@ const fn backing(guessed: Option<&str>) -> Calibration {
 
 /// What speaks for it that a secret may go where a call sends it.
 struct Excuse<'i> {
+    step: &'i Step<'i>,
     index: Option<&'i Index>,
+    /// Whether the call goes nowhere that anybody else than an author named.
+    stays: bool,
     /// Whether all that the call may go to was named by an author, and the step that did where it is remembered.
     authorised: bool,
     named: Option<StepId<'static>>,
@@ -226,13 +236,21 @@ struct Excuse<'i> {
 }
 
 impl Excuse<'_> {
-    /// Its author gave it and nobody else said where to, or it is used as what it is at an address of theirs.
+    /// Its author gave it and nobody else said where to, or it is used as what it is: at an address of theirs, or by who gave it.
     fn covers(&self, leak: &Leak, secret: &Secret) -> bool {
-        secret.authored && self.lure.is_none() || self.authorised && is_credential(&leak.path)
+        secret.authored && self.lure.is_none()
+            || is_credential(&leak.path) && (self.authorised || self.giver(leak, secret).is_some())
+    }
+
+    /// Who has a secret back that it gave: as a whole, as it was, under the name that it had.
+    fn giver(&self, leak: &Leak, secret: &Secret) -> Option<&'static str> {
+        let is_same = self.stays && leak.whole && same_name(&leak.path, &secret.path);
+        let read = own_step(secret, self.step).filter(|_| is_same)?;
+        self.index?.giver(&read, self.step.tool.as_deref()?)
     }
 
     /// That in a sentence, with the steps that show it beside the one that read the secret.
-    fn said(&self, leak: &Leak, secret: &Secret, step: &Step<'_>) -> (String, Option<StepId<'static>>) {
+    fn said(&self, leak: &Leak, secret: &Secret) -> (String, Option<StepId<'static>>) {
         let who = |step: Option<&StepId<'_>>| match step.and_then(|it| self.index?.author(it)) {
             Some(Integrity::User) => "the user",
             Some(_) => "the operator",
@@ -248,7 +266,11 @@ impl Excuse<'_> {
                 (said, Some(read.clone()))
             }
             _ if secret.authored => {
-                (format!(" Against it: {} gave it in that step.", who(own_step(secret, step).as_ref())), None)
+                (format!(" Against it: {} gave it in that step.", who(own_step(secret, self.step).as_ref())), None)
+            }
+            _ if let Some(giver) = self.giver(leak, secret) => {
+                let step = quoted(secret.step.as_str(), 60);
+                (format!(" Against it: the same {giver} gave it under that name in step {step}."), None)
             }
             _ if self.covers(leak, secret) => {
                 let by = self.named.as_ref().map_or_else(
@@ -280,7 +302,7 @@ fn leakage(
     numbers.dedup();
     let rule = if given { CoreRule::SecretGiven } else { CoreRule::SecretLeak };
     let this = step.step_id.to_static();
-    let (said, steps) = excuse.said(leak, secret, step);
+    let (said, steps) = excuse.said(leak, secret);
     let mut evidence: Vec<_> = own_step(secret, step).into_iter().chain(steps).chain([this.clone()]).collect();
     evidence.dedup();
     let others = match numbers.len() {

@@ -39,6 +39,7 @@ pub(crate) use index::error_of;
 pub use index::{Bounds, Index, Ingested, ToolTraits, Watch};
 pub(crate) use pages::At;
 pub use pages::{Page, PageRef, Shelf};
+pub(crate) use paths::same_name;
 pub(crate) use places::is_of_the_web;
 pub use probe::{Argument, Trace};
 pub use rarity::GATE_BITS;

@@ -6,6 +6,7 @@ mod captured;
 mod controls;
 mod definitions;
 mod drifted;
+mod given;
 mod grants;
 mod heirs;
 mod leakage;

@@ -142,6 +142,14 @@ impl Tool {
     }
 }
 
+/// The server of a tool that a client of the Model Context Protocol names `mcp__server__tool`; none where the name can be divided in two
+/// ways.
+pub(crate) fn server(name: &str) -> Option<&str> {
+    let (server, tool) = name.strip_prefix("mcp__")?.split_once("__")?;
+    let is_plain = !server.is_empty() && !tool.is_empty() && !tool.starts_with('_') && !tool.contains("__");
+    is_plain.then_some(server)
+}
+
 /// Classified tool names, bounded.
 #[derive(Debug, Default)]
 pub(crate) struct Tools {

@@ -12,6 +12,7 @@ use super::sip::Key;
 use super::source::{Confidentiality, Integrity, Source, Sources};
 use super::table::{Put, Sighting, Table};
 use super::walk::{self, Leaf};
+use crate::tools;
 
 /// How much of what was read is kept of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,6 +224,15 @@ impl Index {
     /// Whether a step is among the sources that are kept.
     pub fn knows(&self, step: &StepId<'_>) -> bool {
         self.sources.of(step).is_some() || self.authors.of(step).is_some()
+    }
+
+    /// Who gave what a step brought in, as seen from a tool: that tool or its server, where one of them did and it is remembered.
+    pub(crate) fn giver(&self, step: &StepId<'_>, tool: &str) -> Option<&'static str> {
+        let gave = &*self.sources.of(step)?.tool;
+        let is_server = tools::server(gave).is_some_and(|it| tools::server(tool) == Some(it));
+        // A longer name is kept in part.
+        let is_tool = gave == tool && !tool.is_empty() && tool.len() < TOOL_MAX;
+        is_server.then_some("server").or_else(|| is_tool.then_some("tool"))
     }
 
     /// Who of user and operator wrote a step, where it is remembered.

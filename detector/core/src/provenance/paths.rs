@@ -119,6 +119,19 @@ pub(super) fn with_item(path: &str, item: u16) -> String {
     }
 }
 
+/// Whether two paths end with the same name, whatever its case and separators. Of one that may have been cut that is not known.
+pub(crate) fn same_name(one: &str, other: &str) -> bool {
+    let name = |path: &str| {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        let name = name.split('[').next().unwrap_or(name);
+        let counts = |it: &u8| it.is_ascii_alphanumeric() || !it.is_ascii();
+        let is_whole = path.len() < PATH_MAX - 4 && !path.contains('…');
+        let letters: Vec<u8> = name.bytes().filter(counts).map(|it| it.to_ascii_lowercase()).collect();
+        Some(letters).filter(|it| is_whole && !it.is_empty())
+    };
+    name(one).is_some_and(|it| name(other) == Some(it))
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "half a hash")]
 fn short(path: &str) -> u32 {
     hash(path.as_bytes()) as u32

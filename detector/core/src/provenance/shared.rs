@@ -142,9 +142,9 @@ impl Shared {
         let mut search = self.vault.search();
         sent::leaves(step, SHORT_MIN, &mut |it| match it.is_name {
             true => search.name(it.path, it.item, it.text),
-            false => search.argument(it.path, it.item, it.text),
+            false => search.argument(&it),
         });
-        search.leaks
+        search.done()
     }
 
     /// The first secret that the run has read and that neither user nor operator wrote.

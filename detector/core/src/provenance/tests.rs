@@ -241,6 +241,6 @@ proptest::proptest! {
         vault.learn("password", &read_texts[0], &of);
         vault.learn("", &read_texts[0], &of);
         let mut search = vault.search();
-        search.argument("a", 0, &asked_text);
+        search.argument(&super::Leaf { path: "a", key: "a", item: 0, text: &asked_text, is_name: false });
     }
 }

@@ -6,6 +6,7 @@
 //! its arguments one behind the other, and decoded: percent, hexadecimal and base64, in each other at most twice.
 
 mod stored;
+mod whole;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use super::atom::{Atom, Coding};
 use super::decode;
 use super::pages::Pages;
 use super::sip::Key;
+use super::walk::Leaf;
 use super::{fold, paths};
 use crate::hash::{hash_text, mix};
 use crate::secret::{self, SecretKind};
@@ -93,6 +95,8 @@ pub struct Leak {
     /// The argument, as `headers.cookie` or `parts[1]`.
     pub path: String,
     pub matched: ValueMatch,
+    /// Whether the argument is what was read: this secret from end to end, and no other that is not known.
+    pub whole: bool,
 }
 
 impl Vault {
@@ -368,16 +372,17 @@ pub(super) struct Search<'v> {
     here: u64,
     /// The same of places that excuse nothing: each is told of once in a call.
     told: u64,
-    pub(super) leaks: Vec<Leak>,
+    leaks: Vec<Leak>,
 }
 
 impl Search<'_> {
-    pub(super) fn argument(&mut self, path: &str, item: u16, text: &str) {
+    pub(super) fn argument(&mut self, leaf: &Leaf<'_>) {
         self.here = 0;
-        let plain = fold::plain(text);
-        let mut stream = self.stream;
-        self.read(&mut stream, &plain, (path, item), Coding::NONE);
+        let plain = fold::plain(leaf.text);
+        let (mut stream, before) = (self.stream, self.leaks.len());
+        self.read(&mut stream, &plain, (leaf.path, leaf.item), Coding::NONE);
         self.stream = stream;
+        self.mark_whole(before, leaf.key, &plain);
     }
 
     /// The name of a member. It does not come between the halves of a secret that was divided among values.
@@ -425,7 +430,7 @@ impl Search<'_> {
             (1, _, _) => ValueMatch::Base64,
             _ => ValueMatch::Nested,
         };
-        self.leaks.push(Leak { secret, path: paths::with_item(path, item), matched });
+        self.leaks.push(Leak { secret, path: paths::with_item(path, item), matched, whole: false });
     }
 
     /// Reads what is encoded in a text.
