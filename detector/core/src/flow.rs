@@ -239,14 +239,24 @@ impl Excuse<'_> {
     /// Its author gave it and nobody else said where to, or it is used as what it is: at an address of theirs, or by who gave it.
     fn covers(&self, leak: &Leak, secret: &Secret) -> bool {
         secret.authored && self.lure.is_none()
-            || is_credential(&leak.path) && (self.authorised || self.giver(leak, secret).is_some())
+            || self.authorised && is_credential(&leak.path)
+            || self.giver(leak, secret).is_some()
     }
 
-    /// Who has a secret back that it gave: as a whole, as it was, under the name that it had.
+    /// The step that gave a credential which goes as a whole, as it was, under the name that it had, and nowhere that anybody named.
+    fn gave(&self, leak: &Leak, secret: &Secret) -> Option<StepId<'static>> {
+        let is_same = leak.whole && is_credential(&leak.path) && same_name(&leak.path, &secret.path);
+        own_step(secret, self.step).filter(|_| self.stays && is_same)
+    }
+
+    /// Who has one back that it gave.
     fn giver(&self, leak: &Leak, secret: &Secret) -> Option<&'static str> {
-        let is_same = self.stays && leak.whole && same_name(&leak.path, &secret.path);
-        let read = own_step(secret, self.step).filter(|_| is_same)?;
-        self.index?.giver(&read, self.step.tool.as_deref()?)
+        self.index?.giver(&self.gave(leak, secret)?, self.step.tool.as_deref()?)
+    }
+
+    /// Whether it may have it back: who gave it is forgotten.
+    fn may_give_back(&self, leak: &Leak, secret: &Secret) -> bool {
+        self.gave(leak, secret).is_some_and(|it| self.index.is_some_and(|index| !index.knows(&it)))
     }
 
     /// That in a sentence, with the steps that show it beside the one that read the secret.
@@ -278,6 +288,9 @@ impl Excuse<'_> {
                     |it| format!("{} named the address in step {}", who(Some(it)), quoted(it.as_str(), 60)),
                 );
                 (format!(" Against it: {by}, and that argument is for a credential."), self.named.clone())
+            }
+            _ if self.may_give_back(leak, secret) => {
+                (" Whether it goes back to who gave it, under that name, is too long ago to tell.".to_owned(), None)
             }
             _ => (String::new(), None),
         }
@@ -329,7 +342,11 @@ fn leakage(
         severity: rule.severity(),
         mode: rule.default_mode(),
         // Whose secret it is may say that it is meant: a manual that was read names the right address as well.
-        decision: if secret.authored { Decision::StepUp } else { rule.decision() },
+        decision: if secret.authored || excuse.may_give_back(leak, secret) {
+            Decision::StepUp
+        } else {
+            rule.decision()
+        },
         score: f64::from(u32::try_from(numbers.len()).unwrap_or(u32::MAX)),
         calibration: backing(guessed),
         bound: None,

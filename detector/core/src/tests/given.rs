@@ -126,11 +126,12 @@ fn tokens_of_one_server_that_are_alike_go_back_both() {
 
 /// Of a step that is forgotten nobody knows which tool it was.
 #[test]
-fn a_token_of_a_step_that_is_forgotten_halts() {
-    for (steps, expected) in [(80, "allow shadow:secret_given"), (100, "halt secret_leak")] {
+fn a_token_of_a_step_that_is_forgotten_is_asked_about() {
+    for (steps, expected) in [(80, "allow shadow:secret_given"), (100, "step_up secret_leak")] {
         let others: String = (0..steps).map(|it| format!("tool_result mcp__shop__get {{\"no\":{it}}}\n")).collect();
         let read = format!("tool_result mcp__shop__login {{\"session_token\":\"TOKEN\"}}\n{others}");
         judged(&read, r#"mcp__shop__orders {"session_token":"TOKEN"}"#, expected);
+        judged(&read, r#"mcp__shop__orders {"note":"TOKEN"}"#, "halt secret_leak");
     }
 }
 
