@@ -18,6 +18,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// `martingale up` on free ports.
 pub(crate) struct Server {
     child: Child,
+    /// Told once, at its end: what it wrote to standard error.
+    said: mpsc::Receiver<String>,
     pub(crate) http: String,
     pub(crate) otlp_grpc: String,
     pub(crate) otlp_http: String,
@@ -40,6 +42,8 @@ impl Server {
             .arg("--data")
             .arg(data)
             .args(args)
+            // On a busy machine an orderly stop takes as long as it takes.
+            .env("MARTINGALE__SERVER__DRAIN_MAX", format!("{}s", PATIENCE.as_secs()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -84,6 +88,7 @@ impl Server {
         let address = |name: &str| addresses[name].as_str().unwrap_or_default().to_owned();
         Ok(Self {
             child,
+            said: stderr_seen,
             http: address("http"),
             otlp_grpc: address("otlp_grpc"),
             otlp_http: address("otlp_http"),
@@ -126,7 +131,8 @@ impl Server {
         let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill");
         assert!(killed.success());
         let status = self.child.wait().expect("reaped");
-        assert!(status.success(), "ended with {status}");
+        let said = self.said.recv_timeout(PATIENCE).unwrap_or_default();
+        assert!(status.success(), "ended with {status}; it said:\n{said}");
     }
 
     pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
