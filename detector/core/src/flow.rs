@@ -169,6 +169,29 @@ fn call(step: &Step<'_>, tool: &Tool, is_root: bool, index: Option<&Index>, run:
     flow
 }
 
+/// Names of what a server gives to have it back. Not `password` or `api_key`: who shows files shows those, and wants none back.
+const OF_SESSIONS: [&str; 14] = [
+    "accesstoken",
+    "authenticitytoken",
+    "authtoken",
+    "bearertoken",
+    "csrftoken",
+    "idtoken",
+    "jwt",
+    "refreshtoken",
+    "sessiontoken",
+    "sessionid",
+    "sessionkey",
+    "sessionsecret",
+    "token",
+    "xsrftoken",
+];
+
+fn is_of_session(name: &str) -> bool {
+    let letters = || name.bytes().filter(u8::is_ascii_alphanumeric).map(|it| it.to_ascii_lowercase());
+    OF_SESSIONS.iter().any(|it| letters().eq(it.bytes()))
+}
+
 /// Whether a call has code run, which may send what stands beside it anywhere.
 fn runs_code(step: &Step<'_>, tool: &Tool) -> bool {
     let (name, input) = (step.tool.as_deref().unwrap_or_default(), step.input.as_ref().map_or("", |it| it.get()));
@@ -243,9 +266,11 @@ impl Excuse<'_> {
             || self.giver(leak, secret).is_some()
     }
 
-    /// The step that gave a credential which goes as a whole, as it was, under the name that it had, and nowhere that anybody named.
+    /// The step that gave a token which goes as a whole, as it was, under the name that it had, and nowhere that anybody named. As an
+    /// argument of its own: within another, such as a document, it would be shown to whoever reads that.
     fn gave(&self, leak: &Leak, secret: &Secret) -> Option<StepId<'static>> {
-        let is_same = leak.whole && is_credential(&leak.path) && same_name(&leak.path, &secret.path);
+        let is_argument = !leak.path.contains(['.', '[']) && is_of_session(&leak.path);
+        let is_same = leak.whole && is_argument && same_name(&leak.path, &secret.path);
         own_step(secret, self.step).filter(|_| self.stays && is_same)
     }
 

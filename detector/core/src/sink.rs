@@ -3,7 +3,7 @@
 use martingale_schemas::Step;
 
 use crate::provenance::{named_code_sends, sends};
-use crate::tools::{Flags, Tool};
+use crate::tools::{Flags, Tool, is_interpreter};
 
 /// Why a call is held to be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,8 @@ impl Ground {
 }
 
 /// Whether a call sends something out of the system, and what says so. A tool that runs code does when its code says so,
-/// however it is described, and so does one of which nothing is known when it is given code by that name.
+/// however it is described, and so does one of which nothing is known when it is given code by that name. What nothing but a word such as
+/// `run` or `deploy` holds to run code is given code by that name as well; where anything else that it is given sends, that is a guess.
 pub(crate) fn reaches_out(step: &Step<'_>, tool: &Tool) -> Option<Ground> {
     let ground = Ground::of(tool, Flags::OPEN_WORLD);
     let is_unknown = tool.level == 0 && tool.is_guessed();
@@ -48,7 +49,11 @@ pub(crate) fn reaches_out(step: &Step<'_>, tool: &Tool) -> Option<Ground> {
     if is_unknown {
         return named_code_sends(name, input).then_some(Ground::Stated).or(ground);
     }
-    sends(name, input).then_some(Ground::Stated)
+    if !sends(name, input) {
+        return None;
+    }
+    let is_code = !tool.is_guessed() || is_interpreter(name) || named_code_sends(name, input);
+    if is_code { Some(Ground::Stated) } else { ground }
 }
 
 /// Whether what a call does cannot be taken back, what that is, and what says so; the surer of both.

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 pub(crate) use catalogue::{Catalogue, read as read_catalogue};
 pub(crate) use defined::Defined;
-pub(crate) use heuristic::words;
+pub(crate) use heuristic::{is_interpreter, words};
 
 /// Properties of a tool as bits. The first four are the annotations of the Model Context Protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

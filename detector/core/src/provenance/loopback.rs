@@ -107,7 +107,8 @@ fn stays(command: &Command) -> bool {
     }
     let mut words = command.words.iter().skip_while(|it| KEYWORDS.contains(&it.text.as_str()));
     match words.next().map(|it| it.text.as_str()) {
-        Some("curl") => asks(&mut words),
+        // What answers there may go where it is told to: a browser that is driven, a proxy.
+        Some("curl") => words.clone().all(|it| names_no_other(&it.text)) && asks(&mut words),
         Some(program) if PROBES.contains(&program) => {
             words.clone().all(|it| it.expands_from.is_none()) && probes(&mut words.map(|it| it.text.as_str()))
         }
@@ -169,6 +170,13 @@ fn probes<'w>(words: &mut impl Iterator<Item = &'w str>) -> bool {
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit())
+}
+
+/// Whether every URL in a text is of this machine.
+fn names_no_other(text: &str) -> bool {
+    let mut rest = String::new();
+    push_without_urls(text, &mut rest);
+    !rest.contains("://")
 }
 
 /// Whether an address, with or without a scheme, is one of this machine.

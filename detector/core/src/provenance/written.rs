@@ -31,13 +31,40 @@ const QUIET: [&str; 17] = [
 /// Those that are words of a sentence as well: with an option or a number behind.
 const QUIET_PROSE: [&str; 4] = ["head", "set", "sleep", "tail"];
 const QUIET_GIT: [&str; 7] = ["add", "apply", "commit", "diff", "log", "show", "status"];
+/// Those of them that go somewhere or write there.
+const WRITERS: [&str; 5] = ["cd", "cp", "mkdir", "mv", "tee"];
+/// Where a file is run, or its lines are, without anybody calling it.
+const STARTED: [&str; 12] = [
+    "/etc/",
+    "/proc/",
+    "/sys/",
+    "/var/spool/",
+    "LaunchAgents",
+    "authorized_keys",
+    "autostart/",
+    "bash_profile",
+    "bashrc",
+    "systemd/",
+    "zshenv",
+    "zshrc",
+];
 /// Devices that a redirection may go to.
 const DEVICES: [&str; 4] = ["/dev/null", "/dev/stderr", "/dev/stdout", "/dev/tty"];
 
 /// Whether a script sends and runs nothing.
 pub(super) fn only_writes(code: &str, script: &Script) -> bool {
-    let git_may_run = LazyCell::new(|| names_what_git_runs(code));
+    let git_may_run =
+        LazyCell::new(|| names_what_git_runs(code) || script.commands.iter().any(may_write_what_git_runs));
     script.is_plain && script.commands.iter().all(|it| is_quiet(it, &git_may_run))
+}
+
+/// Whether a command goes or writes where only a shell knows, or names what git runs in quotes that hide it.
+fn may_write_what_git_runs(command: &Command) -> bool {
+    let is_writer = command.words.first().is_some_and(|it| WRITERS.contains(&it.text.as_str()));
+    let is_unknown = |it: &str| it.strip_prefix("$HOME/").unwrap_or(it).contains(['*', '?', '[', '{', '$']);
+    is_writer && command.words.iter().any(|it| is_unknown(&it.text))
+        || command.files.iter().any(|it| is_unknown(it))
+        || command.words.iter().map(|it| &it.text).chain(&command.files).any(|it| names_what_git_runs(it))
 }
 
 /// The code without the addresses in comments that have a line of their own. All else stays where it is.
@@ -56,14 +83,20 @@ pub(super) fn without_addresses(code: &str, comments: &[Range<usize>]) -> String
 /// Whether a script names a hook of git, or a setting that it may write.
 fn names_what_git_runs(code: &str) -> bool {
     let is_inside = |(at, it): (usize, &str)| !code[at + it.len()..].starts_with(|it: char| it.is_alphanumeric());
-    ["hook", "-commit", "commit-", "gitconfig", "git/config"].iter().any(|it| code.contains(it))
+    ["hook", "-commit", "commit-", "gitconfig", "git/config", "husky", "lintstaged", "lint-staged"]
+        .iter()
+        .any(|it| code.contains(it))
         || code.match_indices(".git").any(is_inside)
 }
 
 /// Whether what a redirection names is a file and not a way to another machine.
 pub(super) fn is_file(target: &str) -> bool {
     let target = target.strip_prefix("$HOME/").unwrap_or(target);
-    DEVICES.contains(&target) || !target.contains("/dev/") && !target.contains('$')
+    DEVICES.contains(&target) || !target.contains("/dev/") && !target.contains('$') && !is_started(target)
+}
+
+fn is_started(path: &str) -> bool {
+    STARTED.iter().any(|it| path.contains(it)) || path.ends_with(".profile")
 }
 
 /// Whether a command is known to send and run nothing.
@@ -92,8 +125,10 @@ fn is_quiet(command: &Command, git_may_run: &impl Deref<Target = bool>) -> bool 
     };
     // In other languages that names a variable.
     let is_assigned = words.get(1).is_some_and(|it| it.starts_with(['=', '?']) || it.ends_with('='));
+    let starts = words.first().is_some_and(|it| WRITERS.contains(it)) && words.iter().any(|it| is_started(it));
     is_known
         && !is_assigned
+        && !starts
         && command.files.iter().all(|it| is_file(it))
         && words.iter().all(|it| !it.contains("/dev/") || DEVICES.contains(it))
 }

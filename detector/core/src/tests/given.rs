@@ -25,8 +25,8 @@ fn a_token_goes_back_to_the_server_that_gave_it() {
     for (read, call) in [
         (read, r#"mcp__shop__orders {"session_token":"TOKEN"}"#),
         (read, r#"mcp__shop__login {"session_token":"TOKEN","page":2}"#),
-        // However the name is written, and wherever the member stands.
-        (read, r#"mcp__shop__orders {"auth":{"sessionToken":"TOKEN"},"ids":[1,2]}"#),
+        // However the name is written.
+        (read, r#"mcp__shop__orders {"sessionToken":"TOKEN","ids":[1,2]}"#),
         (
             r#"tool_result mcp__shop__login {"content":[{"type":"text","text":"{\"access_token\":\"TOKEN\"}"}]}"#,
             r#"mcp__shop__orders {"access_token":"TOKEN"}"#,
@@ -47,6 +47,20 @@ fn a_token_goes_back_to_the_server_that_gave_it() {
         ),
     ] {
         judged(read, call, "allow shadow:secret_given");
+    }
+}
+
+#[test]
+fn what_a_server_shows_of_a_file_is_not_its_own() {
+    let read = r#"tool_result mcp__gh__get {"content":"{\"api_key\":\"TOKEN\",\"token\":\"JWT\"}"}"#;
+    for call in [
+        r#"mcp__gh__gist {"body":"{\"api_key\":\"TOKEN\"}","public":true}"#,
+        r#"mcp__gh__gist {"files":{"a":{"api_key":"TOKEN"}},"public":true}"#,
+        r#"mcp__gh__gist {"api_key":"TOKEN"}"#,
+        r#"mcp__gh__gist {"body":"{\"token\":\"JWT\"}"}"#,
+        r#"mcp__gh__gist {"files":[{"token":"JWT"}]}"#,
+    ] {
+        judged(read, call, "halt secret_leak");
     }
 }
 

@@ -91,8 +91,8 @@ fn what_was_cut_off_a_result_is_not_followed() {
     }
     // The names of what was cut are not read: nobody is known to have given it under one.
     for (more, expected) in [("", "allow shadow:secret_given"), (&*filler(), "halt secret_leak")] {
-        let read = format!("tool_result send {{\"api_key\":\"{KEY}\",\"data\":\"{more}\"}}");
-        let judged = last(&policies(""), false, &[&read, &format!("tool_call send {{\"api_key\":\"{KEY}\"}}")]);
+        let read = format!("tool_result send {{\"access_token\":\"{KEY}\",\"data\":\"{more}\"}}");
+        let judged = last(&policies(""), false, &[&read, &format!("tool_call send {{\"access_token\":\"{KEY}\"}}")]);
         assert_eq!(shown(&Observed::Judged(judged)), expected);
     }
 }

@@ -70,34 +70,30 @@ const WORDS: &[(&[&str], Flags, u8)] = &[
         3,
     ),
     (
-        &[
-            "exec",
-            "execute",
-            "run",
-            "bash",
-            "shell",
-            "sh",
-            "terminal",
-            "command",
-            "python",
-            "eval",
-            "code",
-            "sudo",
-            "admin",
-            "grant",
-            "deploy",
-            "ssh",
-            "powershell",
-            "pwsh",
-            "zsh",
-            "ipython",
-            "repl",
-            "subprocess",
-            "tmux",
-        ],
+        &["exec", "execute", "run", "command", "code", "admin", "grant", "deploy"],
         Flags(Flags::DESTRUCTIVE.0 | Flags::OPEN_WORLD.0),
         4,
     ),
+    (&INTERPRETERS, Flags(Flags::DESTRUCTIVE.0 | Flags::OPEN_WORLD.0), 4),
+];
+
+/// What runs whatever it is given, under any name of an argument.
+const INTERPRETERS: [&str; 15] = [
+    "bash",
+    "eval",
+    "ipython",
+    "powershell",
+    "pwsh",
+    "python",
+    "repl",
+    "sh",
+    "shell",
+    "ssh",
+    "subprocess",
+    "sudo",
+    "terminal",
+    "tmux",
+    "zsh",
 ];
 
 /// Nouns of what strangers write, in either number. Some are of things inside too: a company's tickets are its customers' words.
@@ -170,12 +166,30 @@ const SHELLS: [&[&str]; 18] = [
 pub(super) fn classify(name: &str) -> Tool {
     let plain = fold::plain(name);
     let name = String::from_utf8_lossy(&plain);
-    let own = name.rsplit("__").next().unwrap_or_default();
-    let own = own.strip_suffix(".exe").unwrap_or(own).rsplit(['.', '/', ':']).next().unwrap_or_default();
-    let is_shell = SHELLS.iter().any(|it| words(own).map(str::to_ascii_lowercase).eq(it.iter().copied()));
-    let (flags, level) = suggested(words(&name).chain(is_shell.then_some("shell")));
+    let own = own_name(&name);
+    let (flags, level) = suggested(words(&name).chain(is_interpreter_by_whole_name(own).then_some("shell")));
     let outside = if level <= 1 && is_outside(&name, own, level) { Flags::OUTSIDE } else { Flags::NONE };
     Tool::guessed(flags | outside, level)
+}
+
+/// A name without that of its server.
+fn own_name(name: &str) -> &str {
+    let own = name.rsplit("__").next().unwrap_or_default();
+    own.strip_suffix(".exe").unwrap_or(own).rsplit(['.', '/', ':']).next().unwrap_or_default()
+}
+
+fn is_interpreter_by_whole_name(own: &str) -> bool {
+    SHELLS.iter().any(|it| words(own).map(str::to_ascii_lowercase).eq(it.iter().copied()))
+}
+
+/// Whether the name of a tool, and not that of its server, says that it runs whatever it is given. `execute_sql`, `write_code_file` and
+/// `deploy_service` may run something as well, but most of what they are given is no code.
+pub(crate) fn is_interpreter(name: &str) -> bool {
+    let plain = fold::plain(name);
+    let name = String::from_utf8_lossy(&plain);
+    let own = own_name(&name);
+    is_interpreter_by_whole_name(own)
+        || words(own).any(|it| INTERPRETERS.iter().any(|known| known.eq_ignore_ascii_case(it)))
 }
 
 /// Whether what only reads gives what strangers write: what writes gives back what the agent wrote.
