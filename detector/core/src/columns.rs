@@ -17,7 +17,7 @@ mod waits;
 use std::collections::VecDeque;
 
 use martingale_schemas::step::Cut;
-use martingale_schemas::{Calibration, Column, Decision, Kind, Severity, Step, StepId};
+use martingale_schemas::{Calibration, Column, Decision, Kind, Severity, Status, Step, StepId};
 
 use crate::canonical;
 use crate::hash::{hash, hash_text, mix};
@@ -214,6 +214,9 @@ impl Calls {
             }
             Kind::ToolResult => Some(Heard(self.result(step))),
             Kind::UserMessage if is_root && !self.ring.is_empty() => Some(Heard(What::Asked(step.step_id.to_static()))),
+            Kind::Approval if step.status == Some(Status::Ok) && !self.ring.is_empty() => {
+                Some(Heard(What::Asked(step.step_id.to_static())))
+            }
             _ => None,
         }
     }

@@ -101,8 +101,11 @@ impl Grants {
         if step.kind != Kind::ToolCall {
             return;
         }
-        let asks_of_person =
-            |it: &Finding| Needs::of(it, policies).is_some() || CoreRule::named(&it.rule) == Some(CoreRule::Drift);
+        let asks_of_person = |it: &Finding| {
+            Needs::of(it, policies).is_some()
+                || CoreRule::named(&it.rule) == Some(CoreRule::Drift)
+                || it.column == Column::Loop
+        };
         if approved {
             for it in findings.iter_mut().filter(|it| it.effective() == Decision::StepUp && asks_of_person(it)) {
                 it.decision = Decision::Allow;

@@ -28,6 +28,23 @@ fn the_same_call_with_the_same_result() {
     );
 }
 
+/// A call that was not let through has no result. Asking again, with a person's yes or after their no, leads to no halt.
+#[test]
+fn what_a_person_was_asked_about_is_no_repetition() {
+    let same = "tool_call search {\"q\":\"x\"}\ntool_result search \"none\"\n";
+    let begin = format!("{same}{same}{}", same.replacen('\n', "   // warn repeat\n", 1));
+    let asked = "tool_call search {\"q\":\"x\"} id=asked    // step_up repeat\n";
+    check("", &format!("{begin}{asked}{asked}{asked}{asked}").replace(" id=asked", ""));
+    let yes = "approval search status=ok causes=asked\n";
+    check("", &format!("{begin}{asked}{yes}{begin}{}", asked.replace("asked", "more")));
+    // As of another rule, of this very call.
+    let round = "tool_call a {}\ntool_result a \"1\"\ntool_call b {}\ntool_result b \"2\"\n";
+    let end = "tool_call a {}   // warn repeat\ntool_result a \"1\"\n";
+    let third = round.replacen("b {}", "b {}   // warn repeat", 1);
+    let again = "approval b status=ok causes=asked\ntool_call b {}\n";
+    check("", &format!("{round}{round}{third}{end}tool_call b {{}} id=asked  // step_up repeat\n{again}"));
+}
+
 #[test]
 fn a_new_result_or_other_work_starts_the_count_anew() {
     check(
