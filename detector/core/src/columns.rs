@@ -209,7 +209,7 @@ impl Calls {
                 let call = call(step);
                 let changes = if only_reads(tool) { 0 } else { CHANGES };
                 let waits = if waits::waits(step, tool) { WAITS } else { 0 };
-                let result = if is_of_the_web(step) { OF_THE_WEB } else { 0 };
+                let result = if !tool.says_whose_words() && is_of_the_web(step) { OF_THE_WEB } else { 0 };
                 Some(Heard(What::Call(Call { tool: call.tool & !MARKS | changes | waits, result, ..call })))
             }
             Kind::ToolResult => Some(Heard(self.result(step))),
@@ -222,7 +222,7 @@ impl Calls {
     }
 
     /// Whether a step tells what a call gave that was given an address of the web.
-    pub(crate) fn is_of_the_web(&self, heard: &Heard) -> bool {
+    pub(crate) fn answers_the_web(&self, heard: &Heard) -> bool {
         let call = match &heard.0 {
             What::Call(call) => Some(call),
             What::Result { at, .. } => at.and_then(|at| self.ring.get(at)),

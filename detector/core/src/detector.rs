@@ -181,7 +181,7 @@ impl Detector {
         let tool = self.tools.of(step, &rules.catalogue, &session.defined, limits.tools_max);
         let heard =
             if tool.flags.has(Flags::POLL) { None } else { session.calls.hear(step, &tool, session.place.is_root()) };
-        let of_the_web = heard.as_ref().is_some_and(|it| session.calls.is_of_the_web(it));
+        let of_the_web = heard.as_ref().is_some_and(|it| session.calls.answers_the_web(it));
         let (is_root, index) = (session.place.is_root(), &mut session.provenance);
         let mut flow = flow::observe(step, &tool, is_root, of_the_web, index, run, &rules);
         self.tally.dropped += run.shared.as_mut().map_or(0, |it| it.take_forgotten());

@@ -38,6 +38,9 @@ impl Flags {
     /// Its name says that it gives what strangers write: mail, issues, pages. It says nothing of where a call goes.
     pub(crate) const OUTSIDE: Self = Self(32);
 
+    /// The operator says whose words it gives: `read_only`, or `open_world` either way.
+    pub(crate) const SAID: Self = Self(64);
+
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -131,9 +134,9 @@ impl Tool {
         self.level >= 4
     }
 
-    /// Whether the operator's catalogue has it.
-    pub(crate) fn is_described(&self) -> bool {
-        self.open_by == Said::Catalogue
+    /// Whether the operator says whose words it gives, whatever its name and calls suggest.
+    pub(crate) const fn says_whose_words(&self) -> bool {
+        self.flags.has(Flags::SAID)
     }
 
     /// Whether nothing but words says its level: those of its name, or of what is said of it.
@@ -148,6 +151,15 @@ pub(crate) fn server(name: &str) -> Option<&str> {
     let (server, tool) = name.strip_prefix("mcp__")?.split_once("__")?;
     let is_plain = !server.is_empty() && !tool.is_empty() && !tool.starts_with('_') && !tool.contains("__");
     is_plain.then_some(server)
+}
+
+/// What the catalogue says of a tool; of whose words it gives, what its name suggests where that says nothing.
+fn described(catalogue: &Catalogue, name: &str) -> Option<Tool> {
+    let mut tool = catalogue.find(name)?;
+    if !tool.says_whose_words() {
+        tool.flags |= heuristic::outside(name);
+    }
+    Some(tool)
 }
 
 /// Classified tool names, bounded.
@@ -171,7 +183,7 @@ impl Tools {
             self.known.clear();
         }
         let known = self.known.entry_ref(name);
-        let tool = known.or_insert_with(|| catalogue.find(name).unwrap_or_else(|| heuristic::classify(name)));
+        let tool = known.or_insert_with(|| described(catalogue, name).unwrap_or_else(|| heuristic::classify(name)));
         let mut tool = Cow::Borrowed(&*tool);
         let mut said = Cautions::default();
         // Of what the operator has described they say nothing.

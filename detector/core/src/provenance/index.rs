@@ -228,10 +228,10 @@ impl Index {
 
     /// Who gave what a step brought in, as seen from a tool: that tool or its server, where one of them did and it is remembered.
     pub(crate) fn giver(&self, step: &StepId<'_>, tool: &str) -> Option<&'static str> {
-        let gave = &*self.sources.of(step)?.tool;
+        // A longer name is kept in part, and may be of another.
+        let gave = Some(&*self.sources.of(step)?.tool).filter(|it| it.len() < TOOL_MAX)?;
         let is_server = tools::server(gave).is_some_and(|it| tools::server(tool) == Some(it));
-        // A longer name is kept in part.
-        let is_tool = gave == tool && !tool.is_empty() && tool.len() < TOOL_MAX;
+        let is_tool = gave == tool && !tool.is_empty();
         is_server.then_some("server").or_else(|| is_tool.then_some("tool"))
     }
 

@@ -154,9 +154,12 @@ impl<'c> Reader<'c> {
                 '<' | '>' => self.redirection(),
                 '(' | ')' => {
                     self.script.is_plain = false;
-                    // What runs in it gives words in some shells.
-                    self.is_literal &= next == ')' || self.words.is_empty() && self.word.is_none();
+                    // What runs in it gives words in some shells, and in other languages it is data.
+                    let begins = self.words.is_empty() && self.word.is_none();
+                    let is_data = next == '(' && !begins && !self.code[..self.at].ends_with('$');
+                    self.is_literal &= next == ')' || begins;
                     self.end_command(1);
+                    self.is_literal &= !is_data;
                 }
                 '`' => return None,
                 '\'' | '"' => self.quoted(next)?,
@@ -240,7 +243,7 @@ impl<'c> Reader<'c> {
                 (_, Some('(')) => {
                     let (inner, behind) = behind[1..].split_once(')')?;
                     (self.script.is_plain, self.is_literal) = (false, false);
-                    if inner.contains(['(', '\'', '\\']) {
+                    if inner.contains(['(', '\'', '\\', '#']) {
                         return None;
                     }
                     behind
@@ -301,6 +304,8 @@ impl<'c> Reader<'c> {
         if text.trim_end_matches('\r').contains(is_line_break) {
             return None;
         }
+        // An interactive shell may not know comments: then these are words of the command.
+        self.is_literal &= self.words.is_empty() || !text.contains(['.', ':']);
         self.end_command(0);
         let has_line = self.begins_line && is_comment(text);
         if has_line {

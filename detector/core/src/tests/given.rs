@@ -50,6 +50,19 @@ fn a_token_goes_back_to_the_server_that_gave_it() {
     }
 }
 
+/// Of a long name only the beginning is kept.
+#[test]
+fn servers_of_long_names_are_not_known() {
+    let long = "a".repeat(48);
+    for (gave, takes) in [
+        (format!("mcp__shop__{long}__login"), "mcp__shop__orders".to_owned()),
+        (format!("mcp__shop__{long}"), format!("mcp__shop__{long}b")),
+    ] {
+        let read = format!("tool_result {gave} {{\"session_token\":\"TOKEN\"}}");
+        judged(&read, &format!("{takes} {{\"session_token\":\"TOKEN\"}}"), "halt secret_leak");
+    }
+}
+
 #[test]
 fn what_a_server_shows_of_a_file_is_not_its_own() {
     let read = r#"tool_result mcp__gh__get {"content":"{\"api_key\":\"TOKEN\",\"token\":\"JWT\"}"}"#;

@@ -275,7 +275,7 @@ fn who_may_have_written_what_was_read() {
             .into_iter()
             .chain(["read_inbox", "view_comments"])
             .map(|it| (it, r#"{"id":7}"#, true));
-    let described = "---\ntools: [{ name: '*closed*', read_only: true }, { name: record, labels: [pii] }]\n";
+    let described = "---\ntools: [{ name: '*closed*', read_only: true }, { name: record, open_world: false, labels: [pii] }, { name: fetch, labels: [pii] }]\n";
     let judged = |policies: &str, lines: &[String]| {
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         shown(&Observed::Judged(last(policies, false, &lines)))

@@ -39,10 +39,12 @@ pub(crate) fn read(document: &Node, catalogue: &mut Catalogue, faults: &mut Faul
         let Some(mut it) = Object::of(node, &path, faults) else { continue };
         let name = it.required_text("name", faults);
         let flag = |on: Option<bool>, flag| if on == Some(true) { flag } else { Flags::NONE };
+        let open_world = it.boolean("open_world", faults);
         let mut flags = flag(it.boolean("read_only", faults), Flags::READ_ONLY)
             | flag(it.boolean("destructive", faults), Flags::DESTRUCTIVE)
             | flag(it.boolean("idempotent", faults), Flags::IDEMPOTENT)
-            | flag(it.boolean("open_world", faults), Flags::OPEN_WORLD);
+            | flag(open_world, Flags::OPEN_WORLD);
+        let said = open_world.is_some() || flags.has(Flags::READ_ONLY);
         if flags.has(Flags::READ_ONLY | Flags::DESTRUCTIVE) {
             it.fault("", "is both `read_only` and `destructive`: keep one", faults);
         }
@@ -58,6 +60,7 @@ pub(crate) fn read(document: &Node, catalogue: &mut Catalogue, faults: &mut Faul
         it.finish(faults);
         let (labels, level_by, suggested) = (Arc::from(labels), Said::Catalogue, Flags::NONE);
         let (annotated, described, open_by) = (true, flags, Said::Catalogue);
+        let flags = if said { flags | Flags::SAID } else { flags };
         let tool =
             Tool { flags, level, reach: level, labels, annotated, described, suggested, level_by, open_by, scopes };
         if let Some(name) = name

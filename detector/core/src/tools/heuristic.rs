@@ -168,8 +168,18 @@ pub(super) fn classify(name: &str) -> Tool {
     let name = String::from_utf8_lossy(&plain);
     let own = own_name(&name);
     let (flags, level) = suggested(words(&name).chain(is_interpreter_by_whole_name(own).then_some("shell")));
-    let outside = if level <= 1 && is_outside(&name, own, level) { Flags::OUTSIDE } else { Flags::NONE };
-    Tool::guessed(flags | outside, level)
+    Tool::guessed(flags | outside_of(&name, level), level)
+}
+
+/// Whether a name says that its tool gives what strangers write.
+pub(super) fn outside(name: &str) -> Flags {
+    let plain = fold::plain(name);
+    let name = String::from_utf8_lossy(&plain);
+    outside_of(&name, suggested(words(&name)).1)
+}
+
+fn outside_of(name: &str, level: u8) -> Flags {
+    if level <= 1 && is_outside(name, own_name(name), level) { Flags::OUTSIDE } else { Flags::NONE }
 }
 
 /// A name without that of its server.
@@ -197,9 +207,12 @@ fn is_outside(name: &str, own: &str, level: u8) -> bool {
     let is_of = |list: &[&str], word: &str| forms(&word.to_ascii_lowercase()).any(|it| list.contains(&it.as_str()));
     let mut of_own = words(own).filter(|it| !it.is_empty());
     let (first, is_alone) = (of_own.next(), of_own.next().is_none());
+    // Not of its server, which has tools of other kinds too.
+    let tool = name.rsplit("__").next().unwrap_or_default();
     // Where no word says that it reads, a noun at the beginning is a verb: `issue_refund`.
     let verb = first.filter(|_| level == 0 && !is_alone);
-    words(name).any(|it| is_of(&READERS_OUTSIDE, it) || Some(it) != verb && is_of(&NOUNS_OUTSIDE, it))
+    words(name).any(|it| is_of(&READERS_OUTSIDE, it))
+        || words(tool).any(|it| Some(it) != verb && is_of(&NOUNS_OUTSIDE, it))
         || is_alone && first.is_some_and(|it| is_of(&READERS_ALONE, it))
 }
 

