@@ -27,7 +27,7 @@ const SENTENCE_PIECES_MAX: usize = 48;
 const PROSE_WORDS_MIN: usize = 3;
 const FIELD_WORDS_MIN: usize = 8;
 /// Likeness to an instruction from which on a field is prose, in thousandths.
-const COMMAND_MIN: i32 = 500;
+const COMMAND_MIN: i32 = 250;
 
 /// State of one session. Serialised is what goes with the head of its state: how much there is of each shelf.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
