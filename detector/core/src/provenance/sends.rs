@@ -7,7 +7,7 @@ use super::{fold, loopback, shell, written};
 use crate::tools::words;
 
 /// Programs that send, as words of a command.
-const PROGRAMS: [&str; 29] = [
+const PROGRAMS: [&str; 37] = [
     "curl",
     "wget",
     "nc",
@@ -19,6 +19,14 @@ const PROGRAMS: [&str; 29] = [
     "ftp",
     "tftp",
     "lftp",
+    "aria2c",
+    "curlie",
+    "grpcurl",
+    "msmtp",
+    "s3cmd",
+    "smbclient",
+    "swaks",
+    "websocat",
     "ping",
     "ssh",
     "rsync",
@@ -43,7 +51,7 @@ const PROSE: [&str; 6] = ["dig", "ssh", "ftp", "iwr", "irm", "ping"];
 /// Those that are words of code as well: only as the first word of a command, with something to send to behind.
 const COMMON: [&str; 5] = ["mail", "mutt", "http", "https", "xh"];
 /// Programs that send when that is what they are told to do.
-const TOLD: [(&str, &[&[&str]]); 13] = [
+const TOLD: [(&str, &[&[&str]]); 19] = [
     ("git", &[&["push"], &["send-email"]]),
     (
         "aws",
@@ -75,6 +83,12 @@ const TOLD: [(&str, &[&[&str]]); 13] = [
     ),
     ("docker", &[&["push"]]),
     ("podman", &[&["push"]]),
+    ("getent", &[&["hosts"], &["ahosts"]]),
+    ("hg", &[&["push"]]),
+    ("helm", &[&["push"]]),
+    ("gem", &[&["push"]]),
+    ("poetry", &[&["publish"]]),
+    ("uv", &[&["publish"]]),
     ("npm", &[&["publish"]]),
     ("pnpm", &[&["publish"]]),
     ("yarn", &[&["publish"], &["npm", "publish"]]),
