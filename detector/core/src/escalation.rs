@@ -4,15 +4,15 @@
 //!
 //! Three rules state facts, of what was declared and of nothing else. `scope_exceeded`: the operator's catalogue names the
 //! scopes that a tool needs, and the principal has not all of them. `scope_widened`: the principal has scopes that the same
-//! authority did not have, in this session or in the one that started it, and no approval came between.
+//! authority did not have, in this session or in the one that started it, and no approval of it came between.
 //! `principal_switched`: the step acts for a person whom nobody in this session or above acts for. Two are judgements and
 //! watch. `privilege_rise`: a call reaches higher than any before it in the run, something of it stood in a text that anybody
 //! could have written, and user and operator have not named it. `confused_deputy`: a call uses scopes that the session
 //! which handed its value over does not have, and that value was a stranger's.
 //!
-//! Wrong where a person agrees to more scopes, or sends the agent on for somebody else, and no `approval` is reported; where
-//! one service is declared under the name of another; where a request says in other words what its tool does. Misses what
-//! is not declared, and a high call after another one of that height.
+//! Wrong where a person agrees to more scopes, or sends the agent on for somebody else, and no `approval` is reported, or one
+//! whose cause is no call that is remembered; where one service is declared under the name of another; where a request says in
+//! other words what its tool does. Misses what is not declared, and a high call after another one of that height.
 //!
 //! Cost: a step without a principal asks for the level of its tool and no more.
 
@@ -204,7 +204,7 @@ impl<'g> Granted<'g> {
         }
         let whom = quoted(principal.on_behalf_of.as_deref().unwrap_or(&principal.id), 60);
         let message = format!(
-            "{} acts for `{whom}`, whom nobody in this session{} acts for, and no approval came between.",
+            "{} acts for `{whom}`, whom nobody in this session{} acts for, and no approval of it came between.",
             what(self.step),
             if self.place.depth > 0 { " or above it" } else { "" },
         );
@@ -218,7 +218,7 @@ impl<'g> Granted<'g> {
         }
         if let Some((grant, beyond)) = self.own.and_then(|it| it.beyond(self.step, principal)) {
             let message = format!(
-                "{} has scopes that `{}` was not granted in this session (step {}), and no approval came between: {}. Granted were: {}.",
+                "{} has scopes that `{}` was not granted in this session (step {}), and no approval of it came between: {}. Granted were: {}.",
                 what(self.step),
                 quoted(principal.on_behalf_of.as_deref().unwrap_or(&principal.id), 60),
                 quoted(grant.step.as_str(), 60),
@@ -248,7 +248,7 @@ impl<'g> Granted<'g> {
                 return None;
             }
             let message = format!(
-                "{} has scopes that `{}` was not granted in {}, from which this session was started, and no approval came between: {}. Granted there: {}.",
+                "{} has scopes that `{}` was not granted in {}, from which this session was started, and no approval of it came between: {}. Granted there: {}.",
                 what(self.step),
                 quoted(principal.on_behalf_of.as_deref().unwrap_or(&principal.id), 60),
                 self.named(session),

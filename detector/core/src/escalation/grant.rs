@@ -62,8 +62,8 @@ const GRANTS_MAX: usize = 8;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Entitled {
     pub(super) grants: Vec<Grant>,
-    /// What the latest approval is of: the call that it names as its cause, by the hash of tool and arguments, else its tool; 0
-    /// where it names neither.
+    /// What the latest approval is of: the call that it names as its cause, by the hash of tool and arguments; where it names no
+    /// cause its tool, and 0 where it names neither.
     approval: Option<u64>,
     /// There were more grants.
     pub(super) cut: bool,
@@ -73,11 +73,15 @@ impl Entitled {
     /// Remembers what a person said; `call`: of this one.
     pub(super) fn hear(&mut self, step: &Step<'_>, yes: bool, call: Option<u64>) {
         let tool = step.tool.as_deref().map_or(0, hash_text);
-        let what = call.unwrap_or(tool);
-        if yes {
-            self.approval = Some(what);
-        } else if [what, tool].contains(&self.approval.unwrap_or(0)) || tool == 0 {
-            self.approval = None;
+        match call {
+            Some(_) if yes => self.approval = call,
+            None if yes && step.causes.is_empty() => self.approval = Some(tool),
+            // They were shown one call, and it is not known which: that is no word on the others of its tool.
+            None if yes => {}
+            // Of this call alone. A yes to whatever comes, or to any call of the tool, was one to it as well.
+            Some(call) if tool != 0 => self.approval = self.approval.filter(|it| ![call, tool, 0].contains(it)),
+            // What was approved may be the very thing that is refused now: of a call its tool is not kept.
+            _ => self.approval = None,
         }
     }
 

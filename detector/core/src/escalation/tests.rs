@@ -110,6 +110,74 @@ fn scopes_do_not_grow_in_a_session_unless_a_person_approves() {
     );
 }
 
+/// A person who was shown one call has said nothing of the others of its tool.
+#[test]
+fn an_approval_of_a_call_that_is_not_known_is_none() {
+    const ADA: &str = r#"principal={"id":"ada","scopes":["pay:write"]}"#;
+    let asked = |call: &str, id: &str| format!("tool_call {call} {ADA} id={id} // step_up scope_widened\n");
+    let looks = |count: usize| (0..count).map(|n| format!("tool_call look {{\"n\":{n}}}\n")).collect::<String>();
+    let begin = "plan \"begin\" principal={\"id\":\"ada\",\"scopes\":[\"mail:read\"]}\n";
+    let (first, same, other) = (asked("wire {\"sum\":0}", "asked"), "wire {\"sum\":0}", "wire {\"sum\":1000000}");
+    let yes = "approval wire status=ok causes=asked\n";
+    let poll = TOOLS.replace("{ name: wire,", "{ name: wire, labels: [poll],");
+    for (tools, before, approval, call, is_let_through) in [
+        (TOOLS, looks(31), yes, same, true),
+        (TOOLS, looks(31), yes, other, false),
+        // Forgotten after so many calls, with the halt that a person lifted, or at the end.
+        (TOOLS, looks(32), yes, same, false),
+        (TOOLS, looks(33), yes, other, false),
+        (TOOLS, "halt session s\nresume session s\n".to_owned(), yes, other, false),
+        (TOOLS, "session_end\n".to_owned(), yes, other, false),
+        // Never kept, no call, no tool, or nothing at all.
+        (&poll, String::new(), yes, same, false),
+        (&poll, String::new(), "approval wire status=ok\n", other, true),
+        (TOOLS, "spawn \"help\" id=started\n".to_owned(), "approval wire status=ok causes=started\n", other, false),
+        (TOOLS, String::new(), "approval wire status=ok causes=99\n", other, false),
+        (TOOLS, String::new(), "approval  status=ok causes=99\n", other, false),
+        // It leaves what was approved before.
+        (TOOLS, yes.to_owned(), "approval wire status=ok causes=99\n", same, true),
+        // The approval stays when the call is forgotten.
+        (TOOLS, yes.to_owned() + &looks(33), "", same, true),
+    ] {
+        let ending = if is_let_through { "" } else { " // step_up scope_widened" };
+        check(tools, &format!("{begin}{first}{before}{approval}tool_call {call} {ADA}{ending}"));
+    }
+}
+
+#[test]
+fn a_later_no_takes_back_a_yes() {
+    const ADA: &str = r#"principal={"id":"ada","scopes":["pay:write"]}"#;
+    let begin = format!(
+        r#"
+        plan "begin" principal={{"id":"ada","scopes":["mail:read"]}}
+        tool_call wire {{"sum":0}} {ADA} id=asked // step_up scope_widened
+        tool_call wire {{"sum":1}} {ADA} id=other // step_up scope_widened
+        "#
+    );
+    for (yes, no, is_taken_back) in [
+        ("wire status=ok", "wire status=error", true),
+        ("wire status=ok", " status=error", true),
+        ("wire status=ok", "wire status=error causes=asked", true),
+        ("wire status=ok", "wire status=error causes=99", true),
+        (" status=ok", "wire status=error", true),
+        (" status=ok", "wire status=error causes=asked", true),
+        ("wire status=ok causes=asked", "wire status=error causes=asked", true),
+        ("wire status=ok causes=asked", " status=error causes=asked", true),
+        ("wire status=ok causes=asked", "wire status=error", true),
+        ("wire status=ok causes=asked", "wire status=error causes=99", true),
+        ("wire status=ok causes=asked", "wire status=error causes=other", false),
+        ("wire status=ok", "look status=error causes=looked", false),
+    ] {
+        let ending = if is_taken_back { " // step_up scope_widened" } else { "" };
+        check(
+            TOOLS,
+            &format!(
+                "{begin}tool_call look {{\"n\":1}} id=looked\napproval {yes}\napproval {no}\ntool_call wire {{\"sum\":0}} {ADA}{ending}"
+            ),
+        );
+    }
+}
+
 #[test]
 fn scopes_do_not_grow_down_the_tree() {
     check_all(
@@ -368,9 +436,9 @@ fn findings_say_what_they_rest_on() {
     };
     expect![[r#"
         scope_exceeded 1 ["3"] from 3: wire needs `pay:write`, as the operator's catalogue says, which `svc` does not have. Granted are: `mail:read`.
-        scope_widened 5 ["2", "4"] from 2: look has scopes that `ada` was not granted in this session (step 2), and no approval came between: `a`, `b`, `c`, `d` and 1 more. Granted were: mail:read.
-        principal_switched 1 ["2", "5"] from 2: look acts for `bo`, whom nobody in this session acts for, and no approval came between.
-        scope_widened 1 ["6"] from 6: This spawn has scopes that `ada` was not granted in session root, from which this session was started, and no approval came between: `admin`. Granted there: mail:read.
+        scope_widened 5 ["2", "4"] from 2: look has scopes that `ada` was not granted in this session (step 2), and no approval of it came between: `a`, `b`, `c`, `d` and 1 more. Granted were: mail:read.
+        principal_switched 1 ["2", "5"] from 2: look acts for `bo`, whom nobody in this session acts for, and no approval of it came between.
+        scope_widened 1 ["6"] from 6: This spawn has scopes that `ada` was not granted in session root, from which this session was started, and no approval of it came between: `admin`. Granted there: mail:read.
     "#]]
     .assert_eq(&told(
         r#"
