@@ -34,6 +34,9 @@ const REQUESTS_MAX: usize = 4096;
 /// Counts kept over all requests of an agent, and of one request. Full: what is new is not counted, and so stays new.
 const COUNTS_MAX: usize = 1 << 20;
 const REQUEST_COUNTS_MAX: usize = 2048;
+/// Tools of an agent that have a usage of their own, whatever names callers make up. Full: a new one has none, and is judged by it
+/// as one that was never called; that it was is counted with the rest.
+const TOOLS_MAX: usize = 1024;
 /// Agents. Full: others have no baseline.
 const AGENTS_MAX: usize = 4096;
 /// Requests this close to the nearest one count as the same, in thousandths.
@@ -180,7 +183,7 @@ impl Profile {
         self.who.environment.as_deref()
     }
 
-    /// Distinct tools that were called.
+    /// Distinct tools that were called, as far as there is room for them.
     #[must_use]
     pub fn tools(&self) -> usize {
         self.usage.len()

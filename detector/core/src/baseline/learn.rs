@@ -7,8 +7,8 @@ use martingale_schemas::{Kind, SessionId, Step, Timestamp};
 use super::finals::{Drawn, Used};
 use super::open::Open;
 use super::{
-    AGENTS_MAX, Baselines, COUNTS_MAX, Calibrator, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, ReadFor, Request, What,
-    Who, agent, bin, half, key,
+    AGENTS_MAX, Baselines, COUNTS_MAX, Calibrator, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, ReadFor, Request,
+    TOOLS_MAX, What, Who, agent, bin, half, key,
 };
 use crate::Rules;
 use crate::drift::learn::{Past, READINGS_MAX, Sessions};
@@ -203,11 +203,14 @@ impl Profile {
         }
         let mut strongest = 0;
         for (tool, it) in &session.tools {
+            strongest = strongest.max(it.command);
+            if self.usage.len() >= TOOLS_MAX && !self.usage.contains_key(tool) {
+                continue;
+            }
             let usage = self.usage.entry(*tool).or_default();
             usage.sessions = usage.sessions.saturating_add(1);
             usage.user_to_tool = usage.user_to_tool.saturating_add(i64::from(it.user_to_tool));
             usage.commands[bin(it.command)] += 1;
-            strongest = strongest.max(it.command);
         }
         self.commands[bin(strongest)] += 1;
         let vector = session.memory.request().unwrap_or(NOWHERE);

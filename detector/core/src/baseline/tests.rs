@@ -5,7 +5,7 @@ use std::sync::Arc;
 use martingale_schemas::wire::StepV1;
 use martingale_schemas::{Calibration, Decision, Limits, Step, Timestamp};
 
-use super::{ReadFor, half};
+use super::{ReadFor, TOOLS_MAX, half};
 use crate::testing::{BEGIN, step_json};
 use crate::{Baselines, Detector, Learner, Rules};
 
@@ -249,4 +249,21 @@ fn a_session_counts_for_what_it_is_read_for() {
 
     // Of an agent that nobody wants to learn from nothing is known.
     assert_eq!(read(0..80, &|_| ReadFor::Calibration).agents(), 0);
+}
+
+/// Whoever makes names of tools up takes no more room than that, and pushes none out that was there.
+#[test]
+fn tools_of_an_agent_are_bounded() {
+    let (mut learner, rules) = (Learner::default(), Rules::starter());
+    each_step(0..1, |step| learner.observe(step, &rules));
+    let calls = |from: usize| (from..from + 600).map(|it| format!(r#"tool_call tool{it} {{"n":{it}}}"#)).collect();
+    for number in 1..4 {
+        let calls: Vec<String> = calls(number * 600);
+        steps_of(number, &calls, &mut |step| learner.observe(step, &rules));
+    }
+    each_step(4..5, |step| learner.observe(step, &rules));
+    let baselines = learner.finish();
+    let profile = baselines.profiles()[0];
+    assert_eq!((profile.tools(), profile.sessions()), (TOOLS_MAX, 5));
+    assert_eq!(profile.usage.values().filter(|it| it.sessions == 2).count(), 2, "the first tools go on being counted");
 }

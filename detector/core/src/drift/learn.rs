@@ -1,10 +1,11 @@
 //! Learning a baseline for drift, and what its own sessions reach.
 //!
 //! Of every four sessions two, drawn by a fixed hash, are learnt from; the other two calibrate: what is told of them was
-//! never fitted to them. A session that is read for one of both alone ([`ReadFor`]) is left out where its place is the other. Where half of the sessions are too few to state a rate, only one of four calibrates. How far the
-//! streams of one agent run apart from session to session differs by stream (its latency may follow the hour, its order of
-//! tools not), so each stream has its own range, learnt by judging each part of the sessions learnt from by a model of the
-//! others. A session's figure is how far the two worst streams ever were beyond theirs, together.
+//! never fitted to them. Where half of the sessions are too few to state a rate, only one of four calibrates. A session that is
+//! read for one of both alone ([`ReadFor`]) is passed over where its place is the other, so that those that calibrate are drawn
+//! of all. How far the streams of one agent run apart from session to session differs by stream (its latency may follow the
+//! hour, its order of tools not), so each stream has its own range, learnt by judging each part of the sessions learnt from by
+//! a model of the others. A session's figure is how far the two worst streams ever were beyond theirs, together.
 //!
 //! The bound: of n calibrating sessions the k-th largest figure, k = ⌈(n + 1)(1 − α)⌉ from below, is passed by a new session
 //! with a chance of at most α, whatever the dependence inside a session, if that session is exchangeable with them (split
