@@ -34,6 +34,9 @@ const REQUESTS_MAX: usize = 4096;
 /// Counts kept over all requests of an agent, and of one request. Full: what is new is not counted, and so stays new.
 const COUNTS_MAX: usize = 1 << 20;
 const REQUEST_COUNTS_MAX: usize = 2048;
+/// Tools of an agent that have a usage of their own, whatever names callers make up. Full: a new one has none, and is judged by it
+/// as one that was never called; that it was is counted with the rest.
+const TOOLS_MAX: usize = 1024;
 /// Agents. Full: others have no baseline.
 const AGENTS_MAX: usize = 4096;
 /// Requests this close to the nearest one count as the same, in thousandths.
@@ -180,7 +183,7 @@ impl Profile {
         self.who.environment.as_deref()
     }
 
-    /// Distinct tools that were called.
+    /// Distinct tools that were called, as far as there is room for them.
     #[must_use]
     pub fn tools(&self) -> usize {
         self.usage.len()
@@ -209,13 +212,15 @@ impl Profile {
         (self.finals.sessions(), self.finals.totals())
     }
 
-    /// How many sessions began a day, between the first and the last; `None` for less than a day.
+    /// How many sessions began a day, between the first and the last; `None` for less than a day. Those that calibrate and were not
+    /// learnt from count as well, as long as all that calibrate are kept: of more a sample is.
     #[must_use]
     pub fn sessions_per_day(&self) -> Option<f64> {
         const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
         let (first, last) = self.began?;
         let span = last.micros_since(first);
-        let spans = f64::from(self.all.sessions.saturating_sub(1));
+        let calibrating = self.hijack().map_or(0, |it| u32::try_from(it.about().calibrating).unwrap_or(u32::MAX));
+        let spans = f64::from(self.all.sessions.max(calibrating).saturating_sub(1));
         (span >= DAY_MICROS).then(|| spans * DAY_MICROS as f64 / span as f64)
     }
 
@@ -262,6 +267,30 @@ impl Profile {
             likeness: best,
             with_tool: pairs().filter(|it| it.1.counts.of(tool) > 0).map(|it| it.0).max(),
         }
+    }
+}
+
+/// What a session of a baseline is read for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadFor {
+    #[default]
+    Both,
+    /// It is counted, and no rate rests on it.
+    Learning,
+    /// It is judged by what others taught and teaches nothing. A rate that is stated of all sessions has to know also those
+    /// that nobody wants to learn from.
+    Calibration,
+}
+
+impl ReadFor {
+    #[must_use]
+    pub fn learns(self) -> bool {
+        self != Self::Calibration
+    }
+
+    #[must_use]
+    pub fn calibrates(self) -> bool {
+        self != Self::Learning
     }
 }
 

@@ -61,7 +61,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use baseline::{Baselines, BaselinesV1, BaselinesV2, Calibrator, Learner, Profile, Total};
+pub use baseline::{Baselines, BaselinesV1, BaselinesV2, Calibrator, Learner, Profile, ReadFor, Total};
 pub use blame::{BLAME_NUMBERS, Blame, Reason, Suspect};
 pub use capture::{CaptureError, Redactor};
 pub use detector::Detector;

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use martingale_detector_core::{Baselines, Calibrator, Learner, Rules};
+use martingale_detector_core::{Baselines, Calibrator, Learner, ReadFor, Rules};
 use martingale_platform::clock::Clock;
 use martingale_platform::log::{self, Append, Bounds, Log, Offset, Partition, ReadLimit, Record, Topic, blob};
 use martingale_schemas::baselines::Stored;
@@ -61,11 +61,13 @@ pub(super) enum Idle {
     Same,
 }
 
-/// What a round learnt from.
+/// What a round read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Basis {
     pub(super) sessions: usize,
     pub(super) audited: usize,
+    /// Not learnt from, and read for calibration.
+    pub(super) calibrating: usize,
     pub(super) rest: Rest,
 }
 
@@ -79,12 +81,13 @@ impl Round {
     pub(super) async fn learn(&mut self) -> Result<Option<(BaselinesId, Basis)>, Error> {
         self.survey().await?;
         let (chosen, from) = self.choose().await?;
+        let teaching = chosen.iter().flatten().filter(|it| it.read_for.learns());
         let new = match &self.learnt {
-            Some(learnt) => chosen.iter().flatten().filter(|it| !learnt.contains(&it.session)).count(),
+            Some(learnt) => teaching.filter(|it| !learnt.contains(&it.session)).count(),
             None => {
                 let held = self.index.refresh(&*self.shared.log, topics::BASELINES).await?;
                 let learnt_at = held.last().map_or(i64::MIN, |it| it.put_at);
-                chosen.iter().flatten().filter(|it| it.over_at > learnt_at).count()
+                teaching.filter(|it| it.over_at > learnt_at).count()
             }
         };
         let needed = NEW_MIN.max(from.sessions / NEW_SHARE);
@@ -117,8 +120,9 @@ impl Round {
         if before.is_some_and(|(before, basis)| causes(before, basis) == causes(why, from)) {
             return;
         }
-        let Basis { sessions, audited, rest: Rest { under_way, unknown, left_out, no_room } } = from;
-        let over = sessions + unknown + left_out + no_room;
+        let Basis { sessions, audited, calibrating, rest: Rest { under_way, unknown, left_out, no_room } } = from;
+        let over = sessions + calibrating + unknown + left_out + no_room;
+        let left_out = left_out + calibrating;
         match why {
             Idle::TooFew { new, needed } => tracing::info!(
                 new,
@@ -215,7 +219,8 @@ impl Round {
         chosen: &[Chosen],
     ) -> Result<Reading, Error> {
         let ranges = ranges(chosen);
-        let wanted: Arc<HashMap<u64, Offset>> = Arc::new(chosen.iter().map(|it| (it.session, it.last)).collect());
+        let wanted = chosen.iter().map(|it| (it.session, (it.last, it.read_for)));
+        let wanted: Arc<HashMap<u64, (Offset, ReadFor)>> = Arc::new(wanted.collect());
         for (first, last) in ranges {
             let mut next = first;
             while next <= last {
@@ -254,7 +259,8 @@ impl Round {
             blob::put(&**log, TOPIC, &name, &stored).await?;
         }
         let now = Timestamp::from_micros(clock.now_micros());
-        let Basis { sessions, audited, rest: Rest { left_out, .. } } = from;
+        let Basis { sessions, audited, calibrating, rest } = from;
+        let left_out = rest.left_out + calibrating;
         let order = Control {
             control_id: ControlId::from(ids::derive("c-", &[id.as_bytes(), &now.as_micros().to_le_bytes()])),
             action: ControlAction::UseBaselines { baselines_id: id },
@@ -263,14 +269,14 @@ impl Round {
             by: Some("learning".to_owned()),
             reason: Some(format!(
                 "learnt from {sessions} sessions that were over, {audited} of them drawn from those that found something; \
-                 {left_out} left out"
+                 {left_out} left out, {calibrating} of them read to calibrate"
             )),
             state: ControlState::Requested,
         };
         let (key, value) = (Bytes::from(order.control_id.to_string()), json(&order));
         let copy = |it| Append::new(topics::CONTROLS, key.clone(), value.clone()).to_partition(Partition(it));
         log.append((0..log.partitions()).map(copy).collect()).await?;
-        tracing::info!(baselines = %id, sessions, audited, left_out, bytes, "baselines were learnt and published");
+        tracing::info!(baselines = %id, sessions, audited, left_out, calibrating, bytes, "baselines were learnt and published");
         let others = held.iter().filter(|it| it.name != name);
         let too_many = (others.clone().count() + 1).saturating_sub(config.kept);
         for old in others.take(too_many) {
@@ -287,10 +293,10 @@ fn causes(why: Idle, from: Basis) -> [bool; 5] {
         Idle::TooFew { new, .. } => (true, new > 0),
         Idle::Same => (false, true),
     };
-    [too_few, some, unknown > 0, left_out > 0, no_room > 0]
+    [too_few, some, unknown > 0, left_out + from.calibrating > 0, no_room > 0]
 }
 
-/// The sessions to learn from by partition: the newest of every agent by turns, as many as there is room for.
+/// The sessions to read by partition: the newest of every agent by turns, as many as there is room for.
 fn choose(surveys: &[Survey], halts: &Halts, config: &Learning) -> (Vec<Vec<Chosen>>, Basis) {
     let mut from = Basis::default();
     let mut all: Vec<(usize, Chosen)> = Vec::new();
@@ -301,7 +307,7 @@ fn choose(surveys: &[Survey], halts: &Halts, config: &Learning) -> (Vec<Vec<Chos
         from.rest.left_out += rest.left_out;
         all.extend(chosen.into_iter().map(|it| (partition, it)));
     }
-    let normal = all.len();
+    let found = all.len();
     let all = by_turns(all, Baselines::AGENTS_MAX, |(_, it)| (it.agent, it.last_at, it.session));
     let mut chosen = vec![Vec::new(); surveys.len()];
     let mut steps = 0;
@@ -310,11 +316,12 @@ fn choose(surveys: &[Survey], halts: &Halts, config: &Learning) -> (Vec<Vec<Chos
             continue;
         }
         steps += it.steps;
-        from.sessions += 1;
+        from.sessions += usize::from(it.read_for.learns());
+        from.calibrating += usize::from(!it.read_for.learns());
         from.audited += usize::from(it.is_audited);
         chosen[partition].push(it);
     }
-    from.rest.no_room = normal - from.sessions;
+    from.rest.no_room = found - from.sessions - from.calibrating;
     (chosen, from)
 }
 
@@ -339,10 +346,11 @@ enum Reading {
 }
 
 impl Reading {
-    fn observe(&mut self, step: &Step<'_>, rules: &Rules) {
+    fn observe(&mut self, step: &Step<'_>, rules: &Rules, read_for: ReadFor) {
         match self {
-            Self::First(it) => it.observe(step, rules),
-            Self::Second(it) => it.observe(step, rules),
+            Self::First(it) => it.observe_for(step, rules, read_for),
+            Self::Second(it) if read_for.calibrates() => it.observe(step, rules),
+            Self::Second(_) => {}
         }
     }
 
@@ -374,14 +382,14 @@ fn take(
     record: &Record,
     reader: &StepReader,
     rules: &Rules,
-    is_wanted: impl Fn(&str) -> Option<Offset>,
+    is_wanted: impl Fn(&str) -> Option<(Offset, ReadFor)>,
 ) {
     let Ok(step) = reader.read(&record.key, &record.value, Timestamp::from_micros(record.appended_at)) else { return };
-    let Some(last) = is_wanted(step.session_id.as_str()) else { return };
+    let Some((last, read_for)) = is_wanted(step.session_id.as_str()) else { return };
     if record.offset > last {
         return;
     }
-    reading.observe(&step, rules);
+    reading.observe(&step, rules, read_for);
     if record.offset == last {
         reading.end(&step.session_id);
     }

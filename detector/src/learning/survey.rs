@@ -5,12 +5,16 @@
 //! beyond a threshold that was itself learnt: learning again and again from what a learnt threshold let pass moves it inwards
 //! with each round (`docs/detection.md`). For the same reason one in twenty of those left out is learnt from, drawn by a key
 //! that nobody knows: an attacker cannot choose to be among them.
+//!
+//! Who is left out for nothing but a score calibrates all the same: a sample from which the highest scores are gone says nothing
+//! of how many sessions reach them. To weigh those drawn by twenty would be as right on average, and needs twenty times the
+//! sessions for the same bound.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, RandomState};
 
-use martingale_detector_core::HijackRules;
+use martingale_detector_core::{HijackRules, ReadFor};
 use martingale_platform::log::{Bounds, Offset, Record};
 use martingale_schemas::{Calibration, Decision, Kind, Position};
 use serde::Deserialize;
@@ -50,11 +54,12 @@ struct Seen {
     last_at: i64,
     steps: usize,
     ended: bool,
+    is_found: bool,
     is_suspect: bool,
     is_whole: bool,
 }
 
-/// A session to learn from, by the hash of its id.
+/// A session to read, by the hash of its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chosen {
     pub(super) session: u64,
@@ -65,19 +70,20 @@ pub(super) struct Chosen {
     /// Since when it is known to be over.
     pub(super) over_at: i64,
     pub(super) steps: usize,
-    /// It was left out, and drawn.
+    pub(super) read_for: ReadFor,
+    /// It was left out of learning, and drawn.
     pub(super) is_audited: bool,
 }
 
-/// Sessions that are not learnt from, by why.
+/// Sessions that are not read, by why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rest {
     pub(super) under_way: usize,
     /// Over, and either their beginning may be gone or nobody can say whether a person halted them.
     pub(super) unknown: usize,
-    /// Over, and something was found, or a person halted them.
+    /// Over, and there is a fact against them, or they were halted.
     pub(super) left_out: usize,
-    /// Over and normal, and more than a round has room for.
+    /// Over, to be read, and more than a round has room for.
     pub(super) no_room: usize,
 }
 
@@ -160,6 +166,7 @@ impl Survey {
             last_at: record.appended_at,
             steps: 0,
             ended: false,
+            is_found: false,
             is_suspect: false,
             is_whole: cut_off.is_none_or(|it| record.appended_at >= it),
         });
@@ -171,6 +178,7 @@ impl Survey {
         seen.last_at = record.appended_at;
         seen.steps += 1;
         seen.ended |= head.kind == Kind::SessionEnd;
+        seen.is_found |= head.is_found();
         seen.is_suspect |= head.is_suspect();
     }
 
@@ -187,7 +195,7 @@ impl Survey {
         }
     }
 
-    /// The sessions that are over and normal, and those of the others that are drawn; and what of the rest.
+    /// The sessions that are over and that are read for anything; and what of the rest.
     pub(super) fn over(&self, config: &Learning, halts: &Halts) -> (Vec<Chosen>, Rest) {
         let silent = config.silent.as_micros();
         let silent_since = self.now.saturating_sub(silent);
@@ -205,26 +213,34 @@ impl Survey {
                 rest.unknown += 1;
                 continue;
             }
-            let is_suspect = it.is_suspect || halts.has(*session) || halts.has(it.root);
+            let is_found = it.is_found || halts.has(*session) || halts.has(it.root);
             // The hash is keyed; its low bits place it in the map.
-            let is_audited = is_suspect && (session >> 32) % AUDITED == 0;
-            if is_suspect && !is_audited {
-                rest.left_out += 1;
-                continue;
-            }
+            let is_audited = (is_found || it.is_suspect) && (session >> 32) % AUDITED == 0;
+            let read_for = match (is_found, it.is_suspect, is_audited) {
+                (true, _, true) => ReadFor::Learning,
+                (true, _, false) => {
+                    rest.left_out += 1;
+                    continue;
+                }
+                (false, true, false) => ReadFor::Calibration,
+                (false, ..) => ReadFor::Both,
+            };
             let (session, Seen { agent, first, last, last_at, steps, ended, .. }) = (*session, *it);
             let over_at = if ended { last_at } else { last_at.saturating_add(silent) };
-            chosen.push(Chosen { session, agent, first, last, last_at, over_at, steps, is_audited });
+            chosen.push(Chosen { session, agent, first, last, last_at, over_at, steps, read_for, is_audited });
         }
         (chosen, rest)
     }
 }
 
 impl Head<'_> {
+    fn is_found(&self) -> bool {
+        self.decision == Decision::Halt
+            || self.findings.iter().any(|it| it.calibration == Calibration::Fact && it.decision >= Decision::StepUp)
+    }
+
     fn is_suspect(&self) -> bool {
         let asks = f64::from(HijackRules::DEFAULT.ask) / 1000.0;
-        self.decision == Decision::Halt
-            || self.scores.hijack.is_some_and(|it| it >= asks)
-            || self.findings.iter().any(|it| it.calibration == Calibration::Fact && it.decision >= Decision::StepUp)
+        self.scores.hijack.is_some_and(|it| it >= asks)
     }
 }

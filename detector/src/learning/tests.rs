@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use martingale_detector_core::ReadFor::{Both, Calibration, Learning as Teaching};
 use martingale_platform::log::{Bounds, Log, MemoryLog, Offset, Record, blob};
 use martingale_schemas::{Control, ControlAction, ControlState, Limits, StepReader, Verdict, topics};
 
@@ -280,38 +281,36 @@ fn what_the_verdicts_say_of_a_session() {
     let finding = |calibration: &str, decision: &str| {
         format!(r#","findings":[{{"calibration":"{calibration}","decision":"{decision}"}}]"#)
     };
-    for (name, start, verdicts, is_over, is_suspect, apart) in [
-        ("under way", 0, vec![("plan", 0, String::new())], false, false, (1, 0)),
-        ("ended", 0, vec![("plan", 0, String::new()), ("session_end", 1, String::new())], true, false, (0, 0)),
-        ("silent", 0, vec![("plan", 0, String::new()), ("other", 2 * HOUR_MICROS, String::new())], true, false, (1, 0)),
-        ("its beginning may be gone", 7, vec![("session_end", 0, String::new())], false, false, (0, 1)),
+    let end = |more: &str| ("session_end", 0, more.to_owned());
+    let plan = || ("plan", 0, String::new());
+    let suspect = |score: &str| vec![("tool_call", 0, format!(r#","scores":{{"hijack":{score}}}"#)), end("")];
+    // What it is read for where it is not drawn, and where it is; nothing: for nothing.
+    let (normal, by_score) = ([Some(Both); 2], [Some(Calibration), Some(Both)]);
+    let (found, apart) = ([None, Some(Teaching)], [None; 2]);
+    for (name, start, verdicts, read_for, rest) in [
+        ("under way", 0, vec![plan()], apart, (1, 0)),
+        ("ended", 0, vec![plan(), ("session_end", 1, String::new())], normal, (0, 0)),
+        ("silent", 0, vec![plan(), ("other", 2 * HOUR_MICROS, String::new())], normal, (1, 0)),
+        ("its beginning may be gone", 7, vec![end("")], apart, (0, 1)),
         (
             "begun later",
             7,
             vec![("other", 0, String::new()), ("session_end", 2 * HOUR_MICROS, String::new())],
-            true,
-            false,
+            normal,
             (0, 1),
         ),
-        ("a fact that asks", 0, vec![("session_end", 0, finding("fact", "step_up"))], true, true, (0, 0)),
-        ("a fact that warns", 0, vec![("session_end", 0, finding("fact", "warn"))], true, false, (0, 0)),
-        ("a learnt rate", 0, vec![("session_end", 0, finding("conformal", "step_up"))], true, false, (0, 0)),
+        ("a fact that asks", 0, vec![end(&finding("fact", "step_up"))], found, (0, 0)),
+        ("a fact that warns", 0, vec![end(&finding("fact", "warn"))], normal, (0, 0)),
+        ("a learnt rate", 0, vec![end(&finding("conformal", "step_up"))], normal, (0, 0)),
+        ("a suspect call", 0, suspect("23.0"), by_score, (0, 0)),
         (
-            "a suspect call",
+            "a suspect call and a fact",
             0,
-            vec![("tool_call", 0, r#","scores":{"hijack":23.0}"#.into()), ("session_end", 0, String::new())],
-            true,
-            true,
+            [suspect("23.0"), vec![end(&finding("fact", "deny"))]].concat(),
+            found,
             (0, 0),
         ),
-        (
-            "a call",
-            0,
-            vec![("tool_call", 0, r#","scores":{"hijack":22.9}"#.into()), ("session_end", 0, String::new())],
-            true,
-            false,
-            (0, 0),
-        ),
+        ("a call", 0, suspect("22.9"), normal, (0, 0)),
     ] {
         let bounds = Bounds { start: Offset(start), end: Offset(start) };
         let mut survey = Survey::new(bounds, RandomState::new());
@@ -321,13 +320,48 @@ fn what_the_verdicts_say_of_a_session() {
             let value = if kind == "other" { value.replace("\"s\"", "\"t\"") } else { value };
             survey.note(&Record { value: value.into(), ..record }, &config, i64::MIN);
         }
-        let (chosen, rest) = survey.over(&config, &Halts::default());
-        let chosen_clean = chosen.iter().filter(|it| !it.is_audited).count();
-        let suspects = rest.left_out + chosen.len() - chosen_clean;
-        let expected = if is_suspect { (0, 1) } else { (usize::from(is_over), 0) };
-        assert_eq!((chosen_clean, suspects), expected, "{name}");
-        assert_eq!((rest.under_way, rest.unknown), apart, "{name}");
+        let (chosen, of_rest) = survey.over(&config, &Halts::default());
+        let is_drawn = chosen.iter().any(|it| it.is_audited);
+        let expected = read_for[usize::from(is_drawn)];
+        assert_eq!(chosen.first().map(|it| it.read_for), expected, "{name}, drawn: {is_drawn}");
+        assert_eq!((of_rest.under_way, of_rest.unknown), rest, "{name}");
+        assert_eq!(of_rest.left_out, usize::from(read_for == found && !is_drawn), "{name}");
     }
+}
+
+/// A sample that was chosen by a score says nothing of how many sessions reach it: who is not learnt from for a score calibrates.
+#[test]
+fn who_is_left_out_for_a_score_alone_calibrates() {
+    simulated(async {
+        const SUSPECT: usize = 40;
+        let bench = Bench::new();
+        let mut round = round(&bench, Learning::default());
+        let mut offset = 0;
+        for n in 0..NEW + SUSPECT {
+            let score = if n < SUSPECT { 25.0 } else { 15.0 };
+            for (at, step) in session(&format!("n{n}"), true, false).into_iter().enumerate() {
+                let kind = if at == 4 { "session_end" } else { "plan" };
+                let verdict = format!(
+                    r#"{{"session_id":"n{n}","root_session_id":"n{n}","agent_id":"a","kind":"{kind}","decision":"allow","scores":{{"hijack":{score}}},"position":{{"partition":0,"offset":{offset}}}}}"#
+                );
+                bench.append(topics::STEPS, step).await;
+                bench.append(topics::VERDICTS, verdict).await;
+                offset += 1;
+            }
+        }
+        let (id, from) = round.learn().await.expect("a round").expect("enough");
+        assert_eq!((from.sessions, from.calibrating), (NEW + from.audited, SUSPECT - from.audited), "{from:?}");
+        assert!(from.audited < SUSPECT / 2, "{from:?}");
+        let stored = blob::get(&*bench.log, topics::BASELINES, &id.to_string()).await.expect("read").expect("there");
+        let (baselines, _) = crate::read_baselines(&stored).expect("baselines");
+        let profile = baselines.profiles()[0];
+        assert_eq!(usize::try_from(profile.sessions()).expect("small"), from.sessions);
+        assert_eq!(profile.hijack_calibration().map(|it| it.calibrating), Some(NEW + SUSPECT));
+        assert_eq!(profile.drift_calibration().map(|it| it.calibrating), Some((NEW + SUSPECT) / 2));
+        let orders: Vec<Control> = bench.read(topics::CONTROLS).await;
+        let said = format!("{} left out, {0} of them read to calibrate", from.calibrating);
+        assert!(orders[0].reason.as_ref().is_some_and(|it| it.contains(&said)), "{orders:?}");
+    });
 }
 
 #[test]
@@ -384,6 +418,7 @@ fn what_lies_between_chosen_sessions_is_not_read() {
         last_at: 0,
         over_at: 0,
         steps: 1,
+        read_for: Both,
         is_audited: false,
     };
     for (sessions, expected) in [

@@ -5,6 +5,9 @@
 //! be, and one that came once by sessions of other requests alone. What is judged later is held against both halves, and so
 //! mostly known better than what calibrates.
 //!
+//! Also sessions that teach nothing are judged ([`ReadFor::Calibration`](super::ReadFor)), each by the half that its run is not in:
+//! a share that is stated of all sessions is one of all.
+//!
 //! Left out are the steps of which no rate is stated ([`hijack::is_calibrated`]), and sessions of no other.
 
 use std::collections::HashMap;

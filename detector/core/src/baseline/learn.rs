@@ -7,8 +7,8 @@ use martingale_schemas::{Kind, SessionId, Step, Timestamp};
 use super::finals::{Drawn, Used};
 use super::open::Open;
 use super::{
-    AGENTS_MAX, Baselines, COUNTS_MAX, Calibrator, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, Request, What, Who,
-    agent, bin, half, key,
+    AGENTS_MAX, Baselines, COUNTS_MAX, Calibrator, Profile, REQUEST_COUNTS_MAX, REQUESTS_MAX, ReadFor, Request,
+    TOOLS_MAX, What, Who, agent, bin, half, key,
 };
 use crate::Rules;
 use crate::drift::learn::{Past, READINGS_MAX, Sessions};
@@ -42,6 +42,7 @@ pub(super) struct Session {
     pub(super) agent: u64,
     who: Who,
     half: usize,
+    read_for: ReadFor,
     began: Timestamp,
     ended: bool,
     memory: Memory,
@@ -66,9 +67,14 @@ struct Tool {
 impl Learner {
     /// Takes the next step of its session; one that is sent again changes nothing.
     pub fn observe(&mut self, step: &Step<'_>, rules: &Rules) {
+        self.observe_for(step, rules, ReadFor::Both);
+    }
+
+    /// The same, of a session that is not read for everything: what its first step is read for holds.
+    pub fn observe_for(&mut self, step: &Step<'_>, rules: &Rules, read_for: ReadFor) {
         let begin = || {
             let (agent, half, began, used) = (agent(step), half(step), step.time, Used::begin(step));
-            Session { agent, who: Who::of(step), half, began, used, ..Session::default() }
+            Session { agent, who: Who::of(step), half, read_for, began, used, ..Session::default() }
         };
         let Some((session, closed)) = self.open.of(step, begin) else { return };
         session.used.add(step);
@@ -128,15 +134,20 @@ impl Learner {
     }
 
     fn close(&mut self, mut session: Session) {
-        self.halves[session.half].count(&session);
-        if !self.baselines.count(&session) {
+        if session.read_for.learns() {
+            self.halves[session.half].count(&session);
+            if !self.baselines.count(&session) {
+                return;
+            }
+            self.finals.entry(session.agent).or_default().push(&session.used);
+        } else if self.sessions.len() >= AGENTS_MAX && !self.sessions.contains_key(&session.agent) {
             return;
         }
-        self.finals.entry(session.agent).or_default().push(&session.used);
         if self.readings + session.past.len() > READINGS_MAX {
             return;
         }
         session.past.request = session.memory.request_print();
+        session.past.read_for = session.read_for;
         self.readings += session.past.len();
         let let_go = self.sessions.entry(session.agent).or_default().push(session.past);
         self.readings -= let_go.map_or(0, |it| it.len());
@@ -192,11 +203,14 @@ impl Profile {
         }
         let mut strongest = 0;
         for (tool, it) in &session.tools {
+            strongest = strongest.max(it.command);
+            if self.usage.len() >= TOOLS_MAX && !self.usage.contains_key(tool) {
+                continue;
+            }
             let usage = self.usage.entry(*tool).or_default();
             usage.sessions = usage.sessions.saturating_add(1);
             usage.user_to_tool = usage.user_to_tool.saturating_add(i64::from(it.user_to_tool));
             usage.commands[bin(it.command)] += 1;
-            strongest = strongest.max(it.command);
         }
         self.commands[bin(strongest)] += 1;
         let vector = session.memory.request().unwrap_or(NOWHERE);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use martingale_schemas::wire::StepV1;
 use martingale_schemas::{Calibration, Decision, Limits, Step, Timestamp};
 
-use super::half;
+use super::{ReadFor, TOOLS_MAX, half};
 use crate::testing::{BEGIN, step_json};
 use crate::{Baselines, Detector, Learner, Rules};
 
@@ -202,4 +202,68 @@ fn a_step_is_the_same_to_all_who_read_it() {
         assert!(!judged.is_empty());
         assert_eq!(standard.after_each(&learnt.past), judged, "{session}");
     }
+}
+
+/// What a session is read for says where it counts. One that calibrates alone changes nothing that is learnt, and is among those of
+/// which a rate is stated.
+#[test]
+fn a_session_counts_for_what_it_is_read_for() {
+    let rules = Rules::starter();
+    let read = |sessions: std::ops::Range<usize>, read_for: &dyn Fn(usize) -> ReadFor| {
+        let mut learner = Learner::default();
+        for number in sessions.clone() {
+            each_step(number..number + 1, |step| learner.observe_for(step, &rules, read_for(number)));
+        }
+        let mut calibrator = learner.into_calibrator();
+        let judged = sessions.filter(|it| read_for(*it).calibrates());
+        judged.for_each(|number| each_step(number..number + 1, |step| calibrator.observe(step, &rules)));
+        calibrator.finish()
+    };
+    let of = |it: &Baselines| {
+        let profile = it.profiles()[0];
+        let drift = profile.drift_calibration();
+        let hijack = profile.hijack_calibration().map_or(0, |it| it.calibrating);
+        (profile.sessions(), hijack, drift.map(|it| (it.learnt, it.calibrating)))
+    };
+    let every_fourth = |kind: ReadFor| move |number: usize| if number % 4 == 3 { kind } else { ReadFor::Both };
+    let (all, calibrated) = (read(0..80, &|_| ReadFor::Both), read(0..80, &every_fourth(ReadFor::Calibration)));
+    assert_eq!(of(&all), (80, 80, Some((40, 40))));
+    let (sessions, hijack, drift) = of(&calibrated);
+    assert_eq!((sessions, hijack), (60, 80));
+    let (learnt, calibrating) = drift.unwrap();
+    assert!(learnt < 40 && calibrating == 40, "{learnt} {calibrating}");
+    // The sessions of a day are those of either kind.
+    assert_eq!(calibrated.profiles()[0].sessions_per_day().map(|it| it.round()), Some(4.0));
+
+    let (sessions, hijack, drift) = of(&read(0..80, &every_fourth(ReadFor::Learning)));
+    assert_eq!((sessions, hijack), (80, 60));
+    let (learnt, calibrating) = drift.unwrap();
+    assert!(learnt == 40 && calibrating < 40, "{learnt} {calibrating}");
+
+    // What is counted is what is counted without them: but for what calibrates, equal.
+    let mut learner = Learner::default();
+    (0..80).filter(|it| it % 4 != 3).for_each(|it| each_step(it..it + 1, |step| learner.observe(step, &rules)));
+    let without = learner.finish();
+    let counted = |it: &Baselines| crate::Profile { hijack: None, drift: None, ..it.profiles()[0].clone() };
+    assert_eq!(counted(&calibrated), counted(&without));
+
+    // Of an agent that nobody wants to learn from nothing is known.
+    assert_eq!(read(0..80, &|_| ReadFor::Calibration).agents(), 0);
+}
+
+/// Whoever makes names of tools up takes no more room than that, and pushes none out that was there.
+#[test]
+fn tools_of_an_agent_are_bounded() {
+    let (mut learner, rules) = (Learner::default(), Rules::starter());
+    each_step(0..1, |step| learner.observe(step, &rules));
+    let calls = |from: usize| (from..from + 600).map(|it| format!(r#"tool_call tool{it} {{"n":{it}}}"#)).collect();
+    for number in 1..4 {
+        let calls: Vec<String> = calls(number * 600);
+        steps_of(number, &calls, &mut |step| learner.observe(step, &rules));
+    }
+    each_step(4..5, |step| learner.observe(step, &rules));
+    let baselines = learner.finish();
+    let profile = baselines.profiles()[0];
+    assert_eq!((profile.tools(), profile.sessions()), (TOOLS_MAX, 5));
+    assert_eq!(profile.usage.values().filter(|it| it.sessions == 2).count(), 2, "the first tools go on being counted");
 }

@@ -1,10 +1,11 @@
 //! Learning a baseline for drift, and what its own sessions reach.
 //!
 //! Of every four sessions two, drawn by a fixed hash, are learnt from; the other two calibrate: what is told of them was
-//! never fitted to them. Where half of the sessions are too few to state a rate, only one of four calibrates. How far the
-//! streams of one agent run apart from session to session differs by stream (its latency may follow the hour, its order of
-//! tools not), so each stream has its own range, learnt by judging each part of the sessions learnt from by a model of the
-//! others. A session's figure is how far the two worst streams ever were beyond theirs, together.
+//! never fitted to them. Where half of the sessions are too few to state a rate, only one of four calibrates. A session that is
+//! read for one of both alone ([`ReadFor`]) is passed over where its place is the other, so that those that calibrate are drawn
+//! of all. How far the streams of one agent run apart from session to session differs by stream (its latency may follow the
+//! hour, its order of tools not), so each stream has its own range, learnt by judging each part of the sessions learnt from by
+//! a model of the others. A session's figure is how far the two worst streams ever were beyond theirs, together.
 //!
 //! The bound: of n calibrating sessions the k-th largest figure, k = ⌈(n + 1)(1 − α)⌉ from below, is passed by a new session
 //! with a chance of at most α, whatever the dependence inside a session, if that session is exchangeable with them (split
@@ -17,6 +18,7 @@ use super::memory::{Memory, STEPS_MAX};
 use super::model::Model;
 use super::reading::{Reading, Stream};
 use super::{Standard, bits};
+use crate::baseline::ReadFor;
 use crate::hash::mix;
 use crate::reservoir::Reservoir;
 
@@ -24,6 +26,8 @@ use crate::reservoir::Reservoir;
 pub(crate) const SESSIONS_MAX: usize = 2048;
 /// Fewer sessions say nothing of an agent.
 const SESSIONS_MIN: usize = 8;
+/// And of them, so many that are learnt from.
+const LEARNT_MIN: usize = 6;
 /// From so many on, half of them are the nineteen that it takes to state a rate of 5 %.
 const STATED_MIN: usize = 38;
 /// Parts of what is learnt from, for the ranges.
@@ -38,6 +42,7 @@ const WITHIN: usize = 900;
 pub(crate) struct Past {
     /// Fingerprint of what was asked: sessions asked the same are one cluster.
     pub(crate) request: u64,
+    pub(crate) read_for: ReadFor,
     readings: Vec<Reading>,
 }
 
@@ -80,13 +85,20 @@ impl Sessions {
         for (block, sessions) in kept.chunks(4).enumerate() {
             let turn = mix(block as u64, 1) % 4;
             for (session, place) in sessions.iter().zip(turn..) {
-                if place % 4 < calibrate { calibrating.push(session) } else { learnt.push(session) }
+                match place % 4 < calibrate {
+                    true if session.read_for.calibrates() => calibrating.push(session),
+                    false if session.read_for.learns() => learnt.push(session),
+                    _ => {}
+                }
             }
+        }
+        if learnt.len() < LEARNT_MIN {
+            return None;
         }
         let ranges = ranges(&learnt);
         let model = Model::fit(readings(&learnt));
         let mut standard = Standard { model, ranges, ..Standard::default() };
-        standard.learnt = u32::try_from(kept.len() - calibrating.len()).unwrap_or(u32::MAX);
+        standard.learnt = u32::try_from(learnt.len()).unwrap_or(u32::MAX);
         standard.reached = calibrating.iter().map(|it| standard.farthest(it)).collect();
         standard.reached.sort_by(f64::total_cmp);
         let mut requests: Vec<u64> = calibrating.iter().map(|it| it.request).collect();

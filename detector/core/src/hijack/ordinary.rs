@@ -1,6 +1,6 @@
 //! What ordinary sessions of an agent reach in this column, and from where on it speaks of one.
 //!
-//! Each session that a baseline was learnt from is judged as the product does it, by what other sessions taught
+//! Each session of a baseline, and each that was not learnt from for its score alone, is judged as the product does it, by what other sessions taught
 //! ([`crate::baseline::Calibrator`]); its figure is its highest score. A level is the score that a stated share of sessions
 //! passes at most, each distinct request weighing one ([`crate::conformal`]), and none is below the one from which
 //! [`HijackRules`] warn: where ordinary sessions stay far below that, to go as low as the share allows finds hardly more and

@@ -120,8 +120,14 @@ enum Next {
     New,
 }
 
-/// Share of sessions above either level, the mean over so many baselines; requests weigh one each, or sessions do.
-fn realised(alike: f64, requests: usize, next: Next, requests_weigh: bool) -> [f64; 2] {
+/// Share of sessions above either level, the mean over so many baselines; requests weigh one each, or sessions do. Those calibrate
+/// whose score `calibrates`.
+fn realised(
+    (alike, requests): (f64, usize),
+    next: Next,
+    requests_weigh: bool,
+    calibrates: impl Fn(i32, &mut Random) -> bool,
+) -> [f64; 2] {
     const BASELINES: usize = 1000;
     const DRAWN: usize = 50;
     let mut random = Random(mix(requests as u64, alike.to_bits()));
@@ -134,7 +140,9 @@ fn realised(alike: f64, requests: usize, next: Next, requests_weigh: bool) -> [f
                 // Of the others of the request half are in the other half of the runs.
                 let score = asked.score(alike, (asked.sessions - 1) / 2, &mut random);
                 let cluster = if requests_weigh { number } else { number << 8 | session };
-                sample.push(cluster as u64, score);
+                if calibrates(score, &mut random) {
+                    sample.push(cluster as u64, score);
+                }
             }
         }
         let ordinary = sample.learn();
@@ -157,7 +165,7 @@ fn no_more_sessions_are_told_of_than_is_stated() {
     for alike in [0.0, 0.5, 0.95] {
         for requests in [19, 40, 99, 300] {
             let [[warned, asked], new, by_session] = [(Next::Alike, true), (Next::New, true), (Next::Alike, false)]
-                .map(|(next, requests_weigh)| realised(alike, requests, next, requests_weigh));
+                .map(|(next, requests_weigh)| realised((alike, requests), next, requests_weigh, |_, _| true));
             println!(
                 "alike {alike}, {requests} requests: {warned:.4} {asked:.4}, new ones {:.4} {:.4}, sessions weighing one {:.4} {:.4}",
                 new[0], new[1], by_session[0], by_session[1]
@@ -168,5 +176,32 @@ fn no_more_sessions_are_told_of_than_is_stated() {
             // Why requests weigh and not sessions: many sessions of few requests seem to say what they cannot.
             assert!(by_session[0] > WARNED + 0.01, "{by_session:?}");
         }
+    }
+}
+
+/// Of ordinary sessions a share is beyond the score from which none is learnt from, but for one in twenty. All of them calibrate:
+/// where those do that are learnt from, the share that is told of is this one, whatever is stated.
+#[test]
+fn sessions_that_are_not_learnt_from_calibrate() {
+    const ALIKE: f64 = 0.5;
+    let mut random = Random(7);
+    let mut drawn: Vec<i32> = (0..40_000)
+        .map(|_| {
+            let asked = Asked::new(ALIKE, &mut random);
+            asked.score(ALIKE, asked.sessions - 1, &mut random)
+        })
+        .collect();
+    drawn.sort_unstable_by(|a, b| b.cmp(a));
+    for (beyond, too_many) in [(0.015, 0.012), (0.05, 0.03), (0.12, 0.03)] {
+        let limit = drawn[(beyond * drawn.len() as f64) as usize];
+        let [all, learnt] = [1.0, 0.05].map(|share| {
+            realised((ALIKE, 300), Next::Alike, true, |score, random| score < limit || random.unit() < share)
+        });
+        println!(
+            "{beyond} beyond: all {:.4} {:.4}, those learnt from {:.4} {:.4}",
+            all[0], all[1], learnt[0], learnt[1]
+        );
+        assert!(all[0] <= WARNED + 0.004 && all[1] <= ASKED + 0.002, "{all:?}, {beyond}");
+        assert!(learnt[1] > too_many, "{learnt:?}, {beyond}");
     }
 }
