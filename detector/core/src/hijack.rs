@@ -204,7 +204,9 @@ fn weigh_call(
     }
     let rows = features::rows(&call, memory, profile);
     let scored = rows.iter().map(|(part, row)| (meanings.scores.of(row), *part, row));
-    let (score, part, row) = scored.max_by_key(|it| it.0)?;
+    // Of values that are as suspect, where the call goes says more than how much.
+    let is_address = |part: &Option<usize>| part.and_then(|at| call.parts.get(at)).is_some_and(|it| it.is_address);
+    let (score, part, row) = scored.max_by_key(|it| (it.0, is_address(&it.1)))?;
     let (score, row) = (score.saturating_add(OFFSET).max(1), *row);
     Some(Suspect::Call { call, score, part, row })
 }
