@@ -13,8 +13,9 @@ use postcard::ser_flavors::Flavor;
 /// what budgets are about, and what definitions of tools it has shown warn of. 9: and which of its calls may change
 /// something, in a bit that said nothing before. 10: and whose baseline a session is held against, where one that began
 /// before is held against none; and which of its calls wait for somebody else, in a bit that said nothing before. Until 32
-/// more calls are made, `repeat` and `cycle` may count fewer of those of before, or only warn of them. A call that was given an
-/// address of the web has 8 in place of the result that it does not have yet, which nothing wrote before.
+/// more calls are made, `repeat` and `cycle` may count fewer of those of before, or only warn of them. In place of a result
+/// that is still to come stand marks of a call (it was given an address of the web, it was not let through, a person said yes to it): of
+/// calls of before there are none.
 const VERSION: u8 = 10;
 /// The latest that brought fields.
 const FIELDS: u8 = 10;

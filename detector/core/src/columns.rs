@@ -121,7 +121,7 @@ pub struct Call {
     key: u64,
     /// Hash of its name, with [`CHANGES`] and [`WAITS`] in its first bits; [`ASKED`] of a message of the user.
     tool: u64,
-    /// Hash of the result, with [`BRIEF`] in its second bit; while there is none 0, or [`OF_THE_WEB`].
+    /// Hash of the result, with [`BRIEF`] in its second bit; while there is none its marks.
     result: u64,
     simhash: u64,
     step: StepId<'static>,
@@ -129,8 +129,13 @@ pub struct Call {
 
 /// Set in the hash of a result too short to say anything.
 const BRIEF: u64 = 2;
-/// In place of the result of a call that was given an address of the web. Results have the first bit set.
+/// Set in every result, and in nothing that stands in place of one.
+const GIVEN: u64 = 1;
+/// In place of a result that is still to come: of a call that was given an address of the web, of one that was not let through, and of
+/// one that a person said yes to.
 const OF_THE_WEB: u64 = 8;
+const APPROVED: u64 = 16;
+const REFUSED: u64 = 32;
 /// Set in the hash of a tool that is not known to only read: what was true before may not be after it.
 const CHANGES: u64 = 1;
 /// Set in the hash of the tool of a call that waits for somebody else.
@@ -148,7 +153,11 @@ impl Call {
 
     /// Whether its result is still to come.
     const fn is_open(&self) -> bool {
-        matches!(self.result, 0 | OF_THE_WEB)
+        self.result & GIVEN == 0
+    }
+
+    const fn is(&self, mark: u64) -> bool {
+        self.is_open() && self.result & mark != 0
     }
 
     const fn changes(&self) -> bool {
@@ -181,6 +190,9 @@ pub(crate) struct Heard(What);
 enum What {
     Call(Call),
     Asked(StepId<'static>),
+    Approved {
+        at: usize,
+    },
     Result {
         /// The call it belongs to.
         at: Option<usize>,
@@ -214,9 +226,7 @@ impl Calls {
             }
             Kind::ToolResult => Some(Heard(self.result(step))),
             Kind::UserMessage if is_root && !self.ring.is_empty() => Some(Heard(What::Asked(step.step_id.to_static()))),
-            Kind::Approval if step.status == Some(Status::Ok) && !self.ring.is_empty() => {
-                Some(Heard(What::Asked(step.step_id.to_static())))
-            }
+            Kind::Approval if step.status == Some(Status::Ok) => self.approved(step),
             _ => None,
         }
     }
@@ -226,9 +236,9 @@ impl Calls {
         let call = match &heard.0 {
             What::Call(call) => Some(call),
             What::Result { at, .. } => at.and_then(|at| self.ring.get(at)),
-            What::Asked(_) => None,
+            What::Asked(_) | What::Approved { .. } => None,
         };
-        call.is_some_and(|it| it.result == OF_THE_WEB)
+        call.is_some_and(|it| it.is(OF_THE_WEB))
     }
 
     /// What a rule says of it.
@@ -245,18 +255,29 @@ impl Calls {
             (What::Result { seen: Some(seen), .. }, Form::NoProgress) => {
                 no_progress::observe(self.stale, seen, step, levels)
             }
-            (What::Result { .. } | What::Asked(_), _) | (What::Call(_), Form::NoProgress) => None,
+            (What::Result { .. } | What::Asked(_) | What::Approved { .. }, _) | (What::Call(_), Form::NoProgress) => {
+                None
+            }
         }
     }
 
-    /// Takes it in once it is judged.
-    pub(crate) fn remember(&mut self, heard: Heard) {
+    /// Takes it in, and what was decided of it.
+    pub(crate) fn remember(&mut self, heard: Heard, decision: Decision) {
         match heard.0 {
             What::Asked(step) => {
                 let key = hash_text(step.as_str());
                 self.push(Call { key, tool: ASKED, result: 1, simhash: 0, step });
             }
-            What::Call(call) => self.push(call),
+            What::Call(mut call) => {
+                call.result |= if decision >= Decision::StepUp { REFUSED } else { 0 };
+                self.push(call);
+            }
+            What::Approved { at } => {
+                if let Some(call) = self.ring.get_mut(at) {
+                    call.result |= APPROVED;
+                    self.parts.touch(self.first() + at as u64);
+                }
+            }
             What::Result { at: Some(at), result, .. } => {
                 if let Some(call) = self.ring.get_mut(at) {
                     call.result = result;
@@ -279,6 +300,17 @@ impl Calls {
         self.parts.push();
     }
 
+    /// A person's yes to a call without a result: the one it names as its cause, or where it names none the latest of its tool.
+    fn approved(&self, step: &Step<'_>) -> Option<Heard> {
+        let tool = step.tool.as_deref().map(|it| hash_text(it) & !MARKS);
+        let is_meant = |it: &Call| match &*step.causes {
+            [] => Some(it.tool & !MARKS) == tool,
+            causes => causes.iter().any(|cause| cause.as_str() == it.step.as_str()),
+        };
+        let at = self.ring.iter().rposition(|it| it.is_call() && it.is_open() && is_meant(it))?;
+        Some(Heard(What::Approved { at }))
+    }
+
     /// A tool's answer. It belongs to the call it names as its cause, else to the latest open call of its tool.
     fn result(&mut self, step: &Step<'_>) -> What {
         let body = step.output.as_ref().map(|it| it.get());
@@ -289,7 +321,7 @@ impl Calls {
         let bytes = body.map_or_else(|| step.text.as_ref().map_or(0, |it| it.len()), str::len);
         let is_brief = bytes < RESULT_BYTES_MIN;
         let brief = if is_brief { BRIEF } else { 0 };
-        let result = mix(content, u64::from(step.failed())) & !BRIEF | 1 | brief;
+        let result = mix(content, u64::from(step.failed())) & !BRIEF | GIVEN | brief;
         let tool = step.tool.as_deref().map(|it| hash_text(it) & !MARKS);
         let is_cause = |it: &Call| step.causes.iter().any(|cause| cause.as_str() == it.step.as_str());
         let named = |it: &Call| it.is_call() && is_cause(it);

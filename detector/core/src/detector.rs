@@ -225,11 +225,11 @@ impl Detector {
                 tally: &mut self.tally,
             },
         );
-        if let Some(heard) = heard {
-            session.calls.remember(heard);
-        }
         self.tenant.grants.settle(step, &tool, (session, approved), &rules.policies, &mut findings);
         let mut judgement = conclude(session, run, step, findings, limits.run_sessions_max);
+        if let Some(heard) = heard {
+            session.calls.remember(heard, judgement.decision);
+        }
         for (column, score) in [(Column::Hijack, score), (Column::Drift, drift)] {
             // Also where it is too low to be said: what ranks sessions needs every score.
             judgement.scores.extend(score.map(|it| (Cow::Borrowed(column.as_str()), it)));

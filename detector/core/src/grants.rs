@@ -101,11 +101,8 @@ impl Grants {
         if step.kind != Kind::ToolCall {
             return;
         }
-        let asks_of_person = |it: &Finding| {
-            Needs::of(it, policies).is_some()
-                || CoreRule::named(&it.rule) == Some(CoreRule::Drift)
-                || it.column == Column::Loop
-        };
+        let asks_of_person =
+            |it: &Finding| Needs::of(it, policies).is_some() || CoreRule::named(&it.rule) == Some(CoreRule::Drift);
         if approved {
             for it in findings.iter_mut().filter(|it| it.effective() == Decision::StepUp && asks_of_person(it)) {
                 it.decision = Decision::Allow;

@@ -12,8 +12,8 @@
 //!
 //! Wrong when a person or another system changes the world meanwhile (waiting for a deployment): label such tools
 //! `poll`. Calls that wait by their own words ([`super::waits`]), or with such a call in between, only warn, at the last
-//! count, because nothing proves them useless. So do calls without a result; beside two others that gave the same one they do not
-//! count: an agent that was refused has none to report and may ask again. What a person approves starts the count anew.
+//! count, because nothing proves them useless. So do calls without a result, unless two others gave the same one. A call that was
+//! not let through has none, and does not count beside those: the agent may ask again. A person's yes to it starts the count anew.
 //!
 //! Misses an agent that is stuck beside something that always changes: a clock between two equal calls is new each time.
 //!
@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 
 use martingale_schemas::{Calibration, Column, Step, StepId};
 
-use super::{BRIEF, Call, Levels, Saw, ordinal, shown_tool};
+use super::{APPROVED, BRIEF, Call, Levels, REFUSED, Saw, ordinal, shown_tool};
 
 /// Calls that must have given the same result before it is a fact that calling again does not help.
 pub(super) const ANSWERED_MIN: usize = 2;
@@ -48,6 +48,9 @@ pub(super) fn observe(
             waited |= earlier.waits();
             continue;
         }
+        if earlier.is(APPROVED) {
+            break;
+        }
         if !earlier.is_open() {
             if result != 0 && result != earlier.result {
                 break;
@@ -60,15 +63,15 @@ pub(super) fn observe(
     }
     let with_result = same.iter().filter(|it| !it.is_open()).count();
     let answered = with_result >= ANSWERED_MIN && !waits;
-    // One that was not let through proves nothing, and is no step nearer to a halt.
-    let counted = if answered { with_result } else { same.len() };
-    let count = u32::try_from(counted).unwrap_or(u32::MAX).saturating_add(1);
+    // Beside results one that was not let through proves nothing, and is no step nearer to a halt.
+    let refused = same.iter().filter(|it| answered && it.is(REFUSED)).count();
+    let count = u32::try_from(same.len() - refused).unwrap_or(u32::MAX).saturating_add(1);
     let (from, decision) = if answered { levels.reached(count)? } else { levels.reached_unanswered(count)? };
     let (tool, nth, before) = (shown_tool(step), ordinal(count), count - 1);
     let results = match with_result {
         0 => format!("no result of the {before} calls before was reported"),
         all if all == same.len() => format!("the {before} calls before gave the same result"),
-        some if answered => format!("{some} calls before gave the same result, and others none"),
+        some if some + refused == same.len() => format!("the {before} calls before that ran gave the same result"),
         some => format!("of the {before} calls before, {some} gave the same result and the others none"),
     };
     let message = format!("{tool} is called for the {nth} time with the same arguments; {results}.");

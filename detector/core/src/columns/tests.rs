@@ -32,17 +32,29 @@ fn the_same_call_with_the_same_result() {
 #[test]
 fn what_a_person_was_asked_about_is_no_repetition() {
     let same = "tool_call search {\"q\":\"x\"}\ntool_result search \"none\"\n";
-    let begin = format!("{same}{same}{}", same.replacen('\n', "   // warn repeat\n", 1));
-    let asked = "tool_call search {\"q\":\"x\"} id=asked    // step_up repeat\n";
-    check("", &format!("{begin}{asked}{asked}{asked}{asked}").replace(" id=asked", ""));
-    let yes = "approval search status=ok causes=asked\n";
-    check("", &format!("{begin}{asked}{yes}{begin}{}", asked.replace("asked", "more")));
-    // As of another rule, of this very call.
-    let round = "tool_call a {}\ntool_result a \"1\"\ntool_call b {}\ntool_result b \"2\"\n";
-    let end = "tool_call a {}   // warn repeat\ntool_result a \"1\"\n";
-    let third = round.replacen("b {}", "b {}   // warn repeat", 1);
-    let again = "approval b status=ok causes=asked\ntool_call b {}\n";
-    check("", &format!("{round}{round}{third}{end}tool_call b {{}} id=asked  // step_up repeat\n{again}"));
+    let third = same.replacen('\n', "   // warn repeat\n", 1);
+    let begin = format!("{same}{same}{third}");
+    let asked = "tool_call search {\"q\":\"x\"}    // step_up repeat\n";
+    check("", &format!("{begin}{}", asked.repeat(5)));
+    let named = asked.replace("}    //", "} id=asked  //");
+    for yes in ["approval search status=ok causes=asked\n", "approval search status=ok\n"] {
+        check("", &format!("{begin}{named}{yes}{begin}{asked}"));
+    }
+    // Of another call, of another tool, of none that is known, and a no.
+    for other in ["search status=ok causes=99", "list status=ok", "search status=error causes=asked"] {
+        check("", &format!("{begin}{named}approval {other}\n{asked}"));
+    }
+    // What runs all the same counts, whoever said yes to it.
+    let yes = "approval search status=ok\n";
+    let ran = |said: &str| format!("tool_call search {{\"q\":\"x\"}}{said}\n{yes}tool_result search \"none\"\n");
+    let asks = ran("   // step_up repeat");
+    let end = "tool_call search {\"q\":\"x\"}   // halt repeat\n";
+    check("", &format!("{}{}{}{asks}{asks}{end}", ran(""), ran(""), ran("   // warn repeat")));
+    // Results that are lost prove nothing of those that are there.
+    let lost = |said: &str| format!("tool_call search {{\"q\":\"x\"}}   // {said}\n");
+    let (warned, halted) = (lost("warn repeat"), lost("halt repeat"));
+    let patient = set("repeat", "enforce", "{ warn: 3, halt: 6 }");
+    check(&patient, &format!("{same}{same}{warned}{warned}{warned}{halted}"));
 }
 
 #[test]

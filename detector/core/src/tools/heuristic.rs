@@ -192,14 +192,46 @@ fn is_interpreter_by_whole_name(own: &str) -> bool {
     SHELLS.iter().any(|it| words(own).map(str::to_ascii_lowercase).eq(it.iter().copied()))
 }
 
-/// Whether the name of a tool, and not that of its server, says that it runs whatever it is given. `execute_sql`, `write_code_file` and
-/// `deploy_service` may run something as well, but most of what they are given is no code.
+/// Words of names that say nothing but that something is run.
+const OF_RUNNING: [&str; 25] = [
+    "args",
+    "block",
+    "browser",
+    "cell",
+    "cmd",
+    "code",
+    "command",
+    "commands",
+    "exec",
+    "execute",
+    "function",
+    "in",
+    "insert",
+    "interpreter",
+    "javascript",
+    "js",
+    "jupyter",
+    "node",
+    "notebook",
+    "process",
+    "program",
+    "run",
+    "script",
+    "shell",
+    "snippet",
+];
+
+/// Whether the name of a tool says that it runs whatever it is given: an interpreter, or nothing but that something is run. Not the name
+/// of its server, which has tools of other kinds too. `execute_sql`, `write_code_file` and `deploy_service` may run something as well,
+/// but most of what they are given is no code.
 pub(crate) fn is_interpreter(name: &str) -> bool {
     let plain = fold::plain(name);
     let name = String::from_utf8_lossy(&plain);
     let own = own_name(&name);
+    let is_of = |list: &[&str], word: &str| list.iter().any(|it| it.eq_ignore_ascii_case(word));
     is_interpreter_by_whole_name(own)
-        || words(own).any(|it| INTERPRETERS.iter().any(|known| known.eq_ignore_ascii_case(it)))
+        || words(own).any(|it| is_of(&INTERPRETERS, it))
+        || words(own).all(|it| it.is_empty() || is_of(&OF_RUNNING, it))
 }
 
 /// Whether what only reads gives what strangers write: what writes gives back what the agent wrote.
