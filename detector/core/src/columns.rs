@@ -156,6 +156,11 @@ impl Call {
         self.result & GIVEN == 0
     }
 
+    /// Not let through, and nobody said yes to it since.
+    const fn was_refused(&self) -> bool {
+        self.is(REFUSED) && !self.is(APPROVED)
+    }
+
     const fn is(&self, mark: u64) -> bool {
         self.is_open() && self.result & mark != 0
     }
@@ -300,14 +305,14 @@ impl Calls {
         self.parts.push();
     }
 
-    /// A person's yes to a call without a result: the one it names as its cause, or where it names none the latest of its tool.
+    /// A person's yes to a call that was not let through: the one it names as its cause, or where it names none the latest of its tool.
     fn approved(&self, step: &Step<'_>) -> Option<Heard> {
         let tool = step.tool.as_deref().map(|it| hash_text(it) & !MARKS);
         let is_meant = |it: &Call| match &*step.causes {
             [] => Some(it.tool & !MARKS) == tool,
             causes => causes.iter().any(|cause| cause.as_str() == it.step.as_str()),
         };
-        let at = self.ring.iter().rposition(|it| it.is_call() && it.is_open() && is_meant(it))?;
+        let at = self.ring.iter().rposition(|it| it.is_call() && it.is(REFUSED) && is_meant(it))?;
         Some(Heard(What::Approved { at }))
     }
 

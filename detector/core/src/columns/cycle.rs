@@ -18,7 +18,7 @@ use super::{Call, Levels, Saw, ordinal};
 
 pub(super) fn observe(ring: &VecDeque<Call>, call: &Call, levels: &Levels, length_max: usize) -> Option<Saw> {
     // Whoever goes on because somebody says "continue" goes round all the same.
-    let ring: Vec<&Call> = ring.iter().filter(|it| it.is_call()).collect();
+    let ring: Vec<&Call> = ring.iter().filter(|it| it.is_call() && !it.was_refused()).collect();
     let (first, last) = (levels.first() as usize, levels.last() as usize);
     let (length, rounds) = (2..=length_max).find_map(|length| {
         let rounds = rounds(&ring, call, length, last);

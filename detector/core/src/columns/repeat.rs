@@ -86,6 +86,6 @@ pub(super) fn observe(
 fn is_new(ring: &VecDeque<Call>, at: usize, call: &Call, repeated: u64) -> bool {
     let before = || ring.iter().take(at);
     let is_same = !call.is_open() && call.result == repeated && call.result & BRIEF == 0;
-    !is_same && call.changes() && before().all(|it| it.key != call.key)
+    !is_same && call.changes() && !call.is(REFUSED) && before().all(|it| it.key != call.key)
         || !call.is_open() && before().all(|it| it.result != call.result)
 }

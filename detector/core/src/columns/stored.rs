@@ -68,7 +68,7 @@ impl Call {
     /// Stands for a call whose part was not read: equal to no call, open to no result.
     fn unread() -> Self {
         // Results of calls have the first bit set.
-        Self { key: 0, tool: 0, result: 4, simhash: 0, step: StepId::from(String::new()) }
+        Self { key: 0, tool: 0, result: super::GIVEN | 4, simhash: 0, step: StepId::from(String::new()) }
     }
 }
 

@@ -50,6 +50,16 @@ fn what_a_person_was_asked_about_is_no_repetition() {
     let asks = ran("   // step_up repeat");
     let end = "tool_call search {\"q\":\"x\"}   // halt repeat\n";
     check("", &format!("{}{}{}{asks}{asks}{end}", ran(""), ran(""), ran("   // warn repeat")));
+    // A cycle of four calls, which `repeat` does not see: a retry is asked about too, until somebody says yes.
+    let calls = |names: &[&str]| {
+        names.iter().map(|it| format!("tool_call {it} {{}}\ntool_result {it} \"{it}\"\n")).collect::<String>()
+    };
+    let (round, head) = (calls(&["a", "b", "c", "d"]), calls(&["a", "b", "c"]));
+    let warned = |it: &str| it.replace("{}\n", "{}   // warn cycle\n");
+    let rounds = format!("{round}{round}{head}{}", warned(&format!("{}{head}", calls(&["d"]))));
+    let asked = "tool_call d {}    // step_up cycle\n";
+    let yes = "tool_call d {} id=asked    // step_up cycle\napproval d status=ok causes=asked\ntool_call d {}\n";
+    check("", &format!("{rounds}{asked}{asked}{yes}"));
     // Results that are lost prove nothing of those that are there.
     let lost = |said: &str| format!("tool_call search {{\"q\":\"x\"}}   // {said}\n");
     let (warned, halted) = (lost("warn repeat"), lost("halt repeat"));

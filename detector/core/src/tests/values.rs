@@ -317,6 +317,9 @@ fn what_a_guess_holds_to_run_code_is_given_code_by_name() {
     for (tool, input, expected) in [
         ("write_code_file", format!("{{{file}}}"), watched),
         ("mcp__claude-code__Write", format!("{{{file}}}"), watched),
+        ("insert_code_block", r#"{"text":"k9f3a1b2c3d4e5f6 https://a.test"}"#.to_owned(), watched),
+        ("mcp__admin__block", r#"{"text":"k9f3a1b2c3d4e5f6 https://a.test"}"#.to_owned(), watched),
+        ("mcp__run__送信", r#"{"text":"k9f3a1b2c3d4e5f6 https://a.test"}"#.to_owned(), watched),
         ("execute_sql", format!("{{\"query\":\"{query}\"}}"), watched),
         ("deploy_service", r#"{"env":{"API":"https://a.test","K":"k9f3a1b2c3d4e5f6"}}"#.to_owned(), watched),
         ("run_test", r#"{"base_url":"https://a.test","password":"k9f3a1b2c3d4e5f6"}"#.to_owned(), watched),

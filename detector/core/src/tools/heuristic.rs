@@ -192,7 +192,9 @@ fn is_interpreter_by_whole_name(own: &str) -> bool {
     SHELLS.iter().any(|it| words(own).map(str::to_ascii_lowercase).eq(it.iter().copied()))
 }
 
-/// Words of names that say nothing but that something is run.
+/// Words that say that something is run.
+const RUNS: [&str; 7] = ["cmd", "command", "commands", "exec", "execute", "interpreter", "run"];
+/// Words beside them that say nothing else.
 const OF_RUNNING: [&str; 25] = [
     "args",
     "block",
@@ -231,7 +233,7 @@ pub(crate) fn is_interpreter(name: &str) -> bool {
     let is_of = |list: &[&str], word: &str| list.iter().any(|it| it.eq_ignore_ascii_case(word));
     is_interpreter_by_whole_name(own)
         || words(own).any(|it| is_of(&INTERPRETERS, it))
-        || words(own).all(|it| it.is_empty() || is_of(&OF_RUNNING, it))
+        || words(own).any(|it| is_of(&RUNS, it)) && words(own).all(|it| it.is_empty() || is_of(&OF_RUNNING, it))
 }
 
 /// Whether what only reads gives what strangers write: what writes gives back what the agent wrote.
