@@ -121,8 +121,10 @@ pub(super) fn leakage(
     excuse: &Excuse<'_>,
     rules: &Rules,
 ) -> Option<Finding> {
-    // One that nothing excuses is not excused by others.
-    let worst = secrets.iter().find(|(leak, secret)| !excuse.covers(leak, secret));
+    // One that nothing excuses is not excused by others, nor asked about for them.
+    let asks = |leak: &Leak, secret: &Secret| secret.authored || excuse.may_give_back(leak, secret);
+    let open = || secrets.iter().filter(|(leak, secret)| !excuse.covers(leak, secret));
+    let worst = open().find(|(leak, secret)| !asks(leak, secret)).or_else(|| open().next());
     let worst = worst.or_else(|| secrets.iter().find(|(_, secret)| !secret.authored));
     let (leak, secret) = worst.or_else(|| secrets.first())?;
     let given = excuse.covers(leak, secret);
@@ -158,11 +160,7 @@ pub(super) fn leakage(
         severity: rule.severity(),
         mode: rule.default_mode(),
         // Whose secret it is may say that it is meant: a manual that was read names the right address as well.
-        decision: if secret.authored || excuse.may_give_back(leak, secret) {
-            Decision::StepUp
-        } else {
-            rule.decision()
-        },
+        decision: if asks(leak, secret) { Decision::StepUp } else { rule.decision() },
         score: f64::from(u32::try_from(numbers.len()).unwrap_or(u32::MAX)),
         calibration: backing(guessed),
         bound: None,

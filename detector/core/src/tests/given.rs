@@ -159,6 +159,9 @@ fn a_token_of_a_step_that_is_forgotten_is_asked_about() {
         let read = format!("tool_result mcp__shop__login {{\"session_token\":\"TOKEN\"}}\n{others}");
         judged(&read, r#"mcp__shop__orders {"session_token":"TOKEN"}"#, expected);
         judged(&read, r#"mcp__shop__orders {"note":"TOKEN"}"#, "halt secret_leak");
+        // Beside another that nothing excuses, whichever is first.
+        let two = format!("{read}tool_result mcp__shop__get {{\"note\":\"JWT\"}}\n");
+        judged(&two, r#"mcp__shop__orders {"session_token":"TOKEN","text":"JWT"}"#, "halt secret_leak");
     }
 }
 
